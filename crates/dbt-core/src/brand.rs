@@ -1,0 +1,35 @@
+//! Names that a rebranded build changes.
+//!
+//! No string outside this file contains the product's name where a person would see it. Wire
+//! identifiers (the notation, `REPOSERVER_*`, schema names) are the same for every brand.
+
+/// The program's name, as users type it, and the name of its own artifact in a repository.
+pub const PROGRAM: &str = "dbt";
+
+/// The product's long name.
+pub const LONG_NAME: &str = "Dynamic Binary Toolkit";
+
+/// The directory below the user's home that holds everything of ours.
+pub const HOME_DIRECTORY: &str = ".dbt";
+
+/// The configuration file's name.
+pub const CONFIG_FILE: &str = "dbt.json";
+
+/// The path of the repository of dbt itself, below a server's root.
+pub const REPOSITORY_PATH: &str = "dbt";
+
+/// The path of the tools' repository, below a server's root.
+pub const TOOLS_PATH: &str = "dbt-tools";
+
+/// What every environment variable of the client begins with.
+pub const ENV_PREFIX: &str = "DBT_";
+
+/// The system-wide configuration directory.
+pub const SYSTEM_CONFIG_DIRECTORY: &str = if cfg!(target_os = "macos") {
+    "/Library/Application Support/dbt"
+} else {
+    "/etc/dbt"
+};
+
+/// The read-only store that an image or a package may bring, looked up before the user's own.
+pub const SYSTEM_STORE: &str = "/var/lib/dbt/store";

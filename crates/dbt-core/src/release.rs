@@ -1,0 +1,74 @@
+//! One artifact of one release: what is asked for, and what a signature may be bound to.
+
+use std::fmt;
+
+use crate::brand;
+use crate::name::ToolName;
+use crate::platform::Platform;
+use crate::version::Version;
+
+/// What an artifact is: a tool, or one of dbt's own programs.
+///
+/// The difference decides the repository, the rules about signers, and the name that signatures
+/// are bound to, so it is never inferred from the name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// dbt itself, in the repository.
+    Program,
+    /// A tool, in the tools' repository.
+    Tool(ToolName),
+}
+
+impl Subject {
+    /// Returns the name of its file.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Program => brand::PROGRAM,
+            Self::Tool(name) => name.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Names one artifact: subject, version and platform.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ArtifactId {
+    /// What it is.
+    pub subject: Subject,
+    /// Its version, as spelt in the repository.
+    pub version: Version,
+    /// Where it runs.
+    pub platform: Platform,
+}
+
+impl ArtifactId {
+    /// Returns what a signature's notation must say when it says anything (trust design, 2.7).
+    pub fn binding(&self) -> String {
+        let kind = match self.subject {
+            Subject::Program => "self",
+            Subject::Tool(_) => "tool",
+        };
+        format!("{kind}/{}/{}/{}", self.subject.name(), self.version, self.platform)
+    }
+
+    /// Returns the name of the artifact's file.
+    pub fn file_name(&self) -> String {
+        match self.platform.os {
+            crate::platform::Os::Windows => format!("{}.exe", self.subject.name()),
+            crate::platform::Os::Linux | crate::platform::Os::Darwin => {
+                self.subject.name().to_owned()
+            }
+        }
+    }
+}
+
+impl fmt::Display for ArtifactId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ({})", self.subject, self.version, self.platform)
+    }
+}

@@ -1,0 +1,4 @@
+//! Who may sign what, and whether some bytes are what they claim to be.
+
+pub mod keys;
+pub mod openpgp;

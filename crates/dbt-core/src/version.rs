@@ -1,0 +1,241 @@
+//! Versions as published, and versions as wanted.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+/// The version of a release: `v?N.N.N[-pre][+build]`.
+///
+/// Numbers have up to 64 bits and no leading zeros. The directory's spelling is kept, because it
+/// is part of the path; of two that are otherwise equal, the one without `v` is the greater.
+#[derive(Clone, Debug)]
+pub struct Version {
+    spelling: String,
+    number: semver::Version,
+}
+
+impl Version {
+    /// Returns the version as its directory is spelt.
+    pub fn spelling(&self) -> &str {
+        &self.spelling
+    }
+
+    /// Says whether it is a pre-release, which runs only when it is named.
+    pub fn is_pre_release(&self) -> bool {
+        !self.number.pre.is_empty()
+    }
+
+    /// Says whether both mean the same version, however they are spelt.
+    pub fn same_number(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+
+    /// Compares by number alone, so that a re-spelt version is not a newer one.
+    pub fn cmp_number(&self, other: &Self) -> Ordering {
+        self.number.cmp(&other.number)
+    }
+}
+
+/// The longest version text that is looked at, in bytes.
+const VERSION_LIMIT: usize = 128;
+
+impl FromStr for Version {
+    type Err = InvalidVersion;
+
+    fn from_str(text: &str) -> Result<Self, InvalidVersion> {
+        let refuse = || InvalidVersion(text.chars().take(VERSION_LIMIT).collect());
+        if text.len() > VERSION_LIMIT {
+            return Err(refuse());
+        }
+        let number = text.strip_prefix('v').unwrap_or(text);
+        let number = semver::Version::parse(number).map_err(|_error| refuse())?;
+        Ok(Self { spelling: text.to_owned(), number })
+    }
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let plain = |version: &Self| !version.spelling.starts_with('v');
+        self.number.cmp(&other.number).then_with(|| plain(self).cmp(&plain(other)))
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Version {}
+
+impl std::hash::Hash for Version {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.spelling.hash(state);
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.spelling)
+    }
+}
+
+impl serde::Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.spelling)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Version {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Some text is not a version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not a version: expected `1.2.3`, `1.2.3-rc.1`, or its beginning (`1`, `1.2`)", .0.escape_debug())]
+pub struct InvalidVersion(String);
+
+/// Which version a person asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The newest release.
+    Newest,
+    /// The newest release whose number begins so: `1` or `1.4`.
+    Under {
+        /// The first number.
+        major: u64,
+        /// The second number, if one was given.
+        minor: Option<u64>,
+    },
+    /// Exactly this one.
+    Exactly(Version),
+}
+
+impl Wanted {
+    /// Says whether a published version is one of those meant. Pre-releases and builds count
+    /// only when they are named in full.
+    pub fn admits(&self, version: &Version) -> bool {
+        match self {
+            Self::Newest => !version.is_pre_release(),
+            Self::Under { major, minor } => {
+                !version.is_pre_release()
+                    && version.number.major == *major
+                    && minor.is_none_or(|minor| version.number.minor == minor)
+            }
+            Self::Exactly(wanted) => wanted.same_number(version),
+        }
+    }
+}
+
+impl FromStr for Wanted {
+    type Err = InvalidVersion;
+
+    /// Reads `1`, `1.4` or a whole version; a leading `v` is dropped.
+    fn from_str(text: &str) -> Result<Self, InvalidVersion> {
+        let bare = text.strip_prefix('v').unwrap_or(text);
+        let refuse = || InvalidVersion(text.chars().take(VERSION_LIMIT).collect());
+        let number = |part: &str| -> Result<u64, InvalidVersion> {
+            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            let leading_zero = part.len() > 1 && part.starts_with('0');
+            if !digits || leading_zero {
+                return Err(refuse());
+            }
+            part.parse().map_err(|_error| refuse())
+        };
+        let parts: Vec<&str> = bare.split('.').collect();
+        match parts.as_slice() {
+            [major] => Ok(Self::Under { major: number(major)?, minor: None }),
+            [major, minor] => {
+                Ok(Self::Under { major: number(major)?, minor: Some(number(minor)?) })
+            }
+            _ => bare.parse().map(Self::Exactly).map_err(|_error| refuse()),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Newest => f.write_str("newest"),
+            Self::Under { major, minor: None } => write!(f, "{major}"),
+            Self::Under { major, minor: Some(minor) } => write!(f, "{major}.{minor}"),
+            Self::Exactly(version) => version.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn version(text: &str) -> Version {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn versions_compare_as_numbers_not_as_text() {
+        let mut versions: Vec<Version> =
+            ["10.0.0", "1.9.9", "1.10.0", "2.0.0", "2.0.0-rc.1", "v2.0.0"].map(version).into();
+        versions.sort();
+        let order: Vec<&str> = versions.iter().map(Version::spelling).collect();
+        assert_eq!(order, ["1.9.9", "1.10.0", "2.0.0-rc.1", "v2.0.0", "2.0.0", "10.0.0"]);
+    }
+
+    #[test]
+    fn what_is_no_version_is_refused() {
+        for text in [
+            "", "1", "1.2", "1.2.3.4", "0001.2.3", "1.2.99999999999999999999", " 1.2.3", "1.2.3 ",
+            "latest", "../../..", "1.2.3/../4.5.6", "vv1.2.3", "1.2.3-", "1.2.x", "-1.2.3",
+        ] {
+            assert!(text.parse::<Version>().is_err(), "{text:?}");
+        }
+        assert!("1.2.18446744073709551615".parse::<Version>().is_ok());
+    }
+
+    #[test]
+    fn a_wanted_version_may_be_a_prefix_or_whole_and_its_v_is_dropped() {
+        let cases = [
+            ("1", "1.9.0", true), ("1", "2.0.0", false), ("v1.4", "1.4.7", true),
+            ("1.4", "1.40.0", false), ("1", "1.5.0-rc.1", false), ("1.5.0-rc.1", "1.5.0-rc.1", true),
+            ("v1.2.3", "1.2.3", true), ("1.2.3", "v1.2.3", true), ("1.2.3", "1.2.4", false),
+        ];
+        for (wanted, published, expected) in cases {
+            let wanted: Wanted = wanted.parse().unwrap();
+            assert_eq!(wanted.admits(&version(published)), expected, "{wanted} {published}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_not_a_wanted_version() {
+        for text in ["", "latest", "../../..", "1.2.3/../4.5.6", " 1.2.3", "01", "1.", ".1", "v"] {
+            assert!(text.parse::<Wanted>().is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_version_that_parses_is_safe_as_one_path_segment(text in "\\PC{0,40}") {
+            if let Ok(version) = text.parse::<Version>() {
+                let legal = |c: char| c.is_ascii_alphanumeric() || ".-+".contains(c);
+                prop_assert!(version.spelling().chars().all(legal));
+                prop_assert!(!version.spelling().starts_with('.'));
+            }
+        }
+
+        #[test]
+        fn three_numbers_are_always_a_version(a: u64, b: u64, c: u64) {
+            let text = format!("{a}.{b}.{c}");
+            prop_assert_eq!(text.parse::<Version>().unwrap().to_string(), text);
+        }
+    }
+}
