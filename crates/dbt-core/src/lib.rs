@@ -19,5 +19,6 @@ pub mod release;
 pub mod repo_path;
 pub mod secret;
 pub mod select;
+pub mod timestamp;
 pub mod trust;
 pub mod version;
