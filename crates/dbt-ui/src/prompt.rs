@@ -1,0 +1,97 @@
+//! Yes or no, asked of the person and never of a pipe.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+use crate::printable;
+
+/// What came back. Only [`Answer::Yes`] permits anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The person said yes.
+    Yes,
+    /// The person said no, or nothing.
+    No,
+    /// There is nobody to ask; say which flag answers the question.
+    NobodyThere,
+}
+
+/// Asks a question that is answered by yes or no; no is what Enter means.
+///
+/// It speaks with the terminal itself, because stdin may be data for somebody else.
+pub fn ask(question: &str) -> Answer {
+    let Ok((reader, mut writer)) = open_terminal() else {
+        return Answer::NobodyThere;
+    };
+    // The terminal can go away while it is asked; then nobody answered.
+    ask_on(reader, &mut writer, question).unwrap_or(Answer::NobodyThere)
+}
+
+#[cfg(not(windows))]
+fn open_terminal() -> io::Result<(File, File)> {
+    let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+    Ok((terminal.try_clone()?, terminal))
+}
+
+#[cfg(windows)]
+fn open_terminal() -> io::Result<(File, File)> {
+    let reader = OpenOptions::new().read(true).write(true).open("CONIN$")?;
+    Ok((reader, OpenOptions::new().read(true).write(true).open("CONOUT$")?))
+}
+
+/// How often an answer that is neither is asked again.
+const ATTEMPTS: usize = 3;
+
+/// The longest answer that is read, in bytes.
+const ANSWER_LIMIT: u64 = 1024;
+
+fn ask_on(reader: impl Read, writer: &mut impl Write, question: &str) -> io::Result<Answer> {
+    let mut reader = BufReader::new(reader.take(ANSWER_LIMIT));
+    for _attempt in 0..ATTEMPTS {
+        write!(writer, "{} [y/N] ", printable::line(question))?;
+        writer.flush()?;
+        let mut line = String::new();
+        let length = reader.read_line(&mut line)?;
+        match line.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => return Ok(Answer::Yes),
+            "" | "n" | "no" => return Ok(Answer::No),
+            _ if length == 0 => return Ok(Answer::No),
+            _ => writeln!(writer, "please answer `y` or `n`")?,
+        }
+    }
+    Ok(Answer::No)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(typed: &str) -> (Answer, String) {
+        let mut shown = Vec::new();
+        let answer = ask_on(typed.as_bytes(), &mut shown, "trust these keys?").unwrap();
+        (answer, String::from_utf8(shown).unwrap())
+    }
+
+    #[test]
+    fn only_a_clear_yes_is_a_yes() {
+        for typed in ["y\n", "Y\r\n", " yes \n", "YES"] {
+            assert_eq!(answer(typed).0, Answer::Yes, "{typed:?}");
+        }
+        for typed in ["n\n", "no\n", "\n", "", "maybe\nperhaps\ndunno\ny\n"] {
+            assert_eq!(answer(typed).0, Answer::No, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn an_unclear_answer_is_asked_again() {
+        let (answer, shown) = answer("si\ny\n");
+        assert_eq!(answer, Answer::Yes);
+        assert_eq!(shown.matches("trust these keys? [y/N] ").count(), 2);
+    }
+
+    #[test]
+    fn an_endless_answer_ends_as_no() {
+        let endless = io::repeat(b'y');
+        assert_eq!(ask_on(endless, &mut io::sink(), "?").unwrap(), Answer::No);
+    }
+}

@@ -1,0 +1,80 @@
+//! Plain columns, aligned.
+
+use std::fmt;
+
+use crate::printable;
+
+/// Rows under headings. Cells are escaped; the last column is not padded.
+#[derive(Debug, Clone)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+/// The space between two columns.
+const GAP: usize = 2;
+
+impl Table {
+    /// Begins a table with its headings, which are shown in upper case.
+    pub fn new<const N: usize>(headings: [&str; N]) -> Self {
+        Self { rows: vec![headings.iter().map(|heading| heading.to_uppercase()).collect()] }
+    }
+
+    /// Adds a row.
+    pub fn row<const N: usize>(&mut self, cells: [&str; N]) -> &mut Self {
+        self.rows.push(cells.iter().map(|cell| printable::line(cell).into_owned()).collect());
+        self
+    }
+
+    /// Says whether there is nothing but the headings.
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() <= 1
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        (0..columns).map(width).collect()
+    }
+}
+
+impl fmt::Display for Table {
+    /// Writes the lines, each ended by a line end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widths = self.widths();
+        for row in &self.rows {
+            let mut text = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                text.push_str(cell);
+                let padding = (width + GAP).saturating_sub(cell.chars().count());
+                text.extend(std::iter::repeat_n(' ', padding));
+            }
+            writeln!(f, "{}", text.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_trailing_space() {
+        let mut table = Table::new(["tool", "version", "description"]);
+        table.row(["deploy", "1.10.0", "ships it"]).row(["g++", "2.0.0", ""]);
+        assert_eq!(
+            table.to_string(),
+            "TOOL    VERSION  DESCRIPTION\ndeploy  1.10.0   ships it\ng++     2.0.0\n"
+        );
+    }
+
+    #[test]
+    fn a_hostile_cell_stays_in_its_cell() {
+        let mut table = Table::new(["tool"]);
+        table.row(["a\nevil\u{1b}[31m"]);
+        assert_eq!(table.to_string(), "TOOL\na\\u{a}evil\\u{1b}[31m\n");
+    }
+}
