@@ -1,0 +1,303 @@
+//! Credentials for one server: never sent to another origin.
+//!
+//! What is sent is asked for with [`Credentials::headers_for`], the one place that knows which
+//! origins may see it. Commands and files are read then, and not before: a run that makes no
+//! request starts no command.
+
+mod value;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use dbt_core::secret::Secret;
+
+use crate::url::{Origin, Scheme};
+
+pub use value::SecretValue;
+
+/// What is sent to one server's origins, and to no other.
+///
+/// Copies share what was once read: a command runs at most once.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    origins: Arc<BTreeSet<Origin>>,
+    kinds: Arc<[Kind]>,
+}
+
+/// One way of saying who asks. Several can be sent with the same request.
+#[derive(Debug)]
+enum Kind {
+    Basic { username: SecretValue, password: SecretValue },
+    Bearer { token: SecretValue },
+}
+
+impl Credentials {
+    /// Returns what is sent when nothing is configured: nothing.
+    pub fn none() -> Self {
+        Self { origins: Arc::default(), kinds: Arc::new([]) }
+    }
+
+    /// Returns a user name and a password for these origins. When either is empty, nothing is
+    /// sent.
+    pub fn basic(
+        origins: impl IntoIterator<Item = Origin>,
+        username: SecretValue,
+        password: SecretValue,
+    ) -> Self {
+        Self::of(origins, Kind::Basic { username, password })
+    }
+
+    /// Returns a token for these origins. When it is empty, nothing is sent.
+    pub fn bearer(origins: impl IntoIterator<Item = Origin>, token: SecretValue) -> Self {
+        Self::of(origins, Kind::Bearer { token })
+    }
+
+    /// Says whether nothing is ever sent.
+    pub fn is_none(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
+    /// Returns the headers that tell `origin` who asks.
+    ///
+    /// There are none for an origin of another server. May run the configured commands, once.
+    pub fn headers_for(&self, origin: &Origin) -> Result<Vec<AuthHeader>, CredentialsError> {
+        if self.is_none() || !self.origins.contains(origin) {
+            return Ok(Vec::new());
+        }
+        if origin.scheme() == Scheme::Http && !origin.is_loopback() {
+            return Err(CredentialsError::PlainHttp { origin: origin.clone() });
+        }
+        let mut headers = Vec::new();
+        for kind in self.kinds.iter() {
+            headers.extend(kind.header()?);
+        }
+        Ok(headers)
+    }
+
+    fn of(origins: impl IntoIterator<Item = Origin>, kind: Kind) -> Self {
+        Self { origins: Arc::new(origins.into_iter().collect()), kinds: Arc::new([kind]) }
+    }
+}
+
+impl Kind {
+    fn header(&self) -> Result<Option<AuthHeader>, CredentialsError> {
+        match self {
+            Self::Basic { username, password } => {
+                let username = username.read()?.expose();
+                if username.is_empty() {
+                    return Ok(None);
+                }
+                if username.contains(':') {
+                    return Err(CredentialsError::Colon);
+                }
+                let password = password.read()?.expose();
+                if password.is_empty() {
+                    return Ok(None);
+                }
+                let pair = Secret::new(format!("{username}:{password}"));
+                let encoded = Secret::new(STANDARD.encode(pair.expose()));
+                Ok(Some(AuthHeader::authorization("Basic", &encoded)))
+            }
+            Self::Bearer { token } => {
+                let value = token.read()?;
+                if !value.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+                    return Err(CredentialsError::BadCharacter { key: token.key().to_owned() });
+                }
+                let empty = value.expose().is_empty();
+                Ok((!empty).then(|| AuthHeader::authorization("Bearer", value)))
+            }
+        }
+    }
+}
+
+/// One header of a request that says who asks.
+#[derive(Debug, Clone)]
+pub struct AuthHeader {
+    /// The header's name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: Secret<String>,
+}
+
+impl AuthHeader {
+    fn authorization(scheme: &str, value: &Secret<String>) -> Self {
+        let value = Secret::new(format!("{scheme} {}", value.expose()));
+        Self { name: "Authorization", value }
+    }
+}
+
+/// Why credentials are not sent.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// Everybody on the way could read them.
+    #[error("refusing to send credentials to `{origin}` without TLS")]
+    PlainHttp {
+        /// The server.
+        origin: Origin,
+    },
+
+    /// The command could not be started or waited for.
+    #[error("failed to run the command of `{key}`")]
+    Run {
+        /// The key of the configuration.
+        key: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+
+    /// The command said that it failed.
+    #[error("the command of `{key}` failed ({status})")]
+    Failed {
+        /// The key of the configuration.
+        key: String,
+        /// How it ended.
+        status: std::process::ExitStatus,
+    },
+
+    /// The command did not end.
+    #[error("the command of `{key}` did not end within {} s", limit.as_secs())]
+    TimeOver {
+        /// The key of the configuration.
+        key: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+
+    /// The file with the secret could not be read.
+    #[error("failed to read `{}`, named by `{key}`", path.display())]
+    File {
+        /// The key of the configuration.
+        key: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+
+    /// More came than any secret has.
+    #[error("`{key}` gives more than {limit} bytes")]
+    TooLong {
+        /// The key of the configuration.
+        key: String,
+        /// The most that is read.
+        limit: u64,
+    },
+
+    /// What came is not text.
+    #[error("`{key}` does not give UTF-8 text")]
+    NotText {
+        /// The key of the configuration.
+        key: String,
+    },
+
+    /// A token with characters that would end its header.
+    #[error("`{key}` gives characters that no token has")]
+    BadCharacter {
+        /// The key of the configuration.
+        key: String,
+    },
+
+    /// A user name that cannot be told from the password behind it.
+    #[error("a user name must not contain a colon")]
+    Colon,
+}
+
+impl CredentialsError {
+    /// Returns what the user can do about it, if anything.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::PlainHttp { .. } => {
+                Some("write the server's URLs in the configuration with `https://`".to_owned())
+            }
+            Self::Run { key, .. } | Self::Failed { key, .. } | Self::TimeOver { key, .. } => {
+                Some(format!("run the command of `{key}` in a shell to see what it does"))
+            }
+            Self::File { .. }
+            | Self::TooLong { .. }
+            | Self::NotText { .. }
+            | Self::BadCharacter { .. }
+            | Self::Colon => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::url::RepositoryUrl;
+
+    fn origin(url: &str) -> Origin {
+        url.parse::<RepositoryUrl>().unwrap().origin().unwrap().clone()
+    }
+
+    fn fixed(text: &str) -> SecretValue {
+        SecretValue::fixed("key", Secret::new(text.to_owned()))
+    }
+
+    fn alice() -> Credentials {
+        let origins = [origin("https://dbt.example.com"), origin("http://127.0.0.1:9999")];
+        Credentials::basic(origins, fixed("alice"), fixed("wonder:land"))
+    }
+
+    fn sent(credentials: &Credentials, to: &str) -> Option<String> {
+        let headers = credentials.headers_for(&origin(to)).unwrap();
+        headers.first().map(|header| format!("{}: {}", header.name, header.value.expose()))
+    }
+
+    #[test]
+    fn credentials_are_sent_to_the_origins_of_their_server_alone() {
+        let expected = Some("Authorization: Basic YWxpY2U6d29uZGVyOmxhbmQ=".to_owned());
+        assert_eq!(sent(&alice(), "https://dbt.example.com/x"), expected);
+        assert_eq!(sent(&alice(), "http://127.0.0.1:9999"), expected);
+        for other in [
+            "https://dbt.example.com:8443",
+            "http://dbt.example.com",
+            "http://127.0.0.1:9998",
+            "https://x.dbt.example.com",
+            "https://example.com",
+        ] {
+            assert_eq!(sent(&alice(), other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_not_sent_where_others_can_read_them() {
+        let there = origin("http://dbt.example.com");
+        let credentials = Credentials::bearer([there.clone()], fixed("token"));
+        let error = credentials.headers_for(&there).unwrap_err();
+        let words = "refusing to send credentials to `http://dbt.example.com` without TLS";
+        assert_eq!(error.to_string(), words);
+    }
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let there = origin("https://h");
+        let command = SecretValue::command("passwordfunc", "echo hunter2".to_owned());
+        for credentials in [
+            Credentials::basic([there.clone()], fixed("hunter2"), command),
+            Credentials::bearer([there.clone()], fixed("hunter2")),
+        ] {
+            let headers = credentials.headers_for(&there).unwrap();
+            assert_eq!(headers.len(), 1);
+            let shown = format!("{credentials:?} {headers:?}");
+            assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVy"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn an_empty_password_sends_nothing_and_a_bad_token_is_refused() {
+        let there = origin("https://h");
+        let empty = Credentials::basic([there.clone()], fixed("alice"), fixed(""));
+        assert!(empty.headers_for(&there).unwrap().is_empty());
+        let split = Credentials::bearer([there.clone()], fixed("a\r\nHost: evil"));
+        assert!(matches!(split.headers_for(&there), Err(CredentialsError::BadCharacter { .. })));
+        let colon = Credentials::basic([there.clone()], fixed("a:b"), fixed("c"));
+        assert!(matches!(colon.headers_for(&there), Err(CredentialsError::Colon)));
+    }
+}

@@ -1,0 +1,264 @@
+//! One secret of the configuration: written there, in a file, or printed by a command.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dbt_core::secret::Secret;
+
+use super::CredentialsError;
+
+/// How long a command may take: long enough to find and touch a hardware key.
+const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
+/// The most that a file or a command may give. Tokens are a few KiB at most; the rest is an
+/// accident that should not fill the memory.
+const OUTPUT_LIMIT: u64 = 64 * 1024;
+
+/// How often a command is looked at after it closed its output.
+const EXIT_POLL: Duration = Duration::from_millis(5);
+
+/// One secret, read when it is first needed and then kept.
+pub struct SecretValue {
+    /// What the user calls it: the key of the configuration, or the variable.
+    key: String,
+    place: Place,
+    read: OnceLock<Result<Secret<String>, CredentialsError>>,
+}
+
+enum Place {
+    Fixed(Secret<String>),
+    File(PathBuf),
+    Command { line: String, limit: Duration },
+}
+
+impl SecretValue {
+    /// Takes a secret that is known.
+    pub fn fixed(key: &str, value: Secret<String>) -> Self {
+        Self::at(key, Place::Fixed(value))
+    }
+
+    /// Names a file that holds the secret, with or without a newline at its end.
+    pub fn file(key: &str, path: PathBuf) -> Self {
+        Self::at(key, Place::File(path))
+    }
+
+    /// Names a command that prints the secret, with or without a newline at its end.
+    ///
+    /// It is run by `sh -c` (`cmd /C` on Windows) at most once. It has no standard input; what it
+    /// says on standard error is seen by the user.
+    pub fn command(key: &str, line: String) -> Self {
+        Self::at(key, Place::Command { line, limit: COMMAND_LIMIT })
+    }
+
+    /// Returns what the user calls it.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Returns the secret. The answer, good or bad, is the same every time.
+    pub(super) fn read(&self) -> Result<&Secret<String>, CredentialsError> {
+        match &self.place {
+            Place::Fixed(value) => Ok(value),
+            Place::File(path) => {
+                let read = || read_file(&self.key, path);
+                self.read.get_or_init(read).as_ref().map_err(Clone::clone)
+            }
+            Place::Command { line, limit } => {
+                let run = || run_command(&self.key, line, *limit);
+                self.read.get_or_init(run).as_ref().map_err(Clone::clone)
+            }
+        }
+    }
+
+    fn at(key: &str, place: Place) -> Self {
+        Self { key: key.to_owned(), place, read: OnceLock::new() }
+    }
+}
+
+impl fmt::Debug for SecretValue {
+    /// Shows where the secret is from. A command line is not shown: people write secrets there.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match &self.place {
+            Place::Fixed(_) => "written",
+            Place::File(_) => "in a file",
+            Place::Command { .. } => "printed by a command",
+        };
+        write!(f, "SecretValue({}, {place})", self.key)
+    }
+}
+
+fn read_file(key: &str, path: &PathBuf) -> Result<Secret<String>, CredentialsError> {
+    let fail = |source| CredentialsError::File {
+        key: key.to_owned(),
+        path: path.clone(),
+        source: Arc::new(source),
+    };
+    let file = File::open(path).map_err(fail)?;
+    let bytes = read_bounded(file).map_err(fail)?;
+    text_of(key, bytes)
+}
+
+fn run_command(key: &str, line: &str, limit: Duration) -> Result<Secret<String>, CredentialsError> {
+    let fail = |source| CredentialsError::Run { key: key.to_owned(), source: Arc::new(source) };
+    let deadline = Instant::now() + limit;
+    let mut child = shell(line)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map_err(fail)?;
+
+    // The output is read beside, because a pipe cannot be read with a limit of time; when time is
+    // over, the thread is left behind with the pipe.
+    let (give, take) = mpsc::channel();
+    if let Some(output) = child.stdout.take() {
+        thread::spawn(move || give.send(read_bounded(output)));
+    }
+    let outcome = match take.recv_timeout(limit) {
+        Ok(Ok(output)) if output.expose().len() as u64 > OUTPUT_LIMIT => {
+            Err(CredentialsError::TooLong { key: key.to_owned(), limit: OUTPUT_LIMIT })
+        }
+        Ok(Ok(output)) => Ok(output),
+        Ok(Err(source)) => Err(fail(source)),
+        Err(_time_over) => Err(CredentialsError::TimeOver { key: key.to_owned(), limit }),
+    };
+    let output = match outcome {
+        Ok(output) => output,
+        Err(error) => {
+            stop(&mut child);
+            return Err(error);
+        }
+    };
+    loop {
+        match child.try_wait().map_err(fail)? {
+            Some(status) if status.success() => return text_of(key, output),
+            Some(status) => {
+                return Err(CredentialsError::Failed { key: key.to_owned(), status });
+            }
+            None if Instant::now() >= deadline => {
+                stop(&mut child);
+                return Err(CredentialsError::TimeOver { key: key.to_owned(), limit });
+            }
+            None => thread::sleep(EXIT_POLL),
+        }
+    }
+}
+
+#[cfg(not(windows))]
+fn shell(line: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(line);
+    command
+}
+
+#[cfg(windows)]
+fn shell(line: &str) -> Command {
+    use std::os::windows::process::CommandExt;
+    let mut command = Command::new("cmd");
+    // The line is `cmd`'s to read: quoting it by the usual rules would change it.
+    command.arg("/C").raw_arg(line);
+    command
+}
+
+/// Ends the command; that it has already ended is as good.
+fn stop(child: &mut Child) {
+    if child.kill().is_ok() {
+        let _ended = child.wait();
+    }
+}
+
+/// Reads at most one byte more than is allowed, so that too much can be told from enough.
+fn read_bounded(from: impl Read) -> io::Result<Secret<Vec<u8>>> {
+    // Reserved at once: growing would leave copies of a secret behind in freed memory.
+    let mut bytes = Vec::with_capacity(usize::try_from(OUTPUT_LIMIT).unwrap_or(0) + 2);
+    from.take(OUTPUT_LIMIT + 1).read_to_end(&mut bytes)?;
+    Ok(Secret::new(bytes))
+}
+
+/// Takes one newline from the end, as the reference does.
+fn text_of(key: &str, bytes: Secret<Vec<u8>>) -> Result<Secret<String>, CredentialsError> {
+    let bytes = bytes.expose();
+    if bytes.len() as u64 > OUTPUT_LIMIT {
+        return Err(CredentialsError::TooLong { key: key.to_owned(), limit: OUTPUT_LIMIT });
+    }
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_error| CredentialsError::NotText { key: key.to_owned() })?;
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    // `cmd` and editors on Windows end lines with two characters.
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    Ok(Secret::new(line.to_owned()))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn command(line: &str) -> SecretValue {
+        SecretValue::command("passwordfunc", line.to_owned())
+    }
+
+    #[track_caller]
+    fn check(line: &str, expected: Result<&str, &str>) {
+        let value = command(line);
+        let read = value.read().map(|secret| secret.expose().as_str());
+        let read = read.map_err(|error| error.to_string());
+        assert_eq!(read, expected.map_err(str::to_owned), "{line}");
+    }
+
+    #[test]
+    fn a_command_prints_the_secret_and_one_newline() {
+        check("printf 'a b\\n'", Ok("a b"));
+        check("printf 'ab\\n\\n'", Ok("ab\n"));
+        check("printf ab", Ok("ab"));
+        check("cat; echo no input", Ok("no input"));
+        check("true", Ok(""));
+    }
+
+    #[test]
+    fn a_command_that_fails_is_named_by_its_key() {
+        check("echo half; exit 3", Err("the command of `passwordfunc` failed (exit status: 3)"));
+        check("yes", Err("`passwordfunc` gives more than 65536 bytes"));
+        check("printf '\\377'", Err("`passwordfunc` does not give UTF-8 text"));
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_ended() {
+        let place =
+            Place::Command { line: "exec sleep 60".to_owned(), limit: Duration::from_millis(50) };
+        let value = SecretValue::at("tokenFunc", place);
+        let began = Instant::now();
+        assert!(matches!(value.read(), Err(CredentialsError::TimeOver { .. })));
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_command_runs_once_whoever_asks() {
+        let directory = tempfile::tempdir().unwrap();
+        let count = directory.path().join("count");
+        let value = command(&format!("echo x >> {}; echo secret", count.display()));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| assert_eq!(value.read().unwrap().expose(), "secret"));
+            }
+        });
+        assert_eq!(std::fs::read_to_string(count).unwrap(), "x\n");
+    }
+
+    #[test]
+    fn a_secret_can_stand_in_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        std::fs::write(&path, "dbt_abc\r\n").unwrap();
+        let value = SecretValue::file("tokenFile", path.clone());
+        assert_eq!(value.read().unwrap().expose(), "dbt_abc");
+        let missing = SecretValue::file("tokenFile", path.with_extension("missing"));
+        let words = missing.read().unwrap_err().to_string();
+        assert!(words.contains("token.missing`, named by `tokenFile`"), "{words}");
+    }
+}

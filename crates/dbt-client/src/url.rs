@@ -1,0 +1,795 @@
+//! Where repositories are: URLs and directories as people write them, in one normal form.
+//!
+//! A [`RepositoryUrl`] never holds a secret: user names, passwords and queries are refused when it
+//! is read, so it may be printed anywhere.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use dbt_core::repo_path::RepoPath;
+
+/// A repository, a directory of one, or a file in it.
+///
+/// Scheme and host are in lower case, default ports and trailing slashes are gone, escapes are
+/// written in one way, and no segment is `.` or `..`. Equal places that are spelt differently in
+/// these respects are equal here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RepositoryUrl(Place);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Place {
+    /// The path is escaped; it is empty, or begins with a slash and does not end with one.
+    Http { origin: Origin, path: String },
+    /// An absolute path.
+    Directory(PathBuf),
+}
+
+/// The longest text that is looked at, in bytes; longer URLs are not accepted by servers either.
+const URL_LIMIT: usize = 8192;
+
+impl RepositoryUrl {
+    /// Reads what [`str::parse`] reads, and directories relative to `directory`, which begin with
+    /// `./` or `../`.
+    pub fn parse_relative_to(text: &str, directory: &Path) -> Result<Self, InvalidUrl> {
+        let text = text.trim_ascii();
+        if is_dotted(text) {
+            return Ok(Self(Place::Directory(lexically_normal(&directory.join(text)))));
+        }
+        text.parse()
+    }
+
+    /// Returns the place of an absolute directory or file.
+    pub fn of_directory(path: &Path) -> Result<Self, InvalidUrl> {
+        if !path.is_absolute() {
+            return Err(InvalidUrl::new(&path.to_string_lossy(), Reason::RelativePath));
+        }
+        Ok(Self(Place::Directory(lexically_normal(path))))
+    }
+
+    /// Returns scheme, host and port, or nothing for a directory.
+    pub fn origin(&self) -> Option<&Origin> {
+        match &self.0 {
+            Place::Http { origin, .. } => Some(origin),
+            Place::Directory(_) => None,
+        }
+    }
+
+    /// Returns the escaped path of an `http` or `https` URL: empty, or with a leading slash and
+    /// without a trailing one.
+    pub fn http_path(&self) -> Option<&str> {
+        match &self.0 {
+            Place::Http { path, .. } => Some(path),
+            Place::Directory(_) => None,
+        }
+    }
+
+    /// Returns the path of a directory, or nothing for a URL of a server.
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.0 {
+            Place::Http { .. } => None,
+            Place::Directory(path) => Some(path),
+        }
+    }
+
+    /// Says whether a server on this very machine is meant.
+    pub fn is_loopback(&self) -> bool {
+        self.origin().is_some_and(Origin::is_loopback)
+    }
+
+    /// Says whether what is read from there can be changed on the way.
+    pub fn is_plain_http(&self) -> bool {
+        self.origin().is_some_and(|origin| origin.scheme == Scheme::Http)
+    }
+
+    /// Returns the place of a path below this one.
+    #[must_use]
+    pub fn join(&self, path: &RepoPath) -> Self {
+        if path.is_root() {
+            return self.clone();
+        }
+        Self(match &self.0 {
+            Place::Http { origin, path: base } => Place::Http {
+                origin: origin.clone(),
+                path: format!("{base}/{}", escaped(path.as_str().as_bytes())),
+            },
+            Place::Directory(base) => {
+                let segments = path.segments();
+                Place::Directory(segments.fold(base.clone(), |below, name| below.join(name)))
+            }
+        })
+    }
+
+    /// Returns the place of the file whose name has `ending` added to this one's name.
+    #[must_use]
+    pub fn with_ending(&self, ending: &str) -> Self {
+        Self(match &self.0 {
+            Place::Http { origin, path } => Place::Http {
+                origin: origin.clone(),
+                path: format!("{path}{}", escaped(ending.as_bytes())),
+            },
+            Place::Directory(path) => {
+                let mut named = path.clone().into_os_string();
+                named.push(ending);
+                Place::Directory(PathBuf::from(named))
+            }
+        })
+    }
+
+    /// Returns the directory above, or nothing at the top.
+    pub fn parent(&self) -> Option<Self> {
+        Some(Self(match &self.0 {
+            Place::Http { origin, path } => {
+                let (above, _name) = path.rsplit_once('/')?;
+                Place::Http { origin: origin.clone(), path: above.to_owned() }
+            }
+            Place::Directory(path) => Place::Directory(path.parent()?.to_owned()),
+        }))
+    }
+
+    /// Returns the directory above and the name in it, so that one file can be read as any other
+    /// file of a repository. Nothing at the top, and when the name could not be in a repository.
+    pub fn split_last(&self) -> Option<(Self, RepoPath)> {
+        let name = match &self.0 {
+            Place::Http { path, .. } => {
+                let (_above, name) = path.rsplit_once('/')?;
+                String::from_utf8(unescaped(name)?).ok()?
+            }
+            Place::Directory(path) => path.file_name()?.to_str()?.to_owned(),
+        };
+        Some((self.parent()?, RepoPath::root().join(&name).ok()?))
+    }
+
+    /// Says whether this place is `other` or lies below it, by whole segments.
+    pub fn is_within(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (
+                Place::Http { origin, path },
+                Place::Http { origin: other_origin, path: other_path },
+            ) => {
+                let rest = path.strip_prefix(other_path.as_str());
+                origin == other_origin
+                    && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+            (Place::Directory(path), Place::Directory(other_path)) => path.starts_with(other_path),
+            (Place::Http { .. }, Place::Directory(_))
+            | (Place::Directory(_), Place::Http { .. }) => false,
+        }
+    }
+}
+
+impl FromStr for RepositoryUrl {
+    type Err = InvalidUrl;
+
+    /// Reads `https://host[:port]/path`, `http://…`, `file:///path` or an absolute path.
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        let text = text.trim_ascii();
+        let refuse = |reason| Err(InvalidUrl::new(text, reason));
+        if text.is_empty() {
+            return refuse(Reason::Empty);
+        }
+        if text.len() > URL_LIMIT {
+            return refuse(Reason::TooLong);
+        }
+        if is_dotted(text) {
+            return refuse(Reason::RelativePath);
+        }
+        if Path::new(text).is_absolute() {
+            return Ok(Self(Place::Directory(lexically_normal(Path::new(text)))));
+        }
+        let place = match text.split_once(':') {
+            Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
+                "https" => http_place(Scheme::Https, rest),
+                "http" => http_place(Scheme::Http, rest),
+                "file" => file_place(rest),
+                "s3" => Err(Reason::S3),
+                _ if rest.starts_with("//") => Err(Reason::UnknownScheme),
+                _ => Err(Reason::NoScheme),
+            },
+            None => Err(Reason::NoScheme),
+        };
+        place.map(Self).or_else(refuse)
+    }
+}
+
+impl fmt::Display for RepositoryUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Http { origin, path } => write!(f, "{origin}{path}"),
+            Place::Directory(path) => {
+                let text = escaped(&path_bytes(path));
+                let slash = if text.starts_with('/') { "" } else { "/" };
+                write!(f, "file://{slash}{text}")
+            }
+        }
+    }
+}
+
+impl serde::Serialize for RepositoryUrl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for RepositoryUrl {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheme {
+    /// With TLS.
+    Https,
+    /// Without protection.
+    Http,
+}
+
+impl Scheme {
+    /// Returns the scheme as it is written before `://`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+        }
+    }
+
+    const fn default_port(self) -> u16 {
+        match self {
+            Self::Https => 443,
+            Self::Http => 80,
+        }
+    }
+}
+
+/// Scheme, host and port: what credentials are bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin {
+    scheme: Scheme,
+    /// In lower case; IPv6 addresses without brackets.
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    /// Returns the scheme.
+    pub const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Returns the host in lower case, an IPv6 address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the port, the scheme's own if none was written.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Says whether a server on this very machine is meant: `localhost` or a loopback address.
+    pub fn is_loopback(&self) -> bool {
+        // Not `*.localhost`: not every resolver keeps those names on the machine.
+        self.host == "localhost"
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// Returns what stands in a `Host` header: the host, and the port unless it is the usual one.
+    pub fn authority(&self) -> String {
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.as_str(), self.authority())
+    }
+}
+
+fn is_dotted(text: &str) -> bool {
+    text.split(['/', '\\']).next().is_some_and(|first| first == "." || first == "..")
+}
+
+/// Reads what stands after `http:` or `https:`.
+fn http_place(scheme: Scheme, rest: &str) -> Result<Place, Reason> {
+    let rest = rest.strip_prefix("//").ok_or(Reason::NoHost)?;
+    if rest.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
+        return Err(Reason::BadCharacter);
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if authority.contains('@') {
+        return Err(Reason::UserInfo);
+    }
+    if path.contains('?') {
+        return Err(Reason::Query);
+    }
+    if path.contains('#') {
+        return Err(Reason::Fragment);
+    }
+    let origin = origin(scheme, authority)?;
+    if is_s3(&origin.host) {
+        return Err(Reason::S3);
+    }
+    Ok(Place::Http { origin, path: normal_path(path)? })
+}
+
+fn origin(scheme: Scheme, authority: &str) -> Result<Origin, Reason> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, rest) = rest.split_once(']').ok_or(Reason::BadHost)?;
+            let address: Ipv6Addr = address.parse().map_err(|_error| Reason::BadHost)?;
+            let port = match rest.strip_prefix(':') {
+                Some(port) => Some(port),
+                None if rest.is_empty() => None,
+                None => return Err(Reason::BadHost),
+            };
+            (address.to_string(), port)
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host_name(host)?, Some(port)),
+            None => (host_name(authority)?, None),
+        },
+    };
+    let port = match port {
+        None => scheme.default_port(),
+        Some(digits) => port_number(digits)?,
+    };
+    Ok(Origin { scheme, host, port })
+}
+
+fn port_number(digits: &str) -> Result<u16, Reason> {
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Reason::BadPort);
+    }
+    match digits.parse() {
+        Ok(0) => Err(Reason::PortZero),
+        Ok(port) => Ok(port),
+        Err(_too_large) => Err(Reason::BadPort),
+    }
+}
+
+fn host_name(host: &str) -> Result<String, Reason> {
+    if host.is_empty() {
+        return Err(Reason::NoHost);
+    }
+    if !host.is_ascii() {
+        return Err(Reason::ForeignHost);
+    }
+    let host = host.to_ascii_lowercase();
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(legal);
+    let labels = host.strip_suffix('.').unwrap_or(&host);
+    if host.len() > 253 || !labels.split('.').all(label) {
+        return Err(Reason::BadHost);
+    }
+    // `127.1`, `0x7f.1` and `2130706433` are addresses to some resolvers and names to others:
+    // what ends in a number must be an address that everybody reads alike.
+    let last = labels.rsplit('.').next().unwrap_or_default();
+    let numeric = last.starts_with(|first: char| first.is_ascii_digit());
+    if numeric && last.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'x') {
+        let address: Ipv4Addr = host.parse().map_err(|_error| Reason::BadHost)?;
+        return Ok(address.to_string());
+    }
+    Ok(host)
+}
+
+/// Says whether a host is an S3 endpoint (wire formats, 5.9), which has no listings to read.
+fn is_s3(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let host = host.strip_suffix(".cn").unwrap_or(host);
+    let Some(host) = host.strip_suffix(".amazonaws.com") else { return false };
+    host.split('.').any(|label| label == "s3")
+}
+
+/// Brings an escaped path into its one form, without a trailing slash.
+fn normal_path(path: &str) -> Result<String, Reason> {
+    let bytes = unescaped(path).ok_or(Reason::BadEscape)?;
+    if path.to_ascii_lowercase().contains("%2f") || bytes.contains(&b'\\') {
+        // An escaped slash is a slash to some servers and a character of a name to others.
+        return Err(Reason::BadCharacter);
+    }
+    if bytes.iter().any(u8::is_ascii_control) {
+        return Err(Reason::BadCharacter);
+    }
+    let dotted = |segment: &[u8]| segment == b"." || segment == b"..";
+    if bytes.split(|byte| *byte == b'/').any(dotted) {
+        return Err(Reason::Dots);
+    }
+    Ok(escaped(&bytes).trim_end_matches('/').to_owned())
+}
+
+/// Reads what stands after `file:`.
+fn file_place(rest: &str) -> Result<Place, Reason> {
+    let path = match rest.strip_prefix("//") {
+        Some(rest) => {
+            let end = rest.find('/').unwrap_or(rest.len());
+            let (host, path) = rest.split_at(end);
+            if !host.is_empty() && !host.eq_ignore_ascii_case("localhost") {
+                return Err(Reason::FileHost);
+            }
+            path
+        }
+        None => rest,
+    };
+    if path.contains('?') {
+        return Err(Reason::Query);
+    }
+    if path.contains('#') {
+        return Err(Reason::Fragment);
+    }
+    let bytes = unescaped(path).ok_or(Reason::BadEscape)?;
+    if bytes.contains(&0) {
+        return Err(Reason::BadCharacter);
+    }
+    let path = path_from(bytes).ok_or(Reason::BadEscape)?;
+    if !path.is_absolute() {
+        return Err(Reason::RelativeFile);
+    }
+    Ok(Place::Directory(lexically_normal(&path)))
+}
+
+/// Resolves `.` and `..` by the text alone and drops trailing slashes.
+fn lexically_normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => {
+                normal.push(component);
+            }
+        }
+    }
+    normal
+}
+
+#[cfg(unix)]
+fn path_bytes(path: &Path) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str().as_bytes().to_vec()
+}
+
+#[cfg(not(unix))]
+fn path_bytes(path: &Path) -> Vec<u8> {
+    path.to_string_lossy().replace('\\', "/").into_bytes()
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere a path is not any bytes")]
+fn path_from(bytes: Vec<u8>) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
+}
+
+#[cfg(not(unix))]
+fn path_from(bytes: Vec<u8>) -> Option<PathBuf> {
+    let text = String::from_utf8(bytes).ok()?;
+    // `file:///C:/dir` names `C:/dir`.
+    let drive = text.as_bytes().get(2) == Some(&b':');
+    Some(PathBuf::from(if drive { text.get(1..)? } else { text.as_str() }))
+}
+
+/// Escapes what means something in a URL, by the one rule of [`RepoPath::url_encoded`].
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=:@".contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// Resolves percent escapes, or returns nothing when one is malformed.
+fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16));
+        let value = digit()? * 16 + digit()?;
+        bytes.push(u8::try_from(value).ok()?);
+    }
+    Some(bytes)
+}
+
+/// Some text is not a place that repositories are read from.
+///
+/// User names, passwords and queries are not repeated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{shown}` is not the URL of a repository: {reason}")]
+pub struct InvalidUrl {
+    shown: String,
+    reason: Reason,
+}
+
+impl InvalidUrl {
+    fn new(text: &str, reason: Reason) -> Self {
+        Self { shown: without_secrets(text), reason }
+    }
+
+    /// Returns what is wrong.
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Returns what the user can do about it, if anything.
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self.reason {
+            Reason::UserInfo => Some(
+                "write user name and password as `username` and `password` of the server in the \
+                 configuration",
+            ),
+            Reason::ForeignHost => Some("write the host in punycode (`xn--…`)"),
+            Reason::S3 => Some("serve the bucket by HTTPS, or copy it to a directory"),
+            Reason::NoScheme => Some("write `https://host/path`, or a directory as `/path`"),
+            Reason::Empty
+            | Reason::TooLong
+            | Reason::RelativePath
+            | Reason::UnknownScheme
+            | Reason::NoHost
+            | Reason::BadHost
+            | Reason::BadPort
+            | Reason::PortZero
+            | Reason::Query
+            | Reason::Fragment
+            | Reason::Dots
+            | Reason::BadEscape
+            | Reason::BadCharacter
+            | Reason::FileHost
+            | Reason::RelativeFile => None,
+        }
+    }
+}
+
+/// What is wrong with a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nothing was written.
+    #[error("it is empty")]
+    Empty,
+    /// It is longer than servers accept.
+    #[error("it is longer than {URL_LIMIT} bytes")]
+    TooLong,
+    /// A relative directory where none can be meant.
+    #[error("a relative directory cannot be used here")]
+    RelativePath,
+    /// No scheme, and not a directory either.
+    #[error("it begins neither with `https://`, `http://` or `file://` nor with a slash")]
+    NoScheme,
+    /// A scheme that is not read.
+    #[error("only `https`, `http` and `file` URLs and directories are read")]
+    UnknownScheme,
+    /// An S3 bucket.
+    #[error("S3 repositories are not read by this version")]
+    S3,
+    /// No host.
+    #[error("it names no host")]
+    NoHost,
+    /// The host is malformed.
+    #[error("its host is neither a name nor an address")]
+    BadHost,
+    /// The host has letters that look-alikes exist of.
+    #[error("its host is not ASCII")]
+    ForeignHost,
+    /// The port is not a number up to 65535.
+    #[error("its port is not a number from 1 to 65535")]
+    BadPort,
+    /// Port 0.
+    #[error("port 0 does not exist")]
+    PortZero,
+    /// A user name or password.
+    #[error("a user name or password must not stand in it")]
+    UserInfo,
+    /// A query.
+    #[error("a query (`?…`) must not stand in it")]
+    Query,
+    /// A fragment.
+    #[error("a fragment (`#…`) must not stand in it")]
+    Fragment,
+    /// Relative segments.
+    #[error("`.` and `..` must not stand in its path")]
+    Dots,
+    /// A malformed percent escape.
+    #[error("`%` must be followed by two hexadecimal digits")]
+    BadEscape,
+    /// Spaces, control characters, backslashes, escaped slashes.
+    #[error("spaces, control characters, backslashes and escaped slashes must not stand in it")]
+    BadCharacter,
+    /// A file of another machine.
+    #[error("a `file` URL has no host: write `file:///path`")]
+    FileHost,
+    /// A relative file URL.
+    #[error("the path of a `file` URL is absolute: write `file:///path`")]
+    RelativeFile,
+}
+
+/// Returns the text with user information, query and fragment masked, and made harmless.
+fn without_secrets(text: &str) -> String {
+    let start = text.find("//").map_or(0, |slashes| slashes + 2);
+    let (scheme, rest) = text.split_at(start);
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (rest, query) = rest.split_at(end);
+    // A password may hold a slash that its owner did not escape, so the last `@` counts, wherever
+    // it is; and one may stand before what was taken for the query.
+    let (user, rest) = match (query.rsplit_once('@'), rest.rsplit_once('@')) {
+        (Some((_secret, after)), _) => ("***@", after.split(['?', '#']).next().unwrap_or_default()),
+        (None, Some((_secret, after))) => ("***@", after),
+        (None, None) => ("", rest),
+    };
+    let cut = if query.is_empty() { "" } else { "?***" };
+    let shown: String = format!("{scheme}{user}{rest}{cut}").chars().take(200).collect();
+    shown.escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> RepositoryUrl {
+        text.parse().unwrap()
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, Reason>) {
+        let read = text.parse::<RepositoryUrl>();
+        let read = read.map(|url| url.to_string()).map_err(|error| error.reason());
+        assert_eq!(read, expected.map(str::to_owned), "{text}");
+    }
+
+    #[test]
+    fn equal_places_have_one_spelling() {
+        check("https://dbt.example.com/dbt", Ok("https://dbt.example.com/dbt"));
+        check(" HTTPS://DBT.Example.com:443/dbt// ", Ok("https://dbt.example.com/dbt"));
+        check("http://localhost:9999/", Ok("http://localhost:9999"));
+        check("http://[::1]:9999/dbt", Ok("http://[::1]:9999/dbt"));
+        check("https://h:80/%7euser/a%20b", Ok("https://h:80/~user/a%20b"));
+        check("https://h/d\u{e9}p\u{f4}t", Ok("https://h/d%C3%A9p%C3%B4t"));
+        check("https://my_repo.example.com./x", Ok("https://my_repo.example.com./x"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn directories_are_urls_too() {
+        check("/srv/dbt/", Ok("file:///srv/dbt"));
+        check("/srv/./x/../dbt", Ok("file:///srv/dbt"));
+        check("file:///srv/my%20dbt", Ok("file:///srv/my%20dbt"));
+        check("file://localhost/srv", Ok("file:///srv"));
+        check("file:/srv", Ok("file:///srv"));
+        check("file://elsewhere/srv", Err(Reason::FileHost));
+        check("file:srv", Err(Reason::RelativeFile));
+        check("./dbt", Err(Reason::RelativePath));
+        let near = RepositoryUrl::parse_relative_to("../dbt", Path::new("/home/alice")).unwrap();
+        assert_eq!(near.to_string(), "file:///home/dbt");
+        assert_eq!(near.directory(), Some(Path::new("/home/dbt")));
+    }
+
+    #[test]
+    fn urls_that_could_mislead_are_refused() {
+        check("https://good.example.com@evil.example.com/dbt", Err(Reason::UserInfo));
+        check("https://user:password@h/dbt", Err(Reason::UserInfo));
+        check("http://h:0/dbt", Err(Reason::PortZero));
+        check("http://h:65536/dbt", Err(Reason::BadPort));
+        check("http://h:/dbt", Err(Reason::BadPort));
+        check("http://h:+80/dbt", Err(Reason::BadPort));
+        check("http:///dbt", Err(Reason::NoHost));
+        check("http:dbt", Err(Reason::NoHost));
+        check("https://h/dbt?token=x", Err(Reason::Query));
+        check("https://h/dbt#x", Err(Reason::Fragment));
+        check("https://d\u{431}t.example.com/", Err(Reason::ForeignHost));
+        check("https://h\\evil/dbt", Err(Reason::BadCharacter));
+        check("https://h/a b", Err(Reason::BadCharacter));
+        check("https://h/a%2fb", Err(Reason::BadCharacter));
+        check("https://h/a%00b", Err(Reason::BadCharacter));
+        check("https://h/a/../b", Err(Reason::Dots));
+        check("https://h/a/%2e%2E/b", Err(Reason::Dots));
+        check("https://h/a%zz", Err(Reason::BadEscape));
+        check("https://h/a%2", Err(Reason::BadEscape));
+        check("https://a..b/", Err(Reason::BadHost));
+        check("https://[::1/", Err(Reason::BadHost));
+        check("https://[::1]x/", Err(Reason::BadHost));
+        check("ftp://h/dbt", Err(Reason::UnknownScheme));
+        check("dbt.example.com/dbt", Err(Reason::NoScheme));
+        check("dbt.example.com:8443", Err(Reason::NoScheme));
+        check("", Err(Reason::Empty));
+    }
+
+    #[test]
+    fn addresses_that_resolvers_read_differently_are_refused() {
+        for host in ["127.1", "2130706433", "0x7f000001", "127.0.0.0x1", "0177.0.0.1", "1.2.3.4.5"]
+        {
+            check(&format!("http://{host}/"), Err(Reason::BadHost));
+        }
+        check("http://127.0.0.1/", Ok("http://127.0.0.1"));
+        check("http://1.example.com/", Ok("http://1.example.com"));
+    }
+
+    #[test]
+    fn s3_buckets_are_refused_in_words() {
+        check("s3://bucket/dbt", Err(Reason::S3));
+        check("https://bucket.s3.us-east-1.amazonaws.com/dbt", Err(Reason::S3));
+        check("https://s3.us-east-1.amazonaws.com/bucket", Err(Reason::S3));
+        check("https://b.s3.cn-north-1.amazonaws.com.cn/", Err(Reason::S3));
+        check("https://s3.example.com/dbt", Ok("https://s3.example.com/dbt"));
+        let error = "s3://bucket/dbt".parse::<RepositoryUrl>().unwrap_err();
+        let words = "S3 repositories are not read by this version";
+        assert!(error.to_string().ends_with(words), "{error}");
+    }
+
+    #[test]
+    fn refusals_do_not_repeat_secrets() {
+        for text in [
+            "https://alice:hunter2@h/dbt",
+            "https://alice:hun/hunter2@h/dbt",
+            "https://alice:?hunter2@h/dbt",
+            "https://alice:x#hunter2@h/dbt",
+            "https://h/dbt?X-Amz-Signature=hunter2",
+            "https://h/dbt#hunter2",
+            "alice:hunter2@h/dbt",
+        ] {
+            let error = text.parse::<RepositoryUrl>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn this_machine_is_recognised() {
+        for text in
+            ["http://localhost/", "http://127.0.0.1:1/", "http://127.9.9.9/", "http://[::1]/"]
+        {
+            assert!(url(text).is_loopback(), "{text}");
+        }
+        for text in ["http://localhost.example.com/", "http://10.0.0.1/", "http://x.localhost/"] {
+            assert!(!url(text).is_loopback(), "{text}");
+        }
+        assert!(url("http://localhost").is_plain_http());
+        assert!(!url("https://localhost").is_plain_http());
+    }
+
+    #[test]
+    fn the_truststore_can_be_read_as_a_file_of_a_directory() {
+        let truststore = url("https://h/dbt/trust%20store");
+        let (base, name) = truststore.split_last().unwrap();
+        assert_eq!(base.to_string(), "https://h/dbt");
+        assert_eq!(name.as_str(), "trust store");
+        assert_eq!(base.join(&name), truststore);
+        let manifest = truststore.with_ending(".manifest.json");
+        assert_eq!(manifest.to_string(), "https://h/dbt/trust%20store.manifest.json");
+        assert_eq!(url("https://h").split_last(), None);
+    }
+
+    #[test]
+    fn a_neighbour_with_the_same_beginning_is_not_within() {
+        assert!(url("https://h/dbt/truststore").is_within(&url("https://h/dbt/")));
+        assert!(url("https://h/dbt").is_within(&url("https://h")));
+        assert!(!url("https://h/dbt-tools").is_within(&url("https://h/dbt")));
+        assert!(!url("http://h/dbt/x").is_within(&url("https://h/dbt")));
+        assert!(!url("https://h:444/dbt/x").is_within(&url("https://h/dbt")));
+        assert!(!url("file:///dbt/x").is_within(&url("https://h/dbt")));
+        assert!(url("file:///dbt/x").is_within(&url("file:///dbt")));
+    }
+
+    #[test]
+    fn what_is_printed_reads_back_as_the_same_place() {
+        for text in
+            ["https://h/%25/%C3%A9/a+b", "http://[2001:db8::1]:8080/x", "file:///a%20%25/%FF"]
+        {
+            let first = url(text);
+            assert_eq!(url(&first.to_string()), first);
+        }
+    }
+}
