@@ -1,0 +1,285 @@
+//! Documents that point at something that is not there are worse than none.
+
+use std::collections::BTreeSet;
+
+use super::rust::Source;
+use super::tree::Tree;
+
+/// Where a reader begins.
+const ENTRANCES: &[&str] = &["README.md", "ARCHITECTURE.md"];
+
+/// The page with one line for each source file.
+const CODE_MAP: &str = "ARCHITECTURE.md";
+
+/// A link in a page.
+struct Link {
+    line: usize,
+    /// The page or file it names, from the root of the workspace.
+    path: String,
+    heading: Option<String>,
+}
+
+/// Checks that every relative link names a file that exists, and a heading in it.
+pub(crate) fn links_resolve(tree: &Tree) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (page, text) in tree.markdown() {
+        for link in links(page, text) {
+            let Link { line, path, heading } = link;
+            if !tree.paths.contains(&path) {
+                problems.push(format!("{page}:{line}: `{path}` does not exist"));
+            } else if let Some(heading) = heading {
+                let target = tree.texts.get(&path).map(String::as_str).unwrap_or_default();
+                if !headings(target).contains(&heading) {
+                    problems.push(format!("{page}:{line}: `{path}` has no heading `#{heading}`"));
+                }
+            }
+        }
+    }
+    problems
+}
+
+/// Checks that somebody who begins at the entrances finds every page of `docs/`.
+pub(crate) fn every_page_can_be_reached(tree: &Tree) -> Vec<String> {
+    let mut reached: BTreeSet<String> = BTreeSet::new();
+    let mut next: Vec<String> = ENTRANCES.iter().map(|page| (*page).to_owned()).collect();
+    while let Some(page) = next.pop() {
+        let Some(text) = tree.texts.get(&page) else { continue };
+        if reached.insert(page.clone()) {
+            next.extend(links(&page, text).into_iter().map(|link| link.path));
+        }
+    }
+    tree.markdown()
+        .map(|(page, _text)| page)
+        .filter(|page| page.starts_with("docs/") && !reached.contains(*page))
+        .map(|page| format!("{page}: no link leads here from {}", ENTRANCES.join(" or ")))
+        .collect()
+}
+
+/// Checks that the code map names every source file, and no other.
+///
+/// In a fenced block of the page, a line that ends in `/` is a directory, and the indented lines
+/// below it are its files, each followed by what it is for.
+pub(crate) fn the_code_map_is_true(tree: &Tree) -> Vec<String> {
+    let text = tree.texts.get(CODE_MAP).map(String::as_str).unwrap_or_default();
+    let mut problems = Vec::new();
+    let mut mapped = BTreeSet::new();
+    let mut directory = "";
+    for (line, content) in fenced(text) {
+        let (first, rest) = content.trim().split_once(' ').unwrap_or((content.trim(), ""));
+        if !content.starts_with(' ') {
+            directory = if content.ends_with('/') { content } else { "" };
+        } else if !directory.is_empty() {
+            let path = format!("{directory}{first}");
+            if !tree.paths.contains(path.trim_end_matches('/')) {
+                problems.push(format!("{CODE_MAP}:{line}: `{path}` does not exist"));
+            } else if rest.trim().is_empty() {
+                problems.push(format!("{CODE_MAP}:{line}: `{path}`: say what it is for"));
+            }
+            mapped.insert(path);
+        }
+    }
+    let sources = tree.rust().map(|(path, _text)| path).filter(|path| {
+        let in_crate = path.starts_with("crates/") && path.contains("/src/");
+        in_crate || path.starts_with("xtask/src/")
+    });
+    problems.extend(
+        sources
+            .filter(|path| !mapped.contains(*path))
+            .map(|path| format!("{CODE_MAP}: `{path}` is not on the map")),
+    );
+    problems
+}
+
+/// Checks that the tests that tables of promises name exist: every `` `name` `` in a column headed
+/// "Test" is a function.
+pub(crate) fn the_named_tests_exist(tree: &Tree) -> Vec<String> {
+    let mut functions = BTreeSet::new();
+    for (_path, text) in tree.rust() {
+        for line in Source::parse(text).lines {
+            if let Some((_before, rest)) = line.split_once("fn ") {
+                let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
+                functions.insert(rest[..end.unwrap_or(rest.len())].to_owned());
+            }
+        }
+    }
+    let mut problems = Vec::new();
+    for (page, text) in tree.markdown() {
+        for (line, name) in tests_named(text) {
+            if !functions.contains(name) {
+                problems.push(format!("{page}:{line}: there is no test `{name}`"));
+            }
+        }
+    }
+    problems
+}
+
+/// Finds what stands in backticks below "Test" in tables.
+fn tests_named(text: &str) -> Vec<(usize, &str)> {
+    let mut column = None;
+    let mut named = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
+        if !line.trim_start().starts_with('|') {
+            column = None;
+        } else if let Some(cell) = column.and_then(|column: usize| cells.get(column)) {
+            named.extend(cell.split('`').skip(1).step_by(2).map(|name| (index + 1, name)));
+        } else {
+            column = column.or_else(|| cells.iter().position(|cell| *cell == "Test"));
+        }
+    }
+    named
+}
+
+/// Finds the relative links of a page, outside code.
+fn links(page: &str, text: &str) -> Vec<Link> {
+    let mut links = Vec::new();
+    for (line, content) in prose(text) {
+        let mut rest = content.as_str();
+        while let Some((_before, after)) = rest.split_once("](") {
+            let (target, behind) = after.split_once(')').unwrap_or((after, ""));
+            rest = behind;
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            let (file, heading) = match target.split_once('#') {
+                Some((file, heading)) => (file, Some(heading.to_owned())),
+                None => (target, None),
+            };
+            let path = if file.is_empty() { page.to_owned() } else { resolve(page, file) };
+            links.push(Link { line, path, heading });
+        }
+    }
+    links
+}
+
+/// Returns the path that `file`, as written in `page`, means.
+fn resolve(page: &str, file: &str) -> String {
+    let mut parts: Vec<&str> = page.split('/').collect();
+    parts.pop();
+    for part in file.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            name => parts.push(name),
+        }
+    }
+    parts.join("/")
+}
+
+/// Returns the headings of a page as links spell them.
+fn headings(text: &str) -> BTreeSet<String> {
+    let mut headings = BTreeSet::new();
+    for (_line, content) in prose(text) {
+        let title = content.trim_start_matches('#');
+        if title.len() < content.len() && title.starts_with(' ') {
+            let kept =
+                |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+            let slug: String = title.trim().to_lowercase().chars().filter(kept).collect();
+            headings.insert(slug.replace(' ', "-"));
+        }
+    }
+    headings
+}
+
+/// Returns the numbered lines of a page outside fenced blocks, without what is in backticks.
+/// (Headings keep the words, since links to them do.)
+fn prose(text: &str) -> Vec<(usize, String)> {
+    blocks(text)
+        .filter(|(_line, _content, fenced)| !fenced)
+        .map(|(line, content, _fenced)| {
+            let kept = if content.starts_with('#') {
+                content.replace('`', "")
+            } else {
+                content.split('`').step_by(2).collect::<Vec<_>>().join(" ")
+            };
+            (line, kept)
+        })
+        .collect()
+}
+
+/// Returns the numbered lines of a page inside fenced blocks.
+fn fenced(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    blocks(text)
+        .filter(|(_line, _content, fenced)| *fenced)
+        .map(|(line, content, _)| (line, content))
+}
+
+/// Returns every line but the fences, and whether it is between two of them.
+fn blocks(text: &str) -> impl Iterator<Item = (usize, &str, bool)> {
+    let mut inside = false;
+    text.lines().enumerate().filter_map(move |(index, content)| {
+        let fence = content.trim_start().starts_with("```");
+        inside ^= fence;
+        (!fence).then_some((index + 1, content, inside))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_nothing_is_named() {
+        let tree = Tree::of(&[
+            (
+                "README.md",
+                "[a](docs/a.md) [b](docs/b.md)\n[c](docs/a.md#the-second-part) [d](docs/a.md#third)\n`[e](f)` [g](https://example.com/)\n```\n[h](i)\n```\n[j](#k)\n",
+            ),
+            ("docs/a.md", "# A\n\n## The second `part`\n[up](../README.md)\n"),
+        ]);
+        assert_eq!(
+            links_resolve(&tree),
+            [
+                "README.md:1: `docs/b.md` does not exist",
+                "README.md:2: `docs/a.md` has no heading `#third`",
+                "README.md:7: `README.md` has no heading `#k`",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_page_that_nobody_links_is_named() {
+        let tree = Tree::of(&[
+            ("README.md", "[a](docs/a.md)\n"),
+            ("docs/a.md", "[b](b.md)\n"),
+            ("docs/b.md", ""),
+            ("docs/lost.md", ""),
+        ]);
+        let problems = every_page_can_be_reached(&tree);
+        assert_eq!(
+            problems,
+            ["docs/lost.md: no link leads here from README.md or ARCHITECTURE.md"]
+        );
+    }
+
+    #[test]
+    fn the_map_is_compared_both_ways() {
+        let map =
+            "```text\ncrates/a/src/\n  lib.rs   what it is\n  gone.rs  was it\n  mute.rs\n```\n";
+        let tree = Tree::of(&[
+            (CODE_MAP, map),
+            ("crates/a/src/lib.rs", ""),
+            ("crates/a/src/mute.rs", ""),
+            ("crates/a/src/new.rs", ""),
+            ("crates/a/tests/it/main.rs", ""),
+        ]);
+        assert_eq!(
+            the_code_map_is_true(&tree),
+            [
+                "ARCHITECTURE.md:4: `crates/a/src/gone.rs` does not exist",
+                "ARCHITECTURE.md:5: `crates/a/src/mute.rs`: say what it is for",
+                "ARCHITECTURE.md: `crates/a/src/new.rs` is not on the map",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_promise_names_a_test_that_exists() {
+        let table =
+            "| Attack | Test |\n|---|---|\n| `x` | `it_holds`, `it_does_not` |\n\nno `table`\n";
+        let tree =
+            Tree::of(&[("docs/threats.md", table), ("crates/a/src/lib.rs", "fn it_holds() {}\n")]);
+        let problems = the_named_tests_exist(&tree);
+        assert_eq!(problems, ["docs/threats.md:3: there is no test `it_does_not`"]);
+    }
+}
