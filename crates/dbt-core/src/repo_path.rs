@@ -1,6 +1,6 @@
 //! Paths inside a repository: relative, normal, unable to leave their root.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 /// A path inside a repository or a server's tree.
@@ -75,7 +75,8 @@ impl RepoPath {
             if byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=:@".contains(&byte) {
                 encoded.push(char::from(byte));
             } else {
-                encoded.push_str(&format!("%{byte:02X}"));
+                // Writing to a string cannot fail.
+                let _infallible = write!(encoded, "%{byte:02X}");
             }
         }
         encoded

@@ -1,0 +1,207 @@
+//! What this machine has seen of one tool: pure decisions about rollbacks and changes.
+//! (Trust design, 2.5 `floors`, 2.7; product register, "Removed or changed releases".)
+
+use std::collections::BTreeMap;
+
+use crate::digest::Digest;
+use crate::release::ArtifactId;
+use crate::version::Version;
+
+use super::withdrawn::{Withdrawn, WithdrawnError};
+
+/// What has been seen of one tool, or of dbt itself, on one server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct History {
+    /// The newest release that was ever chosen.
+    newest: Option<Version>,
+    /// The digest of each artifact, by `version/os/arch`.
+    artifacts: BTreeMap<String, Digest>,
+    /// A signature that names the tool has been seen.
+    bound: bool,
+    /// The removal of the newest release has been said, down to this version.
+    removal_said: Option<Version>,
+    /// The withdrawn versions last verified.
+    withdrawn: Option<Withdrawn>,
+}
+
+/// How many digests are remembered for one tool: enough for every version that people keep, small
+/// enough that a hostile listing cannot fill the disk.
+const ARTIFACTS_LIMIT: usize = 256;
+
+/// What differs from what was seen before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deviation {
+    /// The newest version seen is not published any more.
+    Removed {
+        /// What was the newest.
+        seen: Version,
+        /// What is the newest now.
+        now: Version,
+        /// It has been said before.
+        said: bool,
+    },
+    /// A version has other bytes than before.
+    Changed {
+        /// The version.
+        version: Version,
+        /// What it had.
+        before: Digest,
+        /// What it has.
+        after: Digest,
+    },
+}
+
+impl History {
+    /// Says whether signatures must name what they sign, because earlier ones did.
+    pub const fn must_be_bound(&self) -> bool {
+        self.bound
+    }
+
+    /// Returns the newest release that was ever chosen.
+    pub const fn newest(&self) -> Option<&Version> {
+        self.newest.as_ref()
+    }
+
+    /// Returns the digest that an artifact had when it was last verified.
+    pub fn digest_of(&self, id: &ArtifactId) -> Option<Digest> {
+        self.artifacts.get(&artifact_key(id)).copied()
+    }
+
+    /// Compares the newest published version with the newest ever seen.
+    pub fn compare_newest(&self, newest: &Version) -> Option<Deviation> {
+        let floor = self.newest.as_ref()?;
+        if newest.cmp_number(floor).is_ge() {
+            return None;
+        }
+        let said = self.removal_said.as_ref() == Some(newest);
+        Some(Deviation::Removed { seen: floor.clone(), now: newest.clone(), said })
+    }
+
+    /// Compares an artifact's digest with the one seen before.
+    pub fn compare_digest(&self, id: &ArtifactId, digest: Digest) -> Option<Deviation> {
+        let before = self.digest_of(id)?;
+        (before != digest).then(|| Deviation::Changed {
+            version: id.version.clone(),
+            before,
+            after: digest,
+        })
+    }
+
+    /// Remembers a verified artifact. `is_newest` says that it was chosen as the newest release.
+    pub fn record(&mut self, id: &ArtifactId, digest: Digest, bound: bool, is_newest: bool) {
+        self.bound |= bound;
+        self.artifacts.insert(artifact_key(id), digest);
+        while self.artifacts.len() > ARTIFACTS_LIMIT {
+            self.artifacts.pop_first();
+        }
+        if is_newest && self.newest.as_ref().is_none_or(|floor| id.version.cmp_number(floor).is_gt()) {
+            self.newest = Some(id.version.clone());
+            self.removal_said = None;
+        }
+    }
+
+    /// Remembers that the removal of the newest version has been said.
+    pub fn removal_said(&mut self, now: &Version) {
+        self.removal_said = Some(now.clone());
+    }
+
+    /// Returns the withdrawn versions, as last verified.
+    pub const fn withdrawn(&self) -> Option<&Withdrawn> {
+        self.withdrawn.as_ref()
+    }
+
+    /// Takes in a verified list of withdrawn versions; its serial may only rise, and what was
+    /// withdrawn once stays withdrawn.
+    pub fn withdraw(&mut self, mut list: Withdrawn) -> Result<(), WithdrawnError> {
+        if let Some(known) = &self.withdrawn {
+            if list.serial < known.serial {
+                let (offered, known) = (list.serial, known.serial);
+                return Err(WithdrawnError::Rollback { offered, known });
+            }
+            for entry in &known.versions {
+                if list.reason_against(&entry.version, None).is_none() {
+                    list.versions.push(entry.clone());
+                }
+            }
+        }
+        self.withdrawn = Some(list);
+        Ok(())
+    }
+}
+
+fn artifact_key(id: &ArtifactId) -> String {
+    format!("{}/{}", id.version, id.platform)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::Platform;
+    use crate::name::ToolName;
+    use crate::release::Subject;
+
+    fn id(version: &str) -> ArtifactId {
+        ArtifactId {
+            subject: Subject::Tool("deploy".parse().unwrap()),
+            version: version.parse().unwrap(),
+            platform: Platform::CURRENT,
+        }
+    }
+
+    #[test]
+    fn a_removed_newest_version_is_a_deviation_and_is_said_once() {
+        let mut history = History::default();
+        history.record(&id("1.5.0"), Digest::of(b"a"), false, true);
+        let newest: Version = "1.4.0".parse().unwrap();
+        let deviation = |history: &History, said| {
+            assert_eq!(
+                history.compare_newest(&newest),
+                Some(Deviation::Removed { seen: "1.5.0".parse().unwrap(), now: newest.clone(), said })
+            );
+        };
+        deviation(&history, false);
+        history.removal_said(&newest);
+        deviation(&history, true);
+        assert_eq!(history.compare_newest(&"1.5.0".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn running_an_old_version_on_request_does_not_lower_the_floor() {
+        let mut history = History::default();
+        history.record(&id("1.5.0"), Digest::of(b"a"), false, true);
+        history.record(&id("1.4.0"), Digest::of(b"b"), false, false);
+        assert!(history.compare_newest(&"1.4.0".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn other_bytes_under_a_known_version_are_a_deviation() {
+        let mut history = History::default();
+        history.record(&id("1.5.0"), Digest::of(b"a"), true, true);
+        assert!(history.must_be_bound());
+        assert_eq!(history.compare_digest(&id("1.5.0"), Digest::of(b"a")), None);
+        assert!(history.compare_digest(&id("1.5.0"), Digest::of(b"b")).is_some());
+        assert_eq!(history.compare_digest(&id("1.6.0"), Digest::of(b"b")), None);
+    }
+
+    #[test]
+    fn what_was_withdrawn_once_stays_withdrawn() {
+        let tool: ToolName = "deploy".parse().unwrap();
+        let entry = |version: &str| super::super::withdrawn::WithdrawnVersion {
+            version: version.parse().unwrap(),
+            sha256: Vec::new(),
+            reason: "bad".to_owned(),
+        };
+        let list = |serial, versions: &[&str]| Withdrawn {
+            serial,
+            versions: versions.iter().map(|version| entry(version)).collect(),
+            ..Withdrawn::new(&tool)
+        };
+        let mut history = History::default();
+        history.withdraw(list(2, &["1.0.0"])).unwrap();
+        assert!(history.withdraw(list(1, &[])).is_err());
+        history.withdraw(list(3, &["2.0.0"])).unwrap();
+        let known = history.withdrawn().unwrap();
+        assert_eq!(known.reason_against(&"1.0.0".parse().unwrap(), None), Some("bad"));
+    }
+}
