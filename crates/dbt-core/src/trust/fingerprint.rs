@@ -1,4 +1,4 @@
-//! The fingerprint of an OpenPGP certificate: its name in configuration, in metadata and in
+//! The fingerprint of an `OpenPGP` certificate: its name in configuration, in metadata and in
 //! messages.
 
 use std::fmt;

@@ -1,1 +1,805 @@
-//! Certificates of a truststore.
+//! The truststore: reading it, and what is known about each certificate in it.
+//!
+//! One bad certificate never disables the others. Nothing here decides whether a certificate is
+//! trusted; it decides what the certificate *is*.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pgp::packet::{PacketHeader, PublicKey, PublicSubkey, Signature, SignatureType, UserId};
+use pgp::types::{KeyDetails as _, Tag};
+
+use super::fingerprint::Fingerprint;
+use super::openpgp::armor::{self, BadArmor};
+use super::openpgp::packets::{self, Packet, tag};
+use super::openpgp::policy::{self, WeakKey};
+use super::openpgp::standing::{self, Budget, OutOfBudget, Revoked, Standing, SubkeyStanding};
+
+/// The most bytes a truststore may have: 1 MiB, room for a thousand certificates.
+pub const TRUSTSTORE_LIMIT: u64 = 1024 * 1024;
+
+/// The most certificates a truststore may hold.
+const MAX_CERTIFICATES: usize = 512;
+
+/// The most packets one certificate may have; keys that were flooded with foreign certifications
+/// on public key servers have a hundred thousand.
+const MAX_PACKETS: usize = 4096;
+
+/// The most user ids and the most subkeys one certificate may have.
+const MAX_COMPONENTS: usize = 128;
+
+/// How many self-signatures are verified at most, for one certificate and for a whole truststore.
+/// A key of ten years with five names has about fifty.
+const CERTIFICATE_BUDGET: usize = 512;
+const KEYRING_BUDGET: usize = 4096;
+
+/// How many third-party certifications are verified at most to answer one question.
+const CERTIFICATION_BUDGET: usize = 64;
+
+/// How many signatures are verified at most to learn what a certificate says of one subkey.
+const SUBKEY_BUDGET: usize = 64;
+
+/// One `OpenPGP` certificate ("public key"), parsed, with its self-signatures verified.
+///
+/// It may be expired or revoked: signatures made in time may still count, and a revocation must
+/// be remembered.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    fingerprint: Fingerprint,
+    primary: PublicKey,
+    primary_body: Vec<u8>,
+    /// Direct key signatures and revocations.
+    direct: Vec<KeptSignature>,
+    users: Vec<User>,
+    subkeys: Vec<Subkey>,
+    standing: Standing,
+}
+
+/// A signature packet, and the bytes it was read from: what we write is what we read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeptSignature {
+    pub(super) packet: Signature,
+    body: Vec<u8>,
+}
+
+/// A user id with the signatures over it, our own and others'.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct User {
+    pub(super) id: UserId,
+    pub(super) signatures: Vec<KeptSignature>,
+}
+
+/// A subkey with the signatures over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subkey {
+    pub(super) key: PublicSubkey,
+    body: Vec<u8>,
+    pub(super) signatures: Vec<KeptSignature>,
+}
+
+impl Certificate {
+    /// Returns the fingerprint of the primary key.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// Returns the primary user id, or an empty text if the certificate names nobody.
+    ///
+    /// The owner chose this text. It is lossy UTF-8 and not escaped: it may contain control
+    /// characters, and it may claim to be anybody.
+    pub fn name(&self) -> String {
+        let newest = self.standing.user_at(u64::MAX, u64::MAX);
+        let user = newest.and_then(|(index, _claim)| self.users.get(index));
+        user.map(|user| String::from_utf8_lossy(user.id.id()).into_owned()).unwrap_or_default()
+    }
+
+    /// Returns when the primary key was made, as it says.
+    pub fn created(&self) -> SystemTime {
+        time(self.created_seconds())
+    }
+
+    /// Returns when the certificate expires or expired, or `None` if it never does.
+    ///
+    /// The newest self-signature decides. Signatures made before that time stay good.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.standing.primary_at(u64::MAX, u64::MAX)?.key_until.map(time)
+    }
+
+    /// Returns whether the primary key is revoked, for whatever reason and since whenever.
+    pub fn is_revoked(&self) -> bool {
+        !self.standing.revocations.is_empty()
+    }
+
+    /// Returns whether the primary key or any subkey is revoked: a fact worth remembering.
+    pub fn has_revocation(&self) -> bool {
+        self.is_revoked()
+            || self.subkeys.iter().any(|subkey| !self.revocations_of(subkey).is_empty())
+    }
+
+    /// Adds the revocations in `remembered`, an earlier state of the same certificate: a
+    /// revocation once seen is kept for ever, also when the server no longer shows it.
+    ///
+    /// Does nothing if the fingerprints differ.
+    pub fn merge_revocations(&mut self, remembered: &Self) {
+        if self.fingerprint != remembered.fingerprint {
+            return;
+        }
+        let revokes = |signature: &&KeptSignature| {
+            signature.packet.typ() == Some(SignatureType::KeyRevocation)
+                && signature.packet.verify_key(&remembered.primary).is_ok()
+        };
+        if remembered.is_revoked() {
+            union(
+                &mut self.direct,
+                remembered.direct.iter().filter(revokes).take(CERTIFICATE_BUDGET),
+            );
+            for revocation in &remembered.standing.revocations {
+                self.standing.add_revocation(revocation.clone());
+            }
+        }
+        for subkey in &remembered.subkeys {
+            let revocations = remembered.revocations_of(subkey);
+            if revocations.is_empty() {
+                continue;
+            }
+            if let Some(ours) = self.subkeys.iter_mut().find(|ours| ours.body == subkey.body) {
+                union(&mut ours.signatures, revocations);
+                continue;
+            }
+            // The server no longer shows the subkey. It comes back without its binding, so that
+            // it signs nothing, but its revocation is there if the subkey ever returns.
+            let signatures = revocations.into_iter().cloned().collect();
+            self.subkeys.push(Subkey { signatures, ..subkey.clone() });
+        }
+    }
+
+    /// Returns the certificate as an armored block, to be remembered: [`Keyring::parse`] gives
+    /// the same certificate back.
+    ///
+    /// Photographs and packets that mean nothing to us are left out.
+    pub fn armored(&self) -> String {
+        let mut bytes = Vec::new();
+        packets::write(&mut bytes, tag::PUBLIC_KEY, &self.primary_body);
+        write_signatures(&mut bytes, &self.direct);
+        for user in &self.users {
+            packets::write(&mut bytes, tag::USER_ID, user.id.id());
+            write_signatures(&mut bytes, &user.signatures);
+        }
+        for subkey in &self.subkeys {
+            packets::write(&mut bytes, tag::PUBLIC_SUBKEY, &subkey.body);
+            write_signatures(&mut bytes, &subkey.signatures);
+        }
+        armor::encode("PUBLIC KEY BLOCK", &bytes)
+    }
+
+    /// Returns whether `voucher` has certified one of this certificate's user ids, in the way
+    /// that `gpg --sign-key` does (types 0x10 to 0x13, RFC 9580, section 5.2.1).
+    ///
+    /// The certification counts if the voucher's primary key was valid when it was made, if it is
+    /// neither expired nor withdrawn nor dated in the future (`now`), if it is meant for others
+    /// (not `--lsign-key`), and if its hash algorithm is one we accept for files. A certificate
+    /// does not vouch for itself. Whether the voucher is trusted is the caller's question.
+    pub fn is_certified_by(&self, voucher: &Self, now: SystemTime) -> bool {
+        let now = seconds(now);
+        let mut budget = CERTIFICATION_BUDGET;
+        self.fingerprint != voucher.fingerprint
+            && self.users.iter().enumerate().any(|(index, user)| {
+                self.standing.has_user_at(index, now, now)
+                    && self.user_is_certified(user, voucher, now, &mut budget)
+            })
+    }
+
+    fn user_is_certified(&self, user: &User, voucher: &Self, now: u64, budget: &mut usize) -> bool {
+        let mut certified = None;
+        let mut withdrawn = None;
+        for signature in user.signatures.iter().map(|signature| &signature.packet) {
+            let ours =
+                signature.is_certification() && standing::may_be_by(signature, &voucher.primary);
+            if !ours || *budget == 0 {
+                continue;
+            }
+            *budget -= 1;
+            let verified = signature.verify_third_party_certification(
+                &self.primary,
+                &voucher.primary,
+                Tag::UserId,
+                &user.id,
+            );
+            if verified.is_err() {
+                continue;
+            }
+            let made = policy::made(signature);
+            if signature.typ() == Some(SignatureType::CertRevocation) {
+                withdrawn = withdrawn.max(Some(made.unwrap_or(u64::MAX)));
+            } else if made
+                .is_some_and(|made| self.certification_counts(signature, voucher, made, now))
+            {
+                certified = certified.max(made);
+            }
+        }
+        certified.is_some() && certified > withdrawn
+    }
+
+    fn certification_counts(
+        &self,
+        signature: &Signature,
+        voucher: &Self,
+        made: u64,
+        now: u64,
+    ) -> bool {
+        let may_certify =
+            voucher.primary_at(made, now).is_ok_and(|claim| claim.may_certify != Some(false));
+        may_certify
+            && made <= now.saturating_add(policy::CLOCK_SKEW)
+            && made >= self.created_seconds()
+            && policy::until(signature, made).is_none_or(|until| now < until)
+            && signature.hash_alg().is_some_and(policy::accepts_hash)
+            && signature.exportable_certification()
+            && policy::unknown_critical(signature).is_none()
+    }
+
+    /// Decides whether the primary key was valid at `at`, and what it was allowed to do then.
+    pub(super) fn primary_at(&self, at: u64, now: u64) -> Result<standing::Claim, KeyProblem> {
+        match standing::revoked_at(&self.standing.revocations, at) {
+            Revoked::Entirely => return Err(KeyProblem::Revoked),
+            Revoked::Since(since) => return Err(KeyProblem::RevokedSince(since)),
+            Revoked::No => {}
+        }
+        if at < self.created_seconds() {
+            return Err(KeyProblem::NotYetMade);
+        }
+        let claim = self.standing.primary_at(at, now).ok_or(KeyProblem::NotBound)?;
+        match claim.key_until {
+            Some(until) if until <= at => Err(KeyProblem::Expired(until)),
+            _ => Ok(claim),
+        }
+    }
+
+    /// Decides whether a key of this certificate was allowed to sign files at `at`. Returns when
+    /// that key or the certificate expires, whichever is earlier, as known at `now`.
+    pub(super) fn may_sign_at(
+        &self,
+        key: SigningKey<'_>,
+        at: u64,
+        now: u64,
+    ) -> Result<Option<u64>, KeyProblem> {
+        let primary = self.primary_at(at, now)?;
+        let primary_until = self.standing.primary_at(now, now).and_then(|claim| claim.key_until);
+        let SigningKey::Subkey(subkey) = key else {
+            return if primary.may_sign == Some(true) {
+                Ok(primary_until)
+            } else {
+                Err(KeyProblem::MayNotSign)
+            };
+        };
+        let standing = SubkeyStanding::of(&self.primary, subkey, &mut Budget(SUBKEY_BUDGET));
+        match standing::revoked_at(&standing.revocations, at) {
+            Revoked::Entirely => return Err(KeyProblem::Revoked),
+            Revoked::Since(since) => return Err(KeyProblem::RevokedSince(since)),
+            Revoked::No => {}
+        }
+        let created = u64::from(subkey.key.created_at().as_secs());
+        if at < created {
+            return Err(KeyProblem::NotYetMade);
+        }
+        let claim = standing.at(at, now).ok_or(KeyProblem::NotBound)?;
+        if let Some(until) = claim.key_until.filter(|until| *until <= at) {
+            return Err(KeyProblem::Expired(until));
+        }
+        if claim.may_sign != Some(true) {
+            return Err(KeyProblem::MayNotSign);
+        }
+        if !claim.confirmed {
+            return Err(KeyProblem::NotConfirmed);
+        }
+        let subkey_until = standing.at(now, now).and_then(|claim| claim.key_until);
+        Ok(primary_until.into_iter().chain(subkey_until).min())
+    }
+
+    /// The keys of this certificate that a signature names as its maker.
+    pub(super) fn keys_named_by(
+        &self,
+        signature: &Signature,
+    ) -> impl Iterator<Item = SigningKey<'_>> {
+        let primary = standing::may_be_by(signature, &self.primary)
+            .then_some(SigningKey::Primary(&self.primary));
+        let subkeys =
+            self.subkeys.iter().filter(|subkey| standing::may_be_by(signature, &subkey.key));
+        primary.into_iter().chain(subkeys.map(SigningKey::Subkey))
+    }
+
+    fn created_seconds(&self) -> u64 {
+        u64::from(self.primary.created_at().as_secs())
+    }
+
+    fn revocations_of<'a>(&self, subkey: &'a Subkey) -> Vec<&'a KeptSignature> {
+        let mut budget = Budget(SUBKEY_BUDGET);
+        let positions = standing::subkey_revocations(&self.primary, subkey, &mut budget);
+        positions.into_iter().filter_map(|position| subkey.signatures.get(position)).collect()
+    }
+
+    /// Adds everything of another copy of the same certificate.
+    fn absorb(&mut self, other: Self, budget: &mut Budget) -> Result<(), OutOfBudget> {
+        let Self {
+            fingerprint: _,
+            primary: _,
+            primary_body: _,
+            direct,
+            users,
+            subkeys,
+            standing: _,
+        } = other;
+        union(&mut self.direct, &direct);
+        for user in users {
+            match self.users.iter_mut().find(|ours| ours.id.id() == user.id.id()) {
+                Some(ours) => union(&mut ours.signatures, &user.signatures),
+                None => self.users.push(user),
+            }
+        }
+        for subkey in subkeys {
+            match self.subkeys.iter_mut().find(|ours| ours.body == subkey.body) {
+                Some(ours) => union(&mut ours.signatures, &subkey.signatures),
+                None => self.subkeys.push(subkey),
+            }
+        }
+        let direct = self.direct.iter().map(|signature| &signature.packet);
+        self.standing = Standing::of(&self.primary, direct, &self.users, budget)?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({})", self.fingerprint)
+    }
+}
+
+/// A key of a certificate that a signature may be by.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SigningKey<'a> {
+    Primary(&'a PublicKey),
+    Subkey(&'a Subkey),
+}
+
+/// Why a key did not count at some time. Times are seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyProblem {
+    Revoked,
+    RevokedSince(u64),
+    Expired(u64),
+    NotYetMade,
+    NotBound,
+    MayNotSign,
+    NotConfirmed,
+}
+
+fn union<'a>(ours: &mut Vec<KeptSignature>, theirs: impl IntoIterator<Item = &'a KeptSignature>) {
+    for signature in theirs {
+        if !ours.iter().any(|known| known.body == signature.body) {
+            ours.push(signature.clone());
+        }
+    }
+}
+
+fn write_signatures(out: &mut Vec<u8>, signatures: &[KeptSignature]) {
+    for signature in signatures {
+        packets::write(out, tag::SIGNATURE, &signature.body);
+    }
+}
+
+/// Seconds since 1970; a clock before that counts as 1970.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// The time that is so many seconds after 1970. `OpenPGP`'s times are sums of two 32-bit numbers,
+/// which every clock can show.
+pub(super) fn time(seconds: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
+}
+
+/// The certificates of a truststore.
+#[derive(Debug, Clone, Default)]
+pub struct Keyring {
+    /// The usable ones, in the order of the file, each fingerprint once.
+    pub certificates: Vec<Certificate>,
+    /// What else was there, and why it does not count.
+    pub skipped: Vec<SkippedCertificate>,
+}
+
+impl Keyring {
+    /// Reads a truststore: armored public key blocks, one after the other.
+    ///
+    /// As the reference does, this tolerates text outside the blocks, CRLF, blanks at the end of
+    /// lines, several certificates in one block, and a missing last newline. Unlike the reference
+    /// it reads every block on its own: a bad one is skipped, with a reason. Certificates with
+    /// the same fingerprint are merged.
+    ///
+    /// At least one certificate must be usable, otherwise the file is refused: then it is more
+    /// likely an error page than a truststore. Expired and revoked certificates are usable.
+    pub fn parse(bytes: &[u8]) -> Result<Self, KeyringError> {
+        if bytes.len() as u64 > TRUSTSTORE_LIMIT {
+            return Err(KeyringError::TooLong);
+        }
+        let blocks = blocks(bytes);
+        if blocks.is_empty() {
+            return Err(KeyringError::without_blocks(bytes));
+        }
+        let mut reader =
+            Reader { keyring: Self::default(), budget: Budget(KEYRING_BUDGET), position: 0 };
+        for block in blocks {
+            reader.read_block(block)?;
+        }
+        let keyring = reader.keyring;
+        if keyring.certificates.is_empty() {
+            return Err(KeyringError::NothingUsable { skipped: keyring.skipped });
+        }
+        Ok(keyring)
+    }
+}
+
+/// One block of a truststore: the lines between BEGIN and END, or why there are none.
+type Block<'a> = Result<Vec<&'a [u8]>, SkipReason>;
+
+/// Finds the blocks. What is outside of them does not matter.
+fn blocks(bytes: &[u8]) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(&[u8], Vec<&[u8]>)> = None;
+    for line in bytes.split(|byte| *byte == b'\n') {
+        if let Some(kind) = armor::begins(line) {
+            if open.replace((kind, Vec::new())).is_some() {
+                blocks.push(Err(SkipReason::NoEnd));
+            }
+        } else if let Some(kind) = armor::ends(line) {
+            match open.take() {
+                Some((begun, lines)) if begun == kind => blocks.push(block_of_kind(kind, lines)),
+                Some(_) => blocks.push(Err(SkipReason::NoEnd)),
+                None => {}
+            }
+        } else if let Some((_kind, lines)) = &mut open {
+            lines.push(line);
+        }
+    }
+    if open.is_some() {
+        blocks.push(Err(SkipReason::NoEnd));
+    }
+    blocks
+}
+
+fn block_of_kind<'a>(kind: &[u8], lines: Vec<&'a [u8]>) -> Block<'a> {
+    match kind {
+        b"PUBLIC KEY BLOCK" => Ok(lines),
+        b"PRIVATE KEY BLOCK" => Err(SkipReason::PrivateKey),
+        _ => Err(SkipReason::OtherBlock(String::from_utf8_lossy(kind).escape_debug().to_string())),
+    }
+}
+
+struct Reader {
+    keyring: Keyring,
+    budget: Budget,
+    position: usize,
+}
+
+impl Reader {
+    fn read_block(&mut self, block: Block<'_>) -> Result<(), KeyringError> {
+        let bytes = match block.and_then(|lines| armor::decode(lines).map_err(SkipReason::from)) {
+            Ok(bytes) => bytes,
+            Err(reason) => return self.add(Err((None, reason))),
+        };
+        let mut certificate = Vec::new();
+        for packet in packets::packets(&bytes) {
+            let Ok(packet) = packet else {
+                return self.add(Err((fingerprint_of(&certificate), SkipReason::Truncated)));
+            };
+            let begins = matches!(packet.tag, tag::PUBLIC_KEY | tag::SECRET_KEY);
+            if begins && !certificate.is_empty() {
+                self.read_certificate(&certificate)?;
+                certificate.clear();
+            }
+            certificate.push(packet);
+        }
+        self.read_certificate(&certificate)
+    }
+
+    fn read_certificate(&mut self, packets: &[Packet<'_>]) -> Result<(), KeyringError> {
+        let result = assemble(packets, &mut self.budget);
+        self.add(result.map_err(|reason| (fingerprint_of(packets), reason)))
+    }
+
+    fn add(
+        &mut self,
+        read: Result<Certificate, (Option<Fingerprint>, SkipReason)>,
+    ) -> Result<(), KeyringError> {
+        self.position += 1;
+        if self.position > MAX_CERTIFICATES {
+            return Err(KeyringError::TooMany);
+        }
+        let position = self.position;
+        let certificates = &mut self.keyring.certificates;
+        let (fingerprint, reason) = match read {
+            Ok(certificate) => {
+                let known = certificates
+                    .iter_mut()
+                    .find(|known| known.fingerprint == certificate.fingerprint);
+                let Some(known) = known else {
+                    certificates.push(certificate);
+                    return Ok(());
+                };
+                let fingerprint = certificate.fingerprint.clone();
+                let mut merged = known.clone();
+                let absorbed = self
+                    .budget
+                    .within(CERTIFICATE_BUDGET, |budget| merged.absorb(certificate, budget));
+                match absorbed {
+                    Ok(()) => {
+                        *known = merged;
+                        return Ok(());
+                    }
+                    Err(OutOfBudget) => (Some(fingerprint), SkipReason::TooLarge),
+                }
+            }
+            Err(skipped) => skipped,
+        };
+        self.keyring.skipped.push(SkippedCertificate { position, fingerprint, reason });
+        Ok(())
+    }
+}
+
+/// The fingerprint of the primary key among some packets, as far as it can be known.
+fn fingerprint_of(packets: &[Packet<'_>]) -> Option<Fingerprint> {
+    let first = packets.first().filter(|packet| packet.tag == tag::PUBLIC_KEY)?;
+    Some(Fingerprint::of_key(&primary_key(first).ok()?))
+}
+
+fn primary_key(packet: &Packet<'_>) -> Result<PublicKey, SkipReason> {
+    match packet.body.first() {
+        Some(4 | 6) => {}
+        Some(version) => return Err(SkipReason::Version(*version)),
+        None => return Err(SkipReason::Malformed),
+    }
+    let mut body = packet.body;
+    let key = PublicKey::try_from_reader(header(Tag::PublicKey, body), &mut body);
+    key.ok().filter(|_key| body.is_empty()).ok_or(SkipReason::Malformed)
+}
+
+fn header(tag: Tag, body: &[u8]) -> PacketHeader {
+    PacketHeader::new_fixed(tag, u32::try_from(body.len()).unwrap_or(u32::MAX))
+}
+
+/// Where the signatures that follow a packet belong.
+enum Place {
+    Direct,
+    User,
+    Subkey,
+    Nowhere,
+}
+
+/// Builds a certificate from its packets (RFC 9580, section 10.1). What cannot be read within it
+/// is left out, so that a future kind of subkey does not disable the certificate.
+fn assemble(
+    packets: &[Packet<'_>],
+    keyring_budget: &mut Budget,
+) -> Result<Certificate, SkipReason> {
+    let (first, rest) = packets.split_first().ok_or(SkipReason::NoCertificate)?;
+    match first.tag {
+        tag::PUBLIC_KEY => {}
+        tag::SECRET_KEY => return Err(SkipReason::PrivateKey),
+        _ => return Err(SkipReason::NoCertificate),
+    }
+    if packets.len() > MAX_PACKETS {
+        return Err(SkipReason::TooLarge);
+    }
+    let primary = primary_key(first)?;
+    policy::check_key(&primary)?;
+    let mut certificate = Certificate {
+        fingerprint: Fingerprint::of_key(&primary),
+        primary,
+        primary_body: first.body.to_vec(),
+        direct: Vec::new(),
+        users: Vec::new(),
+        subkeys: Vec::new(),
+        standing: Standing::default(),
+    };
+    let mut place = Place::Direct;
+    for packet in rest {
+        place = certificate.add_packet(packet, place)?;
+    }
+    if certificate.users.len() > MAX_COMPONENTS || certificate.subkeys.len() > MAX_COMPONENTS {
+        return Err(SkipReason::TooLarge);
+    }
+    let direct = certificate.direct.iter().map(|signature| &signature.packet);
+    let standing = keyring_budget.within(CERTIFICATE_BUDGET, |budget| {
+        Standing::of(&certificate.primary, direct, &certificate.users, budget)
+    });
+    certificate.standing = standing.map_err(|OutOfBudget| SkipReason::TooLarge)?;
+    if certificate.standing.is_empty() {
+        return Err(SkipReason::NoSelfSignature);
+    }
+    Ok(certificate)
+}
+
+impl Certificate {
+    fn add_packet(&mut self, packet: &Packet<'_>, place: Place) -> Result<Place, SkipReason> {
+        match packet.tag {
+            tag::SIGNATURE => {
+                let signature = KeptSignature::read(packet.body);
+                let signatures = match place {
+                    Place::Direct => Some(&mut self.direct),
+                    Place::User => self.users.last_mut().map(|user| &mut user.signatures),
+                    Place::Subkey => self.subkeys.last_mut().map(|subkey| &mut subkey.signatures),
+                    Place::Nowhere => None,
+                };
+                if let Some(signatures) = signatures {
+                    signatures.extend(signature);
+                }
+                Ok(place)
+            }
+            tag::USER_ID => {
+                let Ok(id) = UserId::try_from_reader(header(Tag::UserId, packet.body), packet.body)
+                else {
+                    return Ok(Place::Nowhere);
+                };
+                self.users.push(User { id, signatures: Vec::new() });
+                Ok(Place::User)
+            }
+            tag::PUBLIC_SUBKEY => {
+                let mut body = packet.body;
+                let key = PublicSubkey::try_from_reader(header(Tag::PublicSubkey, body), &mut body);
+                let Some(key) = key.ok().filter(|_key| body.is_empty()) else {
+                    return Ok(Place::Nowhere);
+                };
+                self.subkeys.push(Subkey {
+                    key,
+                    body: packet.body.to_vec(),
+                    signatures: Vec::new(),
+                });
+                Ok(Place::Subkey)
+            }
+            tag::SECRET_SUBKEY => Err(SkipReason::PrivateKey),
+            tag::MARKER | tag::TRUST | tag::PADDING => Ok(place),
+            tag::USER_ATTRIBUTE | tag::FIRST_NON_CRITICAL.. => Ok(Place::Nowhere),
+            other => Err(SkipReason::ForeignPacket(other)),
+        }
+    }
+}
+
+impl KeptSignature {
+    fn read(body: &[u8]) -> Option<Self> {
+        let mut rest = body;
+        let packet = Signature::try_from_reader(header(Tag::Signature, body), &mut rest).ok()?;
+        rest.is_empty().then(|| Self { packet, body: body.to_vec() })
+    }
+}
+
+/// Something in a truststore that does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedCertificate {
+    /// The how-manieth certificate or block of the file it is, from 1.
+    pub position: usize,
+    /// Its fingerprint, if that much could be read.
+    pub fingerprint: Option<Fingerprint>,
+    /// Why it does not count.
+    pub reason: SkipReason,
+}
+
+impl fmt::Display for SkippedCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.fingerprint {
+            Some(fingerprint) => {
+                write!(f, "certificate {} (`{fingerprint}`): {}", self.position, self.reason)
+            }
+            None => write!(f, "certificate {}: {}", self.position, self.reason),
+        }
+    }
+}
+
+/// Why something in a truststore does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// The block is cut off.
+    #[error("the block has no matching END line")]
+    NoEnd,
+    /// The block is not a public key block.
+    #[error("a block of type `{0}` does not belong in a truststore")]
+    OtherBlock(String),
+    /// Somebody has published a secret key. It is not used, not even for its public half.
+    #[error("a private key does not belong in a truststore")]
+    PrivateKey,
+    /// The armor is malformed or damaged.
+    #[error("{0}")]
+    Armor(String),
+    /// A packet is longer than what is left.
+    #[error("the certificate is cut off or damaged")]
+    Truncated,
+    /// The block has no public key in it.
+    #[error("the block holds no certificate")]
+    NoCertificate,
+    /// The key packet cannot be read.
+    #[error("the key is malformed")]
+    Malformed,
+    /// The key is of an old, a draft or a future version.
+    #[error("keys of version {0} are not accepted")]
+    Version(u8),
+    /// The primary key is of a kind that is not accepted.
+    #[error("key algorithm {0} is not accepted")]
+    KeyAlgorithm(String),
+    /// The primary key is too small.
+    #[error("an RSA key of {0} bits is too small, at least 2048 are needed")]
+    RsaTooSmall(u16),
+    /// A packet of this type does not belong in a certificate.
+    #[error("a packet of type {0} does not belong in a certificate")]
+    ForeignPacket(u8),
+    /// The certificate is larger, or slower to check, than any real one.
+    #[error("the certificate has too many parts")]
+    TooLarge,
+    /// There is no self-signature, or none is good enough.
+    #[error("the certificate has no valid self-signature (SHA-1 counts only before 2023-02-01)")]
+    NoSelfSignature,
+}
+
+impl From<BadArmor> for SkipReason {
+    fn from(error: BadArmor) -> Self {
+        Self::Armor(error.to_string())
+    }
+}
+
+impl From<WeakKey> for SkipReason {
+    fn from(weak: WeakKey) -> Self {
+        match weak {
+            WeakKey::Algorithm(name) => Self::KeyAlgorithm(name),
+            WeakKey::RsaBits(bits) => Self::RsaTooSmall(bits),
+        }
+    }
+}
+
+/// Why some bytes are not a truststore.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyringError {
+    /// The file is longer than [`TRUSTSTORE_LIMIT`].
+    #[error("the truststore is longer than 1 MiB")]
+    TooLong,
+    /// There is nothing in the file.
+    #[error("the truststore is empty")]
+    Empty,
+    /// The file is a web page: a captive portal or an error page.
+    #[error("the truststore is a web page, not a list of OpenPGP certificates")]
+    WebPage,
+    /// The file is a keyring in binary form, which other implementations cannot read.
+    #[error("the truststore is in binary form; certificates must be armored")]
+    Binary,
+    /// The file has no armored blocks.
+    #[error("the truststore has no `BEGIN PGP PUBLIC KEY BLOCK`")]
+    NoBlocks,
+    /// The file has more certificates than any real truststore.
+    #[error("the truststore has more than {MAX_CERTIFICATES} certificates")]
+    TooMany,
+    /// There are blocks, but none of them counts.
+    #[error("the truststore has no usable certificate: {}", join(skipped))]
+    NothingUsable {
+        /// What is there, and why it does not count.
+        skipped: Vec<SkippedCertificate>,
+    },
+}
+
+impl KeyringError {
+    fn without_blocks(bytes: &[u8]) -> Self {
+        let text = bytes.trim_ascii();
+        match text.first() {
+            None => Self::Empty,
+            // Every packet begins with the highest bit set.
+            Some(first) if first & 0x80 != 0 && std::str::from_utf8(text).is_err() => Self::Binary,
+            Some(b'<') => Self::WebPage,
+            Some(_) => Self::NoBlocks,
+        }
+    }
+}
+
+/// How many reasons an error repeats; the rest is in its field.
+const REASONS_SHOWN: usize = 3;
+
+fn join(skipped: &[SkippedCertificate]) -> String {
+    let shown: Vec<String> = skipped.iter().take(REASONS_SHOWN).map(ToString::to_string).collect();
+    shown.join("; ")
+}

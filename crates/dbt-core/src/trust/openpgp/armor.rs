@@ -43,7 +43,9 @@ pub(in crate::trust) fn ends(line: &[u8]) -> Option<&[u8]> {
 ///
 /// A checksum that is there and does not match is refused, as the reference does: RFC 9580 lets
 /// us ignore it, but then a damaged file would be explained as a forged one.
-pub(in crate::trust) fn decode<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<u8>, BadArmor> {
+pub(in crate::trust) fn decode<'a>(
+    lines: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Vec<u8>, BadArmor> {
     let mut lines = lines.into_iter().map(trim_end);
     let mut headers = 0;
     loop {
@@ -69,7 +71,7 @@ pub(in crate::trust) fn decode<'a>(lines: impl IntoIterator<Item = &'a [u8]>) ->
     }
     let bytes = STANDARD.decode(&text).map_err(|_error| BadArmor::Base64)?;
     match checksum {
-        Some(digits) if STANDARD.decode(digits).ok() != Some(crc24(&bytes).to_vec()) => {
+        Some(digits) if STANDARD.decode(&digits).ok() != Some(crc24(&bytes).to_vec()) => {
             Err(BadArmor::Checksum)
         }
         _ => Ok(bytes),
@@ -82,22 +84,21 @@ fn is_header(line: &[u8]) -> bool {
         return false;
     };
     let (key, value) = line.split_at(colon);
-    let key_is_legal = !key.is_empty() && key.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    let key_is_legal =
+        !key.is_empty() && key.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
     key_is_legal && !value.iter().any(u8::is_ascii_control)
 }
 
 /// Armors `bytes` as a block of type `kind`, with lines of 64 characters and a checksum.
 pub(in crate::trust) fn encode(kind: &str, bytes: &[u8]) -> String {
-    let mut text = format!("-----BEGIN PGP {kind}-----\n\n");
+    let mut body = String::new();
     // 48 bytes are 64 characters.
     for line in bytes.chunks(48) {
-        STANDARD.encode_string(line, &mut text);
-        text.push('\n');
+        STANDARD.encode_string(line, &mut body);
+        body.push('\n');
     }
-    text.push('=');
-    STANDARD.encode_string(crc24(bytes), &mut text);
-    text.push_str(&format!("\n-----END PGP {kind}-----\n"));
-    text
+    let checksum = STANDARD.encode(crc24(bytes));
+    format!("-----BEGIN PGP {kind}-----\n\n{body}={checksum}\n-----END PGP {kind}-----\n")
 }
 
 /// CRC-24 (RFC 9580, section 6.1.1).
@@ -127,7 +128,10 @@ mod tests {
     #[test]
     fn headers_are_allowed_and_the_checksum_may_be_missing() {
         assert_eq!(body("\naGVsbG8=\n"), Ok(b"hello".to_vec()));
-        assert_eq!(body("Version: GnuPG v2\r\nComment:\r\n\r\naGVs  \r\nbG8=\r\n"), Ok(b"hello".to_vec()));
+        assert_eq!(
+            body("Version: GnuPG v2\r\nComment:\r\n\r\naGVs  \r\nbG8=\r\n"),
+            Ok(b"hello".to_vec())
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The framing of OpenPGP packets (RFC 9580, section 4.2), so that we decide ourselves what may
+//! The framing of `OpenPGP` packets (RFC 9580, section 4.2), so that we decide ourselves what may
 //! stand where: the library's reader skips what it does not know.
 
 /// One packet: its type and its body, header removed.
@@ -33,7 +33,9 @@ pub(in crate::trust) struct BadFraming;
 ///
 /// Lengths must be stated: partial and indeterminate ones are for streams of data and have no
 /// place in keys and detached signatures.
-pub(in crate::trust) fn packets(bytes: &[u8]) -> impl Iterator<Item = Result<Packet<'_>, BadFraming>> {
+pub(in crate::trust) fn packets(
+    bytes: &[u8],
+) -> impl Iterator<Item = Result<Packet<'_>, BadFraming>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -108,7 +110,9 @@ mod tests {
     use super::*;
 
     fn all(bytes: &[u8]) -> Result<Vec<(u8, Vec<u8>)>, BadFraming> {
-        packets(bytes).map(|packet| packet.map(|packet| (packet.tag, packet.body.to_vec()))).collect()
+        packets(bytes)
+            .map(|packet| packet.map(|packet| (packet.tag, packet.body.to_vec())))
+            .collect()
     }
 
     #[test]

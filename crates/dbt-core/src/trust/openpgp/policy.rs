@@ -43,17 +43,14 @@ pub(in crate::trust) fn accepts_self_signature_hash(algorithm: HashAlgorithm, ma
     accepts_hash(algorithm) || (algorithm == HashAlgorithm::Sha1 && made < SHA1_SELF_SIGNATURES_END)
 }
 
-/// The name of a hash algorithm, as people write it.
+/// The name of a hash algorithm that we do not accept, as people write it (RFC 9580, section 9.5).
 pub(in crate::trust) fn hash_name(algorithm: HashAlgorithm) -> String {
-    match algorithm {
-        HashAlgorithm::Md5 => "MD5".to_owned(),
-        HashAlgorithm::Sha1 => "SHA-1".to_owned(),
-        HashAlgorithm::Ripemd160 => "RIPEMD-160".to_owned(),
-        HashAlgorithm::Sha224 => "SHA-224".to_owned(),
-        HashAlgorithm::Sha256 => "SHA-256".to_owned(),
-        HashAlgorithm::Sha384 => "SHA-384".to_owned(),
-        HashAlgorithm::Sha512 => "SHA-512".to_owned(),
-        other => format!("number {}", u8::from(other)),
+    match u8::from(algorithm) {
+        1 => "MD5".to_owned(),
+        2 => "SHA-1".to_owned(),
+        3 => "RIPEMD-160".to_owned(),
+        11 => "SHA-224".to_owned(),
+        number => format!("number {number}"),
     }
 }
 
@@ -82,7 +79,9 @@ pub(in crate::trust) fn check_key(key: &impl KeyDetails) -> Result<(), WeakKey> 
             Ok(())
         }
         PublicParams::ECDSA(
-            EcdsaPublicParams::P256 { .. } | EcdsaPublicParams::P384 { .. } | EcdsaPublicParams::P521 { .. },
+            EcdsaPublicParams::P256 { .. }
+            | EcdsaPublicParams::P384 { .. }
+            | EcdsaPublicParams::P521 { .. },
         )
         | PublicParams::EdDSALegacy(EddsaLegacyPublicParams::Ed25519 { .. })
         | PublicParams::Ed25519(_)
@@ -98,7 +97,9 @@ pub(in crate::trust) fn check_key(key: &impl KeyDetails) -> Result<(), WeakKey> 
         | PublicParams::Elgamal(_)
         | PublicParams::X25519(_)
         | PublicParams::X448(_)
-        | PublicParams::Unknown { .. } => Err(WeakKey::Algorithm(key_algorithm_name(key.algorithm()))),
+        | PublicParams::Unknown { .. } => {
+            Err(WeakKey::Algorithm(key_algorithm_name(key.algorithm())))
+        }
     }
 }
 
@@ -115,16 +116,16 @@ pub(in crate::trust) fn accepts_key_algorithm(algorithm: PublicKeyAlgorithm) -> 
     )
 }
 
-/// The name of a key algorithm, as people write it.
+/// The name of a key algorithm that we do not accept, as people write it (RFC 9580, section 9.1).
 pub(in crate::trust) fn key_algorithm_name(algorithm: PublicKeyAlgorithm) -> String {
-    match algorithm {
-        PublicKeyAlgorithm::RSAEncrypt => "RSA for encryption only".to_owned(),
-        PublicKeyAlgorithm::DSA => "DSA".to_owned(),
-        PublicKeyAlgorithm::Elgamal | PublicKeyAlgorithm::ElgamalEncrypt => "ElGamal".to_owned(),
-        PublicKeyAlgorithm::ECDH => "ECDH".to_owned(),
-        PublicKeyAlgorithm::X25519 => "X25519".to_owned(),
-        PublicKeyAlgorithm::X448 => "X448".to_owned(),
-        other => format!("number {}", u8::from(other)),
+    match u8::from(algorithm) {
+        2 => "RSA for encryption only".to_owned(),
+        16 | 20 => "ElGamal".to_owned(),
+        17 => "DSA".to_owned(),
+        18 => "ECDH".to_owned(),
+        25 => "X25519".to_owned(),
+        26 => "X448".to_owned(),
+        number => format!("number {number}"),
     }
 }
 
@@ -178,9 +179,11 @@ pub(in crate::trust) fn unknown_critical(signature: &Signature) -> Option<String
 /// Only the hashed area counts, and only if it says so once: with two dates, two programs could
 /// believe different ones.
 pub(in crate::trust) fn made(signature: &Signature) -> Option<u64> {
-    let mut dates = signature.config()?.hashed_subpackets().filter_map(|subpacket| match subpacket.data {
-        SubpacketData::SignatureCreationTime(time) => Some(u64::from(time.as_secs())),
-        _ => None,
+    let mut dates = signature.config()?.hashed_subpackets().filter_map(|subpacket| {
+        let SubpacketData::SignatureCreationTime(time) = subpacket.data else {
+            return None;
+        };
+        Some(u64::from(time.as_secs()))
     });
     let made = dates.next()?;
     dates.next().is_none().then_some(made)

@@ -21,6 +21,19 @@ const BACK_SIGNATURES_TRIED: usize = 4;
 pub(in crate::trust) struct Budget(pub(in crate::trust) usize);
 
 impl Budget {
+    /// Runs `check` with at most `limit` of what is left.
+    pub(in crate::trust) fn within<T>(
+        &mut self,
+        limit: usize,
+        check: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let allowed = limit.min(self.0);
+        let mut part = Self(allowed);
+        let result = check(&mut part);
+        self.0 -= allowed - part.0;
+        result
+    }
+
     fn spend(&mut self) -> bool {
         let left = self.0.checked_sub(1);
         self.0 = left.unwrap_or(0);
@@ -53,11 +66,14 @@ impl Claim {
         if !acceptable {
             return None;
         }
-        let flags = signature.config()?.hashed_subpackets().find_map(|subpacket| match &subpacket.data {
-            SubpacketData::KeyFlags(flags) => Some(flags),
-            _ => None,
+        let flags = signature.config()?.hashed_subpackets().find_map(|subpacket| {
+            let SubpacketData::KeyFlags(flags) = &subpacket.data else {
+                return None;
+            };
+            Some(flags)
         });
-        let lifetime = signature.key_expiration_time().map_or(0, |lifetime| u64::from(lifetime.as_secs()));
+        let lifetime =
+            signature.key_expiration_time().map_or(0, |lifetime| u64::from(lifetime.as_secs()));
         Some(Self {
             made,
             until: policy::until(signature, made),
@@ -82,7 +98,11 @@ impl Revocation {
     fn of(signature: &Signature) -> Self {
         let soft = matches!(
             signature.revocation_reason_code(),
-            Some(RevocationCode::KeySuperseded | RevocationCode::KeyRetired | RevocationCode::CertUserIdInvalid)
+            Some(
+                RevocationCode::KeySuperseded
+                    | RevocationCode::KeyRetired
+                    | RevocationCode::CertUserIdInvalid
+            )
         );
         let made = policy::made(signature);
         // A soft revocation that does not say since when revokes from the beginning.
@@ -114,7 +134,11 @@ pub(in crate::trust) fn revoked_at(revocations: &[Revocation], time: u64) -> Rev
 
 /// The claim in force at `time`: the newest made by then, or, if the certificate was cleaned of
 /// its old ones, the newest that exists. Claims from our future are not believed.
-fn in_force<'a>(claims: impl IntoIterator<Item = &'a Claim>, time: u64, now: u64) -> Option<&'a Claim> {
+fn in_force<'a>(
+    claims: impl IntoIterator<Item = &'a Claim>,
+    time: u64,
+    now: u64,
+) -> Option<&'a Claim> {
     claims
         .into_iter()
         .filter(|claim| claim.made <= now.saturating_add(policy::CLOCK_SKEW))
@@ -167,7 +191,7 @@ impl Standing {
                 continue;
             }
             if kind == Some(SignatureType::KeyRevocation) {
-                standing.revocations.push(Revocation::of(signature));
+                standing.add_revocation(Revocation::of(signature));
             } else {
                 standing.direct.extend(Claim::of(signature, created));
             }
@@ -195,6 +219,13 @@ impl Standing {
         Ok(standing)
     }
 
+    /// Adds a revocation that was verified before.
+    pub(in crate::trust) fn add_revocation(&mut self, revocation: Revocation) {
+        if !self.revocations.contains(&revocation) {
+            self.revocations.push(revocation);
+        }
+    }
+
     /// Whether the certificate says anything of itself that counts.
     pub(in crate::trust) fn is_empty(&self) -> bool {
         self.revocations.is_empty()
@@ -206,9 +237,9 @@ impl Standing {
     /// marked as primary, else the one bound last.
     pub(in crate::trust) fn user_at(&self, time: u64, now: u64) -> Option<(usize, &Claim)> {
         let users = self.users.iter().enumerate();
-        users
-            .filter_map(|(index, user)| Some((index, user.in_force(time, now)?)))
-            .max_by_key(|(index, claim)| (claim.names_primary_user, claim.made, std::cmp::Reverse(*index)))
+        users.filter_map(|(index, user)| Some((index, user.in_force(time, now)?))).max_by_key(
+            |(index, claim)| (claim.names_primary_user, claim.made, std::cmp::Reverse(*index)),
+        )
     }
 
     /// Whether the user id at `index` is bound to the certificate and not revoked.
@@ -221,7 +252,9 @@ impl Standing {
     /// whichever is newer.
     pub(in crate::trust) fn primary_at(&self, time: u64, now: u64) -> Option<Claim> {
         // `gpg` writes direct key signatures that only name a designated revoker.
-        let says_something = |claim: &&Claim| self.is_version_6 || claim.may_sign.is_some() || claim.key_until.is_some();
+        let says_something = |claim: &&Claim| {
+            self.is_version_6 || claim.may_sign.is_some() || claim.key_until.is_some()
+        };
         let direct = in_force(self.direct.iter().filter(says_something), time, now);
         if self.is_version_6 {
             return direct.cloned();
@@ -234,8 +267,8 @@ impl Standing {
             (None, None) => return None,
         };
         let mut claim = newer.clone();
-        claim.may_sign = newer.may_sign.or(older?.may_sign);
-        claim.may_certify = newer.may_certify.or(older?.may_certify);
+        claim.may_sign = newer.may_sign.or(older.and_then(|older| older.may_sign));
+        claim.may_certify = newer.may_certify.or(older.and_then(|older| older.may_certify));
         Some(claim)
     }
 }
@@ -274,7 +307,8 @@ impl SubkeyStanding {
                 continue;
             }
             standing.claims.extend(Claim::of(signature, created).map(|claim| Claim {
-                confirmed: claim.may_sign == Some(true) && is_confirmed(signature, primary, subkey, budget),
+                confirmed: claim.may_sign == Some(true)
+                    && is_confirmed(signature, primary, subkey, budget),
                 ..claim
             }));
         }
@@ -292,14 +326,21 @@ impl SubkeyStanding {
 /// Without this, anyone could bind somebody else's signing subkey to his own certificate and
 /// appear as the maker of what the other one signed. The embedded signature may stand in either
 /// area, because it is verified here.
-fn is_confirmed(binding: &Signature, primary: &PublicKey, subkey: &Subkey, budget: &mut Budget) -> bool {
+fn is_confirmed(
+    binding: &Signature,
+    primary: &PublicKey,
+    subkey: &Subkey,
+    budget: &mut Budget,
+) -> bool {
     let Some(config) = binding.config() else {
         return false;
     };
     let embedded = config.hashed_subpackets().chain(config.unhashed_subpackets());
-    let embedded = embedded.filter_map(|subpacket| match &subpacket.data {
-        SubpacketData::EmbeddedSignature(signature) => Some(signature),
-        _ => None,
+    let embedded = embedded.filter_map(|subpacket| {
+        let SubpacketData::EmbeddedSignature(signature) = &subpacket.data else {
+            return None;
+        };
+        Some(signature)
     });
     let created = u64::from(subkey.key.created_at().as_secs());
     embedded.take(BACK_SIGNATURES_TRIED).any(|signature| {
@@ -320,10 +361,16 @@ pub(in crate::trust) fn may_be_by(signature: &Signature, key: &impl KeyDetails) 
 }
 
 /// Verifies the revocations among a subkey's signatures and returns their positions.
-pub(in crate::trust) fn subkey_revocations(primary: &PublicKey, subkey: &Subkey, budget: &mut Budget) -> Vec<usize> {
+pub(in crate::trust) fn subkey_revocations(
+    primary: &PublicKey,
+    subkey: &Subkey,
+    budget: &mut Budget,
+) -> Vec<usize> {
     let signatures = subkey.signatures.iter().enumerate();
     signatures
-        .filter(|(_index, signature)| signature.packet.typ() == Some(SignatureType::SubkeyRevocation))
+        .filter(|(_index, signature)| {
+            signature.packet.typ() == Some(SignatureType::SubkeyRevocation)
+        })
         .filter(|(_index, signature)| {
             may_be_by(&signature.packet, primary)
                 && budget.spend()

@@ -1,0 +1,7 @@
+//! What the vocabulary does with files that other people's programs made.
+
+mod openpgp_certificates;
+mod openpgp_gpg;
+mod openpgp_hostile;
+mod openpgp_signatures;
+mod openpgp_truststore;
