@@ -1,31 +1,48 @@
 //! Automation of this workspace: `cargo xtask TASK`.
 
+mod map;
 mod tidy;
+mod tree;
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use tree::Tree;
+
 /// What may be asked for.
-const USAGE: &str = "usage: cargo xtask tidy    checks what the compiler cannot";
+const USAGE: &str = "\
+usage: cargo xtask TASK
+  tidy  checks what the compiler cannot
+  map   writes the code map of ARCHITECTURE.md";
 
 fn main() -> ExitCode {
     let mut tasks = std::env::args().skip(1);
-    match (tasks.next().as_deref(), tasks.next()) {
-        (Some("tidy"), None) => tidy_task(),
-        (Some("help" | "--help" | "-h"), None) => say(&mut io::stdout(), USAGE, ExitCode::SUCCESS),
-        _ => say(&mut io::stderr(), USAGE, ExitCode::from(2)),
+    let task: fn(&Tree) -> Result<(), String> = match (tasks.next().as_deref(), tasks.next()) {
+        (Some("tidy"), None) => tidy,
+        (Some("map"), None) => map,
+        (Some("help" | "--help" | "-h"), None) => {
+            return say(&mut io::stdout(), USAGE, ExitCode::SUCCESS);
+        }
+        _ => return say(&mut io::stderr(), USAGE, ExitCode::from(2)),
+    };
+    let tree = Tree::read(workspace_root()).map_err(|error| format!("cannot read: {error}"));
+    match tree.and_then(|tree| task(&tree)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problems) => say(&mut io::stderr(), &problems, ExitCode::FAILURE),
     }
 }
 
-fn tidy_task() -> ExitCode {
-    match tidy::problems(workspace_root()) {
-        Ok(problems) if problems.is_empty() => ExitCode::SUCCESS,
-        Ok(problems) => say(&mut io::stderr(), &problems.join("\n"), ExitCode::FAILURE),
-        Err(error) => {
-            say(&mut io::stderr(), &format!("cannot read the tree: {error}"), ExitCode::FAILURE)
-        }
-    }
+fn tidy(tree: &Tree) -> Result<(), String> {
+    let problems = tidy::problems(tree);
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
+}
+
+fn map(tree: &Tree) -> Result<(), String> {
+    let mapped = map::mapped(tree).ok_or(format!("{}: no place for the map", map::PAGE))?;
+    fs::write(tree.root.join(map::PAGE), mapped.page)
+        .map_err(|error| format!("cannot write {}: {error}", map::PAGE))
 }
 
 /// Returns the directory of the workspace's manifest.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::tree::Tree;
+use crate::tree::Tree;
 
 /// A crate of ours, and the crates of ours it may use.
 ///

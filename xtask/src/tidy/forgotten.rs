@@ -1,7 +1,7 @@
 //! Test files that nobody compiles look green for ever.
 
 use super::rust::Source;
-use super::tree::Tree;
+use crate::tree::Tree;
 
 /// Checks that every file below `tests/NAME/` is a module of its `main.rs` (or of the `mod.rs`
 /// beside it), and that no loose file makes a second test binary.

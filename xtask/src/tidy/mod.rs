@@ -8,12 +8,8 @@ mod forgotten;
 mod names;
 mod rust;
 mod sources;
-mod tree;
 
-use std::io;
-use std::path::Path;
-
-use tree::Tree;
+use crate::tree::Tree;
 
 /// A check: what is wrong, one line each.
 type Check = fn(&Tree) -> Vec<String>;
@@ -36,10 +32,9 @@ const CHECKS: &[Check] = &[
     sources::unsafe_stays_in_its_room,
 ];
 
-/// Returns everything that is wrong with the workspace at `root`.
-pub(crate) fn problems(root: &Path) -> io::Result<Vec<String>> {
-    let tree = Tree::read(root)?;
-    Ok(CHECKS.iter().flat_map(|check| check(&tree)).collect())
+/// Returns everything that is wrong with the workspace.
+pub(crate) fn problems(tree: &Tree) -> Vec<String> {
+    CHECKS.iter().flat_map(|check| check(tree)).collect()
 }
 
 #[cfg(test)]

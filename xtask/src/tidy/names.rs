@@ -1,7 +1,7 @@
 //! The product can be renamed at build time, so its name stands in `brand.rs` alone.
 
 use super::rust::{Source, is_test_file};
-use super::tree::Tree;
+use crate::tree::Tree;
 
 /// The file that may name the product.
 const BRAND: &str = "crates/dbt-core/src/brand.rs";
@@ -17,8 +17,10 @@ const WIRE: &[&str] = &[
     "dbt.withdrawn/",        //
     "dbt.policy/",           //
     "dbt_",                  // what our tokens begin with
+    "urn:dbt:",              // the kinds of refusals in answers
     "/.well-known/dbt.json", // what a server says about itself
     "crates/dbt-",           // files of this project, in what it generates
+    "\\\"dbt\\\"",           // words of JSON: who decided an exit code, and configuration keys
 ];
 
 /// Literals that are not wire identifiers and may stand all the same: the file, the literal as
@@ -30,6 +32,7 @@ const EXCEPTIONS: &[Exception] = &[
         "`{}` is not a scope of trust: expected `dbt`, `tools`, `tool:NAME`, `tool:PREFIX*` or `root`",
         "the same key",
     ),
+    ("crates/dbt-cli/src/version.rs", "DBT_BUILD_VERSION", "for who compiles it"),
 ];
 
 /// A file, a literal in it, and why it may stand.
@@ -37,7 +40,7 @@ type Exception = (&'static str, &'static str, &'static str);
 
 /// Checks that no string a person could see names the product outside `brand.rs`.
 ///
-/// In `args.rs` documentation counts too: it is what `--help` prints.
+/// Where clap derives a command line, documentation counts too: it is what `--help` prints.
 pub(crate) fn the_product_is_named_in_one_file(tree: &Tree) -> Vec<String> {
     named(tree, EXCEPTIONS)
 }
@@ -47,7 +50,7 @@ fn named(tree: &Tree, exceptions: &[Exception]) -> Vec<String> {
     let mut used = vec![false; exceptions.len()];
     for (path, text) in tree.rust().filter(|(path, _text)| is_shipped(path)) {
         let source = Source::parse(text);
-        let help = if path.ends_with("/args.rs") { source.docs.as_slice() } else { &[] };
+        let help = if derives_help(&source) { source.docs.as_slice() } else { &[] };
         for (line, literal) in source.literals.iter().chain(help) {
             if source.is_test(*line) || !names_the_product(literal) {
                 continue;
@@ -74,6 +77,16 @@ fn is_shipped(path: &str) -> bool {
     path.starts_with("crates/") && path != BRAND && !is_test_file(path)
 }
 
+fn derives_help(source: &Source) -> bool {
+    let derives = ["Parser", "Subcommand", "Args"];
+    source.lines.iter().any(|line| {
+        line.trim_start().starts_with("#[derive(")
+            && line
+                .split(|letter: char| !letter.is_alphanumeric())
+                .any(|word| derives.contains(&word))
+    })
+}
+
 fn names_the_product(literal: &str) -> bool {
     let text = literal.to_owned();
     let bare = WIRE.iter().fold(text, |text, identifier| text.replace(identifier, ""));
@@ -97,19 +110,20 @@ mod tests {
 
     #[test]
     fn help_is_text_and_tests_are_not() {
-        let help = "/// Runs a tool with dbt.\n/// Lists tools.\nstruct Args;\n";
+        let docs = "//! Of dbt.\n/// Runs a tool with dbt.\n/// Lists tools.\nstruct Args;\n";
+        let help = docs.replace("struct", "#[derive(clap::Args)]\nstruct");
         let tree = Tree::of(&[
             (BRAND, "const A: &str = \"dbt\";\n"),
             ("crates/dbt-core/src/trust/rules.rs", "const DBT: &str = \"dbt\";\n"),
-            ("crates/a/src/args.rs", help),
-            ("crates/a/src/other.rs", help),
+            ("crates/a/src/cli.rs", &help),
+            ("crates/a/src/other.rs", docs),
             ("crates/a/src/run.rs", "#[cfg(test)]\nmod tests { fn f() { run(\"dbt\"); } }\n"),
             ("crates/a/tests/it/run.rs", "fn f() { run(\"dbt\"); }\n"),
         ]);
         let rules = "crates/dbt-core/src/trust/rules.rs";
         let problems = named(&tree, &[(rules, "dbt", "a key"), (rules, "~/.dbt", "gone")]);
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(problems[0].starts_with("crates/a/src/args.rs:1:"), "{problems:?}");
+        assert!(problems[0].starts_with("crates/a/src/cli.rs:2:"), "{problems:?}");
         assert!(problems[1].contains("`~/.dbt` is no longer in"), "{problems:?}");
     }
 }

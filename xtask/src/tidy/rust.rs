@@ -8,7 +8,7 @@ pub(crate) struct Source {
     pub(crate) lines: Vec<String>,
     /// String literals as written between their quotes, with the line they begin on.
     pub(crate) literals: Vec<(usize, String)>,
-    /// Documentation comments, with their line.
+    /// Documentation of items, with its line.
     pub(crate) docs: Vec<(usize, String)>,
     tests: Vec<RangeInclusive<usize>>,
 }
@@ -164,9 +164,7 @@ impl<'a> Reader<'a> {
         let line = self.line;
         let length = self.rest.find('\n').unwrap_or(self.rest.len());
         let text = self.take(length);
-        let doc = text
-            .strip_prefix("//!")
-            .or_else(|| text.strip_prefix("///").filter(|rest| !rest.starts_with('/')));
+        let doc = text.strip_prefix("///").filter(|rest| !rest.starts_with('/'));
         if let Some(doc) = doc {
             self.found.push((line, Found::Doc, doc.trim().to_owned()));
         }

@@ -1,7 +1,7 @@
 //! What may not stand in a source file, or only in some.
 
 use super::rust::{Source, is_test_file};
-use super::tree::Tree;
+use crate::tree::Tree;
 
 /// The most lines a file may have. The goal is 600; a file that reaches this has two subjects.
 const LINES: usize = 700;
