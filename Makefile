@@ -26,6 +26,10 @@ test-peers: ## tests against real servers and tools; scripts/install-peers first
 	@scripts/prerequisites peers
 	$(CARGO) test --workspace --locked --features peers --test peers
 
+bench: build ## what dbt adds to starting a tool, beside a shell script that verifies the same
+	@scripts/prerequisites test
+	scripts/bench
+
 lint: ## formatting, clippy, licences and sources of dependencies
 	@scripts/prerequisites lint
 	$(CARGO) fmt --all --check
