@@ -1,0 +1,408 @@
+//! File operations that name their path when they fail.
+//!
+//! "No such file or directory" alone helps nobody: every error made here says what was being done
+//! to which file, with the system's reason as its source. The lock is here too, because the same
+//! care applies: where locks do not work (many network file systems), it says so and nobody stops.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+#[cfg(unix)]
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+
+/// What could not be done to which file.
+#[derive(Debug)]
+pub struct FsxError {
+    doing: &'static str,
+    path: PathBuf,
+    target: Option<PathBuf>,
+    source: io::Error,
+}
+
+impl FsxError {
+    /// Says that `doing` ("read", "lock") could not be done to `path`.
+    pub fn new(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self { doing, path: path.into(), target: None, source: source.into() }
+    }
+
+    /// Returns the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the kind of the system's reason.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+
+    /// Says whether the file does not exist.
+    pub fn is_missing(&self) -> bool {
+        self.kind() == io::ErrorKind::NotFound
+    }
+}
+
+impl fmt::Display for FsxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to {} `{}`", self.doing, self.path.display())?;
+        match &self.target {
+            Some(target) => write!(f, " to `{}`", target.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for FsxError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+impl From<FsxError> for io::Error {
+    /// Keeps the kind, and the whole error as the text.
+    fn from(error: FsxError) -> Self {
+        Self::new(error.kind(), error)
+    }
+}
+
+/// Gives what was there a new name, replacing what has that name.
+#[expect(clippy::disallowed_methods, reason = "the one place that renames, and names both paths")]
+pub fn rename(from: &Path, to: &Path) -> Result<(), FsxError> {
+    fs::rename(from, to).map_err(|source| FsxError {
+        doing: "rename",
+        path: from.to_owned(),
+        target: Some(to.to_owned()),
+        source,
+    })
+}
+
+/// Creates a directory and what is missing above it. Those that are made get `mode`; those that
+/// exist are left as they are.
+pub fn create_dir_all(path: &Path, mode: u32) -> Result<(), FsxError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    builder.mode(mode);
+    #[cfg(not(unix))]
+    let _unused = mode;
+    builder.create(path).map_err(|source| FsxError::new("create the directory", path, source))
+}
+
+/// Reads a file of at most `limit` bytes. Anything but a regular file is refused without waiting
+/// for it: a FIFO in the place of a configuration must not stop us. Symbolic links are followed.
+pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, FsxError> {
+    let failed = |source| FsxError::new("read", path, source);
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    options.custom_flags(nonblocking());
+    let file = options.open(path).map_err(failed)?;
+    read_opened(file, limit).map_err(failed)
+}
+
+fn read_opened(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let words = format!("it is larger than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, words));
+    }
+    Ok(bytes)
+}
+
+/// Opens a regular file for reading; a symbolic link, a FIFO or anything else is refused.
+pub fn open_nofollow(path: &Path) -> Result<File, FsxError> {
+    let failed = |source| FsxError::new("open", path, source);
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    options.custom_flags(nonblocking() | nofollow());
+    let file = options.open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        let words = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+        return Err(failed(words));
+    }
+    Ok(file)
+}
+
+/// Writes a whole file so that at any moment, power loss included, either the old content or the
+/// new one is there. The file gets exactly `mode`.
+///
+/// A symbolic link at `path` is replaced, not followed: whoever rewrites a file that people link
+/// elsewhere resolves the link first.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsxError> {
+    let failed = |source| FsxError::new("write", path, source);
+    let directory = directory_of(path);
+    let mut staged = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempfile_in(directory)
+        .map_err(|error| failed(bare(error)))?;
+    staged.write_all(bytes).map_err(failed)?;
+    let file = staged.as_file();
+    #[cfg(unix)]
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
+    #[cfg(not(unix))]
+    let _unused = mode;
+    file.sync_all().map_err(failed)?;
+    staged.persist(path).map_err(|error| failed(bare(error.error)))?;
+    sync_dir(directory)
+}
+
+/// Drops the name of the staging file that `tempfile` adds: the file a person asked for is
+/// another one.
+fn bare(error: io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error)
+}
+
+/// Makes the names in a directory survive a power loss, where the file system can.
+pub fn sync_dir(path: &Path) -> Result<(), FsxError> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let outcome = File::open(path).and_then(|directory| directory.sync_all());
+    match outcome {
+        // Some network file systems refuse to synchronise directories; they do it themselves.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        outcome => outcome.map_err(|source| FsxError::new("write to disk", path, source)),
+    }
+}
+
+/// Removes a file's name. Says whether there was one.
+pub fn remove(path: &Path) -> Result<bool, FsxError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(FsxError::new("remove", path, source)),
+    }
+}
+
+/// How waiting for a lock ended. Dropping it lets the next one in; so does the end of the
+/// process, however it ends.
+#[derive(Debug)]
+#[must_use = "the lock is given back when this is dropped"]
+pub struct Lock {
+    held: Option<File>,
+    waited: bool,
+}
+
+impl Lock {
+    /// Says whether we hold the lock. If not, locks do not work here or patience has ended, and
+    /// what follows must be right without one.
+    pub const fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Says whether somebody else held the lock in between, so that what one wanted to do may
+    /// have been done.
+    pub const fn has_waited(&self) -> bool {
+        self.waited
+    }
+}
+
+/// Locks a file that exists for nothing else; it is created with mode 0600, and may be removed
+/// by others while nobody holds it.
+///
+/// Waits no longer than `patience` for whoever holds it. Only opening the file can fail.
+pub fn lock_file(path: &Path, patience: Duration) -> Result<Lock, FsxError> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    let mut waited = false;
+    loop {
+        let file = open_lock(path)?;
+        match file.try_lock() {
+            Ok(()) if is_still_named(&file, path) => return Ok(Lock { held: Some(file), waited }),
+            // Somebody swept the file away between opening and locking: whoever comes next would
+            // lock another one.
+            Ok(()) => continue,
+            Err(TryLockError::WouldBlock) => waited = true,
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(_no_locks_here)) => return Ok(Lock { held: None, waited }),
+        }
+        let left = patience.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Ok(Lock { held: None, waited });
+        }
+        std::thread::sleep(pause.min(left));
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// How long a lock may be free before somebody who waits for it notices.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+fn open_lock(path: &Path) -> Result<File, FsxError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    options.mode(0o600).custom_flags(nonblocking() | nofollow());
+    options.open(path).map_err(|source| FsxError::new("lock", path, source))
+}
+
+#[cfg(unix)]
+fn is_still_named(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let named = fs::symlink_metadata(path).map(identity);
+    matches!((named, file.metadata().map(identity)), (Ok(named), Ok(locked)) if named == locked)
+}
+
+#[cfg(not(unix))]
+fn is_still_named(_file: &File, _path: &Path) -> bool {
+    // An open file cannot lose its name there.
+    true
+}
+
+/// Returns the directory that a path's last name is in.
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(unix)]
+fn nonblocking() -> i32 {
+    flags(rustix::fs::OFlags::NONBLOCK)
+}
+
+#[cfg(unix)]
+fn nofollow() -> i32 {
+    flags(rustix::fs::OFlags::NOFOLLOW)
+}
+
+#[cfg(unix)]
+fn flags(flags: rustix::fs::OFlags) -> i32 {
+    flags.bits().cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn fifo(path: &Path) {
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn an_error_names_what_was_done_to_which_file_and_why() {
+        let missing = Path::new("/nonexistent/file");
+        let error = read_limited(missing, 1).unwrap_err();
+        assert_eq!(error.to_string(), "failed to read `/nonexistent/file`");
+        assert_eq!(error.source().unwrap().to_string(), "No such file or directory (os error 2)");
+        assert!(error.is_missing());
+
+        let error = rename(missing, Path::new("/nonexistent/other")).unwrap_err();
+        let words = "failed to rename `/nonexistent/file` to `/nonexistent/other`";
+        assert_eq!(error.to_string(), words);
+        assert_eq!(io::Error::from(error).to_string(), words);
+
+        let error = write_atomic(missing, b"", 0o600).unwrap_err();
+        assert_eq!(error.to_string(), "failed to write `/nonexistent/file`");
+        assert_eq!(error.source().unwrap().to_string(), "No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_or_no_file_is_not_read() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("file");
+        fs::write(&path, b"12345").unwrap();
+        assert_eq!(read_limited(&path, 5).unwrap(), b"12345");
+        assert_eq!(read_limited(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert!(read_limited(place.path(), 4).is_err());
+
+        let pipe = place.path().join("pipe");
+        fifo(&pipe);
+        assert!(read_limited(&pipe, 4).is_err());
+        assert!(open_nofollow(&pipe).is_err());
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(read_limited(&link, 5).unwrap(), b"12345");
+        assert!(open_nofollow(&link).is_err());
+        assert!(open_nofollow(&path).is_ok());
+    }
+
+    #[test]
+    fn writing_replaces_the_whole_file_and_leaves_nothing_beside_it() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("file");
+        write_atomic(&path, b"old", 0o600).unwrap();
+        let mut reader = File::open(&path).unwrap();
+        write_atomic(&path, b"new", 0o644).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(mode(&path), 0o644);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "old", "whoever had it open keeps what he had");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+
+        fs::create_dir(place.path().join("directory")).unwrap();
+        assert!(write_atomic(&place.path().join("directory"), b"", 0o600).is_err());
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn removing_what_is_not_there_is_no_error() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("file");
+        assert!(!remove(&path).unwrap());
+        fs::write(&path, b"").unwrap();
+        assert!(remove(&path).unwrap());
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one_at_a_time_and_patience_ends() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lock");
+        let first = lock_file(&path, Duration::ZERO).unwrap();
+        assert!(first.is_held() && !first.has_waited());
+        assert_eq!(mode(&path), 0o600);
+        let second = lock_file(&path, Duration::from_millis(5)).unwrap();
+        assert!(!second.is_held() && second.has_waited());
+        drop(first);
+        assert!(lock_file(&path, Duration::ZERO).unwrap().is_held());
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_swept_away_is_taken_on_the_new_one() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lock");
+        let first = lock_file(&path, Duration::ZERO).unwrap();
+        remove(&path).unwrap();
+        let second = lock_file(&path, Duration::ZERO).unwrap();
+        assert!(first.is_held() && second.is_held());
+        assert!(!lock_file(&path, Duration::ZERO).unwrap().is_held());
+    }
+
+    #[test]
+    fn directories_are_created_with_the_given_mode_and_existing_ones_kept() {
+        let place = tempfile::tempdir().unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let inner = place.path().join("a/b");
+        create_dir_all(&inner, 0o700).unwrap();
+        create_dir_all(&inner, 0o711).unwrap();
+        assert_eq!((mode(place.path()), mode(&inner)), (0o755, 0o700));
+    }
+}

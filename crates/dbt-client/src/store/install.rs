@@ -1,0 +1,266 @@
+//! From verified to installed: how an artifact gets its name.
+//!
+//! The name appears in one step and only on a file that is complete and verified. If somebody
+//! else was first, theirs is taken, after its bytes have been compared; what is in the way and is
+//! not that is removed. A file that was already installed is looked at once more.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use dbt_core::digest::Digest;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
+use rustix::io::Errno;
+
+use super::file::{Form, Installed, InstalledPlace, Placed, StagingName, StoreFile};
+use super::root::{self, Concern, Directory, FileName, INSTALLED, Oddity, Opened, Root, Stamp};
+use super::{Inner, StoreError, memory, staging};
+use crate::fsx::FsxError;
+
+/// Above this, a file is written to disk before it gets its name: it will not be read again on
+/// every run, so that damage done by a power loss would stay unseen (trust design, 2.10).
+pub(super) const LARGE: u64 = 64 * 1024 * 1024;
+
+/// How often a collision with others is met before we give up. Each is with another process that
+/// installs or removes the same artifact at the same moment.
+const ATTEMPTS: usize = 16;
+
+/// Installs a file whose content was verified to have this digest.
+pub(super) fn keep(
+    store: &Arc<Inner>,
+    file: StoreFile,
+    digest: Digest,
+    name: &FileName,
+) -> Result<Installed, StoreError> {
+    if !Arc::ptr_eq(store, &file.store) {
+        return Err(StoreError::Stranger { path: file.path });
+    }
+    let stamp = file.check_unchanged()?;
+    match file.form {
+        Form::Unnamed(ref root) => {
+            give_name(root, &file.file, Source::Unnamed, stamp, digest, name)
+        }
+        Form::Named(ref root, mut staged) => {
+            give_name(root, &file.file, Source::Named(&mut staged), stamp, digest, name)
+        }
+        Form::Memory => seal(file.file, digest),
+        Form::Reference => adopt(store, file, digest, name),
+        Form::Placed(placed) => {
+            let remembered = file.remembered.load(Ordering::Relaxed);
+            confirm(file.file, placed, stamp, digest, name, remembered)
+        }
+    }
+}
+
+/// Looks once more at what was already installed.
+fn confirm(
+    file: File,
+    placed: Placed,
+    stamp: Stamp,
+    digest: Digest,
+    name: &FileName,
+    remembered: bool,
+) -> Result<Installed, StoreError> {
+    let path = placed.directory.path.join(placed.name.as_str());
+    if placed.digest != digest || placed.name != *name {
+        // The bytes are good, but not under this name: whoever asks for it must not find them.
+        if placed.root.rule == root::Rule::Ours {
+            let _kept = remove(&placed.directory, &placed.name);
+        }
+        return Err(Concern::new(path, Oddity::Content).into());
+    }
+    mark_used(&placed.root, &placed.directory);
+    let place = InstalledPlace::Store { path, stamp, root: placed.root, name: placed.name };
+    let installed = Installed { file, digest, place, remembered };
+    installed.check_identity()?;
+    Ok(installed)
+}
+
+/// Installs what the reference had cached, by copying: its file stays where it is.
+///
+/// The copy is hashed, not the original: that one can change at any time.
+fn adopt(
+    store: &Arc<Inner>,
+    mut file: StoreFile,
+    digest: Digest,
+    name: &FileName,
+) -> Result<Installed, StoreError> {
+    use std::io::Seek as _;
+
+    let path = file.path.clone();
+    let failed = |error| FsxError::new("copy", &path, error);
+    let mut copy = staging::create(store)?;
+    file.rewind().map_err(failed)?;
+    copy.fill(&mut file).map_err(failed)?;
+    copy.rewind().map_err(failed)?;
+    let (actual, _length) = Digest::of_reader(&mut copy).map_err(failed)?;
+    if actual != digest {
+        return Err(StoreError::Changed { path });
+    }
+    keep(store, copy, digest, name)
+}
+
+fn seal(file: File, digest: Digest) -> Result<Installed, StoreError> {
+    let same = memory::seal_and_compare(&file, digest);
+    if !same.map_err(|error| FsxError::new("seal", "memory", error))? {
+        return Err(StoreError::Changed { path: "memory".into() });
+    }
+    Ok(Installed { file, digest, place: InstalledPlace::Memory, remembered: false })
+}
+
+/// Where a staged file comes from.
+#[derive(Debug)]
+enum Source<'a> {
+    Unnamed,
+    Named(&'a mut StagingName),
+}
+
+/// Gives a staged file its name in the store, or finds that it is there already.
+fn give_name(
+    root: &Arc<Root>,
+    file: &File,
+    mut source: Source<'_>,
+    stamp: Stamp,
+    digest: Digest,
+    name: &FileName,
+) -> Result<Installed, StoreError> {
+    let words = root.top.path.as_path();
+    let refused = |oddity| Concern::new(words, oddity);
+    root::set_mode(file, INSTALLED).map_err(refused)?;
+    if stamp.length > LARGE {
+        file.sync_data().map_err(|error| FsxError::new("write to disk in", words, error))?;
+    }
+    for _attempt in 0..ATTEMPTS {
+        let Some(directory) = root.make_directory_of(digest)? else { continue };
+        match link(file, &mut source, &directory, name) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            // Somebody removed the empty directory: it is made again.
+            Err(Errno::NOENT) => continue,
+            Err(error) => return Err(FsxError::new("install in", &directory.path, error).into()),
+        }
+        match root.open_artifact(digest, name) {
+            Ok(Some(opened)) if is_good(&opened, stamp, digest)? => {
+                mark_used(root, &opened.directory);
+                return Ok(installed(opened, root, digest, name));
+            }
+            Ok(Some(opened)) if opened.stamp.is_same_file(&stamp) => {
+                remove(&directory, name)?;
+                return Err(StoreError::Changed { path: opened.path });
+            }
+            Ok(Some(_)) | Err(_) => remove(&directory, name)?,
+            Ok(None) => {}
+        }
+    }
+    Err(StoreError::Contended { path: words.join(root::ARTIFACTS).join(digest.to_string()) })
+}
+
+/// Makes the file's name appear, in one step.
+fn link(
+    file: &File,
+    source: &mut Source<'_>,
+    directory: &Directory,
+    name: &FileName,
+) -> Result<(), Errno> {
+    match source {
+        Source::Unnamed => {
+            let unnamed = staging::by_number(file);
+            let target = name.as_str();
+            rustix::fs::linkat(CWD, unnamed, &directory.handle, target, AtFlags::SYMLINK_FOLLOW)
+        }
+        Source::Named(staged) => move_name(staged, directory, name),
+    }
+}
+
+/// Moves a staging file to its final name unless that exists.
+fn move_name(
+    staged: &mut StagingName,
+    directory: &Directory,
+    name: &FileName,
+) -> Result<(), Errno> {
+    if !staged.owned {
+        // It was moved in an earlier attempt, and somebody has removed it since.
+        return Err(Errno::NOENT);
+    }
+    match rename_to_new(staged, directory, name) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            link_and_remove(staged, directory, name)
+        }
+        outcome => outcome.inspect(|()| staged.owned = false),
+    }
+}
+
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+fn rename_to_new(
+    staged: &StagingName,
+    directory: &Directory,
+    name: &FileName,
+) -> Result<(), Errno> {
+    rustix::fs::renameat_with(
+        &staged.directory.handle,
+        &staged.name,
+        &directory.handle,
+        name.as_str(),
+        rustix::fs::RenameFlags::NOREPLACE,
+    )
+}
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+fn rename_to_new(_: &StagingName, _: &Directory, _: &FileName) -> Result<(), Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// Does in two steps what some network file systems cannot do in one. Between them the file has
+/// two names, for which readers wait a moment.
+fn link_and_remove(
+    staged: &mut StagingName,
+    directory: &Directory,
+    name: &FileName,
+) -> Result<(), Errno> {
+    let from = &staged.directory.handle;
+    rustix::fs::linkat(from, &staged.name, &directory.handle, name.as_str(), AtFlags::empty())?;
+    staged.owned = false;
+    rustix::fs::unlinkat(from, &staged.name, AtFlags::empty())
+}
+
+/// Says whether what has the name is what was staged and verified, or is the same in another
+/// file, whose bytes are then read.
+fn is_good(opened: &Opened, staged: Stamp, digest: Digest) -> Result<bool, StoreError> {
+    if opened.stamp.is_same_file(&staged) {
+        return Ok(opened.stamp.same_content(&staged));
+    }
+    let mut reader = &opened.file;
+    let hashed = Digest::of_reader(&mut reader);
+    let (actual, _length) = hashed.map_err(|error| FsxError::new("read", &opened.path, error))?;
+    Ok(actual == digest)
+}
+
+fn installed(opened: Opened, root: &Arc<Root>, digest: Digest, name: &FileName) -> Installed {
+    let Opened { path, directory: _, file, stamp } = opened;
+    let place = InstalledPlace::Store { path, stamp, root: Arc::clone(root), name: name.clone() };
+    Installed { file, digest, place, remembered: false }
+}
+
+/// Removes what has an artifact's name: a file, a link, a FIFO or an empty directory.
+pub(super) fn remove(directory: &Directory, name: &FileName) -> Result<(), StoreError> {
+    let unlink = |flags| rustix::fs::unlinkat(&directory.handle, name.as_str(), flags);
+    let outcome = match unlink(AtFlags::empty()) {
+        Err(Errno::ISDIR | Errno::PERM) => unlink(AtFlags::REMOVEDIR),
+        outcome => outcome,
+    };
+    match outcome {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => {
+            let path = directory.path.join(name.as_str());
+            Err(StoreError::InTheWay { path, source: error.into() })
+        }
+    }
+}
+
+/// Leaves a trace of the last use: the directory's time, which nothing else is needed for.
+fn mark_used(root: &Root, directory: &Directory) {
+    if root.rule == root::Rule::Ours {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        let _best_effort = rustix::fs::futimens(&directory.handle, &times);
+    }
+}
