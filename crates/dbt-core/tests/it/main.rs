@@ -1,5 +1,7 @@
 //! What the vocabulary does with files that other people's programs made.
 
+#![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
+
 mod openpgp_certificates;
 mod openpgp_gpg;
 mod openpgp_hostile;

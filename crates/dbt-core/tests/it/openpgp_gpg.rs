@@ -1,11 +1,11 @@
 //! The user's `gpg`, in a home directory of its own, at whatever time a test needs.
 
-#![expect(clippy::unwrap_used, reason = "only tests use this: what is unexpected here fails them")]
-
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use dbt_core::timestamp;
 use dbt_core::trust::fingerprint::Fingerprint;
 use dbt_core::trust::keys::{Certificate, Keyring};
@@ -205,4 +205,38 @@ pub(crate) fn refused(judgement: &Judgement, words: &str) {
     assert_eq!(judgement.good, []);
     let said: Vec<String> = judgement.refused.iter().map(ToString::to_string).collect();
     assert_eq!(said, [words]);
+}
+
+/// The bytes inside the only armored block.
+pub(crate) fn dearmor(block: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8(block.to_vec()).unwrap();
+    let mut lines = text.lines().skip_while(|line| !line.is_empty()).skip(1);
+    let body: String = lines.by_ref().take_while(|line| !line.starts_with(['=', '-'])).collect();
+    STANDARD.decode(body).unwrap()
+}
+
+/// An armored block without a checksum.
+pub(crate) fn armor(kind: &str, bytes: &[u8]) -> Vec<u8> {
+    let body = STANDARD.encode(bytes);
+    format!("-----BEGIN PGP {kind}-----\n\n{body}\n-----END PGP {kind}-----\n").into_bytes()
+}
+
+/// Splits `gpg`'s packets, which have the old header format with stated lengths. Each comes with
+/// its type and as it stands, header included.
+pub(crate) fn packets(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut packets = Vec::new();
+    while let Some(first) = bytes.first() {
+        let width = 1 << (first & 3);
+        let length =
+            bytes[1..=width].iter().fold(0, |length, byte| (length << 8) | usize::from(*byte));
+        let (packet, rest) = bytes.split_at(1 + width + length);
+        packets.push(((first >> 2) & 15, packet.to_vec()));
+        bytes = rest;
+    }
+    packets
+}
+
+/// Joins packets again.
+pub(crate) fn join(packets: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    packets.iter().flat_map(|(_type, packet)| packet.clone()).collect()
 }
