@@ -25,11 +25,8 @@ pub const TOOLS_PATH: &str = "dbt-tools";
 pub const ENV_PREFIX: &str = "DBT_";
 
 /// The system-wide configuration directory.
-pub const SYSTEM_CONFIG_DIRECTORY: &str = if cfg!(target_os = "macos") {
-    "/Library/Application Support/dbt"
-} else {
-    "/etc/dbt"
-};
+pub const SYSTEM_CONFIG_DIRECTORY: &str =
+    if cfg!(target_os = "macos") { "/Library/Application Support/dbt" } else { "/etc/dbt" };
 
 /// The read-only store that an image or a package may bring, looked up before the user's own.
 pub const SYSTEM_STORE: &str = "/var/lib/dbt/store";

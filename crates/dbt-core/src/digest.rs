@@ -143,7 +143,11 @@ mod tests {
             format!("{EMPTY} *mytool\n"),
             upper,
         ] {
-            assert_eq!(Digest::from_checksum_file(text.as_bytes()), Ok(Digest::of(b"")), "{text:?}");
+            assert_eq!(
+                Digest::from_checksum_file(text.as_bytes()),
+                Ok(Digest::of(b"")),
+                "{text:?}"
+            );
         }
     }
 

@@ -72,9 +72,7 @@ impl Location {
     pub fn version(id: &ArtifactId) -> Self {
         let version = id.version.spelling();
         match &id.subject {
-            Subject::Program => {
-                Self { tree: Tree::Repository, path: joined(&[version]) }
-            }
+            Subject::Program => Self { tree: Tree::Repository, path: joined(&[version]) },
             Subject::Tool(name) => Self::in_tools(&[name.as_str(), version]),
         }
     }

@@ -89,15 +89,50 @@ pub struct InvalidToolName {
 /// Words that built-in commands have or may get one day. `publisher` refuses them as names of
 /// tools; typed where there is no such tool, they are answered with the command that was meant.
 pub const RESERVED_WORDS: [&str; 22] = [
-    "add", "bundle", "channel", "config", "env", "exec", "export", "import", "info", "init",
-    "install", "list", "lock", "mirror", "outdated", "pin", "publish", "search", "status", "sync",
-    "uninstall", "upgrade",
+    "add",
+    "bundle",
+    "channel",
+    "config",
+    "env",
+    "exec",
+    "export",
+    "import",
+    "info",
+    "init",
+    "install",
+    "list",
+    "lock",
+    "mirror",
+    "outdated",
+    "pin",
+    "publish",
+    "search",
+    "status",
+    "sync",
+    "uninstall",
+    "upgrade",
 ];
 
 /// Words that are built-in commands today.
 pub const BUILT_IN_WORDS: [&str; 18] = [
-    "run", "fetch", "update", "rollback", "which", "link", "unlink", "catalog", "cache", "server",
-    "login", "logout", "whoami", "trust", "self", "doctor", "completions", "help",
+    "run",
+    "fetch",
+    "update",
+    "rollback",
+    "which",
+    "link",
+    "unlink",
+    "catalog",
+    "cache",
+    "server",
+    "login",
+    "logout",
+    "whoami",
+    "trust",
+    "self",
+    "doctor",
+    "completions",
+    "help",
 ];
 
 /// The name of a server in the configuration.
@@ -158,8 +193,28 @@ mod tests {
     fn names_that_could_leave_their_directory_or_deceive_are_refused() {
         let long = "x".repeat(10_000);
         for name in [
-            "", ".", "..", "../x", "-h", "a/b", "a\\b", "a%2fb", "CON", "com1", "Aux.txt", "x.asc",
-            "x.SHA256", "a\0", "a\n", "a\u{200B}", "\u{1F600}", "a.", "a ", " a", "_a", long.as_str(),
+            "",
+            ".",
+            "..",
+            "../x",
+            "-h",
+            "a/b",
+            "a\\b",
+            "a%2fb",
+            "CON",
+            "com1",
+            "Aux.txt",
+            "x.asc",
+            "x.SHA256",
+            "a\0",
+            "a\n",
+            "a\u{200B}",
+            "\u{1F600}",
+            "a.",
+            "a ",
+            " a",
+            "_a",
+            long.as_str(),
         ] {
             assert!(name.parse::<ToolName>().is_err(), "{name:?}");
         }

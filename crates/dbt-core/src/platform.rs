@@ -58,7 +58,9 @@ impl Platform {
     /// Returns another platform whose programs run here by translation, if there is one.
     pub const fn fallback(self) -> Option<Self> {
         match (self.os, self.arch) {
-            (Os::Darwin | Os::Windows, Arch::Arm64) => Some(Self { os: self.os, arch: Arch::Amd64 }),
+            (Os::Darwin | Os::Windows, Arch::Arm64) => {
+                Some(Self { os: self.os, arch: Arch::Amd64 })
+            }
             _ => None,
         }
     }

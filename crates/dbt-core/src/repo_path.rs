@@ -65,7 +65,10 @@ impl RepoPath {
     /// Says whether this path is `ancestor` or lies below it, by whole segments.
     pub fn is_within(&self, ancestor: &Self) -> bool {
         ancestor.is_root()
-            || self.0.strip_prefix(&ancestor.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            || self
+                .0
+                .strip_prefix(&ancestor.0)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Returns the path with every byte that means something in a URL percent-encoded.

@@ -30,8 +30,7 @@ mod tests {
 
     fn check(published: &[&str], wanted: &str, expected: &[&str]) {
         let published: Vec<Version> = published.iter().map(|text| text.parse().unwrap()).collect();
-        let wanted =
-            if wanted == "newest" { Wanted::Newest } else { wanted.parse().unwrap() };
+        let wanted = if wanted == "newest" { Wanted::Newest } else { wanted.parse().unwrap() };
         let found = candidates(&published, &wanted);
         let found: Vec<&str> = found.iter().map(Version::spelling).collect();
         assert_eq!(found, expected);

@@ -194,8 +194,21 @@ mod tests {
     #[test]
     fn what_is_no_version_is_refused() {
         for text in [
-            "", "1", "1.2", "1.2.3.4", "0001.2.3", "1.2.99999999999999999999", " 1.2.3", "1.2.3 ",
-            "latest", "../../..", "1.2.3/../4.5.6", "vv1.2.3", "1.2.3-", "1.2.x", "-1.2.3",
+            "",
+            "1",
+            "1.2",
+            "1.2.3.4",
+            "0001.2.3",
+            "1.2.99999999999999999999",
+            " 1.2.3",
+            "1.2.3 ",
+            "latest",
+            "../../..",
+            "1.2.3/../4.5.6",
+            "vv1.2.3",
+            "1.2.3-",
+            "1.2.x",
+            "-1.2.3",
         ] {
             assert!(text.parse::<Version>().is_err(), "{text:?}");
         }
@@ -205,9 +218,15 @@ mod tests {
     #[test]
     fn a_wanted_version_may_be_a_prefix_or_whole_and_its_v_is_dropped() {
         let cases = [
-            ("1", "1.9.0", true), ("1", "2.0.0", false), ("v1.4", "1.4.7", true),
-            ("1.4", "1.40.0", false), ("1", "1.5.0-rc.1", false), ("1.5.0-rc.1", "1.5.0-rc.1", true),
-            ("v1.2.3", "1.2.3", true), ("1.2.3", "v1.2.3", true), ("1.2.3", "1.2.4", false),
+            ("1", "1.9.0", true),
+            ("1", "2.0.0", false),
+            ("v1.4", "1.4.7", true),
+            ("1.4", "1.40.0", false),
+            ("1", "1.5.0-rc.1", false),
+            ("1.5.0-rc.1", "1.5.0-rc.1", true),
+            ("v1.2.3", "1.2.3", true),
+            ("1.2.3", "v1.2.3", true),
+            ("1.2.3", "1.2.4", false),
         ];
         for (wanted, published, expected) in cases {
             let wanted: Wanted = wanted.parse().unwrap();

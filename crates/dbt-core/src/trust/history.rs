@@ -95,7 +95,9 @@ impl History {
         while self.artifacts.len() > ARTIFACTS_LIMIT {
             self.artifacts.pop_first();
         }
-        if is_newest && self.newest.as_ref().is_none_or(|floor| id.version.cmp_number(floor).is_gt()) {
+        if is_newest
+            && self.newest.as_ref().is_none_or(|floor| id.version.cmp_number(floor).is_gt())
+        {
             self.newest = Some(id.version.clone());
             self.removal_said = None;
         }
@@ -137,8 +139,8 @@ fn artifact_key(id: &ArtifactId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::Platform;
     use crate::name::ToolName;
+    use crate::platform::Platform;
     use crate::release::Subject;
 
     fn id(version: &str) -> ArtifactId {
@@ -157,7 +159,11 @@ mod tests {
         let deviation = |history: &History, said| {
             assert_eq!(
                 history.compare_newest(&newest),
-                Some(Deviation::Removed { seen: "1.5.0".parse().unwrap(), now: newest.clone(), said })
+                Some(Deviation::Removed {
+                    seen: "1.5.0".parse().unwrap(),
+                    now: newest.clone(),
+                    said
+                })
             );
         };
         deviation(&history, false);

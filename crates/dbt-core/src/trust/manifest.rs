@@ -166,7 +166,9 @@ pub enum ManifestError {
     #[error("failed to read the signature of the truststore's manifest")]
     Signature(#[source] SignatureFormatError),
     /// Not enough trusted admins stand behind it.
-    #[error("the truststore's manifest is signed by {signed} of the {needed} trusted administrators it needs")]
+    #[error(
+        "the truststore's manifest is signed by {signed} of the {needed} trusted administrators it needs"
+    )]
     TooFewAdmins {
         /// How many signatures count.
         signed: usize,

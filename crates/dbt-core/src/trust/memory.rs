@@ -143,8 +143,10 @@ impl TrustMemory {
 
     /// Adds revocations seen earlier: one that was seen once counts for ever.
     fn recall_revocations(&self, certificate: &mut Certificate) {
-        let revoked = self.certificates.get(certificate.fingerprint()).and_then(|it| it.revoked.as_ref());
-        let Some(keyring) = revoked.and_then(|armored| Keyring::parse(armored.as_bytes()).ok()) else {
+        let revoked =
+            self.certificates.get(certificate.fingerprint()).and_then(|it| it.revoked.as_ref());
+        let Some(keyring) = revoked.and_then(|armored| Keyring::parse(armored.as_bytes()).ok())
+        else {
             return;
         };
         for remembered in &keyring.certificates {
@@ -196,9 +198,7 @@ impl TrustMemory {
     /// One that was removed and has come back is not raised: whoever removed it meant it.
     fn vouch(&self, signers: &mut [Signer], previous: Option<&Keyring>, now: SystemTime) {
         let was_established = |certificate: &&Certificate| {
-            self.certificates
-                .get(certificate.fingerprint())
-                .is_some_and(|it| it.established)
+            self.certificates.get(certificate.fingerprint()).is_some_and(|it| it.established)
         };
         let mut vouchers: Vec<Certificate> = previous
             .map(|keyring| keyring.certificates.iter().filter(was_established).cloned().collect())
@@ -213,7 +213,8 @@ impl TrustMemory {
             if voucher.is_revoked() {
                 continue;
             }
-            for signer in signers.iter_mut().filter(|signer| signer.standing == Standing::Newcomer) {
+            for signer in signers.iter_mut().filter(|signer| signer.standing == Standing::Newcomer)
+            {
                 let came_back = self
                     .certificates
                     .get(signer.certificate.fingerprint())
@@ -246,7 +247,8 @@ impl TrustMemory {
                 Remembered {
                     established: signer.standing > Standing::Newcomer,
                     listed: true,
-                    removed: signer.standing == Standing::Newcomer && known.is_some_and(|it| it.removed),
+                    removed: signer.standing == Standing::Newcomer
+                        && known.is_some_and(|it| it.removed),
                     name: certificate.name(),
                     revoked: certificate.has_revocation().then(|| certificate.armored()),
                 },
@@ -263,8 +265,9 @@ impl TrustMemory {
                 vec![TrustChange::FirstUse(signers.iter().map(introduce).collect())]
             };
         }
-        let was_listed =
-            |fingerprint: &Fingerprint| self.certificates.get(fingerprint).is_some_and(|it| it.listed);
+        let was_listed = |fingerprint: &Fingerprint| {
+            self.certificates.get(fingerprint).is_some_and(|it| it.listed)
+        };
         let added = signers
             .iter()
             .filter(|signer| !was_listed(signer.certificate.fingerprint()))

@@ -19,4 +19,6 @@ mod verify;
 pub use fingerprint::Fingerprint;
 pub use proof::{Companions, Endorsement, Fetched, Standing, Verified};
 pub use rules::TrustRules;
-pub use verify::{ARTIFACT_LIMIT, Confirmation, Document, Expectation, Signer, TrustStore, VerifyError};
+pub use verify::{
+    ARTIFACT_LIMIT, Confirmation, Document, Expectation, Signer, TrustStore, VerifyError,
+};

@@ -140,7 +140,9 @@ pub struct Endorsement {
 }
 
 /// How a certificate came to be trusted on this machine (trust design, 2.7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// It appeared later and nobody known stands behind it.

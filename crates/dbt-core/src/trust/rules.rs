@@ -32,7 +32,9 @@ impl TrustRules {
                 let unknown = || UnknownScope(scope.to_owned());
                 let pattern = scope.strip_prefix("tool:").ok_or_else(unknown)?;
                 let stem = pattern.strip_suffix('*').unwrap_or(pattern);
-                if stem.contains('*') || (!stem.is_empty() && format!("{stem}x").parse::<ToolName>().is_err()) {
+                if stem.contains('*')
+                    || (!stem.is_empty() && format!("{stem}x").parse::<ToolName>().is_err())
+                {
                     return Err(unknown());
                 }
                 self.patterns.entry(pattern.to_owned()).or_default()
@@ -72,7 +74,11 @@ impl TrustRules {
 
     /// Says whether this fingerprint is named anywhere.
     pub fn names(&self, fingerprint: &Fingerprint) -> bool {
-        self.dbt.iter().chain(&self.tools).chain(self.patterns.values()).any(|set| set.contains(fingerprint))
+        self.dbt
+            .iter()
+            .chain(&self.tools)
+            .chain(self.patterns.values())
+            .any(|set| set.contains(fingerprint))
     }
 
     /// Returns who may sign `subject`, or nothing where the configuration is silent. The most
@@ -130,7 +136,9 @@ mod tests {
         rules.allow("tool:pay*", [fingerprint('B')]).unwrap();
         rules.allow("tool:payments-*", [fingerprint('C')]).unwrap();
         rules.allow("tool:payments-x", [fingerprint('D')]).unwrap();
-        for (name, expected) in [("deploy", 'A'), ("payroll", 'B'), ("payments-y", 'C'), ("payments-x", 'D')] {
+        for (name, expected) in
+            [("deploy", 'A'), ("payroll", 'B'), ("payments-y", 'C'), ("payments-x", 'D')]
+        {
             let subject = Subject::Tool(name.parse().unwrap());
             let scope = rules.signers_of(&subject).unwrap();
             assert_eq!(scope.listed.iter().collect::<Vec<_>>(), [&fingerprint(expected)], "{name}");

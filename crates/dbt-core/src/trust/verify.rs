@@ -131,7 +131,8 @@ impl TrustStore {
             let actual = digests.sha256();
             return Err(VerifyError::Checksum { artifact, expected, actual });
         }
-        let endorsement = self.endorse(&Claim::artifact(&id, expectation), &signatures, &digests, now)?;
+        let endorsement =
+            self.endorse(&Claim::artifact(&id, expectation), &signatures, &digests, now)?;
         if expectation.signed_since.is_some_and(|since| endorsement.made < since) {
             return Err(VerifyError::SignedEarlier { artifact });
         }
@@ -408,7 +409,9 @@ pub enum VerifyError {
         expected: String,
     },
     /// Earlier signatures named the tool, this one does not.
-    #[error("the signature of `{artifact}` does not say what it was made for, and earlier ones did")]
+    #[error(
+        "the signature of `{artifact}` does not say what it was made for, and earlier ones did"
+    )]
     Unbound {
         /// What was asked for.
         artifact: String,
@@ -443,9 +446,9 @@ impl VerifyError {
             Self::NotAllowed { signer, .. } => {
                 Some(format!("ask an administrator whether {signer} should be trusted"))
             }
-            Self::ExpiredUnderStrict { .. } => {
-                Some("the publisher must extend the key's life and publish the truststore".to_owned())
-            }
+            Self::ExpiredUnderStrict { .. } => Some(
+                "the publisher must extend the key's life and publish the truststore".to_owned(),
+            ),
             Self::Unbound { .. } => {
                 Some("its publisher can sign it again with `publisher sign`".to_owned())
             }

@@ -7,3 +7,4 @@ mod openpgp_gpg;
 mod openpgp_hostile;
 mod openpgp_signatures;
 mod openpgp_truststore;
+mod trust_store;
