@@ -255,6 +255,31 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Reads what stands between `scheme://` and the path.
+    pub(crate) fn parse(scheme: Scheme, authority: &str) -> Result<Self, Reason> {
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(rest) => {
+                let (address, rest) = rest.split_once(']').ok_or(Reason::BadHost)?;
+                let address: Ipv6Addr = address.parse().map_err(|_error| Reason::BadHost)?;
+                let port = match rest.strip_prefix(':') {
+                    Some(port) => Some(port),
+                    None if rest.is_empty() => None,
+                    None => return Err(Reason::BadHost),
+                };
+                (address.to_string(), port)
+            }
+            None => match authority.split_once(':') {
+                Some((host, port)) => (host_name(host)?, Some(port)),
+                None => (host_name(authority)?, None),
+            },
+        };
+        let port = match port {
+            None => scheme.default_port(),
+            Some(digits) => port_number(digits)?,
+        };
+        Ok(Self { scheme, host, port })
+    }
+
     /// Returns the scheme.
     pub const fn scheme(&self) -> Scheme {
         self.scheme
@@ -312,35 +337,11 @@ fn http_place(scheme: Scheme, rest: &str) -> Result<Place, Reason> {
     if path.contains('#') {
         return Err(Reason::Fragment);
     }
-    let origin = origin(scheme, authority)?;
+    let origin = Origin::parse(scheme, authority)?;
     if is_s3(&origin.host) {
         return Err(Reason::S3);
     }
     Ok(Place::Http { origin, path: normal_path(path)? })
-}
-
-fn origin(scheme: Scheme, authority: &str) -> Result<Origin, Reason> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (address, rest) = rest.split_once(']').ok_or(Reason::BadHost)?;
-            let address: Ipv6Addr = address.parse().map_err(|_error| Reason::BadHost)?;
-            let port = match rest.strip_prefix(':') {
-                Some(port) => Some(port),
-                None if rest.is_empty() => None,
-                None => return Err(Reason::BadHost),
-            };
-            (address.to_string(), port)
-        }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host_name(host)?, Some(port)),
-            None => (host_name(authority)?, None),
-        },
-    };
-    let port = match port {
-        None => scheme.default_port(),
-        Some(digits) => port_number(digits)?,
-    };
-    Ok(Origin { scheme, host, port })
 }
 
 fn port_number(digits: &str) -> Result<u16, Reason> {
@@ -478,13 +479,17 @@ fn path_from(bytes: Vec<u8>) -> Option<PathBuf> {
 }
 
 /// Escapes what means something in a URL, by the one rule of [`RepoPath::url_encoded`].
-fn escaped(bytes: &[u8]) -> String {
+pub(crate) fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for byte in bytes {
         if byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=:@".contains(byte) {
             text.push(char::from(*byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            text.push('%');
+            for half in [byte >> 4, byte & 15] {
+                let digit = char::from_digit(u32::from(half), 16).unwrap_or_default();
+                text.push(digit.to_ascii_uppercase());
+            }
         }
     }
     text

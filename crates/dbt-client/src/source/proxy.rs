@@ -1,0 +1,172 @@
+//! Which proxy a request goes through.
+//!
+//! The HTTP library's own choice is not used: it takes the same proxy whatever the scheme, does
+//! not read address ranges, and does not count subdomains.
+
+use std::net::IpAddr;
+
+use super::error::Failure;
+use crate::settings::Network;
+use crate::url::{Origin, Scheme};
+
+/// Returns the proxy for a server, or nothing when it is reached directly.
+///
+/// Servers on this machine are always reached directly.
+pub(super) fn for_origin(
+    network: &Network,
+    origin: &Origin,
+) -> Result<Option<ureq::Proxy>, Failure> {
+    let proxy = match origin.scheme() {
+        Scheme::Https => network.https_proxy.as_deref(),
+        Scheme::Http => network.http_proxy.as_deref(),
+    };
+    let Some(proxy) = proxy.map(str::trim).filter(|proxy| !proxy.is_empty()) else {
+        return Ok(None);
+    };
+    if origin.is_loopback() || network.no_proxy.iter().any(|rule| excepts(rule, origin)) {
+        return Ok(None);
+    }
+    ureq::Proxy::new(proxy).map(Some).map_err(|_error| Failure::Proxy {
+        proxy: "(not shown)".to_owned(),
+        problem: "the variable does not hold a URL like `http://proxy.example.com:3128`".to_owned(),
+    })
+}
+
+/// Returns a proxy as it may be shown.
+pub(super) fn shown(proxy: &ureq::Proxy) -> String {
+    format!("{}:{}", proxy.host(), proxy.port())
+}
+
+/// Says whether one rule of `NO_PROXY` means this server.
+fn excepts(rule: &str, origin: &Origin) -> bool {
+    let rule = rule.trim().to_ascii_lowercase();
+    if rule == "*" {
+        return true;
+    }
+    if let Some((network, bits)) = rule.split_once('/') {
+        return in_range(network, bits, origin.host());
+    }
+    let (rule, port) = split_port(&rule);
+    if port.is_some_and(|port| port != origin.port().to_string()) {
+        return false;
+    }
+    let host = origin.host().strip_suffix('.').unwrap_or(origin.host());
+    if let (Ok(rule), Ok(host)) = (rule.parse::<IpAddr>(), host.parse::<IpAddr>()) {
+        return rule == host;
+    }
+    let domain = rule.strip_prefix('*').unwrap_or(rule);
+    let domain = domain.strip_prefix('.').unwrap_or(domain);
+    let below = || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    !domain.is_empty() && (host == domain || below())
+}
+
+/// Splits `host:port`; addresses of version 6 stand in brackets if there is a port.
+fn split_port(rule: &str) -> (&str, Option<&str>) {
+    if let Some((address, rest)) = rule.strip_prefix('[').and_then(|rule| rule.split_once(']')) {
+        return (address, rest.strip_prefix(':'));
+    }
+    match rule.split_once(':') {
+        Some((host, port)) if !port.contains(':') => (host, Some(port)),
+        Some(_) | None => (rule, None),
+    }
+}
+
+/// Says whether an address is in a range like `10.0.0.0/8`. Names are not resolved for this.
+fn in_range(network: &str, bits: &str, host: &str) -> bool {
+    let (Ok(network), Ok(host)) = (network.parse::<IpAddr>(), host.parse::<IpAddr>()) else {
+        return false;
+    };
+    let Ok(bits) = bits.parse::<u32>() else { return false };
+    match (network, host) {
+        (IpAddr::V4(network), IpAddr::V4(host)) if bits <= 32 => {
+            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            network.to_bits() & mask == host.to_bits() & mask
+        }
+        (IpAddr::V6(network), IpAddr::V6(host)) if bits <= 128 => {
+            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+            network.to_bits() & mask == host.to_bits() & mask
+        }
+        (IpAddr::V4(_) | IpAddr::V6(_), IpAddr::V4(_) | IpAddr::V6(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::url::RepositoryUrl;
+
+    fn origin(url: &str) -> Origin {
+        url.parse::<RepositoryUrl>().unwrap().origin().unwrap().clone()
+    }
+
+    #[track_caller]
+    fn check(no_proxy: &str, url: &str, proxied: bool) {
+        let network = Network {
+            https_proxy: Some("http://secure-proxy:3128".to_owned()),
+            http_proxy: Some("plain-proxy:8080".to_owned()),
+            no_proxy: no_proxy.split(',').map(str::to_owned).collect(),
+            ssl_cert_file: None,
+        };
+        let proxy = for_origin(&network, &origin(url)).unwrap();
+        assert_eq!(proxy.is_some(), proxied, "NO_PROXY={no_proxy} {url}");
+    }
+
+    #[test]
+    fn the_scheme_of_the_server_chooses_the_proxy() {
+        let network = Network {
+            https_proxy: Some("http://alice:hunter2@secure-proxy:3128".to_owned()),
+            http_proxy: Some(" plain-proxy:8080 ".to_owned()),
+            ..Network::default()
+        };
+        let chosen = |url| for_origin(&network, &origin(url)).unwrap().map(|proxy| shown(&proxy));
+        assert_eq!(chosen("https://h").as_deref(), Some("secure-proxy:3128"));
+        assert_eq!(chosen("http://h").as_deref(), Some("plain-proxy:8080"));
+        let none = Network { https_proxy: Some(String::new()), ..Network::default() };
+        assert!(for_origin(&none, &origin("https://h")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_domain_excepts_its_subdomains_and_no_neighbour() {
+        for rule in ["example.com", ".example.com", "*.example.com", " EXAMPLE.com "] {
+            check(rule, "https://example.com", false);
+            check(rule, "https://dbt.example.com", false);
+            check(rule, "https://evilexample.com", true);
+            check(rule, "https://example.com.evil.net", true);
+        }
+        check("example.com:8443", "https://dbt.example.com:8443", false);
+        check("example.com:8443", "https://dbt.example.com", true);
+        check("", "https://example.com", true);
+        check(".", "https://example.com", true);
+        check("*", "https://example.com", false);
+    }
+
+    #[test]
+    fn addresses_and_ranges_are_excepted() {
+        check("10.0.0.0/8", "http://10.200.3.4", false);
+        check("10.0.0.0/8", "http://11.0.0.1", true);
+        check("10.0.0.0/33", "http://10.0.0.1", true);
+        check("0.0.0.0/0", "http://11.0.0.1", false);
+        check("2001:db8::/32", "http://[2001:db8:1::1]", false);
+        check("2001:db8::1", "http://[2001:db8:0::1]", false);
+        check("[2001:db8::1]:81", "http://[2001:db8::1]:81", false);
+        check("10.0.0.1", "http://10.0.0.10", true);
+        check("10.0.0.0/8", "http://ten.example.com", true);
+    }
+
+    #[test]
+    fn this_machine_is_reached_directly() {
+        check("", "http://localhost:9999", false);
+        check("", "https://127.0.0.1", false);
+        check("", "https://[::1]", false);
+    }
+
+    #[test]
+    fn a_proxy_that_is_no_url_is_an_error_without_its_password() {
+        let network = Network {
+            https_proxy: Some("http://alice:hunter2@:bad:port".to_owned()),
+            ..Network::default()
+        };
+        let error = for_origin(&network, &origin("https://h")).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+}
