@@ -202,10 +202,9 @@ impl fmt::Display for Notice {
                 "server `{server}` wants you to sign in (`{} login`); running `{tool}` {version} from the cache",
                 dbt_core::brand::PROGRAM
             ),
-            Self::NewestRemoved { tool, seen, now } => write!(
-                f,
-                "`{tool}` {seen} is not published any more; running {now}"
-            ),
+            Self::NewestRemoved { tool, seen, now } => {
+                write!(f, "`{tool}` {seen} is not published any more; running {now}")
+            }
             Self::BytesChanged { tool, version } => write!(
                 f,
                 "`{tool}` {version} was published again with other contents; its signature is good"
@@ -292,7 +291,11 @@ fn trust_changed(f: &mut fmt::Formatter<'_>, server: &str, change: &TrustChange)
             one_line(name)
         ),
         TrustChange::Skipped(what) => {
-            write!(f, "a certificate in the truststore of `{server}` is not used: {}", one_line(what))
+            write!(
+                f,
+                "a certificate in the truststore of `{server}` is not used: {}",
+                one_line(what)
+            )
         }
     }
 }

@@ -8,7 +8,7 @@ use dbt_core::clock::Clock;
 use dbt_core::name::{ServerName, ToolName};
 use dbt_core::platform::Platform;
 use dbt_core::trust::rules::TrustRules;
-use dbt_core::version::Wanted;
+use dbt_core::version::{Version, Wanted};
 
 use crate::auth::Credentials;
 use crate::url::RepositoryUrl;
@@ -33,6 +33,20 @@ pub struct Settings {
     pub network: Network,
     /// Copy the tool into sealed memory and run that copy (trust design, 2.10).
     pub sealed: bool,
+    /// The program that is running.
+    pub program: Program,
+}
+
+/// The program that is running.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The version it was built as.
+    pub version: Version,
+    /// Where it is; nothing when the system does not say.
+    pub executable: Option<PathBuf>,
+    /// It was started by an earlier version that replaced itself, in this very process: it does
+    /// not replace itself again (trust design, 2.11).
+    pub restarted: bool,
 }
 
 /// One configured server.

@@ -139,9 +139,20 @@ impl ServerState {
     pub fn open(home: Option<&Path>, name: &ServerName, repository: &RepositoryUrl) -> Self {
         let digest = Digest::of(repository.to_string().as_bytes()).to_string();
         let digest: String = digest.chars().take(16).collect();
-        let directory = home.map(|home| home.join("state").join(format!("{}-{digest}", name.slug())));
+        let directory =
+            home.map(|home| home.join("state").join(format!("{}-{digest}", name.slug())));
         let directory = directory.filter(|directory| is_usable(directory));
         Self { directory, memory: Mutex::new(InMemory::default()) }
+    }
+
+    /// Opens the states of all servers that were ever used, below dbt's home.
+    pub fn all(home: &Path) -> Vec<Self> {
+        let entries = std::fs::read_dir(home.join("state")).into_iter().flatten();
+        entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.is_dir())
+            .map(|path| Self { directory: Some(path), memory: Mutex::default() })
+            .collect()
     }
 
     /// Returns where the state is, or nothing when it lives in memory.
@@ -182,15 +193,25 @@ impl ServerState {
 
     /// Reads what is remembered of a tool or of dbt itself. A damaged file is set aside: the
     /// tool is looked at as if for the first time, and `damaged` is told.
-    pub fn tool(&self, subject: &Subject, damaged: &mut dyn FnMut(&Path)) -> Result<ToolRecord, StateError> {
+    pub fn tool(
+        &self,
+        subject: &Subject,
+        damaged: &mut dyn FnMut(&Path),
+    ) -> Result<ToolRecord, StateError> {
         let Some(directory) = &self.directory else {
-            return Ok(self.in_memory().tools.get(&file_name(subject)).cloned().unwrap_or_default());
+            return Ok(self
+                .in_memory()
+                .tools
+                .get(&file_name(subject))
+                .cloned()
+                .unwrap_or_default());
         };
         let path = tool_path(directory, subject);
         match read_json(&path) {
             Ok(record) => Ok(record.unwrap_or_default()),
             Err(StateError::Damaged { .. }) => {
-                fsx::rename(&path, &path.with_extension("json.damaged")).map_err(StateError::Write)?;
+                fsx::rename(&path, &path.with_extension("json.damaged"))
+                    .map_err(StateError::Write)?;
                 damaged(&path);
                 Ok(ToolRecord::default())
             }
@@ -239,9 +260,7 @@ impl ServerState {
     /// Returns the bytes of the truststore last accepted.
     pub fn truststore(&self) -> Result<Option<Vec<u8>>, StateError> {
         match &self.directory {
-            Some(directory) => {
-                read_if_any(&directory.join("truststore"))
-            }
+            Some(directory) => read_if_any(&directory.join("truststore")),
             None => Ok(self.in_memory().truststore.clone()),
         }
     }
@@ -327,7 +346,8 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, S
     };
     let damaged = |source| StateError::Damaged { path: path.to_owned(), source };
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
-    if value.get("schema").and_then(serde_json::Value::as_u64).is_some_and(|it| it > SCHEMA.into()) {
+    if value.get("schema").and_then(serde_json::Value::as_u64).is_some_and(|it| it > SCHEMA.into())
+    {
         return Err(StateError::Newer { path: path.to_owned() });
     }
     serde_json::from_value(value).map(Some).map_err(damaged)

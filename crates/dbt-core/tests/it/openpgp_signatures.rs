@@ -98,7 +98,7 @@ fn several_signers_of_one_file_are_each_judged() {
 fn a_key_of_a_kind_that_is_not_accepted_is_named_when_the_truststore_is_read_and_when_it_signs() {
     let gpg = Gpg::new();
     let alice = gpg.make_key("Alice", "ed25519", "sign", &[]);
-    let dsa = gpg.make_key("Dora", "dsa2048", "sign", &[]);
+    let dsa = gpg.make_key("Dora", "dsa1024", "sign", &[]);
     let certificates = certificates(&gpg.export(&[&alice]));
     refused(&judge(&gpg.sign(&dsa), &certificates, TODAY), "key algorithm DSA is not accepted");
 

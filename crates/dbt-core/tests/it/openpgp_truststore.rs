@@ -27,7 +27,7 @@ fn people() -> &'static People {
         let together = gpg.export(&[]);
         let secret = gpg.run(TODAY, &["--armor", "--export-secret-keys", &fingerprints[0]], b"");
         let weak = gpg.make_key("Wendy", "rsa1024", "sign", &[]);
-        let dsa = gpg.make_key("Dora", "dsa2048", "sign", &[]);
+        let dsa = gpg.make_key("Dora", "dsa1024", "sign", &[]);
         People {
             blocks,
             together,

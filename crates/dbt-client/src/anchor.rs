@@ -1,0 +1,362 @@
+//! What this run trusts: the truststore as served, judged by what this machine remembers.
+//!
+//! Whatever goes wrong here, the last good truststore stays, tools that were verified go on
+//! running under it, and nothing new is installed. (Trust design, 2.7.)
+
+use std::time::{Duration, SystemTime};
+
+use dbt_core::digest::Digest;
+use dbt_core::timestamp::Timestamp;
+use dbt_core::trust::keys::{Certificate, Keyring, KeyringError};
+use dbt_core::trust::manifest::{Manifest, ManifestError, PinnedManifest};
+use dbt_core::trust::memory::{AssembleError, Assembly, Demands, TrustMemory};
+use dbt_core::trust::{Confirmation, Standing, TrustStore};
+
+use crate::notice::Notice;
+use crate::repository::Repository;
+use crate::settings::Server;
+use crate::source::{Answer, FetchError, Patience};
+use crate::state::{ServerRecord, ServerState, StateError};
+
+/// How many manifests in between are fetched when this machine has been away.
+const MANIFEST_CHAIN_LIMIT: u64 = 256;
+
+/// How long a refused first manifest is left alone.
+const MANIFEST_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Judges one server's truststore.
+#[derive(Debug)]
+pub struct Anchor<'a> {
+    /// The server.
+    pub server: &'a Server,
+    /// What is remembered of it.
+    pub state: &'a ServerState,
+    /// The time of this run.
+    pub now: SystemTime,
+}
+
+/// What came of asking for the truststore.
+#[derive(Debug)]
+pub struct Anchored {
+    /// What is trusted in this run.
+    pub store: TrustStore,
+    /// What is to be said.
+    pub notices: Vec<Notice>,
+}
+
+impl Anchor<'_> {
+    /// Returns what was trusted last, unconfirmed because of `reason`; nothing when this machine
+    /// has never had a truststore of this server.
+    pub fn last_good(&self, reason: &str) -> Result<Option<TrustStore>, AnchorError> {
+        let Some(bytes) = self.state.truststore()? else {
+            return Ok(None);
+        };
+        let record = self.state.server()?;
+        let keyring = Keyring::parse(&bytes).map_err(AnchorError::Damaged)?;
+        let confirmation = Confirmation::Unconfirmed(reason.to_owned());
+        let assembly = self.assemble(&record.trust, keyring, None, confirmation)?;
+        Ok(Some(assembly.store))
+    }
+
+    /// Takes the server's answer in. If it is not accepted the last good truststore counts,
+    /// unconfirmed; without one, the refusal is the error.
+    pub fn confirm(
+        &self,
+        answer: Answer,
+        repository: &Repository,
+        manifest_listed: bool,
+        patience: &Patience,
+    ) -> Result<Anchored, AnchorError> {
+        let known = self.state.truststore()?;
+        let (bytes, etag) = match (answer, &known) {
+            (Answer::Document { bytes, etag }, _) => (bytes, etag),
+            (Answer::NotModified, Some(known)) => {
+                (known.clone(), self.state.server()?.truststore_etag)
+            }
+            (Answer::NotModified, None) => return Err(AnchorError::NothingToConfirm),
+        };
+        let offer = Offer { bytes: &bytes, etag, known: known.as_deref(), manifest_listed };
+        match self.accept(&offer, repository, patience) {
+            Ok(anchored) => Ok(anchored),
+            Err(error @ (AnchorError::State(_) | AnchorError::PinnedMissing)) => Err(error),
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    fn accept(
+        &self,
+        offer: &Offer<'_>,
+        repository: &Repository,
+        patience: &Patience,
+    ) -> Result<Anchored, AnchorError> {
+        let record = self.state.server()?;
+        let keyring = Keyring::parse(offer.bytes).map_err(AnchorError::Unreadable)?;
+        let previous = offer.known.and_then(|bytes| Keyring::parse(bytes).ok());
+        let mut notices = Vec::new();
+
+        let mut memory = record.trust.clone();
+        if memory.manifest.is_some() {
+            if offer.is_new() {
+                memory.manifest = Some(self.next_manifest(
+                    &memory,
+                    offer,
+                    &keyring,
+                    previous.as_ref(),
+                    repository,
+                    patience,
+                )?);
+            }
+        } else if offer.manifest_listed && may_try_manifest(&record, self.now) {
+            match self.first_manifest(
+                &memory,
+                offer,
+                &keyring,
+                previous.as_ref(),
+                repository,
+                patience,
+            ) {
+                Ok(pinned) => memory.manifest = Some(pinned),
+                Err(error) => notices.push(self.manifest_ignored(error)?),
+            }
+        }
+        let assembly =
+            self.assemble(&memory, keyring, previous.as_ref(), Confirmation::Confirmed)?;
+        self.keep(offer, &assembly)?;
+        notices.extend(self.words(&record, assembly.changes));
+        Ok(Anchored { store: assembly.store, notices })
+    }
+
+    fn assemble(
+        &self,
+        memory: &TrustMemory,
+        keyring: Keyring,
+        previous: Option<&Keyring>,
+        confirmation: Confirmation,
+    ) -> Result<Assembly, AnchorError> {
+        let demands = Demands { rules: &self.server.rules, strict: self.server.strict };
+        memory.assemble(keyring, previous, demands, confirmation, self.now).map_err(|error| match error {
+            AssembleError::NoneEstablished { pinned: true, .. } => AnchorError::PinnedMissing,
+            _ => AnchorError::NobodyKnown,
+        })
+    }
+
+    /// Accepts the first manifest: only under certificates that count already.
+    fn first_manifest(
+        &self,
+        memory: &TrustMemory,
+        offer: &Offer<'_>,
+        keyring: &Keyring,
+        previous: Option<&Keyring>,
+        repository: &Repository,
+        patience: &Patience,
+    ) -> Result<PinnedManifest, AnchorError> {
+        let (bytes, signature) =
+            repository.manifest(None, patience).map_err(AnchorError::Manifest)?;
+        let assembly = self.assemble(memory, keyring.clone(), previous, Confirmation::Confirmed)?;
+        let trusted: Vec<&Certificate> = assembly
+            .store
+            .signers()
+            .iter()
+            .filter(|signer| signer.standing > Standing::Newcomer)
+            .map(|signer| &signer.certificate)
+            .collect();
+        let pinned = PinnedManifest::first(&bytes, &signature, &trusted, self.now)?;
+        offer.check_against(&pinned)?;
+        Ok(pinned)
+    }
+
+    /// Follows the manifests from the pinned one to the one that names this truststore.
+    fn next_manifest(
+        &self,
+        memory: &TrustMemory,
+        offer: &Offer<'_>,
+        keyring: &Keyring,
+        previous: Option<&Keyring>,
+        repository: &Repository,
+        patience: &Patience,
+    ) -> Result<PinnedManifest, AnchorError> {
+        let Some(mut pinned) = memory.manifest.clone() else {
+            return Err(AnchorError::NobodyKnown);
+        };
+        let certificates: Vec<&Certificate> = previous
+            .into_iter()
+            .chain([keyring])
+            .flat_map(|keyring| keyring.certificates.iter())
+            .collect();
+        let (bytes, signature) =
+            repository.manifest(None, patience).map_err(AnchorError::Manifest)?;
+        let newest = Manifest::parse(&bytes)?.version;
+        let behind = newest.saturating_sub(pinned.manifest.version);
+        if behind > MANIFEST_CHAIN_LIMIT {
+            return Err(AnchorError::TooFarBehind(behind));
+        }
+        for version in pinned.manifest.version + 1..newest {
+            let (bytes, signature) =
+                repository.manifest(Some(version), patience).map_err(AnchorError::Manifest)?;
+            pinned = pinned.follow(&bytes, &signature, &certificates, self.now)?;
+        }
+        let pinned = pinned.follow(&bytes, &signature, &certificates, self.now)?;
+        offer.check_against(&pinned)?;
+        Ok(pinned)
+    }
+
+    /// A manifest that is not accepted on a server without one changes nothing: it is ignored.
+    fn manifest_ignored(&self, error: AnchorError) -> Result<Notice, AnchorError> {
+        self.state.change_server(|record| record.manifest_refused = Some(Timestamp(self.now)))?;
+        Ok(Notice::Housekeeping(format!(
+            "the truststore's manifest on server `{}` is ignored: {}",
+            self.server.name,
+            in_one_line(&error)
+        )))
+    }
+
+    /// Remembers what was accepted. An unchanged truststore costs no write.
+    fn keep(&self, offer: &Offer<'_>, assembly: &Assembly) -> Result<(), AnchorError> {
+        if offer.is_new() {
+            self.state.replace_truststore(offer.bytes)?;
+        }
+        let now = self.now;
+        self.state.change_server(|record| {
+            record.trust = assembly.memory.clone();
+            record.truststore_etag.clone_from(&offer.etag);
+            if is_due(record.confirmed, now) || record.failures > 0 {
+                record.confirmed = Some(Timestamp(now));
+            }
+            record.failures = 0;
+            record.failed = None;
+            record.failure = None;
+        })?;
+        Ok(())
+    }
+
+    fn words(
+        &self,
+        record: &ServerRecord,
+        changes: Vec<dbt_core::trust::memory::TrustChange>,
+    ) -> Vec<Notice> {
+        use dbt_core::trust::memory::TrustChange;
+        let first = record.trust.is_first_contact();
+        changes
+            .into_iter()
+            .map(|change| match change {
+                TrustChange::FirstUse(keys) if first => {
+                    Notice::FirstUse { server: self.server.repository.to_string(), keys }
+                }
+                change => Notice::TrustChanged { server: self.server.name.to_string(), change },
+            })
+            .collect()
+    }
+
+    fn refuse(&self, refusal: AnchorError) -> Result<Anchored, AnchorError> {
+        let reason = in_one_line(&refusal);
+        match self.last_good(&reason)? {
+            Some(store) => {
+                let server = self.server.name.to_string();
+                Ok(Anchored { store, notices: vec![Notice::TruststoreRefused { server, reason }] })
+            }
+            None => Err(refusal),
+        }
+    }
+}
+
+/// A truststore as offered in this run.
+struct Offer<'a> {
+    bytes: &'a [u8],
+    etag: Option<String>,
+    known: Option<&'a [u8]>,
+    manifest_listed: bool,
+}
+
+impl Offer<'_> {
+    fn is_new(&self) -> bool {
+        self.known != Some(self.bytes)
+    }
+
+    fn check_against(&self, pinned: &PinnedManifest) -> Result<(), AnchorError> {
+        if pinned.manifest.sha256 == Digest::of(self.bytes) {
+            Ok(())
+        } else {
+            Err(AnchorError::OtherTruststore)
+        }
+    }
+}
+
+fn may_try_manifest(record: &ServerRecord, now: SystemTime) -> bool {
+    let refused = record.manifest_refused.map(|Timestamp(refused)| refused);
+    refused
+        .is_none_or(|refused| now.duration_since(refused).is_ok_and(|since| since > MANIFEST_RETRY))
+}
+
+/// Says whether a time of last confirmation is old enough to be written again: it is shown to
+/// people in minutes, and a write on every run would cost more than it tells.
+pub(crate) fn is_due(last: Option<Timestamp>, now: SystemTime) -> bool {
+    const PRECISION: Duration = Duration::from_secs(5 * 60);
+    last.is_none_or(|Timestamp(last)| now.duration_since(last).map_or(true, |age| age > PRECISION))
+}
+
+/// Joins an error and its causes.
+pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words
+}
+
+/// Why a truststore is not trusted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnchorError {
+    /// What is remembered could not be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The saved truststore is damaged.
+    #[error("failed to read the truststore saved by an earlier run")]
+    Damaged(#[source] KeyringError),
+    /// The server's truststore is none.
+    #[error("failed to read the truststore")]
+    Unreadable(#[source] KeyringError),
+    /// The server said "unchanged" of something this machine does not have.
+    #[error("the server says that the truststore is unchanged, and there is none here")]
+    NothingToConfirm,
+    /// None of the certificates that the configuration names is there.
+    #[error("none of the keys that the configuration's `trust` names is in the truststore")]
+    PinnedMissing,
+    /// All certificates are strangers.
+    #[error("no key that this machine knows is left in the truststore")]
+    NobodyKnown,
+    /// The manifest could not be fetched.
+    #[error("failed to fetch the truststore's manifest")]
+    Manifest(#[source] FetchError),
+    /// The manifest is not accepted.
+    #[error(transparent)]
+    Refused(#[from] ManifestError),
+    /// The manifest is about another truststore.
+    #[error("the truststore is not the one that its signed manifest names")]
+    OtherTruststore,
+    /// Too many manifests are missing in between.
+    #[error("this machine is {0} manifests behind, more than are followed at once")]
+    TooFarBehind(u64),
+}
+
+impl AnchorError {
+    /// Returns what the user can do about it, if anything.
+    pub fn hint(&self) -> Option<String> {
+        let ask = "ask an administrator for the fingerprints that count now";
+        match self {
+            Self::NobodyKnown | Self::PinnedMissing | Self::OtherTruststore | Self::Refused(_) => {
+                Some(ask.to_owned())
+            }
+            Self::Unreadable(_) => {
+                Some("tell the repository's administrator; a proxy or a sign-in page may answer instead of the server".to_owned())
+            }
+            Self::State(_)
+            | Self::Damaged(_)
+            | Self::NothingToConfirm
+            | Self::Manifest(_)
+            | Self::TooFarBehind(_) => None,
+        }
+    }
+}

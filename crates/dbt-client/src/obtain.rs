@@ -1,0 +1,245 @@
+//! From a chosen artifact to an installed one: companions, content, verification, store.
+
+use std::time::{Duration, SystemTime};
+
+use dbt_core::digest::Digest;
+use dbt_core::layout::Location;
+use dbt_core::name::ToolName;
+use dbt_core::release::{ArtifactId, Subject};
+use dbt_core::trust::history::Deviation;
+use dbt_core::trust::{Companions, Endorsement, Expectation, Fetched, TrustStore, VerifyError};
+
+use crate::download::{self, DownloadError};
+use crate::notice::Notice;
+use crate::prepare::is_confirmed;
+use crate::repository::bytes_of;
+use crate::session::Session;
+use crate::source::{Class, FetchError, Patience};
+use crate::state::{InstalledVersion, ToolRecord};
+use crate::store::{Installed, Store, StoreError, StoreFile};
+
+/// How long a run waits for another one that downloads the same bytes.
+const RESERVATION_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// What is needed to obtain an artifact.
+pub(crate) struct Job<'a> {
+    pub(crate) session: &'a Session<'a>,
+    pub(crate) record: &'a ToolRecord,
+    pub(crate) trust: &'a TrustStore,
+    pub(crate) patience: &'a Patience,
+    pub(crate) now: SystemTime,
+}
+
+/// An artifact that is here, verified.
+#[derive(Debug)]
+pub(crate) struct Obtained {
+    pub(crate) installed: Installed,
+    pub(crate) id: ArtifactId,
+    pub(crate) endorsement: Endorsement,
+    /// It has other bytes than when it was last seen.
+    pub(crate) changed: Option<Deviation>,
+    pub(crate) companions: Companions,
+    pub(crate) digest: Digest,
+    pub(crate) length: u64,
+}
+
+impl Job<'_> {
+    /// Obtains an artifact; nothing when it is not, or not completely, published.
+    ///
+    /// `checksum` is the server's current `.sha256`, when it has been asked for already.
+    pub(crate) fn obtain(
+        &self,
+        id: &ArtifactId,
+        checksum: Option<Result<Vec<u8>, FetchError>>,
+    ) -> Result<Option<Obtained>, ObtainError> {
+        let checksum = match checksum.transpose() {
+            Ok(checksum) => checksum,
+            Err(error) if error.class() == Class::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(obtained) = self.unchanged(id, checksum.as_deref()) {
+            return Ok(Some(obtained));
+        }
+        let Some(companions) = self.companions(id, checksum)? else {
+            return Ok(None);
+        };
+        self.install(id, &companions).map(Some)
+    }
+
+    /// Returns the copy that is here, when the server names the same bytes and it still verifies.
+    fn unchanged(&self, id: &ArtifactId, checksum: Option<&[u8]>) -> Option<Obtained> {
+        let entry = self.entry(id)?;
+        let served = Digest::from_checksum_file(checksum?).ok()?;
+        if served != entry.sha256 {
+            return None;
+        }
+        let content = self.session.store.find(entry.sha256, &id.file_name())?;
+        let remembered = self.session.store.remembered(&content, self.now);
+        let fetched = Fetched::from_store(id.clone(), content, entry.companions(), remembered);
+        // What does not verify any more, because it rotted or because another key counts now,
+        // takes the long road: fresh companions, and fresh content if need be.
+        self.verify_and_install(fetched).ok()
+    }
+
+    fn entry(&self, id: &ArtifactId) -> Option<&InstalledVersion> {
+        let platform = id.platform.to_string();
+        self.record.installed.iter().find(|entry| {
+            entry.version.spelling() == id.version.spelling() && entry.platform == platform
+        })
+    }
+
+    /// Fetches what lies beside the artifact, as far as it is not known yet.
+    fn companions(
+        &self,
+        id: &ArtifactId,
+        checksum: Option<Vec<u8>>,
+    ) -> Result<Option<Companions>, ObtainError> {
+        let repository = self.session.repository();
+        let Some(checksum) = checksum else {
+            return Ok(repository.companions(id, self.patience)?);
+        };
+        match bytes_of(repository.signature(id, self.patience)) {
+            Ok(signature) => Ok(Some(Companions { checksum, signature })),
+            Err(error) if error.class() == Class::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Finds or downloads the content that the companions name, verifies and installs it.
+    fn install(&self, id: &ArtifactId, companions: &Companions) -> Result<Obtained, ObtainError> {
+        let digest = Digest::from_checksum_file(&companions.checksum)
+            .map_err(|source| VerifyError::ChecksumFile { artifact: id.to_string(), source })?;
+        self.refuse_change(id, digest)?;
+        if !is_confirmed(self.trust) {
+            return Err(ObtainError::Unconfirmed(format!(
+                "{} {} would be new here, and the truststore could not be confirmed",
+                id.subject, id.version
+            )));
+        }
+        let store = &self.session.store;
+        let _reservation = store.reserve(&digest.to_string(), RESERVATION_PATIENCE);
+        let fetched = |content| Fetched::from_network(id.clone(), content, companions.clone());
+        if let Some(content) = self.content_here(store, id, digest) {
+            match self.verify_and_install(fetched(content)) {
+                Err(ObtainError::Verify(
+                    error @ (VerifyError::Checksum { .. } | VerifyError::Read { .. }),
+                )) => self.discard(id, digest, &error),
+                outcome => return outcome,
+            }
+        }
+        let content = self.download(store, id)?;
+        self.verify_and_install(fetched(content))
+    }
+
+    /// Looks for bytes that may be the wanted ones: in the store, or where the reference keeps
+    /// its copy. Nothing is believed of them.
+    fn content_here(&self, store: &Store, id: &ArtifactId, digest: Digest) -> Option<StoreFile> {
+        store.find(digest, &id.file_name()).or_else(|| match &id.subject {
+            Subject::Tool(tool) => {
+                store.find_reference_copy(&self.session.settings.server.name, tool)
+            }
+            Subject::Program => None,
+        })
+    }
+
+    fn download(&self, store: &Store, id: &ArtifactId) -> Result<StoreFile, ObtainError> {
+        let at = Location::artifact(id);
+        let source = self.session.repository().tree(at.tree);
+        let mut staged = store.staging()?;
+        self.session.detail(|| format!("downloading {id}"));
+        let progress = self.session.progress();
+        let patience = Patience::for_artifact(self.session.settings.server.time_scale);
+        download::fetch(source, &at.path, staged.file_mut(), progress, &patience)?;
+        Ok(staged)
+    }
+
+    fn verify_and_install(&self, fetched: Fetched<StoreFile>) -> Result<Obtained, ObtainError> {
+        let expectation =
+            Expectation { must_be_bound: self.record.history.must_be_bound(), signed_since: None };
+        let verified = self.trust.verify(fetched, &expectation, self.now)?;
+        let id = verified.id().clone();
+        let (digest, length) = (verified.digest(), verified.length());
+        let endorsement = verified.endorsement().clone();
+        let companions = verified.companions().clone();
+        let digests = verified.content_digests().clone();
+        let changed = self.record.history.compare_digest(&id, digest);
+        let installed = self.session.store.install(verified)?;
+        self.session.store.remember(&installed, &digests, self.now);
+        Ok(Obtained { installed, id, endorsement, changed, companions, digest, length })
+    }
+
+    /// Under `strict`, a version that has other bytes than before is refused before it is fetched.
+    fn refuse_change(&self, id: &ArtifactId, digest: Digest) -> Result<(), ObtainError> {
+        let strict = self.session.settings.server.strict;
+        match self.record.history.compare_digest(id, digest) {
+            Some(Deviation::Changed { version, before, after }) if strict => {
+                Err(ObtainError::Changed { version: version.to_string(), before, after })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops a copy that does not verify any more. It is fetched again, and that is said.
+    fn discard(&self, id: &ArtifactId, digest: Digest, error: &VerifyError) {
+        if let Subject::Tool(tool) = &id.subject {
+            let (tool, version) = (tool.clone(), id.version.clone());
+            let reason = crate::anchor::in_one_line(error);
+            self.session.say(Notice::CachedCopyDamaged { tool, version, reason });
+        }
+        // If it cannot be removed, the fresh copy replaces it or the install fails in words.
+        let _removed = self.session.store.discard(digest, &id.file_name());
+    }
+}
+
+/// Why an artifact could not be obtained.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObtainError {
+    /// The server did not give a companion.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// It would be new, and nothing new is installed now.
+    #[error("{0}")]
+    Unconfirmed(String),
+    /// The content could not be downloaded.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// It is not what it should be.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// It could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Under `strict`: the version has other bytes than before.
+    #[error(
+        "version {version} was {before} before and is {after} now, and this server is `strict`"
+    )]
+    Changed {
+        /// The version.
+        version: String,
+        /// Its digest when it was last seen.
+        before: Digest,
+        /// Its digest now.
+        after: Digest,
+    },
+}
+
+impl ObtainError {
+    /// Returns what the user can do about it, if anything.
+    pub fn hint(&self, tool: &ToolName) -> Option<String> {
+        let offline = || {
+            format!(
+                "`{} -o {tool}` runs the newest cached copy, if there is one",
+                dbt_core::brand::PROGRAM
+            )
+        };
+        match self {
+            Self::Verify(error) => {
+                Some(error.hint().map_or_else(offline, |hint| format!("{hint}; {}", offline())))
+            }
+            Self::Changed { .. } => Some(offline()),
+            Self::Store(error) => error.hint(),
+            Self::Fetch(_) | Self::Unconfirmed(_) | Self::Download(_) => None,
+        }
+    }
+}

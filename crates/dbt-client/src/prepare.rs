@@ -1,0 +1,597 @@
+//! The main flow: makes a tool present and verified, and says where it is.
+//!
+//! Ask the server once, confirm the truststore, choose, obtain, verify, install. A cached copy
+//! takes the same road as a fresh one: what is on disk is not trusted because we once put it
+//! there.
+
+use std::time::SystemTime;
+
+use dbt_core::layout::{Location, WITHDRAWN_FILE};
+use dbt_core::listing::Listing;
+use dbt_core::name::ToolName;
+use dbt_core::release::{ArtifactId, Subject};
+use dbt_core::select;
+use dbt_core::timestamp::Timestamp;
+use dbt_core::trust::history::Deviation;
+use dbt_core::trust::withdrawn::{WITHDRAWN_LIMIT, Withdrawn};
+use dbt_core::trust::{Confirmation, Document, Endorsement, TrustStore};
+use dbt_core::version::{Version, Wanted};
+
+use crate::anchor::{self, AnchorError};
+use crate::notice::Notice;
+use crate::obtain::{self, Obtained};
+use crate::repository::{Question, Survey, bytes_of};
+use crate::self_update::{self, Replaced};
+use crate::session::Session;
+use crate::settings::Updates;
+use crate::source::{Answer, Class, FetchError, Patience};
+use crate::state::{InstalledVersion, ToolRecord};
+use crate::store::Installed;
+
+mod cached;
+mod error;
+
+pub use error::PrepareError;
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The tool.
+    pub tool: ToolName,
+    /// The version, if one was named; otherwise pins, holds and the newest count.
+    pub wanted: Option<Wanted>,
+    /// How eagerly the server is asked.
+    pub eagerness: Eagerness,
+}
+
+/// How eagerly the server is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eagerness {
+    /// As the configuration says.
+    AsConfigured,
+    /// Now, whatever the interval or an earlier failure says.
+    Now,
+}
+
+/// A tool that may be started.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Where it is.
+    pub installed: Installed,
+    /// What it is.
+    pub id: ArtifactId,
+    /// Who stands behind it.
+    pub endorsement: Endorsement,
+    /// Why it is not the newest published, if it is not.
+    pub why_not_newer: Option<String>,
+}
+
+/// How preparing ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The tool may be started.
+    Ready(Box<Prepared>),
+    /// dbt has replaced itself; the new one must be started with the same arguments.
+    Replaced(Replaced),
+}
+
+/// How often another process may get in the way before that is an error.
+const TRIES: u32 = 3;
+
+/// Makes the requested tool present and verified.
+pub fn prepare(session: &Session<'_>, request: &Request) -> Result<Outcome, PrepareError> {
+    let mut outcome = attempt(session, request);
+    for _further in 1..TRIES {
+        match &outcome {
+            Err(error) if error.may_pass() => outcome = attempt(session, request),
+            _ => break,
+        }
+    }
+    outcome
+}
+
+fn attempt(session: &Session<'_>, request: &Request) -> Result<Outcome, PrepareError> {
+    let run = Run::begin(session, request)?;
+    if let Some(reason) = run.reason_not_to_ask()? {
+        return run.from_cache(&reason);
+    }
+    run.refuse_blind_first_use()?;
+    let Survey { truststore, repository, tool, checksum, withdrawn } = run.survey()?;
+    let repository = repository.and_then(Result::ok);
+    let trust = match run.confirm_trust(truststore, repository.as_ref()) {
+        Ok(trust) => trust,
+        Err(failure) => return run.after_failure(failure),
+    };
+    if let Some(replaced) = run.update_program(repository.as_ref(), &trust) {
+        return Ok(Outcome::Replaced(replaced));
+    }
+    match run.choose_and_obtain(Answers { tool, checksum, withdrawn }, &trust) {
+        Ok(prepared) => Ok(Outcome::Ready(Box::new(prepared))),
+        Err(failure) => run.after_failure(failure),
+    }
+}
+
+/// One preparation under way.
+struct Run<'a> {
+    session: &'a Session<'a>,
+    request: &'a Request,
+    subject: Subject,
+    record: ToolRecord,
+    wanted: Wanted,
+    patience: Patience,
+    now: SystemTime,
+}
+
+/// What the server said about the tool.
+struct Answers {
+    tool: Result<Listing, FetchError>,
+    checksum: Option<Result<Answer, FetchError>>,
+    withdrawn: Option<Result<Answer, FetchError>>,
+}
+
+/// Why the server's answers did not lead to a tool.
+enum Failure {
+    /// The server, or a part that is needed, cannot be used now.
+    Outage(String),
+    /// The server wants a sign-in.
+    SignIn(FetchError),
+    /// Anything that a cached copy does not help against.
+    Final(PrepareError),
+}
+
+impl From<PrepareError> for Failure {
+    fn from(error: PrepareError) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        match error.class() {
+            Class::Outage | Class::NotFound => Self::Outage(anchor::in_one_line(&error)),
+            Class::SignIn => Self::SignIn(error),
+            Class::Forbidden => Self::Final(PrepareError::Forbidden(error)),
+            Class::Refused => Self::Final(PrepareError::Fetch(error)),
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn begin(session: &'a Session<'a>, request: &'a Request) -> Result<Self, PrepareError> {
+        let subject = Subject::Tool(request.tool.clone());
+        let record = session.record(&subject)?;
+        let wanted = wanted(session, request, &record);
+        let run = Self {
+            session,
+            request,
+            subject,
+            record,
+            wanted,
+            patience: session.patience(false),
+            now: session.now(),
+        };
+        let has_cached_copy = run.cached_versions().next().is_some();
+        Ok(Self { patience: session.patience(has_cached_copy), ..run })
+    }
+
+    /// Returns why this run makes no request, if it makes none.
+    fn reason_not_to_ask(&self) -> Result<Option<String>, PrepareError> {
+        let settings = self.session.settings;
+        if settings.offline {
+            return Ok(Some("offline".to_owned()));
+        }
+        if self.request.eagerness == Eagerness::Now || self.cached_versions().next().is_none() {
+            return Ok(None);
+        }
+        let rests = match settings.server.updates {
+            Updates::Always => false,
+            Updates::After | Updates::Manual => true,
+            Updates::Every(interval) => self.record.checked.is_some_and(|Timestamp(checked)| {
+                self.now.duration_since(checked).is_ok_and(|age| age < interval)
+            }),
+        };
+        if rests {
+            return Ok(Some("the server is not asked on this run".to_owned()));
+        }
+        let record = self.session.state.server()?;
+        if let Some(reason) = record.left_alone(self.now) {
+            self.say_outage(&reason)?;
+            return Ok(Some(reason));
+        }
+        Ok(None)
+    }
+
+    /// Plain http to another machine is trusted on first use by nobody: anyone on the way could
+    /// be the server.
+    fn refuse_blind_first_use(&self) -> Result<(), PrepareError> {
+        let server = &self.session.settings.server;
+        let anchored = server.rules.names_signers() || server.rules.root().is_some();
+        if anchored || !self.session.state.server()?.trust.is_first_contact() {
+            return Ok(());
+        }
+        let blind = [&server.repository, &server.tools, &server.truststore]
+            .into_iter()
+            .find(|url| url.is_plain_http() && !url.is_loopback());
+        match blind {
+            Some(url) => Err(PrepareError::BlindFirstUse { url: url.to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the one round of requests of a warm run.
+    fn survey(&self) -> Result<Survey, PrepareError> {
+        let server = self.session.state.server()?;
+        let guess = self.guess();
+        let question = Question {
+            subject: &self.subject,
+            truststore_etag: server.truststore_etag.as_deref(),
+            with_program: self_update::is_wanted(self.session) || server.trust.is_first_contact(),
+            guess: guess.as_ref(),
+            withdrawn_etag: self.record.withdrawn_etag.as_deref(),
+        };
+        Ok(self.session.repository().survey(&question, &self.patience))
+    }
+
+    /// Guesses which version the server will name: the newest one that is here.
+    fn guess(&self) -> Option<ArtifactId> {
+        self.cached_versions().next()?.id(&self.subject)
+    }
+
+    /// Decides what is trusted in this run, and whether the server has just confirmed it.
+    fn confirm_trust(
+        &self,
+        truststore: Result<Answer, FetchError>,
+        listing: Option<&Listing>,
+    ) -> Result<TrustStore, Failure> {
+        let answer = match truststore {
+            Ok(answer) => answer,
+            Err(error) => return self.unconfirmed(error),
+        };
+        let repository = self.session.repository();
+        let manifest_listed = listing.is_some_and(|listing| repository.shows_manifest(listing));
+        let anchored = self
+            .session
+            .anchor()
+            .confirm(answer, repository, manifest_listed, &self.patience)
+            .map_err(|error| match error {
+                AnchorError::Unreadable(_) | AnchorError::NothingToConfirm => {
+                    Failure::Outage(anchor::in_one_line(&error))
+                }
+                AnchorError::Manifest(source) => Failure::from(source),
+                error => Failure::Final(PrepareError::Trust(error)),
+            })?;
+        for notice in anchored.notices {
+            self.session.say(notice);
+        }
+        Ok(anchored.store)
+    }
+
+    /// Goes on under the last good truststore when only the truststore cannot be had.
+    fn unconfirmed(&self, error: FetchError) -> Result<TrustStore, Failure> {
+        let reason = anchor::in_one_line(&error);
+        match error.class() {
+            Class::SignIn | Class::Forbidden => return Err(error.into()),
+            Class::Outage | Class::NotFound | Class::Refused => {}
+        }
+        let last_good = self.session.anchor().last_good(&reason).map_err(PrepareError::Trust)?;
+        last_good.ok_or(Failure::Outage(reason))
+    }
+
+    /// Takes over a newer dbt from the home server, before the tool is looked at.
+    fn update_program(&self, listing: Option<&Listing>, trust: &TrustStore) -> Option<Replaced> {
+        if !self_update::is_wanted(self.session) {
+            return None;
+        }
+        self_update::update(self.session, &listing?.versions(), trust, &self.patience)
+    }
+
+    /// Chooses among the published versions and obtains the first that is complete.
+    fn choose_and_obtain(&self, answers: Answers, trust: &TrustStore) -> Result<Prepared, Failure> {
+        let Answers { tool, checksum, withdrawn } = answers;
+        let listing = match tool {
+            Ok(listing) => listing,
+            Err(error) if error.class() == Class::NotFound => return Err(self.no_such_tool(error)),
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(withdrawn) =
+            withdrawn.or_else(|| self.first_withdrawn(listing.contains(WITHDRAWN_FILE)))
+        {
+            self.take_withdrawn(withdrawn, trust)?;
+        }
+        let record = self.session.record(&self.subject).map_err(PrepareError::from)?;
+        let published = listing.versions();
+        let wanted = self.release_hold(&published);
+        let mut guessed = self.guess().zip(checksum);
+        let mut newer_elsewhere = None;
+        for version in select::candidates(&published, &wanted) {
+            if let Some(reason) = withdrawn_reason(&record, &version) {
+                if matches!(wanted, Wanted::Exactly(_)) {
+                    return Err(PrepareError::Withdrawn {
+                        tool: self.request.tool.clone(),
+                        version,
+                        reason,
+                    }
+                    .into());
+                }
+                continue;
+            }
+            let is_newest = wanted == Wanted::Newest;
+            for id in self.builds_of(&version) {
+                let checksum = guessed.take_if(|(guess, _)| *guess == id).map(|(_, answer)| answer);
+                let job = obtain::Job {
+                    session: self.session,
+                    record: &record,
+                    trust,
+                    patience: &self.patience,
+                    now: self.now,
+                };
+                self.refuse_rollback(&record, &version, is_newest)?;
+                let obtained =
+                    job.obtain(&id, checksum.map(bytes_of)).map_err(|error| self.failed(error))?;
+                if let Some(obtained) = obtained {
+                    return Ok(self.accept(&record, obtained, is_newest, newer_elsewhere)?);
+                }
+            }
+            self.session.say(Notice::Incomplete {
+                tool: self.request.tool.clone(),
+                version: version.clone(),
+            });
+            newer_elsewhere.get_or_insert(version);
+        }
+        Err(PrepareError::NoVersion { tool: self.request.tool.clone(), wanted, published }.into())
+    }
+
+    /// Lists the platforms to try, best first.
+    fn builds_of(&self, version: &Version) -> impl Iterator<Item = ArtifactId> {
+        let platform = self.session.settings.platform;
+        let subject = self.subject.clone();
+        let version = version.clone();
+        [Some(platform), platform.fallback()].into_iter().flatten().map(move |platform| {
+            ArtifactId { subject: subject.clone(), version: version.clone(), platform }
+        })
+    }
+
+    /// Under `strict`, what is older than what was seen before is refused before it is fetched.
+    fn refuse_rollback(
+        &self,
+        record: &ToolRecord,
+        version: &Version,
+        is_newest: bool,
+    ) -> Result<(), PrepareError> {
+        if !is_newest || !self.session.settings.server.strict {
+            return Ok(());
+        }
+        match record.history.compare_newest(version) {
+            Some(Deviation::Removed { seen, now, said: _ }) => {
+                Err(PrepareError::Rollback { tool: self.request.tool.clone(), seen, now })
+            }
+            Some(Deviation::Changed { .. }) | None => Ok(()),
+        }
+    }
+
+    /// Remembers what was obtained, and says what a person should know about it.
+    fn accept(
+        &self,
+        record: &ToolRecord,
+        obtained: Obtained,
+        is_newest: bool,
+        newer_elsewhere: Option<Version>,
+    ) -> Result<Prepared, PrepareError> {
+        let tool = &self.request.tool;
+        if let Some(reason) = withdrawn_bytes(record, &obtained) {
+            return Err(PrepareError::Withdrawn {
+                tool: tool.clone(),
+                version: obtained.id.version,
+                reason,
+            });
+        }
+        if obtained.id.platform != self.session.settings.platform {
+            let platform = obtained.id.platform;
+            self.session.say(Notice::Translated { tool: tool.clone(), platform });
+        }
+        if let (true, Some(Deviation::Removed { seen, now, said: false })) =
+            (is_newest, record.history.compare_newest(&obtained.id.version))
+        {
+            self.session.say(Notice::NewestRemoved { tool: tool.clone(), seen, now });
+        }
+        if let Some(Deviation::Changed { version, before: _, after: _ }) = &obtained.changed {
+            self.session.say(Notice::BytesChanged { tool: tool.clone(), version: version.clone() });
+        }
+        let why_not_newer = newer_elsewhere.map(|version| {
+            self.session
+                .say(Notice::NewerElsewhere { tool: tool.clone(), version: version.clone() });
+            format!("{version} is not completely published for this platform")
+        });
+        self.say_key_expiry(&obtained.endorsement);
+        self.remember(&obtained, is_newest)?;
+        let Obtained {
+            installed,
+            id,
+            endorsement,
+            changed: _,
+            companions: _,
+            digest: _,
+            length: _,
+        } = obtained;
+        Ok(Prepared { installed, id, endorsement, why_not_newer })
+    }
+
+    fn remember(&self, obtained: &Obtained, is_newest: bool) -> Result<(), PrepareError> {
+        let now = self.now;
+        self.session.state.change_tool(&self.subject, |record| {
+            let compared = record.history.compare_newest(&obtained.id.version);
+            if let (true, Some(Deviation::Removed { now, .. })) = (is_newest, compared) {
+                record.history.removal_said(&now);
+            }
+            record.history.record(
+                &obtained.id,
+                obtained.digest,
+                obtained.endorsement.bound,
+                is_newest,
+            );
+            record.installed_now(obtained, now);
+            if anchor::is_due(record.checked, now)
+                || self.session.settings.server.updates != Updates::Always
+            {
+                record.checked = Some(Timestamp(now));
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Warns from 60 days before a key's expiry; the tool runs.
+    fn say_key_expiry(&self, endorsement: &Endorsement) {
+        const WARNED_BEFORE: std::time::Duration =
+            std::time::Duration::from_secs(60 * 24 * 60 * 60);
+        let Some(expires) = endorsement.expires else {
+            return;
+        };
+        if expires.duration_since(self.now).is_ok_and(|left| left > WARNED_BEFORE) {
+            return;
+        }
+        let (signer, expired) = (endorsement.signer.to_string(), expires <= self.now);
+        self.session.say(Notice::KeyExpiry { signer, expires, expired });
+    }
+
+    /// Ends a hold once something newer than the version left behind is published.
+    fn release_hold(&self, published: &[Version]) -> Wanted {
+        let Some(hold) = &self.record.hold else {
+            return self.wanted.clone();
+        };
+        let follows_hold = self.wanted == Wanted::Exactly(hold.version.clone());
+        let newer =
+            select::newest(published).is_some_and(|newest| newest.cmp_number(&hold.left).is_gt());
+        if !(follows_hold && newer && self.request.wanted.is_none()) {
+            return self.wanted.clone();
+        }
+        // If the hold cannot be forgotten now, the next run tries again.
+        let _forgotten = self.session.state.change_tool(&self.subject, |record| record.hold = None);
+        Wanted::Newest
+    }
+
+    /// Fetches a list of withdrawn versions that the listing shows for the first time.
+    fn first_withdrawn(&self, listed: bool) -> Option<Result<Answer, FetchError>> {
+        let known = self.record.withdrawn_etag.is_some();
+        (listed && !known).then(|| {
+            let at = Location::withdrawn(&self.request.tool);
+            self.session.repository().get(&at, WITHDRAWN_LIMIT, None, &self.patience)
+        })
+    }
+
+    /// Takes in the tool's withdrawn versions. One that does not verify is refused: it may hide
+    /// a withdrawal.
+    fn take_withdrawn(
+        &self,
+        answer: Result<Answer, FetchError>,
+        trust: &TrustStore,
+    ) -> Result<(), Failure> {
+        let tool = &self.request.tool;
+        let (bytes, etag) = match answer {
+            Ok(Answer::Document { bytes, etag }) => (bytes, etag),
+            Ok(Answer::NotModified) => return Ok(()),
+            // What was withdrawn stays withdrawn without the file.
+            Err(error) if error.class() == Class::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let at = Location::withdrawn(tool).with_ending(dbt_core::layout::SIGNATURE_ENDING);
+        let limit = dbt_core::trust::openpgp::SIGNATURE_LIMIT as u64;
+        let signature = bytes_of(self.session.repository().get(&at, limit, None, &self.patience))?;
+        trust
+            .verify_document(&Document::Withdrawn(tool.clone()), &bytes, &signature, self.now)
+            .map_err(PrepareError::Verify)?;
+        let list = Withdrawn::parse(&bytes, tool).map_err(PrepareError::WithdrawnList)?;
+        let mut outcome = Ok(());
+        self.session
+            .state
+            .change_tool(&self.subject, |record| {
+                outcome = record.history.withdraw(list);
+                if outcome.is_ok() {
+                    record.withdrawn_etag = Some(etag.unwrap_or_default());
+                }
+            })
+            .map_err(PrepareError::from)?;
+        outcome.map_err(PrepareError::WithdrawnList)?;
+        Ok(())
+    }
+
+    /// Tells a tool that does not exist from a repository that does not.
+    fn no_such_tool(&self, error: FetchError) -> Failure {
+        match self.session.repository().list(&Location::tools(), &self.patience) {
+            Ok(listing) => {
+                let names = listing.directories().filter_map(|name| name.parse().ok()).collect();
+                let cached = self.cached_versions().next().is_some();
+                PrepareError::NoTool { tool: self.request.tool.clone(), names, cached }.into()
+            }
+            Err(_root_missing) => error.into(),
+        }
+    }
+
+    /// Tells what stops a run from what an older copy helps against.
+    fn failed(&self, error: obtain::ObtainError) -> Failure {
+        match error {
+            obtain::ObtainError::Fetch(error) => error.into(),
+            obtain::ObtainError::Unconfirmed(reason) => Failure::Outage(reason),
+            error => {
+                let tool = self.request.tool.clone();
+                PrepareError::Obtain { tool, source: Box::new(error) }.into()
+            }
+        }
+    }
+}
+
+/// Decides which version is meant: what was typed, else the configuration's pin, else the hold.
+fn wanted(session: &Session<'_>, request: &Request, record: &ToolRecord) -> Wanted {
+    let pin = || session.settings.server.pins.get(&request.tool).cloned();
+    let hold = || record.hold.as_ref().map(|hold| Wanted::Exactly(hold.version.clone()));
+    request.wanted.clone().or_else(pin).or_else(hold).unwrap_or(Wanted::Newest)
+}
+
+fn withdrawn_reason(record: &ToolRecord, version: &Version) -> Option<String> {
+    record.history.withdrawn()?.reason_against(version, None).map(str::to_owned)
+}
+
+fn withdrawn_bytes(record: &ToolRecord, obtained: &Obtained) -> Option<String> {
+    let withdrawn = record.history.withdrawn()?;
+    withdrawn.reason_against(&obtained.id.version, Some(obtained.digest)).map(str::to_owned)
+}
+
+impl ToolRecord {
+    /// Adds or renews the entry of an installed version. The day of use is precise enough for
+    /// cleaning up, and saves a write on every run.
+    fn installed_now(&mut self, obtained: &Obtained, now: SystemTime) {
+        let platform = obtained.id.platform.to_string();
+        let same = |entry: &&mut InstalledVersion| {
+            entry.version.spelling() == obtained.id.version.spelling() && entry.platform == platform
+        };
+        let fresh = InstalledVersion {
+            version: obtained.id.version.clone(),
+            platform: platform.clone(),
+            sha256: obtained.digest,
+            length: obtained.length,
+            signature: String::from_utf8_lossy(&obtained.companions.signature).into_owned(),
+            signer: obtained.endorsement.signer.to_string(),
+            installed: Timestamp(now),
+            used: Timestamp(now),
+        };
+        match self.installed.iter_mut().find(same) {
+            None => self.installed.push(fresh),
+            Some(entry) => {
+                let used =
+                    if is_another_day(entry.used, now) { Timestamp(now) } else { entry.used };
+                let installed =
+                    if entry.sha256 == fresh.sha256 { entry.installed } else { fresh.installed };
+                *entry = InstalledVersion { installed, used, ..fresh };
+            }
+        }
+    }
+}
+
+fn is_another_day(Timestamp(last): Timestamp, now: SystemTime) -> bool {
+    const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+    now.duration_since(last).map_or(true, |age| age > DAY)
+}
+
+/// Says whether the truststore behind these certificates was confirmed in this run.
+pub(crate) fn is_confirmed(trust: &TrustStore) -> bool {
+    *trust.confirmation() == Confirmation::Confirmed
+}

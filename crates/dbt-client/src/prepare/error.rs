@@ -1,0 +1,234 @@
+//! Why a tool could not be made ready.
+
+use dbt_core::name::ToolName;
+use dbt_core::trust::VerifyError;
+use dbt_core::trust::withdrawn::WithdrawnError;
+use dbt_core::version::{Version, Wanted};
+
+use crate::anchor::AnchorError;
+use crate::obtain::ObtainError;
+use crate::source::FetchError;
+use crate::state::StateError;
+
+/// Why a tool could not be made ready. The exit code follows from the variant.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// The server cannot be used and nothing is cached.
+    #[error("`{tool}` is not cached, and `{server}` cannot be used: {reason}")]
+    Unreachable {
+        /// The tool.
+        tool: ToolName,
+        /// The server's repository.
+        server: String,
+        /// What happened.
+        reason: String,
+    },
+    /// Nothing is cached, and no request is made.
+    #[error("`{tool}` {wanted} is not cached, and this run makes no request: {reason}")]
+    NotCached {
+        /// The tool.
+        tool: ToolName,
+        /// The version wanted.
+        wanted: Wanted,
+        /// Why no request is made.
+        reason: String,
+    },
+    /// The server wants a sign-in and nothing is cached.
+    #[error("server `{server}` wants you to sign in")]
+    SignIn {
+        /// The server's name.
+        server: String,
+        /// What it said.
+        source: FetchError,
+    },
+    /// The server says no.
+    #[error("the server does not allow it")]
+    Forbidden(#[source] FetchError),
+    /// The server's answer cannot be used, and a cached copy does not help.
+    #[error("the server's answer is refused")]
+    Fetch(#[source] FetchError),
+    /// There is no such tool.
+    #[error("there is no tool `{tool}` in the repository")]
+    NoTool {
+        /// What was asked for.
+        tool: ToolName,
+        /// What there is.
+        names: Vec<ToolName>,
+        /// A verified copy is cached.
+        cached: bool,
+    },
+    /// There is no such version, or none that is complete for this platform.
+    #[error("{}", no_version(tool, wanted, published))]
+    NoVersion {
+        /// The tool.
+        tool: ToolName,
+        /// The version wanted.
+        wanted: Wanted,
+        /// What is published.
+        published: Vec<Version>,
+    },
+    /// The version was withdrawn by its publisher.
+    #[error("`{tool}` {version} was withdrawn: {}", .reason.escape_debug())]
+    Withdrawn {
+        /// The tool.
+        tool: ToolName,
+        /// The version.
+        version: Version,
+        /// Why.
+        reason: String,
+    },
+    /// Under `strict`: the newest version is older than one seen before.
+    #[error(
+        "the newest published `{tool}` is {now}, older than {seen} which was seen before, and this server is `strict`"
+    )]
+    Rollback {
+        /// The tool.
+        tool: ToolName,
+        /// What was seen.
+        seen: Version,
+        /// What is published now.
+        now: Version,
+    },
+    /// First contact without an anchor, over a connection that anyone could have changed.
+    #[error("first use of `{url}` over plain http without knowing its signing keys")]
+    BlindFirstUse {
+        /// Which URL.
+        url: String,
+    },
+    /// The truststore is refused and there is no earlier one.
+    #[error("the server's truststore is refused")]
+    Trust(#[source] AnchorError),
+    /// The tool could not be fetched, or is not what it should be.
+    #[error("refusing to run `{tool}`")]
+    Obtain {
+        /// The tool.
+        tool: ToolName,
+        /// Why.
+        source: Box<ObtainError>,
+    },
+    /// The list of withdrawn versions is not signed as it should be.
+    #[error("the list of withdrawn versions is refused")]
+    Verify(#[source] VerifyError),
+    /// The list of withdrawn versions makes no sense, or went back.
+    #[error("the list of withdrawn versions is refused")]
+    WithdrawnList(#[source] WithdrawnError),
+    /// What this machine remembers could not be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+fn no_version(tool: &ToolName, wanted: &Wanted, published: &[Version]) -> String {
+    if published.is_empty() {
+        return format!("no version of `{tool}` is published");
+    }
+    match wanted {
+        Wanted::Newest => {
+            format!("no version of `{tool}` is completely published for this platform")
+        }
+        Wanted::Under { .. } | Wanted::Exactly(_) => {
+            format!("version `{wanted}` of `{tool}` is not published for this platform")
+        }
+    }
+}
+
+impl PrepareError {
+    /// Says whether trying again from the beginning may help: another process was at work.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Obtain { source, tool: _ } => match source.as_ref() {
+                ObtainError::Store(error) => error.may_pass(),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Returns what the user can do about it, if anything.
+    pub fn hint(&self) -> Option<String> {
+        let program = dbt_core::brand::PROGRAM;
+        match self {
+            Self::Unreachable { .. } => {
+                Some(format!("`{program} doctor` checks the connection and the configuration"))
+            }
+            Self::NotCached { tool, .. } => {
+                Some(format!("`{program} fetch {tool}` downloads it while the server can be reached"))
+            }
+            Self::SignIn { .. } => Some(format!("`{program} login` signs you in")),
+            Self::Forbidden(_) => {
+                Some("ask an administrator of the repository for the right to read it".to_owned())
+            }
+            Self::NoTool { tool, cached: true, .. } => {
+                Some(format!("`{program} -o {tool}` runs the cached copy"))
+            }
+            Self::NoTool { tool, names, cached: false } => nearest(tool, names)
+                .map(|name| format!("did you mean `{name}`? `{program} catalog list` shows what there is"))
+                .or_else(|| Some(format!("`{program} catalog list` shows what there is"))),
+            Self::NoVersion { tool, .. } => {
+                Some(format!("`{program} catalog list --versions {tool}` shows what is published"))
+            }
+            Self::Withdrawn { tool, .. } => {
+                Some(format!("`{program} {tool}` runs the newest version that is not withdrawn"))
+            }
+            Self::Rollback { tool, .. } => Some(format!(
+                "ask its publisher; `{program} -o {tool}` runs the newest cached copy"
+            )),
+            Self::BlindFirstUse { .. } => Some(
+                "use https, or put the fingerprints that an administrator gives you into the server's `trust`".to_owned(),
+            ),
+            Self::Trust(error) => error.hint(),
+            Self::Obtain { tool, source } => source.hint(tool),
+            Self::Verify(error) => error.hint(),
+            Self::Fetch(_) | Self::WithdrawnList(_) | Self::State(_) => None,
+        }
+    }
+}
+
+/// Finds the name that was probably meant: at most two letters off.
+fn nearest<'a>(tool: &ToolName, names: &'a [ToolName]) -> Option<&'a ToolName> {
+    names
+        .iter()
+        .map(|name| (distance(tool.as_str(), name.as_str()), name))
+        .filter(|(distance, _name)| *distance <= 2)
+        .min()
+        .map(|(_distance, name)| name)
+}
+
+/// Counts the single-letter edits between two short names (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (line, a) in from.bytes().enumerate() {
+        let mut diagonal = line;
+        let mut left = line + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, b) in row.iter_mut().skip(1).zip(to.bytes()) {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = *cell;
+            left = replaced.min(left + 1).min(*cell + 1);
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_name_is_recognised() {
+        for (from, to, expected) in [
+            ("deploy", "deploy", 0),
+            ("deploy", "deplou", 1),
+            ("dpeloy", "deploy", 2),
+            ("", "abc", 3),
+        ] {
+            assert_eq!(distance(from, to), expected, "{from} {to}");
+        }
+        let names: Vec<ToolName> = ["deploy", "catalog"].map(|name| name.parse().unwrap()).into();
+        assert_eq!(nearest(&"depoly".parse().unwrap(), &names), names.first());
+        assert_eq!(nearest(&"xyz".parse().unwrap(), &names), None);
+    }
+}

@@ -1,0 +1,403 @@
+//! Is this very program current? If not: the same road as a tool, then a replacement instead of
+//! a start. (Trust design, 2.7 and 2.11.)
+//!
+//! Nothing here stops the tool that the user asked for: a candidate that is refused is said, once
+//! a day, and the running version goes on.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use dbt_core::digest::Digest;
+use dbt_core::layout::Location;
+use dbt_core::release::{ArtifactId, Subject};
+use dbt_core::select;
+use dbt_core::timestamp::Timestamp;
+use dbt_core::trust::{Expectation, Fetched, TrustStore, Verified};
+use dbt_core::version::Version;
+
+use crate::anchor::in_one_line;
+use crate::download;
+use crate::fsx;
+use crate::notice::Notice;
+use crate::repository::bytes_of;
+use crate::session::Session;
+use crate::settings::SelfUpdate;
+use crate::source::{Class, Patience};
+use crate::store::StoreFile;
+
+mod error;
+mod identity;
+
+pub use error::SelfUpdateError;
+pub use identity::{Identity, Rejected};
+
+/// dbt has replaced itself.
+#[derive(Debug, Clone)]
+pub struct Replaced {
+    /// Where the new program is: the path of the running one.
+    pub path: PathBuf,
+    /// Its digest.
+    pub sha256: Digest,
+    /// Its version.
+    pub version: Version,
+}
+
+/// What a candidate must answer when it is asked for `--self-test`, as one line of JSON.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SelfReport {
+    /// The brand's program name.
+    pub program: String,
+    /// The version it was built as.
+    pub version: String,
+    /// The digest of its own file, which it was told to expect.
+    pub sha256: Digest,
+}
+
+/// How long a candidate may take to report.
+const SELF_TEST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many times a busy file is tried again: another process may hold a descriptor it inherited
+/// while the candidate was written.
+const BUSY_TRIES: u32 = 20;
+
+/// Says whether this run looks for a newer dbt: only from the home server, never because of `-s`
+/// or `DBT_SERVER`.
+pub fn is_wanted(session: &Session<'_>) -> bool {
+    let settings = session.settings;
+    settings.server.self_update != SelfUpdate::Off
+        && settings.home_server.as_ref() == Some(&settings.server.name)
+        && settings.program.executable.is_some()
+        && !settings.program.restarted
+}
+
+/// Takes over the newest published version if it is newer than the running one.
+pub(crate) fn update(
+    session: &Session<'_>,
+    published: &[Version],
+    trust: &TrustStore,
+    patience: &Patience,
+) -> Option<Replaced> {
+    let newest = select::newest(published)?;
+    match attempt(session, &newest, trust, patience) {
+        Ok(replaced) => replaced,
+        Err(error) => {
+            let reason = in_one_line(&error);
+            if error.is_verdict() {
+                // A verdict about these bytes stands until other bytes are offered; if it cannot
+                // be kept the candidate is looked at again, and refused again.
+                let _kept = Identity::change(session, |identity| {
+                    identity.reject(&newest, &reason, session.now())
+                });
+            }
+            session.say(Notice::SelfUpdateRefused { version: newest, reason });
+            None
+        }
+    }
+}
+
+/// Updates now, because a person asked for it: errors are errors.
+pub fn update_now(
+    session: &Session<'_>,
+    trust: &TrustStore,
+    patience: &Patience,
+) -> Result<Option<Replaced>, SelfUpdateError> {
+    let listing =
+        session.repository().program_versions(patience).map_err(SelfUpdateError::Fetch)?;
+    match select::newest(&listing.versions()) {
+        Some(newest) => attempt_unless(session, &newest, trust, patience, false),
+        None => Ok(None),
+    }
+}
+
+fn attempt(
+    session: &Session<'_>,
+    newest: &Version,
+    trust: &TrustStore,
+    patience: &Patience,
+) -> Result<Option<Replaced>, SelfUpdateError> {
+    let only_tell = session.settings.server.self_update == SelfUpdate::Notify;
+    attempt_unless(session, newest, trust, patience, only_tell)
+}
+
+fn attempt_unless(
+    session: &Session<'_>,
+    newest: &Version,
+    trust: &TrustStore,
+    patience: &Patience,
+    only_tell: bool,
+) -> Result<Option<Replaced>, SelfUpdateError> {
+    let program = &session.settings.program;
+    let Some(executable) = program.executable.as_deref() else {
+        return Ok(None);
+    };
+    let identity = Identity::of(session, executable)?;
+    if newest.cmp_number(identity.version()).is_le() || identity.has_rejected(newest, session.now())
+    {
+        return Ok(None);
+    }
+    let update = Update { session, executable, identity, patience, now: session.now() };
+    let id = update.id_of(newest);
+    let Some(checksum) = update.checksum_of(&id)? else {
+        return Ok(None);
+    };
+    if checksum == update.identity.sha256 {
+        // The published file is the one that runs, whatever version it was built as.
+        Identity::change(session, |identity| identity.is_version(newest))?;
+        return Ok(None);
+    }
+    if only_tell {
+        session.say(Notice::SelfUpdateAvailable { version: newest.clone() });
+        return Ok(None);
+    }
+    let verified = update.fetch(&id, trust)?;
+    update.replace(verified).map(Some)
+}
+
+/// One replacement under way.
+struct Update<'a> {
+    session: &'a Session<'a>,
+    executable: &'a Path,
+    identity: Identity,
+    patience: &'a Patience,
+    now: SystemTime,
+}
+
+impl Update<'_> {
+    fn id_of(&self, version: &Version) -> ArtifactId {
+        let platform = self.session.settings.platform;
+        ArtifactId { subject: Subject::Program, version: version.clone(), platform }
+    }
+
+    /// Returns the published checksum; nothing when the version has no build for this platform.
+    /// It is asked for once: a warm run makes no request for a version it knows.
+    fn checksum_of(&self, id: &ArtifactId) -> Result<Option<Digest>, SelfUpdateError> {
+        if let Some(checksum) = self.identity.checksum_of(&id.version) {
+            return Ok(Some(checksum));
+        }
+        let limit = dbt_core::digest::CHECKSUM_FILE_LIMIT;
+        let answer =
+            self.session.repository().get(&Location::checksum(id), limit, None, self.patience);
+        let bytes = match bytes_of(answer) {
+            Ok(bytes) => bytes,
+            Err(error) if error.class() == Class::NotFound => return Ok(None),
+            Err(error) => return Err(SelfUpdateError::Fetch(error)),
+        };
+        let checksum = Digest::from_checksum_file(&bytes).map_err(SelfUpdateError::Checksum)?;
+        Identity::change(self.session, |identity| identity.saw(&id.version, checksum))?;
+        Ok(Some(checksum))
+    }
+
+    /// Fetches and verifies the candidate: the same road as a tool, with stricter rules about
+    /// who may sign.
+    fn fetch(
+        &self,
+        id: &ArtifactId,
+        trust: &TrustStore,
+    ) -> Result<Verified<StoreFile>, SelfUpdateError> {
+        let repository = self.session.repository();
+        let companions = repository
+            .companions(id, self.patience)
+            .map_err(SelfUpdateError::Fetch)?
+            .ok_or(SelfUpdateError::Incomplete)?;
+        let mut staged = self.session.store.staging()?;
+        let at = Location::artifact(id);
+        let source = repository.tree(at.tree);
+        let progress = self.session.progress();
+        let patience = Patience::for_artifact(self.session.settings.server.time_scale);
+        download::fetch(source, &at.path, staged.file_mut(), progress, &patience)?;
+
+        let record = self.session.record(&Subject::Program)?;
+        let expectation = Expectation {
+            must_be_bound: record.history.must_be_bound(),
+            signed_since: self.identity.signed(),
+        };
+        let fetched = Fetched::from_network(id.clone(), staged, companions);
+        Ok(trust.verify(fetched, &expectation, self.now)?)
+    }
+
+    /// Puts the candidate beside the running program, asks it who it is, and switches.
+    fn replace(&self, verified: Verified<StoreFile>) -> Result<Replaced, SelfUpdateError> {
+        let (version, sha256) = (verified.id().version.clone(), verified.digest());
+        let (bound, signed) = (verified.endorsement().bound, verified.endorsement().made);
+        let id = verified.id().clone();
+        let mut content = verified.into_content();
+
+        let candidate = self.stage(&mut content, sha256)?;
+        self_test(candidate.path(), &version, sha256)?;
+        self.keep_previous()?;
+        candidate.keep_as(self.executable)?;
+
+        self.session.state.change_tool(&Subject::Program, |record| {
+            record.history.record(&id, sha256, bound, true);
+        })?;
+        Identity::change(self.session, |identity| {
+            identity.became(self.executable, &version, sha256, Timestamp(signed));
+        })?;
+        Ok(Replaced { path: self.executable.to_owned(), sha256, version })
+    }
+
+    /// Copies the verified bytes into the program's own directory, where a rename is atomic, and
+    /// checks that the copy is what was verified.
+    fn stage(&self, content: &mut StoreFile, sha256: Digest) -> Result<Candidate, SelfUpdateError> {
+        let directory = self.executable.parent().unwrap_or_else(|| Path::new("/"));
+        let mut candidate = Candidate::create(directory)?;
+        let failed = |source| SelfUpdateError::Write { path: directory.to_owned(), source };
+        content.rewind().map_err(failed)?;
+        std::io::copy(content, &mut candidate.file).map_err(failed)?;
+        candidate.seal(sha256)?;
+        Ok(candidate)
+    }
+
+    /// Keeps the running program as `.NAME.prev` beside it, for `dbt self rollback`.
+    fn keep_previous(&self) -> Result<(), SelfUpdateError> {
+        let previous = previous_path(self.executable);
+        let staged = previous.with_extension("prev.new");
+        let failed = |source| SelfUpdateError::Write { path: staged.clone(), source };
+        fsx::remove(&staged)?;
+        // A hard link costs nothing; where there are none, a copy does.
+        if std::fs::hard_link(self.executable, &staged).is_err() {
+            std::fs::copy(self.executable, &staged).map_err(failed)?;
+        }
+        fsx::rename(&staged, &previous)?;
+        Ok(())
+    }
+}
+
+/// Returns where the replaced program is kept.
+pub fn previous_path(executable: &Path) -> PathBuf {
+    let name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    executable.with_file_name(format!(".{name}.prev"))
+}
+
+/// A new program that has no place yet; it is removed unless it is kept.
+struct Candidate {
+    file: File,
+    path: Option<tempfile::TempPath>,
+}
+
+impl Candidate {
+    fn create(directory: &Path) -> Result<Self, SelfUpdateError> {
+        let staged = tempfile::Builder::new()
+            .prefix(".new-")
+            .tempfile_in(directory)
+            .map_err(|source| SelfUpdateError::Write { path: directory.to_owned(), source })?;
+        let (file, path) = staged.into_parts();
+        Ok(Self { file, path: Some(path) })
+    }
+
+    fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or_else(|| Path::new(""))
+    }
+
+    /// Makes the copy durable and executable, closes it for writing, and reads it back.
+    fn seal(&mut self, sha256: Digest) -> Result<(), SelfUpdateError> {
+        let path = self.path().to_owned();
+        let failed = |source| SelfUpdateError::Write { path: path.clone(), source };
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            self.file.set_permissions(std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
+        }
+        self.file.sync_all().map_err(failed)?;
+        // Executing a file that is open for writing fails, so this descriptor must go first.
+        self.file = fsx::open_nofollow(&path)?;
+        let (copied, _length) = Digest::of_reader(&mut self.file).map_err(failed)?;
+        if copied == sha256 { Ok(()) } else { Err(SelfUpdateError::CopyDiffers { path }) }
+    }
+
+    fn keep_as(mut self, executable: &Path) -> Result<(), SelfUpdateError> {
+        let Some(path) = self.path.take() else {
+            return Ok(());
+        };
+        let path = path.keep().map_err(|error| SelfUpdateError::Write {
+            path: executable.to_owned(),
+            source: error.error,
+        })?;
+        if let Err(error) = fsx::rename(&path, executable) {
+            fsx::remove(&path)?;
+            return Err(error.into());
+        }
+        // The names matter after a power loss; where they cannot be synchronised the old program
+        // is still there.
+        let _synced = executable.parent().map(fsx::sync_dir);
+        Ok(())
+    }
+}
+
+/// Asks a candidate who it is. One that exits with a failure, hangs, or names another version or
+/// brand is not switched to.
+fn self_test(candidate: &Path, version: &Version, sha256: Digest) -> Result<(), SelfUpdateError> {
+    let mut child = start(candidate, sha256)?;
+    let output = finished(&mut child)?;
+    let report: SelfReport = serde_json::from_slice(&output)
+        .map_err(|_error| SelfUpdateError::SelfTest("it did not report who it is".to_owned()))?;
+    let reported: Option<Version> = report.version.parse().ok();
+    if report.program != dbt_core::brand::PROGRAM {
+        let program = report.program.escape_debug().to_string();
+        return Err(SelfUpdateError::SelfTest(format!("it says that it is `{program}`")));
+    }
+    if !reported.is_some_and(|reported| reported.same_number(version)) || report.sha256 != sha256 {
+        let reported = report.version.escape_debug().to_string();
+        return Err(SelfUpdateError::SelfTest(format!("it says that it is version `{reported}`")));
+    }
+    Ok(())
+}
+
+fn start(candidate: &Path, sha256: Digest) -> Result<Child, SelfUpdateError> {
+    let mut command = Command::new(candidate);
+    command
+        .args(["--self-test", "--expect-sha256", &sha256.to_string()])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut tries = 0;
+    loop {
+        match command.spawn() {
+            Ok(child) => return Ok(child),
+            Err(error)
+                if error.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES =>
+            {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(5 * u64::from(tries)));
+            }
+            Err(error) => {
+                return Err(SelfUpdateError::SelfTest(format!("it cannot be started: {error}")));
+            }
+        }
+    }
+}
+
+/// Waits for the report, for so long and no longer.
+fn finished(child: &mut Child) -> Result<Vec<u8>, SelfUpdateError> {
+    let began = Instant::now();
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if began.elapsed() < SELF_TEST_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Ok(None) | Err(_) => {
+                // It is ours and has no use any more; whether it is already gone does not matter.
+                let _gone = child.kill().and_then(|()| child.wait());
+                return Err(SelfUpdateError::SelfTest(
+                    "it did not finish within 10 seconds".to_owned(),
+                ));
+            }
+        }
+    };
+    if !status.success() {
+        return Err(SelfUpdateError::SelfTest(format!("it ended with {status}")));
+    }
+    let mut output = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout
+            .take(4096)
+            .read_to_end(&mut output)
+            .map_err(|error| SelfUpdateError::SelfTest(error.to_string()))?;
+    }
+    Ok(output)
+}

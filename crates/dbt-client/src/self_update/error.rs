@@ -1,0 +1,67 @@
+//! Why dbt did not replace itself.
+
+use std::io;
+use std::path::PathBuf;
+
+use dbt_core::digest::InvalidDigest;
+use dbt_core::trust::VerifyError;
+
+use crate::download::DownloadError;
+use crate::fsx::FsxError;
+use crate::source::FetchError;
+use crate::state::StateError;
+use crate::store::StoreError;
+
+/// Why dbt did not replace itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SelfUpdateError {
+    /// The server did not give something.
+    #[error(transparent)]
+    Fetch(FetchError),
+    /// The published checksum is none.
+    #[error("failed to read its checksum")]
+    Checksum(#[source] InvalidDigest),
+    /// It has no checksum or no signature yet.
+    #[error("it is not completely published")]
+    Incomplete,
+    /// It could not be downloaded.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// It is not what it should be.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// It could not be staged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It does not work, or is something else than it should be.
+    #[error("its self-test failed: {0}")]
+    SelfTest(String),
+    /// The new program could not be written.
+    #[error("failed to write beside the running program, in `{}`", path.display())]
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The copy beside the running program differs from what was verified.
+    #[error("the copy `{}` differs from what was verified", path.display())]
+    CopyDiffers {
+        /// Which copy.
+        path: PathBuf,
+    },
+    /// A file operation failed.
+    #[error(transparent)]
+    File(#[from] FsxError),
+    /// What this machine remembers could not be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl SelfUpdateError {
+    /// Says whether it is a verdict about the candidate, which the next run would only repeat.
+    pub(super) const fn is_verdict(&self) -> bool {
+        matches!(self, Self::Verify(_) | Self::SelfTest(_) | Self::Checksum(_))
+    }
+}

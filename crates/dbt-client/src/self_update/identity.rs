@@ -1,0 +1,220 @@
+//! What this machine knows of the running program itself: `state/self.json`.
+
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use dbt_core::digest::Digest;
+use dbt_core::timestamp::Timestamp;
+use dbt_core::version::Version;
+
+use crate::fsx;
+use crate::session::Session;
+
+use super::SelfUpdateError;
+
+/// How long a rejected candidate is left alone; then it is looked at, and said, again.
+const REJECTION_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many versions' checksums are remembered.
+const CHECKSUMS_LIMIT: usize = 32;
+
+/// The most bytes of the file.
+const LIMIT: u64 = 1024 * 1024;
+
+/// What is known of the running program.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Identity {
+    path: PathBuf,
+    stat: FileStamp,
+    /// The digest of its file.
+    pub sha256: Digest,
+    version: Version,
+    signed: Option<Timestamp>,
+    #[serde(default)]
+    rejected: Vec<Rejected>,
+    #[serde(default)]
+    checksums: BTreeMap<String, Digest>,
+}
+
+/// A candidate that was not switched to.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Rejected {
+    /// Its version.
+    pub version: Version,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+/// What tells one file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct FileStamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified_ns: i128,
+    changed_ns: i128,
+}
+
+impl FileStamp {
+    fn of(metadata: &Metadata) -> Self {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt as _;
+            let nanoseconds =
+                |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+            Self {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                size: metadata.size(),
+                modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+                changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+            }
+        }
+        #[cfg(not(unix))]
+        {
+            Self { device: 0, inode: 0, size: metadata.len(), modified_ns: 0, changed_ns: 0 }
+        }
+    }
+}
+
+impl Identity {
+    /// Returns what is known of the program at `executable`; without a record that fits the file
+    /// it is hashed once.
+    pub(super) fn of(session: &Session<'_>, executable: &Path) -> Result<Self, SelfUpdateError> {
+        let failed = |source| SelfUpdateError::Write { path: executable.to_owned(), source };
+        let stat = FileStamp::of(&std::fs::metadata(executable).map_err(failed)?);
+        let known = read(session);
+        if let Some(known) =
+            known.as_ref().filter(|known| known.path == executable && known.stat == stat)
+        {
+            return Ok(known.clone());
+        }
+        let mut file = std::fs::File::open(executable).map_err(failed)?;
+        let (sha256, _length) = Digest::of_reader(&mut file).map_err(failed)?;
+        let same = known.as_ref().filter(|known| known.sha256 == sha256);
+        let identity = Self {
+            path: executable.to_owned(),
+            stat,
+            sha256,
+            version: same.map_or_else(
+                || session.settings.program.version.clone(),
+                |known| known.version.clone(),
+            ),
+            signed: same.and_then(|known| known.signed),
+            rejected: known.as_ref().map(|known| known.rejected.clone()).unwrap_or_default(),
+            checksums: known.map(|known| known.checksums).unwrap_or_default(),
+        };
+        write(session, &identity)?;
+        Ok(identity)
+    }
+
+    /// Changes what is known and writes it.
+    pub(super) fn change(
+        session: &Session<'_>,
+        change: impl FnOnce(&mut Self),
+    ) -> Result<(), SelfUpdateError> {
+        let Some(mut identity) = read(session) else {
+            return Ok(());
+        };
+        identity.retain_recent(session.now());
+        change(&mut identity);
+        write(session, &identity)
+    }
+
+    /// Returns the version as published.
+    pub const fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// Returns when its signature was made, if it came by an update.
+    pub(super) fn signed(&self) -> Option<SystemTime> {
+        self.signed.map(|Timestamp(signed)| signed)
+    }
+
+    /// Returns the candidates that were not switched to.
+    pub fn rejected(&self) -> &[Rejected] {
+        &self.rejected
+    }
+
+    pub(super) fn has_rejected(&self, version: &Version, now: SystemTime) -> bool {
+        self.rejected
+            .iter()
+            .any(|rejected| rejected.version.same_number(version) && rejected.is_recent(now))
+    }
+
+    pub(super) fn checksum_of(&self, version: &Version) -> Option<Digest> {
+        self.checksums.get(version.spelling()).copied()
+    }
+
+    pub(super) fn saw(&mut self, version: &Version, checksum: Digest) {
+        self.checksums.insert(version.spelling().to_owned(), checksum);
+        while self.checksums.len() > CHECKSUMS_LIMIT {
+            self.checksums.pop_first();
+        }
+    }
+
+    pub(super) fn is_version(&mut self, version: &Version) {
+        self.version = version.clone();
+    }
+
+    pub(super) fn reject(&mut self, version: &Version, reason: &str, now: SystemTime) {
+        self.checksums.remove(version.spelling());
+        self.rejected.push(Rejected {
+            version: version.clone(),
+            at: Timestamp(now),
+            reason: reason.to_owned(),
+        });
+    }
+
+    pub(super) fn became(
+        &mut self,
+        executable: &Path,
+        version: &Version,
+        sha256: Digest,
+        signed: Timestamp,
+    ) {
+        if let Ok(metadata) = std::fs::metadata(executable) {
+            self.stat = FileStamp::of(&metadata);
+        }
+        self.path = executable.to_owned();
+        self.version = version.clone();
+        self.sha256 = sha256;
+        self.signed = Some(signed);
+    }
+
+    fn retain_recent(&mut self, now: SystemTime) {
+        self.rejected.retain(|rejected| rejected.is_recent(now));
+    }
+}
+
+impl Rejected {
+    fn is_recent(&self, now: SystemTime) -> bool {
+        let Timestamp(at) = self.at;
+        now.duration_since(at).is_ok_and(|age| age < REJECTION_LASTS)
+    }
+}
+
+fn path(session: &Session<'_>) -> Option<PathBuf> {
+    session.settings.places.home.as_ref().map(|home| home.join("state").join("self.json"))
+}
+
+/// A record that cannot be read is made anew from the file itself.
+fn read(session: &Session<'_>) -> Option<Identity> {
+    let bytes = fsx::read_limited(&path(session)?, LIMIT).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Where nothing can be written, the program is hashed again on the next run.
+fn write(session: &Session<'_>, identity: &Identity) -> Result<(), SelfUpdateError> {
+    let Some(path) = path(session).filter(|path| path.parent().is_some_and(Path::is_dir)) else {
+        return Ok(());
+    };
+    let bytes = serde_json::to_vec(identity)
+        .map_err(|error| SelfUpdateError::SelfTest(error.to_string()))?;
+    fsx::write_atomic(&path, &bytes, 0o600)?;
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! One run's world: settings, state, store, and whoever listens.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use dbt_core::release::Subject;
+use dbt_core::timestamp::Timestamp;
+
+use crate::anchor::Anchor;
+use crate::notice::{Listener, Notice, Repeat};
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::settings::Settings;
+use crate::source::{Connector, Patience};
+use crate::state::{ServerState, StateError, ToolRecord};
+use crate::store::Store;
+
+/// Everything that one run works with.
+pub struct Session<'a> {
+    /// What was decided.
+    pub settings: &'a Settings,
+    /// What is remembered of the selected server.
+    pub state: ServerState,
+    /// Where verified artifacts are.
+    pub store: Store,
+    listener: &'a dyn Listener,
+    progress: &'a dyn Progress,
+    connector: Arc<Connector>,
+    repository: OnceLock<Repository>,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the state and the store; sends nothing.
+    pub fn open(
+        settings: &'a Settings,
+        connector: Arc<Connector>,
+        listener: &'a dyn Listener,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        let home = settings.places.home.as_deref();
+        let server = &settings.server;
+        Self {
+            settings,
+            state: ServerState::open(home, &server.name, &server.repository),
+            store: Store::open(&settings.places),
+            listener,
+            progress,
+            connector,
+            repository: OnceLock::new(),
+        }
+    }
+
+    /// Returns the time of this run.
+    pub fn now(&self) -> SystemTime {
+        self.settings.clock.now()
+    }
+
+    /// Returns the server's repositories, prepared on first use: an offline run never needs them.
+    pub fn repository(&self) -> &Repository {
+        self.repository.get_or_init(|| Repository::open(&self.settings.server, &self.connector))
+    }
+
+    /// Returns the judge of the server's truststore.
+    pub fn anchor(&self) -> Anchor<'_> {
+        Anchor { server: &self.settings.server, state: &self.state, now: self.now() }
+    }
+
+    /// Returns how long answers are waited for, which depends on whether a copy could run.
+    pub fn patience(&self, has_cached_copy: bool) -> Patience {
+        let scale = self.settings.server.time_scale;
+        if has_cached_copy {
+            Patience::with_cached_copy(scale)
+        } else {
+            Patience::without_cached_copy(scale)
+        }
+    }
+
+    /// Returns who follows long work.
+    pub fn progress(&self) -> &dyn Progress {
+        self.progress
+    }
+
+    /// Reads what is remembered of a tool; a damaged record is said and started anew.
+    pub fn record(&self, subject: &Subject) -> Result<ToolRecord, StateError> {
+        let mut damaged = None;
+        let record =
+            self.state.tool(subject, &mut |path: &Path| damaged = Some(path.to_owned()))?;
+        if let Some(path) = damaged {
+            self.say(Notice::Housekeeping(format!(
+                "`{}` was damaged and has been set aside; `{subject}` is looked at as if for the first time",
+                path.display()
+            )));
+        }
+        Ok(record)
+    }
+
+    /// Says something, as often as it deserves.
+    pub fn say(&self, notice: Notice) {
+        let (every, key) = match notice.repeat() {
+            Repeat::Always => return self.listener.hear(&notice),
+            Repeat::EveryUnwatched(_, _) if self.listener.is_watched() => {
+                return self.listener.hear(&notice);
+            }
+            Repeat::EveryUnwatched(every, key) | Repeat::Every(every, key) => (every, key),
+        };
+        let now = self.now();
+        let mut due = true;
+        // If the state cannot be kept, saying it once too often is the lesser evil.
+        let _kept = self.state.change_server(|record| {
+            let recent = |Timestamp(last)| now.duration_since(last).is_ok_and(|age| age < every);
+            due = !record.said.get(&key).copied().is_some_and(recent);
+            if due {
+                record.said.retain(|_key, Timestamp(last)| {
+                    now.duration_since(*last).is_ok_and(|age| age < FORGET_SAID)
+                });
+                record.said.insert(key, Timestamp(now));
+            }
+        });
+        if due {
+            self.listener.hear(&notice);
+        }
+    }
+
+    /// Says something that only `-V` shows.
+    pub fn detail(&self, words: impl FnOnce() -> String) {
+        self.listener.hear(&Notice::Detail(words()));
+    }
+}
+
+/// How long it is remembered that something was said.
+const FORGET_SAID: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
