@@ -199,15 +199,16 @@ impl Resolver for Names {
             let host = uri.host().unwrap_or_default().to_owned();
             ureq::Error::Other(Box::new(Failure::Dns { host, source }))
         };
-        self.0.resolve(uri, config, timeout).map_err(|error| match error {
-            ureq::Error::Io(source) => unknown(source),
-            ureq::Error::HostNotFound => unknown(io::Error::other("it has no address")),
-            error => error,
-        })
+        match self.0.resolve(uri, config, timeout) {
+            Err(ureq::Error::Io(source)) => Err(unknown(source)),
+            Err(ureq::Error::HostNotFound) => Err(unknown(io::Error::other("it has no address"))),
+            resolved => resolved,
+        }
     }
 }
 
 /// Says what the library's error is, in words.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the rest is told in the library's words")]
 fn failure_of(error: ureq::Error, patience: &Patience) -> Failure {
     match error {
         ureq::Error::Io(error) => failure_of_io(error),
@@ -234,15 +235,15 @@ fn failure_of(error: ureq::Error, patience: &Patience) -> Failure {
 }
 
 /// Says what an error of reading or writing is: those of other layers travel inside.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else breaks, the connection broke")]
 pub(super) fn failure_of_io(error: io::Error) -> Failure {
-    let inner = error.get_ref();
-    if inner.is_some_and(|inner| inner.is::<Failure>()) {
+    if holds::<Failure>(&error) {
         return unwrapped::<Failure>(error, |failure| failure);
     }
-    if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+    if holds::<rustls::Error>(&error) {
         return unwrapped::<rustls::Error>(error, |error| tls::failure(&error));
     }
-    if inner.is_some_and(|inner| inner.is::<ureq::Error>()) {
+    if holds::<ureq::Error>(&error) {
         return unwrapped::<ureq::Error>(error, |error| {
             failure_of(error, &Patience::for_artifact(1.0))
         });
@@ -261,26 +262,33 @@ pub(super) fn failure_of_io(error: io::Error) -> Failure {
     }
 }
 
+fn holds<E: std::error::Error + 'static>(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.downcast_ref::<E>().is_some())
+}
+
 fn unwrapped<E: std::error::Error + 'static>(
     error: io::Error,
     failure: impl FnOnce(E) -> Failure,
 ) -> Failure {
-    match error.into_inner().map(|inner| inner.downcast::<E>()) {
-        Some(Ok(inner)) => failure(*inner),
-        Some(Err(other)) => Failure::Protocol(other.to_string()),
-        None => Failure::Protocol("unknown".to_owned()),
+    let Some(inner) = error.into_inner() else {
+        return Failure::Protocol("there is no reason".to_owned());
+    };
+    match inner.downcast::<E>() {
+        Ok(inner) => failure(*inner),
+        Err(other) => Failure::Protocol(other.to_string()),
     }
 }
 
 /// Names the proxy where it is what fails.
 fn of_proxy(failure: Failure, proxy: &ureq::Proxy) -> Failure {
-    let proxy = proxy::shown(proxy);
-    match failure {
-        Failure::Proxy { problem, .. } => Failure::Proxy { proxy, problem },
-        Failure::Dns { .. } => {
-            Failure::Proxy { proxy, problem: "its name cannot be resolved".to_owned() }
-        }
-        Failure::Connect { source } => Failure::Proxy { proxy, problem: source.to_string() },
-        other => other,
-    }
+    let problem = if let Failure::Proxy { problem, .. } = failure {
+        problem
+    } else if let Failure::Dns { .. } = failure {
+        "its name cannot be resolved".to_owned()
+    } else if let Failure::Connect { source } = failure {
+        source.to_string()
+    } else {
+        return failure;
+    };
+    Failure::Proxy { proxy: proxy::shown(proxy), problem }
 }

@@ -213,9 +213,9 @@ impl Directory {
             Replace::Allowed => staged.persist(&there),
             Replace::CreateOnly => staged.persist_noclobber(&there),
         };
-        placed.map_err(|error| match error.error.kind() {
-            io::ErrorKind::AlreadyExists => Failure::Exists,
-            _ => fail(error.error),
+        placed.map_err(|error| {
+            let exists = error.error.kind() == io::ErrorKind::AlreadyExists;
+            if exists { Failure::Exists } else { fail(error.error) }
         })?;
         sync_directory(&directory).map_err(fail)
     }

@@ -60,10 +60,7 @@ impl FetchError {
 
     /// Returns when the server wants to be asked again.
     pub fn retry_after(&self) -> Option<Duration> {
-        match *self.failure {
-            Failure::Busy { retry_after } | Failure::Server { retry_after, .. } => retry_after,
-            _ => None,
-        }
+        self.failure.retry_after()
     }
 
     /// Returns what the user can do about it, if anything.
@@ -275,6 +272,20 @@ impl Failure {
         }
     }
 
+    /// Returns what an error of [`super::Opened::reader`] means.
+    pub(crate) fn of_reading(error: io::Error) -> Self {
+        super::connector::failure_of_io(error)
+    }
+
+    /// Returns when the server wants to be asked again.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        if let Self::Busy { retry_after } | Self::Server { retry_after, .. } = self {
+            *retry_after
+        } else {
+            None
+        }
+    }
+
     /// Says whether the same request may go well in a moment.
     pub(super) fn is_passing(&self) -> bool {
         matches!(
@@ -284,6 +295,7 @@ impl Failure {
     }
 
     /// Returns what the user can do about it, if anything.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "few failures can be helped")]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Tls(TlsProblem::UnknownIssuer) => Some(

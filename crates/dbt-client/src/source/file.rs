@@ -87,8 +87,9 @@ impl Directory {
         file.seek(SeekFrom::Start(offset))
             .map_err(|error| local(&self.root.join(path.as_str()), error))?;
         let length = Some(metadata.len());
+        let reader = Box::new(Reader { file, path: self.root.join(path.as_str()) });
         // There is no connection that could break, so nothing to go on with.
-        Ok(Opened { length, offset, etag: None, reader: Box::new(file) })
+        Ok(Opened { length, offset, etag: None, reader })
     }
 }
 
@@ -112,13 +113,28 @@ impl Source for Directory {
         let from = if if_range.is_some() { 0 } else { from };
         self.artifact(path, from).map_err(|failure| self.failed("copy", path, failure))
     }
+
+    fn place_of(&self, path: &RepoPath) -> String {
+        shown(&self.root, path)
+    }
+}
+
+/// Reads a file, and says which one when that fails.
+struct Reader {
+    file: File,
+    path: PathBuf,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer).map_err(|error| io::Error::other(local(&self.path, error)))
+    }
 }
 
 /// Returns where a path really is, if that is inside of the root.
 pub(super) fn inside(root: &Path, path: &RepoPath) -> Result<PathBuf, Failure> {
-    let root = root.canonicalize().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Failure::RootMissing,
-        _ => local(root, error),
+    let root = root.canonicalize().map_err(|error| {
+        if is_missing(&error) { Failure::RootMissing } else { local(root, error) }
     })?;
     let wanted = path.segments().fold(root.clone(), |below, segment| below.join(segment));
     let real = wanted.canonicalize().map_err(|error| local(&wanted, error))?;
@@ -132,9 +148,15 @@ pub(super) fn shown(root: &Path, path: &RepoPath) -> String {
 }
 
 pub(super) fn local(path: &Path, error: io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Failure::NotFound,
-        io::ErrorKind::PermissionDenied => Failure::Forbidden,
-        _ => Failure::Local { path: path.to_owned(), source: error },
+    if is_missing(&error) {
+        Failure::NotFound
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        Failure::Forbidden
+    } else {
+        Failure::Local { path: path.to_owned(), source: error }
     }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -59,7 +59,7 @@ impl Server {
         action: &'static str,
     ) -> Result<Attempts<'_>, FetchError> {
         let target = target_of(&self.url, path, action)?;
-        let target = if directory { target.as_directory() } else { target };
+        let target = if directory { target.into_directory() } else { target };
         Ok(Attempts { client: &self.client, target, action, root: path.is_root() })
     }
 }
@@ -129,6 +129,10 @@ impl Source for Server {
             attempts.expect(&mut reply, 200)?;
             from_the_beginning(reply, &target)
         })
+    }
+
+    fn place_of(&self, path: &RepoPath) -> String {
+        self.url.join(path).to_string()
     }
 }
 
@@ -329,10 +333,10 @@ impl Attempts<'_> {
             return Ok(());
         }
         drain(&mut reply.body);
-        let failure = match failure_of_status(reply) {
-            Failure::NotFound if self.root => Failure::RootMissing,
-            failure => failure,
-        };
+        let mut failure = failure_of_status(reply);
+        if self.root && matches!(failure, Failure::NotFound) {
+            failure = Failure::RootMissing;
+        }
         Err(Failed::after(reply, failure))
     }
 }
@@ -361,10 +365,7 @@ fn pause_after(failure: &Failure, retries: u32, patience: &Patience) -> Option<D
     if !failure.is_passing() {
         return None;
     }
-    let wanted = match failure {
-        Failure::Busy { retry_after } | Failure::Server { retry_after, .. } => *retry_after,
-        _ => None,
-    };
+    let wanted = failure.retry_after();
     // A tenth of what a connection may take, doubled each time: 0.1, 0.2, 0.4 s where a cached
     // copy waits, three times that elsewhere.
     let usual = (patience.connect / 10).saturating_mul(1 << retries).mul_f64(jitter());

@@ -134,4 +134,8 @@ impl Source for Memory {
         reader.set_position(offset);
         Ok(Opened { length, offset, etag: Some(etag), reader: Box::new(reader) })
     }
+
+    fn place_of(&self, path: &RepoPath) -> String {
+        format!("memory:/{path}")
+    }
 }

@@ -54,6 +54,9 @@ pub trait Source: Send + Sync + Debug {
         if_range: Option<&str>,
         patience: &Patience,
     ) -> Result<Opened, FetchError>;
+
+    /// Returns where a path is, as people may see it.
+    fn place_of(&self, path: &RepoPath) -> String;
 }
 
 /// How a document is asked for.

@@ -30,7 +30,7 @@ impl Target {
     }
 
     /// Returns the request for a directory: servers redirect without the slash.
-    pub(super) fn as_directory(mut self) -> Self {
+    pub(super) fn into_directory(mut self) -> Self {
         if !self.path.ends_with('/') {
             self.path.push('/');
         }

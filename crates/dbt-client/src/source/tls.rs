@@ -211,6 +211,7 @@ impl ServerCertVerifier for Believed {
 }
 
 /// Says why rustls refused, in words.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the rest is told in rustls's own words")]
 pub(super) fn failure(error: &Error) -> Failure {
     Failure::Tls(match error {
         Error::InvalidCertificate(reason) => match reason {

@@ -1,0 +1,222 @@
+//! Brings an artifact into a staging file: bounded, resumed after a broken connection, whole.
+//!
+//! What comes out is unverified bytes in a file that only its opener knows. Nothing here makes it
+//! executable, gives it a name, or believes anything about it.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+use dbt_core::digest::READ_SIZE;
+use dbt_core::repo_path::RepoPath;
+
+use crate::progress::Progress;
+use crate::source::{Failure, FetchError, Opened, Patience, Source};
+
+/// The largest artifact that is downloaded where metadata does not say a length: 4 GiB.
+///
+/// The largest tools known (machine-learning bundles) have about 2 GiB. Without a limit, an
+/// endless answer would fill the disk before any signature could be looked at.
+pub const ARTIFACT_LIMIT: u64 = 4 * 1024 * 1024 * 1024;
+
+/// How often a broken download is taken up again.
+const RESUMES: u32 = 3;
+
+/// Downloads `path` into a file that was opened for this, and returns its length.
+///
+/// What is in the file before is lost. After a broken connection the rest is asked for, if the
+/// server gave the artifact a strong name and a length; otherwise everything is. Fails after the
+/// third time, and at the first byte beyond `limit`. The file is not synchronised with its disk.
+pub fn fetch(
+    source: &dyn Source,
+    path: &RepoPath,
+    limit: u64,
+    into: &mut File,
+    progress: &dyn Progress,
+    patience: &Patience,
+) -> Result<u64, DownloadError> {
+    let mut download = Download { source, path, limit, into, progress, patience, written: 0 };
+    let mut shown = Shown { progress, begun: false };
+    download.run(&mut shown)
+}
+
+/// One download, over all its connections.
+struct Download<'a> {
+    source: &'a dyn Source,
+    path: &'a RepoPath,
+    limit: u64,
+    into: &'a mut File,
+    progress: &'a dyn Progress,
+    patience: &'a Patience,
+    /// How many bytes of the artifact are in the file.
+    written: u64,
+}
+
+/// Ends the progress that was begun, however the download ends.
+struct Shown<'a> {
+    progress: &'a dyn Progress,
+    begun: bool,
+}
+
+impl Shown<'_> {
+    fn begin(&mut self, what: &str, total: Option<u64>) {
+        self.end();
+        self.progress.begin(what, total);
+        self.begun = true;
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.begun) {
+            self.progress.end();
+        }
+    }
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Download<'_> {
+    fn run(&mut self, shown: &mut Shown<'_>) -> Result<u64, DownloadError> {
+        self.start_anew()?;
+        let mut resumes = 0;
+        // What the artifact was called when its length was known: without both, the rest cannot
+        // be told from the rest of something else.
+        let mut name: Option<String> = None;
+        loop {
+            let from = if name.is_some() { self.written } else { 0 };
+            let opened = self.source.open(self.path, from, name.as_deref(), self.patience)?;
+            if opened.offset != self.written || (from > 0 && opened.etag != name) {
+                self.start_anew()?;
+            }
+            if opened.offset != self.written {
+                // It continues something that is not what we have.
+                name = None;
+                if resumes == RESUMES {
+                    return Err(self.failed(Failure::Status { status: 206 }));
+                }
+                resumes += 1;
+                continue;
+            }
+            if self.written == 0 {
+                shown.begin(self.path.file_name().unwrap_or_default(), opened.length);
+            }
+            name = opened.length.and(opened.etag.clone());
+            match self.copy(opened) {
+                Ok(()) => return Ok(self.written),
+                Err(Broken::ForGood(error)) => return Err(error),
+                Err(Broken::Connection(failure)) if resumes == RESUMES => {
+                    return Err(self.failed(failure));
+                }
+                Err(Broken::Connection(_failure)) => resumes += 1,
+            }
+        }
+    }
+
+    /// Copies what one connection brings.
+    fn copy(&mut self, opened: Opened) -> Result<(), Broken> {
+        let Opened { length, mut reader, offset: _, etag: _ } = opened;
+        if length.is_some_and(|length| length > self.limit) {
+            return Err(self.too_large());
+        }
+        let mut buffer = vec![0_u8; READ_SIZE];
+        loop {
+            let count = match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.broken(Failure::of_reading(error))),
+            };
+            if self.limit - self.written < count as u64 {
+                return Err(self.too_large());
+            }
+            let bytes = buffer.get(..count).unwrap_or_default();
+            self.into.write_all(bytes).map_err(|error| Broken::ForGood(written(error)))?;
+            self.written += count as u64;
+            self.progress.advance(count as u64);
+        }
+        match length {
+            Some(expected) if expected != self.written => {
+                let received = self.written;
+                Err(self.broken(Failure::Truncated { received, expected }))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn start_anew(&mut self) -> Result<(), DownloadError> {
+        self.written = 0;
+        self.into.set_len(0).map_err(written)?;
+        self.into.seek(SeekFrom::Start(0)).map_err(written)?;
+        Ok(())
+    }
+
+    fn broken(&self, failure: Failure) -> Broken {
+        if matches!(failure, Failure::Reset { .. } | Failure::Truncated { .. }) {
+            Broken::Connection(failure)
+        } else {
+            Broken::ForGood(self.failed(failure))
+        }
+    }
+
+    fn too_large(&self) -> Broken {
+        Broken::ForGood(self.failed(Failure::TooLarge { limit: self.limit }))
+    }
+
+    fn failed(&self, failure: Failure) -> DownloadError {
+        FetchError::new("download", self.source.place_of(self.path), failure).into()
+    }
+}
+
+/// Why one connection did not bring everything.
+enum Broken {
+    /// Another may bring the rest.
+    Connection(Failure),
+    ForGood(DownloadError),
+}
+
+fn written(source: io::Error) -> DownloadError {
+    if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        DownloadError::NoSpace { source }
+    } else {
+        DownloadError::Write { source }
+    }
+}
+
+/// Why an artifact was not downloaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DownloadError {
+    /// The repository did not give it.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+
+    /// The disk, or the user's share of it, is full.
+    #[error("there is no space left for the download")]
+    NoSpace {
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// The staging file could not be written.
+    #[error("failed to write the download")]
+    Write {
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl DownloadError {
+    /// Returns what the user can do about it, if anything.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Fetch(error) => error.hint(),
+            Self::NoSpace { .. } => Some(format!(
+                "`{} cache prune` deletes versions that are no longer run",
+                dbt_core::brand::PROGRAM
+            )),
+            Self::Write { .. } => None,
+        }
+    }
+}
