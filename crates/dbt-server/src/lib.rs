@@ -1,1 +1,33 @@
-//! placeholder
+//! `reposerver`: the repository server.
+//!
+//! Every request takes one road ([`pipeline::serve`]): its path is parsed, its caller identified,
+//! its action authorised, and only the [`authz::Grant`] that this gives opens the storage. Writes
+//! and refusals are recorded.
+
+pub mod action;
+pub mod api;
+pub mod app;
+pub mod args;
+pub mod audit;
+pub mod authn;
+pub mod authz;
+pub mod conditions;
+pub mod config;
+pub mod connection;
+pub mod content;
+pub mod env;
+pub mod error;
+pub mod limits;
+pub mod listing;
+pub mod log;
+pub mod pipeline;
+pub mod ranges;
+pub mod request_id;
+pub mod respond;
+pub mod router;
+pub mod serve;
+pub mod storage;
+pub mod target;
+pub mod time;
+pub mod upload;
+pub mod writable;

@@ -1,0 +1,159 @@
+//! What is being asked: to read, write or delete one path.
+//!
+//! An action exists only for a path on which it may be asked at all; who may ask it is
+//! [`crate::authz`]'s business. Each kind is a type of its own, so that a grant for one cannot be
+//! used for another.
+
+use dbt_core::brand;
+use dbt_core::layout::TRUSTSTORE_FILE;
+use dbt_core::repo_path::RepoPath;
+
+use crate::writable::{self, NotWritable};
+
+/// An action of some kind on a path.
+pub trait Action {
+    /// Which kind.
+    const KIND: Kind;
+
+    /// Returns the path.
+    fn path(&self) -> &RepoPath;
+}
+
+/// The kinds of action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Reading a file or listing a directory.
+    Read,
+    /// Creating or replacing a file.
+    Write,
+    /// Removing a file or a directory with everything below.
+    Delete,
+}
+
+impl Kind {
+    /// Returns the word used in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// Reading a file or listing a directory, never one with a hidden part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read(RepoPath);
+
+impl Read {
+    /// Returns the action, or nothing for a path that does not exist for readers.
+    pub fn of(path: RepoPath) -> Option<Self> {
+        let visible = path.segments().all(is_visible);
+        visible.then_some(Self(path))
+    }
+
+    /// Reading what is always there: the root.
+    pub const fn root() -> Self {
+        Self(RepoPath::root())
+    }
+}
+
+/// Creating or replacing a file, under the rules of [`crate::writable`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write(RepoPath);
+
+impl Write {
+    /// Returns the action, or why no file may be written there.
+    pub fn of(path: RepoPath) -> Result<Self, NotWritable> {
+        writable::check(&path)?;
+        Ok(Self(path))
+    }
+}
+
+/// Removing a file or a directory with everything below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delete(RepoPath);
+
+impl Delete {
+    /// Returns the action, or nothing for a path that does not exist for readers either.
+    pub fn of(path: RepoPath) -> Option<Self> {
+        let visible = path.segments().all(is_visible);
+        visible.then_some(Self(path))
+    }
+
+    /// Says why nobody may delete this, if so.
+    ///
+    /// The roots hold everything, and a fleet without a truststore installs nothing.
+    pub fn protected(&self) -> Option<&'static str> {
+        let segments: Vec<&str> = self.0.segments().collect();
+        match segments.as_slice() {
+            [] => Some("the root of the server cannot be deleted"),
+            [brand::REPOSITORY_PATH | brand::TOOLS_PATH] => {
+                Some("the root of a repository cannot be deleted")
+            }
+            [brand::REPOSITORY_PATH, TRUSTSTORE_FILE] => {
+                Some("the truststore can be replaced but not deleted")
+            }
+            [brand::REPOSITORY_PATH | brand::TOOLS_PATH, ..] => None,
+            _ => Some("only files of the repositories can be deleted"),
+        }
+    }
+}
+
+/// Says whether a name is shown to readers: names that begin with a dot are not, ours
+/// (`.reposerver`) and an administrator's (`.htpasswd`, `.git`) alike.
+pub fn is_visible(name: &str) -> bool {
+    !name.starts_with('.')
+}
+
+impl Action for Read {
+    const KIND: Kind = Kind::Read;
+
+    fn path(&self) -> &RepoPath {
+        &self.0
+    }
+}
+
+impl Action for Write {
+    const KIND: Kind = Kind::Write;
+
+    fn path(&self) -> &RepoPath {
+        &self.0
+    }
+}
+
+impl Action for Delete {
+    const KIND: Kind = Kind::Delete;
+
+    fn path(&self) -> &RepoPath {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RepoPath {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn hidden_names_do_not_exist_for_readers() {
+        assert!(Read::of(path("dbt/truststore")).is_some());
+        for hidden in [".reposerver", ".reposerver/tmp/x", "dbt/.git/config", "dbt/.htpasswd"] {
+            assert!(Read::of(path(hidden)).is_none(), "{hidden}");
+            assert!(Delete::of(path(hidden)).is_none(), "{hidden}");
+        }
+    }
+
+    #[test]
+    fn roots_and_the_truststore_cannot_be_deleted() {
+        for text in ["", "dbt", "dbt-tools", "dbt/truststore", "elsewhere", "dbtEVIL/x"] {
+            assert!(Delete::of(path(text)).unwrap().protected().is_some(), "{text}");
+        }
+        for text in ["dbt/1.0.0", "dbt-tools/x", "dbt-tools/truststore", "dbt/truststore/x"] {
+            assert!(Delete::of(path(text)).unwrap().protected().is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What may be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The repository server.
+#[derive(Debug, Parser)]
+#[command(name = "reposerver", version = concat!("version ", env!("CARGO_PKG_VERSION")))]
+#[command(disable_version_flag = true, args_conflicts_with_subcommands = false)]
+pub struct Arguments {
+    /// Print the version
+    #[arg(short = 'V', short_alias = 'v', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+
+    /// What to do; without one, serve
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Where and what to serve
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// The commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Serve the repository
+    Serve,
+    /// Check the configuration, show each setting and where it came from, and exit
+    CheckConfig,
+}
+
+/// The flags. With a configuration file they fill in what it leaves out; without one they go
+/// before the environment.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Flags {
+    /// Address to listen on [default: 0.0.0.0]
+    #[arg(short, long, global = true)]
+    pub address: Option<String>,
+
+    /// Port to listen on; 0 takes any free one [default: 9999]
+    #[arg(short, long, global = true)]
+    pub port: Option<u16>,
+
+    /// Directory to serve
+    #[arg(short, long, global = true)]
+    pub root: Option<PathBuf>,
+
+    /// Configuration file
+    #[arg(short, long, global = true)]
+    pub file: Option<PathBuf>,
+}

@@ -1,0 +1,240 @@
+//! One connection: what it is doing, and when that takes too long.
+//!
+//! A client that says nothing, says it too slowly, or does not take what it asked for, holds a
+//! descriptor and memory. The connection's own reads and writes say which of these it is.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::content::Body;
+use crate::limits::Limits;
+
+/// What a connection is doing. Clones look at the same one.
+#[derive(Clone, Debug)]
+pub struct Activity(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    requests: u32,
+    quiet_since: Instant,
+    head_since: Option<Instant>,
+    stuck_since: Option<Instant>,
+}
+
+impl Activity {
+    /// A connection that was just made. Its first request is awaited like a head that began.
+    pub fn new() -> Self {
+        let now = Instant::now();
+        let head_since = Some(now);
+        Self(Arc::new(Mutex::new(State {
+            requests: 0,
+            quiet_since: now,
+            head_since,
+            stuck_since: None,
+        })))
+    }
+
+    /// Says why the connection should be cut, if it should.
+    pub fn overdue(&self, limits: &Limits) -> Option<&'static str> {
+        let state = self.state();
+        let longer_than =
+            |since: Option<Instant>, limit: Duration| since.is_some_and(|s| s.elapsed() > limit);
+        if longer_than(state.stuck_since, limits.stall_time) {
+            return Some("the client does not take its answer");
+        }
+        if state.requests > 0 {
+            return None;
+        }
+        if longer_than(state.head_since, limits.header_time) {
+            return Some("the request's head did not arrive in time");
+        }
+        (state.quiet_since.elapsed() > limits.idle_time).then_some("no request for a long time")
+    }
+
+    /// Marks the beginning of a request, which ends when the result is dropped.
+    pub fn request(&self) -> InRequest {
+        let mut state = self.state();
+        state.requests += 1;
+        state.head_since = None;
+        InRequest(self.clone())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn arrived(&self, count: usize) {
+        let mut state = self.state();
+        if count > 0 && state.requests == 0 && state.head_since.is_none() {
+            state.head_since = Some(Instant::now());
+        }
+    }
+
+    fn wrote<T>(&self, result: &Poll<io::Result<T>>) {
+        let mut state = self.state();
+        state.stuck_since = match result {
+            Poll::Ready(_) => None,
+            Poll::Pending => state.stuck_since.or_else(|| Some(Instant::now())),
+        };
+    }
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct InRequest(Activity);
+
+impl Drop for InRequest {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.requests = state.requests.saturating_sub(1);
+        state.quiet_since = Instant::now();
+    }
+}
+
+/// A connection that tells what it does.
+pub struct Watched {
+    stream: TcpStream,
+    activity: Activity,
+}
+
+impl Watched {
+    /// Watches a connection.
+    pub const fn new(stream: TcpStream, activity: Activity) -> Self {
+        Self { stream, activity }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.activity.arrived(buffer.filled().len() - before);
+        result
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.activity.wrote(&result);
+        result
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.activity.wrote(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// A body that keeps its request in progress until it is sent or given up.
+pub struct Answering {
+    body: Body,
+    _request: InRequest,
+}
+
+impl Answering {
+    /// Ties a body to its request.
+    pub const fn new(body: Body, request: InRequest) -> Self {
+        Self { body, _request: request }
+    }
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::sleep;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_cut_for_a_slow_head_and_for_long_silence() {
+        let limits = Limits::default();
+        let activity = Activity::new();
+        sleep(Duration::from_secs(11)).await;
+        assert!(activity.overdue(&limits).is_some(), "nothing ever came");
+
+        let activity = Activity::new();
+        drop(activity.request());
+        sleep(Duration::from_secs(11)).await;
+        assert_eq!(activity.overdue(&limits), None, "kept alive between requests");
+        activity.arrived(1);
+        sleep(Duration::from_secs(11)).await;
+        assert!(activity.overdue(&limits).is_some(), "a head that began and did not end");
+
+        let activity = Activity::new();
+        drop(activity.request());
+        sleep(Duration::from_secs(76)).await;
+        assert!(activity.overdue(&limits).is_some(), "idle too long");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_may_take_long_but_its_client_must_take_the_answer() {
+        let limits = Limits::default();
+        let activity = Activity::new();
+        let _request = activity.request();
+        sleep(Duration::from_secs(10_000)).await;
+        assert_eq!(activity.overdue(&limits), None);
+        activity.wrote(&Poll::<io::Result<()>>::Pending);
+        sleep(Duration::from_secs(121)).await;
+        assert!(activity.overdue(&limits).is_some());
+        activity.wrote(&Poll::Ready(Ok(())));
+        assert_eq!(activity.overdue(&limits), None);
+    }
+}

@@ -1,0 +1,338 @@
+//! What a client is told when something is refused, and what only the log is told.
+
+use dbt_core::digest::Digest;
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
+    HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::audit::AuditError;
+use crate::authz::REALM;
+use crate::content::{self, Body};
+use crate::request_id::RequestId;
+use crate::storage::StorageError;
+use crate::upload::UploadError;
+
+/// Why a request was not carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// The request makes no sense.
+    #[error("{detail}")]
+    BadRequest {
+        /// The stable code.
+        code: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+
+    /// A credential is required, or the one that was sent proves nothing.
+    #[error("{detail}")]
+    Unauthorised {
+        /// The methods that could help.
+        challenges: Vec<&'static str>,
+        /// Whether a credential was sent.
+        offered: bool,
+        /// What is wrong.
+        detail: String,
+    },
+
+    /// The caller may not do this.
+    #[error("{detail}")]
+    Forbidden {
+        /// Why.
+        detail: String,
+    },
+
+    /// There is nothing at this path.
+    #[error("nothing is there")]
+    NotFound,
+
+    /// This path does not know this method.
+    #[error("the method is not allowed here")]
+    MethodNotAllowed {
+        /// Those it knows.
+        allow: &'static str,
+    },
+
+    /// Too much is going on.
+    #[error("too many uploads are running")]
+    Busy,
+
+    /// The bytes asked for do not exist.
+    #[error("the file has only {length} bytes")]
+    RangeNotSatisfiable {
+        /// How many there are.
+        length: u64,
+    },
+
+    /// A condition of a read does not hold.
+    #[error("a precondition does not hold")]
+    PreconditionFailed,
+
+    /// The storage did not do it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+
+    /// It could not be recorded, so it was not done.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+
+    /// Something unexpected.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// What is known of an error that a client may see.
+struct Outside {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    members: Vec<(&'static str, Value)>,
+    headers: Vec<(HeaderName, String)>,
+}
+
+impl Outside {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), members: Vec::new(), headers: Vec::new() }
+    }
+
+    fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn member(mut self, name: &'static str, value: Option<String>) -> Self {
+        if let Some(value) = value {
+            self.members.push((name, json!(value)));
+        }
+        self
+    }
+}
+
+impl ApiError {
+    /// Returns the status of the answer.
+    pub fn status(&self) -> StatusCode {
+        self.outside().status
+    }
+
+    /// Says whether the server, not the client, is at fault, so that the log gets the cause.
+    pub fn is_ours(&self) -> bool {
+        self.status().is_server_error()
+    }
+
+    /// Returns the answer, in the form the client prefers.
+    pub fn into_response(self, accept: &HeaderMap, id: RequestId) -> Response<Body> {
+        let outside = self.outside();
+        let (content_type, text) = if prefers_text(accept, outside.status) {
+            ("text/plain; charset=utf-8", outside.text(id))
+        } else {
+            ("application/problem+json", outside.problem(id))
+        };
+        let mut response = Response::new(content::empty());
+        *response.status_mut() = outside.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        for (name, value) in outside.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.append(name, value);
+            }
+        }
+        *response.body_mut() = content::bytes(text);
+        response
+    }
+
+    fn outside(&self) -> Outside {
+        match self {
+            Self::BadRequest { code, detail } => {
+                Outside::new(StatusCode::BAD_REQUEST, code, detail)
+            }
+            Self::Unauthorised { challenges, offered, detail } => {
+                let outside = Outside::new(StatusCode::UNAUTHORIZED, "unauthorised", detail);
+                challenges.iter().fold(outside, |outside, scheme| {
+                    outside.header(WWW_AUTHENTICATE, challenge(scheme, *offered))
+                })
+            }
+            Self::Forbidden { detail } => Outside::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            Self::NotFound => Outside::new(StatusCode::NOT_FOUND, "not-found", "nothing is there"),
+            Self::MethodNotAllowed { allow } => Outside::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                format!("this path knows {allow}"),
+            )
+            .header(ALLOW, *allow),
+            Self::Busy => Outside::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "too many uploads are running; try again",
+            )
+            .header(RETRY_AFTER, "5"),
+            Self::RangeNotSatisfiable { length } => Outside::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "range-not-satisfiable",
+                self.to_string(),
+            )
+            .header(CONTENT_RANGE, format!("bytes */{length}")),
+            Self::PreconditionFailed => precondition_failed(None),
+            Self::Storage(error) => storage(error),
+            Self::Audit(_inside) => Outside::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not-recorded",
+                "the request could not be recorded and was not carried out",
+            ),
+            Self::Internal(_inside) => internal(),
+        }
+    }
+}
+
+impl Outside {
+    fn title(&self) -> &'static str {
+        self.status.canonical_reason().unwrap_or("Error")
+    }
+
+    fn problem(&self, id: RequestId) -> String {
+        let mut problem = Map::new();
+        problem.insert("type".to_owned(), json!(format!("urn:dbt:problem:{}", self.code)));
+        problem.insert("title".to_owned(), json!(self.title()));
+        problem.insert("status".to_owned(), json!(self.status.as_u16()));
+        problem.insert("detail".to_owned(), json!(self.detail));
+        problem.insert("requestId".to_owned(), json!(id.as_str()));
+        for (name, value) in &self.members {
+            problem.insert((*name).to_owned(), value.clone());
+        }
+        format!("{}\n", Value::Object(problem))
+    }
+
+    fn text(&self, id: RequestId) -> String {
+        if self.status == StatusCode::NOT_FOUND {
+            // Deployed clients show this text where a description should be.
+            return "404 page not found\n".to_owned();
+        }
+        format!("{} {}: {} (request {id})\n", self.status.as_u16(), self.title(), self.detail)
+    }
+}
+
+fn challenge(scheme: &str, offered: bool) -> String {
+    let failure = if offered && scheme == "Bearer" {
+        ", error=\"invalid_token\", error_description=\"the credential is not valid\""
+    } else {
+        ""
+    };
+    format!("{scheme} realm=\"{REALM}\"{failure}")
+}
+
+fn precondition_failed(existing: Option<Digest>) -> Outside {
+    let detail = "what is there is not what the request expects";
+    Outside::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", detail)
+        .member("existing", existing.map(|digest| digest.to_string()))
+}
+
+fn internal() -> Outside {
+    let detail = "the server failed; its log has the cause under this request's id";
+    Outside::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+}
+
+fn storage(error: &StorageError) -> Outside {
+    match error {
+        StorageError::NotFound => {
+            Outside::new(StatusCode::NOT_FOUND, "not-found", error.to_string())
+        }
+        StorageError::IsDirectory | StorageError::ParentIsFile => {
+            Outside::new(StatusCode::CONFLICT, "path-conflict", error.to_string())
+        }
+        StorageError::NotReadable => {
+            Outside::new(StatusCode::FORBIDDEN, "forbidden", "the server may not read this file")
+        }
+        StorageError::Precondition { existing } => precondition_failed(*existing),
+        StorageError::Immutable { existing } => {
+            Outside::new(StatusCode::CONFLICT, "immutable-conflict", error.to_string())
+                .member("existing", existing.map(|digest| digest.to_string()))
+        }
+        StorageError::Upload(error) => upload(error),
+        StorageError::OutOfSpace => {
+            Outside::new(StatusCode::INSUFFICIENT_STORAGE, "out-of-space", error.to_string())
+        }
+        StorageError::ReadOnly => {
+            Outside::new(StatusCode::SERVICE_UNAVAILABLE, "read-only", error.to_string())
+        }
+        StorageError::Io { .. } => internal(),
+    }
+}
+
+fn upload(error: &UploadError) -> Outside {
+    let detail = error.to_string();
+    match error {
+        UploadError::Header(_text) => Outside::new(StatusCode::BAD_REQUEST, "bad-header", detail),
+        UploadError::Encoded => {
+            Outside::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-coding", detail)
+        }
+        UploadError::TooLarge { .. } => {
+            Outside::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+        }
+        UploadError::TooSlow => Outside::new(StatusCode::REQUEST_TIMEOUT, "too-slow", detail),
+        UploadError::Cut { .. } => Outside::new(StatusCode::BAD_REQUEST, "upload-cut", detail),
+        UploadError::DigestMismatch { declared, computed, .. } => {
+            Outside::new(StatusCode::UNPROCESSABLE_ENTITY, "digest-mismatch", detail)
+                .member("declared", Some(declared.clone()))
+                .member("computed", Some(computed.clone()))
+        }
+    }
+}
+
+/// Says whether a client would rather have text than JSON.
+///
+/// Without a preference, only "not found" is text: old clients put it before their users.
+fn prefers_text(headers: &HeaderMap, status: StatusCode) -> bool {
+    let accept: Vec<&str> =
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let accept = accept.join(",");
+    let json = quality(&accept, &["application/problem+json", "application/json"]);
+    let text = quality(&accept, &["text/plain", "text/html"]);
+    match (json, text) {
+        (None, None) => status == StatusCode::NOT_FOUND,
+        (json, text) => text.unwrap_or(0.0) > json.unwrap_or(0.0),
+    }
+}
+
+/// Returns the best quality that `Accept` gives to one of some types by name.
+fn quality(accept: &str, types: &[&str]) -> Option<f32> {
+    let named = |part: &str| {
+        let mut parts = part.split(';').map(str::trim);
+        let name = parts.next()?;
+        types.iter().find(|known| known.eq_ignore_ascii_case(name))?;
+        let quality = parts.find_map(|parameter| parameter.strip_prefix("q="));
+        Some(quality.map_or(1.0, |text| text.parse().unwrap_or(0.0)))
+    };
+    accept.split(',').filter_map(named).reduce(f32::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text_for(accept: &str, status: StatusCode) -> bool {
+        let mut headers = HeaderMap::new();
+        if !accept.is_empty() {
+            headers.insert(ACCEPT, accept.parse().unwrap());
+        }
+        prefers_text(&headers, status)
+    }
+
+    #[test]
+    fn errors_are_problems_unless_text_is_preferred() {
+        let conflict = StatusCode::CONFLICT;
+        for accept in ["", "*/*", "application/json", "text/plain;q=0.5, application/json"] {
+            assert!(!text_for(accept, conflict), "{accept}");
+        }
+        for accept in ["text/plain", "text/html,*/*;q=0.8", "application/json;q=0.1, text/plain"] {
+            assert!(text_for(accept, conflict), "{accept}");
+        }
+        assert!(text_for("", StatusCode::NOT_FOUND));
+        assert!(!text_for("application/problem+json", StatusCode::NOT_FOUND));
+    }
+}

@@ -1,0 +1,73 @@
+//! Sizes, times and rates, each with the attack it stops.
+
+use std::time::Duration;
+
+/// How much of a refused upload is read, so that the answer is not lost in a connection reset.
+pub const DRAIN_BYTES: u64 = 64 * 1024;
+
+/// How long a refused upload is read. A client that dribbles must not hold us longer.
+pub const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// How much of a file is read and sent at a time.
+pub const CHUNK: usize = 256 * 1024;
+
+/// The most bytes of a request's head: more is an attack on our memory.
+pub const HEAD_BYTES: usize = 64 * 1024;
+
+/// The most header lines of a request: each costs work to look at.
+pub const HEADER_LINES: usize = 100;
+
+/// The most ranges answered one by one. More are answered with the whole file, so that a small
+/// request cannot make us assemble thousands of parts.
+pub const RANGES: usize = 8;
+
+/// Files up to this size are hashed when first asked for; larger ones in the background, with a
+/// weak entity tag until then. At about 1 GB/s the answer waits a few milliseconds at most.
+pub const HASH_AT_ONCE: u64 = 8 * 1024 * 1024;
+
+/// How many hashes are remembered before all are forgotten. A tree with more files only costs
+/// hashing again; an attacker cannot grow our memory by asking.
+pub const REMEMBERED_HASHES: usize = 100_000;
+
+/// The longest credential that is looked at.
+pub const CREDENTIAL_BYTES: usize = 16 * 1024;
+
+/// Limits that an administrator may set.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The largest upload, in bytes: a writer must not fill the disk with one request.
+    pub upload_bytes: u64,
+    /// How many uploads run at once; each holds a file and a buffer.
+    pub uploads: u32,
+    /// How many connections are open at once; each holds a descriptor.
+    pub connections: usize,
+    /// How long a client may take to send a request's head (slowloris).
+    pub header_time: Duration,
+    /// How long a connection may stay open without a request.
+    pub idle_time: Duration,
+    /// How long a client may refuse to take the bytes it asked for.
+    pub stall_time: Duration,
+    /// How many bytes a body must bring in [`Limits::floor_window`].
+    pub floor_bytes: u64,
+    /// The time in which [`Limits::floor_bytes`] must arrive. There is no limit on the whole
+    /// upload: a slow line is no attack, a line that carries nothing is.
+    pub floor_window: Duration,
+    /// How long requests may go on after the order to stop.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            upload_bytes: 4 * 1024 * 1024 * 1024,
+            uploads: 64,
+            connections: 16_384,
+            header_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(75),
+            stall_time: Duration::from_secs(120),
+            floor_bytes: 30 * 1024,
+            floor_window: Duration::from_secs(30),
+            shutdown_grace: Duration::from_secs(25),
+        }
+    }
+}

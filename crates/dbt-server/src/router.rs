@@ -1,0 +1,196 @@
+//! From method and path to what is asked. Nothing is done here.
+
+use dbt_core::brand;
+use dbt_core::name::ToolName;
+use dbt_core::repo_path::RepoPath;
+use hyper::{Method, Uri};
+
+use crate::action::{Delete, Read, Write};
+use crate::error::ApiError;
+use crate::target::{Target, Unclean};
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Whether the process is alive.
+    Health,
+    /// Which methods the path knows.
+    Options {
+        /// They.
+        allow: &'static str,
+    },
+    /// The same, under its clean path.
+    Redirect {
+        /// Where that is.
+        location: String,
+    },
+    /// A file or a listing.
+    Files {
+        /// The action.
+        action: Read,
+        /// Whether the path ended in a slash.
+        directory: bool,
+    },
+    /// The names of the tools, as JSON.
+    Tools(Read),
+    /// The versions of a tool, as JSON.
+    Versions(Read),
+    /// Something that does not exist for readers, whoever they are.
+    Nothing,
+    /// Writing a file.
+    Put(Write),
+    /// Deleting a file or a directory.
+    Remove(Delete),
+}
+
+const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+const ALL_METHODS: &str = "GET, HEAD, PUT, DELETE, OPTIONS";
+
+/// Below this first segment lives the API, and nothing else.
+const API: &str = "-";
+
+/// Says what a request asks for. `writable` is whether any caller could write at all.
+pub fn route(method: &Method, uri: &Uri, writable: bool) -> Result<Route, ApiError> {
+    if *method == Method::OPTIONS && uri.path() == "*" {
+        return Ok(Route::Options { allow: if writable { ALL_METHODS } else { READ_METHODS } });
+    }
+    let target = Target::of(uri).map_err(|error| bad_path(error.to_string()))?;
+    let first = target.path.segments().next();
+    let is_file = !matches!(first, Some(API)) && target.path.as_str() != "healthz";
+    let allow = if is_file && writable { ALL_METHODS } else { READ_METHODS };
+    match *method {
+        Method::OPTIONS => Ok(Route::Options { allow }),
+        Method::GET | Method::HEAD => Ok(read(target, uri)),
+        Method::PUT if is_file && writable => write(target),
+        Method::DELETE if is_file && writable => delete(target),
+        _ => Err(ApiError::MethodNotAllowed { allow }),
+    }
+}
+
+fn read(target: Target, uri: &Uri) -> Route {
+    if target.unclean.is_some() {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        return Route::Redirect { location: target.clean_location() + &query };
+    }
+    let segments: Vec<&str> = target.path.segments().collect();
+    match (segments.as_slice(), target.directory) {
+        (["healthz"], false) => Route::Health,
+        ([API, "api", "tools"], false) => tools().map_or(Route::Nothing, Route::Tools),
+        ([API, "api", "tools", name, "versions"], false) => {
+            versions(name).map_or(Route::Nothing, Route::Versions)
+        }
+        ([API, ..], _) => Route::Nothing,
+        _ => {
+            let directory = target.directory;
+            Read::of(target.path)
+                .map_or(Route::Nothing, |action| Route::Files { action, directory })
+        }
+    }
+}
+
+fn tools() -> Option<Read> {
+    Read::of(RepoPath::root().join(brand::TOOLS_PATH).ok()?)
+}
+
+fn versions(name: &str) -> Option<Read> {
+    let name: ToolName = name.parse().ok()?;
+    Read::of(tools_path()?.join(name.as_str()).ok()?)
+}
+
+fn tools_path() -> Option<RepoPath> {
+    RepoPath::root().join(brand::TOOLS_PATH).ok()
+}
+
+/// A write is never redirected: clients repeat a redirected PUT as a GET and report success.
+fn write(target: Target) -> Result<Route, ApiError> {
+    refuse_dots(&target)?;
+    if target.directory {
+        return Err(bad_path("a file's path does not end with a slash".to_owned()));
+    }
+    Write::of(target.path).map(Route::Put).map_err(|error| bad_path(error.to_string()))
+}
+
+fn delete(target: Target) -> Result<Route, ApiError> {
+    refuse_dots(&target)?;
+    let hidden = || bad_path("names that begin with a dot cannot be deleted".to_owned());
+    Delete::of(target.path).map(Route::Remove).ok_or_else(hidden)
+}
+
+fn refuse_dots(target: &Target) -> Result<(), ApiError> {
+    if target.unclean == Some(Unclean::Dots) {
+        return Err(bad_path("`.` and `..` are not allowed in the path of a write".to_owned()));
+    }
+    Ok(())
+}
+
+fn bad_path(detail: String) -> ApiError {
+    ApiError::BadRequest { code: "bad-path", detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn routed(method: &str, uri: &str) -> Result<Route, ApiError> {
+        route(&method.parse().unwrap(), &uri.parse().unwrap(), true)
+    }
+
+    fn status(method: &str, uri: &str) -> u16 {
+        routed(method, uri).map_or_else(|error| error.status().as_u16(), |_route| 0)
+    }
+
+    #[test]
+    fn a_write_to_an_unclean_path_is_refused_or_means_the_clean_one_but_never_redirected() {
+        let clean = routed("PUT", "/dbt/latest").unwrap();
+        assert_eq!(routed("PUT", "//dbt///latest").unwrap(), clean);
+        for uri in ["/dbt/../x", "/dbt/./x", "/dbt/%2e%2e/x", "/dbt/x/..", "/dbt/x/"] {
+            assert_eq!(status("PUT", uri), 400, "{uri}");
+        }
+        assert_eq!(status("DELETE", "/dbt/../x"), 400);
+        assert_eq!(status("DELETE", "/.reposerver"), 400);
+        assert_eq!(status("DELETE", "/dbt/.git"), 400);
+    }
+
+    #[test]
+    fn a_read_of_an_unclean_path_is_sent_to_the_clean_one_with_its_query() {
+        let redirect = |uri| match routed("GET", uri).unwrap() {
+            Route::Redirect { location } => location,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(redirect("//dbt//x?a=b"), "/dbt/x?a=b");
+        assert_eq!(redirect("/dbt/%2e%2e/x/"), "/x/");
+    }
+
+    #[test]
+    fn the_api_and_the_health_page_cannot_be_written() {
+        for uri in ["/healthz", "/-/api/tools", "/-/x", "/-"] {
+            assert_eq!(status("PUT", uri), 405, "{uri}");
+            assert_eq!(status("DELETE", uri), 405, "{uri}");
+        }
+    }
+
+    #[test]
+    fn unknown_methods_are_named_what_the_path_knows() {
+        for method in ["POST", "PATCH", "TRACE", "CONNECT", "MOVE", "PROPFIND"] {
+            let error = routed(method, "/dbt/x").unwrap_err();
+            assert!(matches!(error, ApiError::MethodNotAllowed { allow: ALL_METHODS }), "{method}");
+        }
+        let closed = route(&Method::PUT, &"/dbt/x".parse().unwrap(), false).unwrap_err();
+        assert!(matches!(closed, ApiError::MethodNotAllowed { allow: READ_METHODS }));
+    }
+
+    #[test]
+    fn hidden_files_and_unknown_api_paths_are_nothing() {
+        for uri in [
+            "/.reposerver/lock",
+            "/dbt/.git/config",
+            "/-/api/tools/",
+            "/-/api/x",
+            "/-/",
+            "/-/api/tools/a%20b/versions",
+            "/-/api/tools/x.asc/versions",
+        ] {
+            assert_eq!(routed("GET", uri).unwrap(), Route::Nothing, "{uri}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Opening files beneath a root directory, and never anywhere else.
+//!
+//! Every open starts at the root's descriptor and follows no symbolic link, whoever made it and
+//! however fast it is swapped. On Linux the kernel does this in one call (`openat2`); where that
+//! call does not exist or is forbidden, each segment is opened by itself.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use dbt_core::repo_path::RepoPath;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Flags for looking at a directory.
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// What every open adds: no link at the end, no waiting for a pipe's other end, no terminal.
+const SAFE: OFlags =
+    OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// A directory that is the root of everything opened through it.
+#[derive(Debug)]
+pub(super) struct Root {
+    directory: OwnedFd,
+    way: Way,
+}
+
+/// How paths are walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    #[cfg(target_os = "linux")]
+    Kernel,
+    Segments,
+}
+
+impl Root {
+    /// Opens the root itself. Links in the path *to* it are the administrator's and are followed.
+    pub(super) fn open_root(path: &Path) -> io::Result<Self> {
+        let directory = rustix::fs::open(path, DIRECTORY, Mode::empty())?;
+        let way = best_way(directory.as_fd());
+        Ok(Self { directory, way })
+    }
+
+    /// Opens what is at a path for reading.
+    pub(super) fn open(&self, path: &RepoPath) -> io::Result<File> {
+        self.open_with(path, OFlags::RDONLY | SAFE).map(File::from)
+    }
+
+    /// Opens the directory at a path.
+    pub(super) fn open_directory(&self, path: &RepoPath) -> io::Result<OwnedFd> {
+        self.open_with(path, DIRECTORY | SAFE)
+    }
+
+    /// Opens the directory at a path, making it and those above it where they are missing.
+    ///
+    /// A directory that was made is on the disk, entry and all, before this returns.
+    pub(super) fn make_directories(&self, path: &RepoPath, mode: Mode) -> io::Result<OwnedFd> {
+        match self.open_directory(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        let mut current = self.directory.try_clone()?;
+        for segment in path.segments() {
+            let made = match rustix::fs::mkdirat(&current, segment, mode) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
+                Err(error) => return Err(error.into()),
+            };
+            let next = rustix::fs::openat(&current, segment, DIRECTORY | SAFE, Mode::empty())?;
+            if made {
+                rustix::fs::fsync(&current)?;
+            }
+            current = next;
+        }
+        Ok(current)
+    }
+
+    fn open_with(&self, path: &RepoPath, flags: OFlags) -> io::Result<OwnedFd> {
+        match self.way {
+            #[cfg(target_os = "linux")]
+            Way::Kernel => {
+                let name = if path.is_root() { "." } else { path.as_str() };
+                Ok(open_by_kernel(self.directory.as_fd(), name, flags)?)
+            }
+            Way::Segments => Ok(self.open_by_segments(path, flags)?),
+        }
+    }
+
+    fn open_by_segments(&self, path: &RepoPath, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let Some(name) = path.file_name() else {
+            return rustix::fs::openat(&self.directory, ".", flags, Mode::empty());
+        };
+        let mut current: Option<OwnedFd> = None;
+        let parent = path.parent().unwrap_or_else(RepoPath::root);
+        for segment in parent.segments() {
+            let here = current.as_ref().unwrap_or(&self.directory);
+            current = Some(rustix::fs::openat(here, segment, DIRECTORY | SAFE, Mode::empty())?);
+        }
+        let here = current.as_ref().unwrap_or(&self.directory);
+        rustix::fs::openat(here, name, flags, Mode::empty())
+    }
+
+    #[cfg(test)]
+    fn walking_by_segments(mut self) -> Self {
+        self.way = Way::Segments;
+        self
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn open_by_kernel(root: BorrowedFd<'_>, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    use rustix::fs::ResolveFlags;
+
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+    rustix::fs::openat2(root, name, flags, Mode::empty(), resolve)
+}
+
+#[cfg(target_os = "linux")]
+fn best_way(root: BorrowedFd<'_>) -> Way {
+    match open_by_kernel(root, ".", DIRECTORY) {
+        Ok(_opened) => Way::Kernel,
+        // Old kernels do not have the call; some sandboxes forbid it.
+        Err(_missing) => Way::Segments,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn best_way(_root: BorrowedFd<'_>) -> Way {
+    Way::Segments
+}
+
+/// Says whether an error means that a part of the path is not a directory, links included.
+pub(super) fn is_not_a_directory(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotADirectory)
+        || error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
+}
+
+/// Gives a file a new name only if nothing has that name yet. Of several that try, one succeeds.
+pub(super) fn rename_without_replacing(
+    from: BorrowedFd<'_>,
+    old: &str,
+    to: BorrowedFd<'_>,
+    new: &str,
+) -> Result<(), Errno> {
+    #[cfg(target_os = "linux")]
+    match rustix::fs::renameat_with(from, old, to, new, rustix::fs::RenameFlags::NOREPLACE) {
+        // Not every file system can; all of them can link.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        other => return other,
+    }
+    rustix::fs::linkat(from, old, to, new, AtFlags::empty())?;
+    rustix::fs::unlinkat(from, old, AtFlags::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn path(text: &str) -> RepoPath {
+        text.parse().unwrap()
+    }
+
+    /// Runs a check with both ways of walking.
+    fn both_ways(check: impl Fn(Root, &Path)) {
+        for by_segments in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let root = Root::open_root(directory.path()).unwrap();
+            let root = if by_segments { root.walking_by_segments() } else { root };
+            check(root, directory.path());
+        }
+    }
+
+    #[test]
+    fn files_and_directories_are_opened_and_made() {
+        both_ways(|root, directory| {
+            drop(root.make_directories(&path("a/b/c"), Mode::from(0o755)).unwrap());
+            std::fs::write(directory.join("a/b/c/file"), "x").unwrap();
+            assert!(root.open(&path("a/b/c/file")).unwrap().metadata().unwrap().is_file());
+            assert!(root.open(&RepoPath::root()).unwrap().metadata().unwrap().is_dir());
+            let error = root.open(&path("a/missing")).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            assert!(is_not_a_directory(&root.open(&path("a/b/c/file/d")).unwrap_err()));
+            let error =
+                root.make_directories(&path("a/b/c/file/d"), Mode::from(0o755)).unwrap_err();
+            assert!(is_not_a_directory(&error), "{error}");
+        });
+    }
+
+    #[test]
+    fn no_link_is_followed_anywhere_in_a_path() {
+        both_ways(|root, directory| {
+            let outside = tempfile::tempdir().unwrap();
+            std::fs::write(outside.path().join("secret"), "x").unwrap();
+            std::fs::create_dir(directory.join("real")).unwrap();
+            std::fs::write(directory.join("real/file"), "x").unwrap();
+            symlink(outside.path(), directory.join("out")).unwrap();
+            symlink("../../../../../../etc", directory.join("up")).unwrap();
+            symlink("real", directory.join("inside")).unwrap();
+            symlink("/proc/self/root", directory.join("magic")).unwrap();
+
+            for text in ["out", "out/secret", "up/passwd", "inside/file", "magic/etc/passwd"] {
+                assert!(root.open(&path(text)).is_err(), "{text}");
+                assert!(root.make_directories(&path(text), Mode::from(0o755)).is_err(), "{text}");
+            }
+            assert!(root.open(&path("real/file")).is_ok());
+            assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+        });
+    }
+
+    #[test]
+    fn a_pipe_is_opened_without_waiting() {
+        both_ways(|root, directory| {
+            rustix::fs::mkfifoat(rustix::fs::CWD, directory.join("pipe"), Mode::from(0o600))
+                .unwrap();
+            assert!(!root.open(&path("pipe")).unwrap().metadata().unwrap().is_file());
+        });
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_not_replaced() {
+        both_ways(|root, directory| {
+            std::fs::write(directory.join("new"), "new").unwrap();
+            std::fs::write(directory.join("old"), "old").unwrap();
+            let fd = root.directory.as_fd();
+            assert_eq!(rename_without_replacing(fd, "new", fd, "old"), Err(Errno::EXIST));
+            assert_eq!(std::fs::read(directory.join("old")).unwrap(), b"old");
+            rename_without_replacing(fd, "new", fd, "free").unwrap();
+            assert_eq!(std::fs::read(directory.join("free")).unwrap(), b"new");
+        });
+    }
+}

@@ -1,0 +1,344 @@
+//! Writing and deleting: whole or not at all, also when the power fails.
+//!
+//! An upload goes to a file without a visible name, is hashed on the way, checked, and flushed to
+//! the disk. Only then it is given its name, in one step; and only when that step is on the disk
+//! too is the client told.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use dbt_core::clock::Clock;
+use dbt_core::digest::Digest;
+use dbt_core::repo_path::RepoPath;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::remembered::Identity;
+use super::{Tree, beneath, on_disk, private};
+use crate::action::{Action as _, Delete, Write};
+use crate::authz::Grant;
+use crate::conditions::Conditions;
+use crate::limits;
+use crate::request_id::RequestId;
+use crate::storage::{
+    Effect, EntryKind, Existing, Removed, StorageError, Written, decide, validators,
+};
+use crate::upload::{Hasher, Upload};
+
+/// What directories and files are made with; the process's umask may take from it.
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
+
+/// How often publishing is tried again when something outside this process took the name.
+const ATTEMPTS: u32 = 3;
+
+pub(super) async fn write(
+    tree: &Arc<Tree>,
+    grant: &Grant<Write>,
+    mut upload: Upload,
+) -> Result<Written, StorageError> {
+    let path = grant.action().path();
+    // Whatever can be refused is refused before the first byte is asked for.
+    let existing = look(tree, path).await?;
+    decide(grant, &upload.conditions, existing.as_ref(), None)?;
+
+    let staged = Staged::create(tree, path, upload.declared.hasher()).await?;
+    let staged = receive(staged, &mut upload).await?;
+    let (finished, length, hasher) = staged.finish().await?;
+    let digest = upload.declared.check(hasher)?;
+
+    for _attempt in 1..ATTEMPTS {
+        match publish(&finished, grant, &upload.conditions, digest, length).await {
+            Err(StorageError::Io { source, .. })
+                if source.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other,
+        }
+    }
+    publish(&finished, grant, &upload.conditions, digest, length).await
+}
+
+/// Writes the body to the staged file, one buffer ahead of the disk.
+async fn receive(staged: Staged, upload: &mut Upload) -> Result<Staged, StorageError> {
+    let mut writing = None;
+    let mut idle = Some(staged);
+    let mut buffer = Vec::with_capacity(limits::CHUNK);
+    loop {
+        let arrived = upload.body.next().await?;
+        let ended = arrived.is_none();
+        buffer.extend_from_slice(&arrived.unwrap_or_default());
+        if !ended && buffer.len() < limits::CHUNK {
+            continue;
+        }
+        if let Some(task) = writing.take() {
+            idle = Some(joined(task).await?);
+        }
+        let Some(mut staged) = idle.take() else { continue };
+        let full = std::mem::replace(&mut buffer, Vec::with_capacity(limits::CHUNK));
+        let task = tokio::task::spawn_blocking(move || staged.append(&full).map(|()| staged));
+        if ended {
+            return joined(task).await;
+        }
+        writing = Some(task);
+    }
+}
+
+async fn joined(
+    task: tokio::task::JoinHandle<Result<Staged, StorageError>>,
+) -> Result<Staged, StorageError> {
+    task.await.map_err(super::Interrupted)?
+}
+
+/// Gives the staged file its name, if that is still allowed by then.
+async fn publish(
+    staged: &Arc<Finished>,
+    grant: &Grant<Write>,
+    conditions: &Conditions,
+    digest: Digest,
+    length: u64,
+) -> Result<Written, StorageError> {
+    // The digest of what is there may take long, so it is not computed while names are held.
+    let existing = look(&staged.tree, &staged.path).await?;
+    decide(grant, conditions, existing.as_ref(), Some(digest))?;
+    let before = existing.as_ref().and_then(|existing| existing.digest);
+    if before == Some(digest) {
+        return Ok(Written { effect: Effect::Unchanged, digest, length, before });
+    }
+    let staged = Arc::clone(staged);
+    let effect = on_disk(move || staged.publish(existing.as_ref(), digest)).await?;
+    Ok(Written { effect, digest, length, before })
+}
+
+/// Returns what stands at a path, with its digest, or nothing. Refuses a directory there and a
+/// file on the way there.
+async fn look(tree: &Arc<Tree>, path: &RepoPath) -> Result<Option<Existing>, StorageError> {
+    let (tree, path) = (Arc::clone(tree), path.clone());
+    on_disk(move || tree.existing(&path)).await
+}
+
+impl Tree {
+    fn existing(&self, path: &RepoPath) -> Result<Option<Existing>, StorageError> {
+        let file = match self.root.open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if beneath::is_not_a_directory(&error) => {
+                return Err(StorageError::ParentIsFile);
+            }
+            Err(error) => return Err(writing("look at", path, error)),
+        };
+        let metadata = file.metadata().map_err(|error| writing("look at", path, error))?;
+        if !metadata.is_file() {
+            return Err(StorageError::IsDirectory);
+        }
+        let opened = self.opened(path, file, &metadata, u64::MAX)?;
+        Ok(Some(Existing {
+            digest: opened.digest,
+            modified: opened.modified,
+            length: opened.length,
+        }))
+    }
+
+    fn hold_names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn temporary(&self) -> Result<&OwnedFd, StorageError> {
+        self.private.as_ref().map(private::Directory::temporary).ok_or(StorageError::ReadOnly)
+    }
+}
+
+/// A file that is being received. It has no visible name, and goes when this does.
+struct Staged {
+    temporary: Temporary,
+    file: File,
+    hasher: Hasher,
+    length: u64,
+}
+
+/// The name of a file in our own directory, removed when this goes.
+struct Temporary {
+    tree: Arc<Tree>,
+    path: RepoPath,
+    name: String,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Ok(directory) = self.tree.temporary() {
+            // After publication the name is gone already; what remains otherwise is swept at
+            // the next start.
+            let _gone_or_swept_later =
+                rustix::fs::unlinkat(directory, self.name.as_str(), AtFlags::empty());
+        }
+    }
+}
+
+impl Staged {
+    async fn create(
+        tree: &Arc<Tree>,
+        path: &RepoPath,
+        hasher: Hasher,
+    ) -> Result<Self, StorageError> {
+        let (tree, path) = (Arc::clone(tree), path.clone());
+        on_disk(move || {
+            let name = temporary_name();
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(tree.temporary()?, &name, flags, Mode::from(0o600))
+                .map_err(|error| writing("create a file for", &path, error.into()))?;
+            let temporary = Temporary { tree, path, name };
+            Ok(Self { temporary, file: File::from(file), hasher, length: 0 })
+        })
+        .await
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(|error| writing("write", &self.temporary.path, error))
+    }
+
+    /// Flushes the bytes to the disk.
+    async fn finish(self) -> Result<(Arc<Finished>, u64, Hasher), StorageError> {
+        on_disk(move || {
+            let Self { temporary, file, hasher, length } = self;
+            let failed = |error| writing("flush", &temporary.path, error);
+            rustix::fs::fchmod(&file, FILE_MODE).map_err(|error| failed(error.into()))?;
+            file.sync_all().map_err(failed)?;
+            let identity = Identity::of(&file.metadata().map_err(failed)?);
+            let Temporary { tree, path, name: _ } = &temporary;
+            let (tree, path) = (Arc::clone(tree), path.clone());
+            Ok((Arc::new(Finished { tree, path, temporary, identity }), length, hasher))
+        })
+        .await
+    }
+}
+
+/// A staged file whose bytes are on the disk.
+struct Finished {
+    tree: Arc<Tree>,
+    path: RepoPath,
+    temporary: Temporary,
+    identity: Identity,
+}
+
+impl Finished {
+    /// Gives the file its name, if what is there is still what was looked at.
+    fn publish(&self, expected: Option<&Existing>, digest: Digest) -> Result<Effect, StorageError> {
+        let (tree, path) = (&self.tree, &self.path);
+        let failed = |error| writing("publish", path, error);
+        let changed = || failed(io::ErrorKind::AlreadyExists.into());
+        let parent = path.parent().unwrap_or_else(RepoPath::root);
+        let name = path.file_name().unwrap_or_default();
+
+        let names = tree.hold_names();
+        let directory = tree.root.make_directories(&parent, DIRECTORY_MODE).map_err(failed)?;
+        let now = tree.existing(path)?;
+        let same = |a: &Existing, b: &Existing| a.digest == b.digest && a.modified == b.modified;
+        let (temporary, from) = (self.temporary.name.as_str(), tree.temporary()?);
+        let effect = match (expected, &now) {
+            (Some(expected), Some(now)) if same(expected, now) => {
+                rustix::fs::renameat(from, temporary, &directory, name)
+                    .map_err(|error| failed(error.into()))?;
+                Effect::Replaced
+            }
+            (None, None) => {
+                beneath::rename_without_replacing(from.as_fd(), temporary, directory.as_fd(), name)
+                    .map_err(|error| failed(error.into()))?;
+                Effect::Created
+            }
+            _ => return Err(changed()),
+        };
+        tree.remembered.remember(path, self.identity, digest);
+        drop(names);
+        rustix::fs::fsync(&directory).map_err(|error| failed(error.into()))?;
+        Ok(effect)
+    }
+}
+
+pub(super) async fn delete(
+    tree: &Arc<Tree>,
+    grant: &Grant<Delete>,
+    conditions: &Conditions,
+) -> Result<Removed, StorageError> {
+    let (tree, path) = (Arc::clone(tree), grant.action().path().clone());
+    let conditions = conditions.clone();
+    on_disk(move || tree.delete(&path, &conditions)).await
+}
+
+impl Tree {
+    /// Takes a name away in one step: a directory moves into ours whole, and is emptied there.
+    fn delete(&self, path: &RepoPath, conditions: &Conditions) -> Result<Removed, StorageError> {
+        let failed = |error: Errno| match error {
+            Errno::NOENT => StorageError::NotFound,
+            other => writing("delete", path, other.into()),
+        };
+        let parent = path.parent().unwrap_or_else(RepoPath::root);
+        let name = path.file_name().unwrap_or_default();
+        let trash = temporary_name();
+
+        let names = self.hold_names();
+        let directory =
+            self.root.open_directory(&parent).map_err(|error| super::reading(path, error))?;
+        let kind = self.kind_to_delete(path, conditions)?;
+        rustix::fs::renameat(&directory, name, self.temporary()?, &trash).map_err(failed)?;
+        self.remembered.forget(path);
+        drop(names);
+        rustix::fs::fsync(&directory).map_err(failed)?;
+        self.empty_trash(&trash, kind);
+        Ok(Removed { kind })
+    }
+
+    fn kind_to_delete(
+        &self,
+        path: &RepoPath,
+        conditions: &Conditions,
+    ) -> Result<EntryKind, StorageError> {
+        let existing = match self.existing(path) {
+            Ok(Some(existing)) => existing,
+            Ok(None) | Err(StorageError::ParentIsFile) => return Err(StorageError::NotFound),
+            Err(StorageError::IsDirectory) if conditions.is_unconditional() => {
+                return Ok(EntryKind::Directory);
+            }
+            // A directory has no bytes that a condition could be about.
+            Err(StorageError::IsDirectory) => {
+                return Err(StorageError::Precondition { existing: None });
+            }
+            Err(other) => return Err(other),
+        };
+        let current = validators(existing.digest, existing.modified, existing.length);
+        if !conditions.admit_write(Some(&current)) {
+            return Err(StorageError::Precondition { existing: existing.digest });
+        }
+        Ok(EntryKind::File)
+    }
+
+    /// Removes what was deleted. It is invisible by now; what cannot be removed is swept at the
+    /// next start.
+    fn empty_trash(&self, trash: &str, kind: EntryKind) {
+        let file_type = match kind {
+            EntryKind::File => rustix::fs::FileType::RegularFile,
+            EntryKind::Directory => rustix::fs::FileType::Directory,
+        };
+        let (Ok(directory), Ok(name)) = (self.temporary(), std::ffi::CString::new(trash)) else {
+            return;
+        };
+        if let Err(error) = private::remove_all(directory, &name, file_type) {
+            tracing::warn!(%error, "something deleted still takes space until the next start");
+        }
+    }
+}
+
+fn temporary_name() -> String {
+    RequestId::new(Clock::System.now()).to_string()
+}
+
+fn writing(action: &'static str, path: &RepoPath, source: io::Error) -> StorageError {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StorageError::OutOfSpace,
+        io::ErrorKind::ReadOnlyFilesystem => StorageError::ReadOnly,
+        io::ErrorKind::IsADirectory => StorageError::IsDirectory,
+        _ if beneath::is_not_a_directory(&source) => StorageError::ParentIsFile,
+        _ => StorageError::Io { action, path: path.to_string(), source },
+    }
+}

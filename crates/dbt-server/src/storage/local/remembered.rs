@@ -1,0 +1,83 @@
+//! Digests of files, remembered as long as the files look untouched.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dbt_core::digest::Digest;
+use dbt_core::repo_path::RepoPath;
+
+use crate::limits;
+
+/// What tells that a file is the one that was hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    inode: u64,
+    size: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Identity {
+    /// Returns the identity of a file.
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            size: metadata.size(),
+            seconds: metadata.mtime(),
+            nanoseconds: metadata.mtime_nsec(),
+        }
+    }
+}
+
+/// Digests by path, each valid for one identity.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    digests: HashMap<RepoPath, (Identity, Digest)>,
+    being_hashed: HashSet<RepoPath>,
+}
+
+impl Remembered {
+    /// Returns the digest of the file of this identity at a path, if it is remembered.
+    pub(super) fn recall(&self, path: &RepoPath, identity: Identity) -> Option<Digest> {
+        let state = self.state();
+        let (remembered, digest) = state.digests.get(path)?;
+        (*remembered == identity).then_some(*digest)
+    }
+
+    /// Remembers a digest.
+    pub(super) fn remember(&self, path: &RepoPath, identity: Identity, digest: Digest) {
+        let mut state = self.state();
+        if state.digests.len() >= limits::REMEMBERED_HASHES {
+            state.digests.clear();
+        }
+        state.digests.insert(path.clone(), (identity, digest));
+    }
+
+    /// Forgets what was at a path.
+    pub(super) fn forget(&self, path: &RepoPath) {
+        self.state().digests.remove(path);
+    }
+
+    /// Says whether the caller is the one to hash a file now. If so, it must call
+    /// [`Remembered::end_hashing`].
+    pub(super) fn begin_hashing(&self, path: &RepoPath) -> bool {
+        self.state().being_hashed.insert(path.clone())
+    }
+
+    /// Ends what [`Remembered::begin_hashing`] began.
+    pub(super) fn end_hashing(&self, path: &RepoPath) {
+        self.state().being_hashed.remove(path);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is a single call on a map, so a panic elsewhere left nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,244 @@
+//! Where the files are: what any storage must do, and what it can answer.
+
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use dbt_core::digest::Digest;
+
+use crate::action::{Delete, Read, Write};
+use crate::authz::{Grant, Overwrite};
+use crate::conditions::{Conditions, EntityTag, Validators};
+use crate::content::{BoxFuture, Content};
+use crate::time;
+use crate::upload::{Upload, UploadError};
+
+pub mod local;
+pub mod memory;
+
+/// A tree of files. Every method asks for the grant of its own kind, so that a caller that
+/// forgot to authorise does not compile.
+pub trait Storage: Send + Sync {
+    /// Opens a file or lists a directory.
+    fn look<'a>(
+        &'a self,
+        grant: &'a Grant<Read>,
+        detail: Detail,
+    ) -> BoxFuture<'a, Result<Found, StorageError>>;
+
+    /// Writes a file whole or not at all.
+    fn write<'a>(
+        &'a self,
+        grant: &'a Grant<Write>,
+        upload: Upload,
+    ) -> BoxFuture<'a, Result<Written, StorageError>>;
+
+    /// Removes a file, or a directory with everything below.
+    fn delete<'a>(
+        &'a self,
+        grant: &'a Grant<Delete>,
+        conditions: &'a Conditions,
+    ) -> BoxFuture<'a, Result<Removed, StorageError>>;
+}
+
+/// How much is wanted about the entries of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Their names and kinds.
+    Names,
+    /// Also when they were last modified, which costs a look at each.
+    Times,
+}
+
+/// What is at a path.
+pub enum Found {
+    /// A file, opened.
+    File(StoredFile),
+    /// A directory.
+    Directory(Directory),
+}
+
+/// An opened file.
+pub struct StoredFile {
+    /// Its size in bytes.
+    pub length: u64,
+    /// When it was last modified.
+    pub modified: SystemTime,
+    /// Its digest, if that is known already.
+    pub digest: Option<Digest>,
+    /// Its bytes.
+    pub content: Arc<dyn Content>,
+}
+
+impl StoredFile {
+    /// Returns what conditions are compared with.
+    pub fn validators(&self) -> Validators {
+        validators(self.digest, self.modified, self.length)
+    }
+}
+
+/// Returns the validators of a file: the digest is a strong tag; without it, the time and the
+/// size make a weak one.
+pub fn validators(digest: Option<Digest>, modified: SystemTime, length: u64) -> Validators {
+    let tag = match digest {
+        Some(digest) => EntityTag { weak: false, value: digest.to_string() },
+        None => {
+            let nanoseconds = time::since_epoch(modified).as_nanos();
+            EntityTag { weak: true, value: format!("{nanoseconds:x}-{length:x}") }
+        }
+    };
+    Validators { tag, modified: Some(time::whole_seconds(modified)) }
+}
+
+/// A directory as readers see it.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// When an entry was last added or removed.
+    pub modified: SystemTime,
+    /// The visible entries, in byte order of their names.
+    pub entries: Vec<Entry>,
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: EntryKind,
+    /// When it was last modified, if that was asked for.
+    pub modified: Option<SystemTime>,
+}
+
+/// What an entry of a directory is. There are no others for readers: symbolic links, devices and
+/// pipes are neither listed nor opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+}
+
+/// A file was written, or was there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// What changed.
+    pub effect: Effect,
+    /// The file's digest.
+    pub digest: Digest,
+    /// The file's size.
+    pub length: u64,
+    /// The digest of what it replaced.
+    pub before: Option<Digest>,
+}
+
+/// What a write changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// There was nothing before.
+    Created,
+    /// Other bytes were there before.
+    Replaced,
+    /// The same bytes were there before, and are untouched.
+    Unchanged,
+}
+
+/// Something was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// What it was.
+    pub kind: EntryKind,
+}
+
+/// What stands where a file is to be written.
+#[derive(Clone, Debug)]
+pub struct Existing {
+    /// Its digest. Known whenever it is compared.
+    pub digest: Option<Digest>,
+    /// When it was last modified.
+    pub modified: SystemTime,
+    /// Its size.
+    pub length: u64,
+}
+
+/// Decides whether a write may go ahead over what is there: once before the first byte of the
+/// body is read, and once more, with the digest of the body, before it is published.
+pub fn decide(
+    grant: &Grant<Write>,
+    conditions: &Conditions,
+    existing: Option<&Existing>,
+    arrived: Option<Digest>,
+) -> Result<(), StorageError> {
+    let current = existing.map(|e| validators(e.digest, e.modified, e.length));
+    if !conditions.admit_write(current.as_ref()) {
+        return Err(StorageError::Precondition { existing: existing.and_then(|e| e.digest) });
+    }
+    let Some(existing) = existing else { return Ok(()) };
+    let differs = arrived.is_some_and(|arrived| existing.digest != Some(arrived));
+    match grant.overwrite() {
+        Overwrite::Allowed => Ok(()),
+        Overwrite::SameBytesOnly if differs => {
+            Err(StorageError::Immutable { existing: existing.digest })
+        }
+        Overwrite::SameBytesOnly => Ok(()),
+    }
+}
+
+/// Why the storage did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// There is nothing.
+    #[error("nothing is there")]
+    NotFound,
+
+    /// A file cannot be written over a directory.
+    #[error("a directory is there")]
+    IsDirectory,
+
+    /// A file cannot lie below a file.
+    #[error("a part of the path is a file")]
+    ParentIsFile,
+
+    /// The server itself may not read it.
+    #[error("the server may not read it")]
+    NotReadable,
+
+    /// A condition of the request does not hold.
+    #[error("a precondition does not hold")]
+    Precondition {
+        /// The digest of what is there, if it is known.
+        existing: Option<Digest>,
+    },
+
+    /// Other bytes were published at this path before, and must stay.
+    #[error("other bytes were published there before")]
+    Immutable {
+        /// Their digest.
+        existing: Option<Digest>,
+    },
+
+    /// The upload itself was not acceptable.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+
+    /// There is no space, or no quota, left.
+    #[error("no space is left")]
+    OutOfSpace,
+
+    /// The disk does not take writes at present.
+    #[error("the storage is read-only at present")]
+    ReadOnly,
+
+    /// Something unexpected.
+    #[error("failed to {action} `{path}`")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
