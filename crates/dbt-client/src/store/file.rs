@@ -90,6 +90,15 @@ impl StoreFile {
             .map_err(|error| self.failed("write to", error))
     }
 
+    /// Returns the staging file itself, for a download that seeks and truncates. An installed file
+    /// comes back as what it is: open for reading only.
+    pub fn file_mut(&mut self) -> &mut File {
+        if !matches!(self.form, Form::Placed(_) | Form::Reference) {
+            self.stamp = None;
+        }
+        &mut self.file
+    }
+
     /// Copies everything that is left in `from`, while this staging file is written.
     pub(super) fn fill(&mut self, from: &mut dyn Read) -> io::Result<()> {
         let mut buffer = vec![0_u8; dbt_core::digest::READ_SIZE];
