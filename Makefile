@@ -34,4 +34,4 @@ lint: ## formatting, clippy, licences and sources of dependencies
 	@scripts/prerequisites lint
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
-	$(CARGO) deny --offline check licenses bans sources
+	$(CARGO) deny --offline check --hide-inclusion-graph licenses bans sources

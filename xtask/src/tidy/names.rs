@@ -32,6 +32,8 @@ const EXCEPTIONS: &[Exception] = &[
         "`{}` is not a scope of trust: expected `dbt`, `tools`, `tool:NAME`, `tool:PREFIX*` or `root`",
         "the same key",
     ),
+    ("crates/dbt-cli/src/config_file.rs", "dbt", "a key of the older format"),
+    ("crates/dbt-cli/src/config_file/edit.rs", "dbt", "the same key"),
     ("crates/dbt-cli/src/version.rs", "DBT_BUILD_VERSION", "for who compiles it"),
 ];
 
