@@ -159,7 +159,7 @@ fn a_revocation_by_somebody_else_revokes_nothing() {
 /// Alice, whom Bob has certified with these options at this time.
 fn certified_by_bob(gpg: &Gpg, time: &str, options: &[&str]) -> (Certificate, Certificate, String) {
     let alice = gpg.make_key("Alice", "ed25519", "sign", &[]);
-    let bob = gpg.make_key("Bob", "rsa2048", "sign", &[]);
+    let bob = gpg.make_key("Bob", "ed25519", "sign", &[]);
     let sign = if options.contains(&"--quick-lsign-key") {
         "--quick-lsign-key"
     } else {

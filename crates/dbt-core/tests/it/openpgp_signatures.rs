@@ -100,7 +100,8 @@ fn a_key_of_a_kind_that_is_not_accepted_is_named_when_the_truststore_is_read_and
     let alice = gpg.make_key("Alice", "ed25519", "sign", &[]);
     let dsa = gpg.make_key("Dora", "dsa1024", "sign", &[]);
     let certificates = certificates(&gpg.export(&[&alice]));
-    refused(&judge(&gpg.sign(&dsa), &certificates, TODAY), "key algorithm DSA is not accepted");
+    let signature = gpg.sign_with(&dsa, SIGNING, &["--enable-dsa2", "--digest-algo", "SHA256"]);
+    refused(&judge(&signature, &certificates, TODAY), "key algorithm DSA is not accepted");
 
     let brainpool = gpg.make_key("Brian", "brainpoolP256r1", "sign", &[]);
     let subkey = gpg.add_signing_subkey(&alice, "brainpoolP256r1/ecdsa");

@@ -233,6 +233,15 @@ impl Standing {
             && self.users.iter().all(|user| user.claims.is_empty())
     }
 
+    /// When the certificate last said something of itself; the latest state is the one then.
+    pub(in crate::trust) fn last_word(&self) -> u64 {
+        let claims = self.users.iter().flat_map(|user| &user.claims).chain(&self.direct);
+        let revocations = self.users.iter().flat_map(|user| &user.revocations);
+        let times =
+            claims.map(|claim| claim.made).chain(revocations.map(|revocation| revocation.made));
+        times.max().unwrap_or(0)
+    }
+
     /// The user id that names the certificate, as an index, and the claim that binds it: the one
     /// marked as primary, else the one bound last.
     pub(in crate::trust) fn user_at(&self, time: u64, now: u64) -> Option<(usize, &Claim)> {
