@@ -18,6 +18,7 @@ const WIRE: &[&str] = &[
     "dbt.policy/",           //
     "dbt_",                  // what our tokens begin with
     "urn:dbt:",              // the kinds of refusals in answers
+    "DBT_BUILD_VERSION",     // for who compiles it
     "/.well-known/dbt.json", // what a server says about itself
     "crates/dbt-",           // files of this project, in what it generates
     "\\\"dbt\\\"",           // words of JSON: who decided an exit code, and configuration keys
@@ -34,7 +35,7 @@ const EXCEPTIONS: &[Exception] = &[
     ),
     ("crates/dbt-cli/src/config_file.rs", "dbt", "a key of the older format"),
     ("crates/dbt-cli/src/config_file/edit.rs", "dbt", "the same key"),
-    ("crates/dbt-cli/src/version.rs", "DBT_BUILD_VERSION", "for who compiles it"),
+    ("crates/dbt-publisher/src/config.rs", "dbt", "the same key"),
 ];
 
 /// A file, a literal in it, and why it may stand.
