@@ -17,12 +17,13 @@ use crate::repository::Repository;
 use crate::settings::Server;
 use crate::source::{Answer, FetchError, Patience};
 use crate::state::{ServerRecord, ServerState, StateError};
+use crate::url::RepositoryUrl;
 
 /// How many manifests in between are fetched when this machine has been away.
 const MANIFEST_CHAIN_LIMIT: u64 = 256;
 
 /// How long a refused first manifest is left alone.
-const MANIFEST_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
+const MANIFEST_RETRY: Duration = Duration::from_hours(24);
 
 /// Judges one server's truststore.
 #[derive(Debug)]
@@ -67,6 +68,7 @@ impl Anchor<'_> {
         manifest_listed: bool,
         patience: &Patience,
     ) -> Result<Anchored, AnchorError> {
+        self.refuse_blind_first_use()?;
         let known = self.state.truststore()?;
         let (bytes, etag) = match (answer, &known) {
             (Answer::Document { bytes, etag }, _) => (bytes, etag),
@@ -80,6 +82,20 @@ impl Anchor<'_> {
             Ok(anchored) => Ok(anchored),
             Err(error @ (AnchorError::State(_) | AnchorError::PinnedMissing)) => Err(error),
             Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    /// Plain http to another machine is trusted on first use by nobody: anyone on the way could
+    /// be the server.
+    fn refuse_blind_first_use(&self) -> Result<(), AnchorError> {
+        let Server { repository, tools, truststore, rules, .. } = self.server;
+        if rules.names_signers() || !self.state.server()?.trust.is_first_contact() {
+            return Ok(());
+        }
+        let is_blind = |url: &&RepositoryUrl| url.is_plain_http() && !url.is_loopback();
+        match [repository, tools, truststore].into_iter().find(is_blind) {
+            Some(url) => Err(AnchorError::BlindFirstUse { url: url.to_string() }),
+            None => Ok(()),
         }
     }
 
@@ -134,9 +150,11 @@ impl Anchor<'_> {
         confirmation: Confirmation,
     ) -> Result<Assembly, AnchorError> {
         let demands = Demands { rules: &self.server.rules, strict: self.server.strict };
-        memory.assemble(keyring, previous, demands, confirmation, self.now).map_err(|error| match error {
-            AssembleError::NoneEstablished { pinned: true, .. } => AnchorError::PinnedMissing,
-            _ => AnchorError::NobodyKnown,
+        memory.assemble(keyring, previous, demands, confirmation, self.now).map_err(|error| {
+            match error {
+                AssembleError::NoneEstablished { pinned: true, .. } => AnchorError::PinnedMissing,
+                AssembleError::NoneEstablished { pinned: false, .. } => AnchorError::NobodyKnown,
+            }
         })
     }
 
@@ -242,7 +260,12 @@ impl Anchor<'_> {
                 TrustChange::FirstUse(keys) if first => {
                     Notice::FirstUse { server: self.server.repository.to_string(), keys }
                 }
-                change => Notice::TrustChanged { server: self.server.name.to_string(), change },
+                change @ (TrustChange::FirstUse(_)
+                | TrustChange::Added(_)
+                | TrustChange::Removed { .. }
+                | TrustChange::Skipped(_)) => {
+                    Notice::TrustChanged { server: self.server.name.to_string(), change }
+                }
             })
             .collect()
     }
@@ -290,7 +313,7 @@ fn may_try_manifest(record: &ServerRecord, now: SystemTime) -> bool {
 /// Says whether a time of last confirmation is old enough to be written again: it is shown to
 /// people in minutes, and a write on every run would cost more than it tells.
 pub(crate) fn is_due(last: Option<Timestamp>, now: SystemTime) -> bool {
-    const PRECISION: Duration = Duration::from_secs(5 * 60);
+    const PRECISION: Duration = Duration::from_mins(5);
     last.is_none_or(|Timestamp(last)| now.duration_since(last).map_or(true, |age| age > PRECISION))
 }
 
@@ -324,6 +347,12 @@ pub enum AnchorError {
     /// None of the certificates that the configuration names is there.
     #[error("none of the keys that the configuration's `trust` names is in the truststore")]
     PinnedMissing,
+    /// First contact without an anchor, over a connection that anyone could have changed.
+    #[error("first use of `{url}` over plain http without knowing its signing keys")]
+    BlindFirstUse {
+        /// Which URL.
+        url: String,
+    },
     /// All certificates are strangers.
     #[error("no key that this machine knows is left in the truststore")]
     NobodyKnown,
@@ -352,6 +381,9 @@ impl AnchorError {
             Self::Unreadable(_) => {
                 Some("tell the repository's administrator; a proxy or a sign-in page may answer instead of the server".to_owned())
             }
+            Self::BlindFirstUse { .. } => Some(
+                "use https, or put the fingerprints that an administrator gives you into the server's `trust`".to_owned(),
+            ),
             Self::State(_)
             | Self::Damaged(_)
             | Self::NothingToConfirm

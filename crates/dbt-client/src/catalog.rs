@@ -78,7 +78,7 @@ pub fn look_at(repository: &Repository, tool: &ToolName, patience: &Patience) ->
         let at = Location::description(tool, version);
         match bytes_of(repository.get(&at, DESCRIPTION_LIMIT, None, patience)) {
             Ok(bytes) => {
-                entry.description = Some(String::from_utf8_lossy(&bytes).trim().to_owned())
+                entry.description = Some(String::from_utf8_lossy(&bytes).trim().to_owned());
             }
             Err(error) if error.class() == Class::NotFound => {}
             Err(error) => entry.problem = Some(error),

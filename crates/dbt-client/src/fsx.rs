@@ -144,26 +144,61 @@ pub fn open_nofollow(path: &Path) -> Result<File, FsxError> {
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsxError> {
     let failed = |source| FsxError::new("write", path, source);
     let directory = directory_of(path);
-    let mut staged = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempfile_in(directory)
-        .map_err(|error| failed(bare(error)))?;
-    staged.write_all(bytes).map_err(failed)?;
-    let file = staged.as_file();
+    let (staged, mut file) = Staged::create(directory).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
     #[cfg(unix)]
     file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
     #[cfg(not(unix))]
     let _unused = mode;
     file.sync_all().map_err(failed)?;
-    staged.persist(path).map_err(|error| failed(bare(error.error)))?;
+    drop(file);
+    staged.keep_as(path).map_err(failed)?;
     sync_dir(directory)
 }
 
-/// Drops the name of the staging file that `tempfile` adds: the file a person asked for is
-/// another one.
-fn bare(error: io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| io::Error::from(error.kind()), io::Error::from_raw_os_error)
+/// A file with a random name, removed unless it gets another one.
+struct Staged {
+    path: Option<PathBuf>,
 }
+
+impl Staged {
+    fn create(directory: &Path) -> io::Result<(Self, File)> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        options.mode(0o600);
+        loop {
+            let mut random = [0_u8; 8];
+            getrandom::fill(&mut random).map_err(io::Error::other)?;
+            let path = directory.join(format!("{STAGED}{:016x}", u64::from_ne_bytes(random)));
+            match options.open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+                Ok(file) => return Ok((Self { path: Some(path) }, file)),
+            }
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the caller names the path that a person knows")]
+    fn keep_as(mut self, path: &Path) -> io::Result<()> {
+        if let Some(staged) = &self.path {
+            fs::rename(staged, path)?;
+        }
+        self.path = None;
+        Ok(())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _best_effort = fs::remove_file(path);
+        }
+    }
+}
+
+/// What the name of a file begins with that is about to replace another.
+pub const STAGED: &str = ".new-";
 
 /// Makes the names in a directory survive a power loss, where the file system can.
 pub fn sync_dir(path: &Path) -> Result<(), FsxError> {

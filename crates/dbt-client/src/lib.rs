@@ -1,1 +1,25 @@
-//! placeholder
+//! Finds, fetches, verifies and keeps tools, and becomes them.
+//!
+//! This crate never prints, never reads the environment and never exits: it can be tested in
+//! memory and is used by several programs.
+
+pub mod anchor;
+pub mod auth;
+pub mod catalog;
+pub mod download;
+pub mod exec;
+pub mod fsx;
+pub mod notice;
+pub mod obtain;
+pub mod prepare;
+pub mod progress;
+pub mod prune;
+pub mod repository;
+pub mod rollback;
+pub mod self_update;
+pub mod session;
+pub mod settings;
+pub mod source;
+pub mod state;
+pub mod store;
+pub mod url;

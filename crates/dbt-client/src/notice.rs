@@ -141,8 +141,8 @@ pub enum Repeat {
     EveryUnwatched(Duration, String),
 }
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 impl Notice {
     /// Says whether it warns (something may need attention) or only informs.
@@ -176,7 +176,15 @@ impl Notice {
                 Repeat::Every(DAY, format!("certificate skipped {what}"))
             }
             Self::Housekeeping(what) => Repeat::EveryUnwatched(DAY, format!("housekeeping {what}")),
-            _ => Repeat::Always,
+            Self::FirstUse { .. }
+            | Self::TrustChanged { .. }
+            | Self::NewestRemoved { .. }
+            | Self::BytesChanged { .. }
+            | Self::Incomplete { .. }
+            | Self::NewerElsewhere { .. }
+            | Self::Translated { .. }
+            | Self::CachedCopyDamaged { .. }
+            | Self::Detail(_) => Repeat::Always,
         }
     }
 }

@@ -7,7 +7,9 @@ use dbt_core::layout::Location;
 use dbt_core::name::ToolName;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::trust::history::Deviation;
-use dbt_core::trust::{Companions, Endorsement, Expectation, Fetched, TrustStore, VerifyError};
+use dbt_core::trust::{
+    ARTIFACT_LIMIT, Companions, Endorsement, Expectation, Fetched, TrustStore, VerifyError,
+};
 
 use crate::download::{self, DownloadError};
 use crate::notice::Notice;
@@ -19,7 +21,7 @@ use crate::state::{InstalledVersion, ToolRecord};
 use crate::store::{Installed, Store, StoreError, StoreFile};
 
 /// How long a run waits for another one that downloads the same bytes.
-const RESERVATION_PATIENCE: Duration = Duration::from_secs(10 * 60);
+const RESERVATION_PATIENCE: Duration = Duration::from_mins(10);
 
 /// What is needed to obtain an artifact.
 pub(crate) struct Job<'a> {
@@ -149,7 +151,7 @@ impl Job<'_> {
         self.session.detail(|| format!("downloading {id}"));
         let progress = self.session.progress();
         let patience = Patience::for_artifact(self.session.settings.server.time_scale);
-        download::fetch(source, &at.path, staged.file_mut(), progress, &patience)?;
+        download::fetch(source, &at.path, ARTIFACT_LIMIT, staged.file_mut(), progress, &patience)?;
         Ok(staged)
     }
 

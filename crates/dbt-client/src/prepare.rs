@@ -19,7 +19,7 @@ use dbt_core::version::{Version, Wanted};
 
 use crate::anchor::{self, AnchorError};
 use crate::notice::Notice;
-use crate::obtain::{self, Obtained};
+use crate::obtain::{Job, ObtainError, Obtained};
 use crate::repository::{Question, Survey, bytes_of};
 use crate::self_update::{self, Replaced};
 use crate::session::Session;
@@ -62,8 +62,8 @@ pub struct Prepared {
     pub id: ArtifactId,
     /// Who stands behind it.
     pub endorsement: Endorsement,
-    /// Why it is not the newest published, if it is not.
-    pub why_not_newer: Option<String>,
+    /// This run installed it.
+    pub fresh: bool,
 }
 
 /// How preparing ended.
@@ -93,9 +93,8 @@ pub fn prepare(session: &Session<'_>, request: &Request) -> Result<Outcome, Prep
 fn attempt(session: &Session<'_>, request: &Request) -> Result<Outcome, PrepareError> {
     let run = Run::begin(session, request)?;
     if let Some(reason) = run.reason_not_to_ask()? {
-        return run.from_cache(&reason);
+        return run.use_cache(&reason);
     }
-    run.refuse_blind_first_use()?;
     let Survey { truststore, repository, tool, checksum, withdrawn } = run.survey()?;
     let repository = repository.and_then(Result::ok);
     let trust = match run.confirm_trust(truststore, repository.as_ref()) {
@@ -118,6 +117,8 @@ struct Run<'a> {
     subject: Subject,
     record: ToolRecord,
     wanted: Wanted,
+    /// A verified version that the request admits is here.
+    has_cached_copy: bool,
     patience: Patience,
     now: SystemTime,
 }
@@ -167,11 +168,12 @@ impl<'a> Run<'a> {
             subject,
             record,
             wanted,
+            has_cached_copy: false,
             patience: session.patience(false),
             now: session.now(),
         };
-        let has_cached_copy = run.cached_versions().next().is_some();
-        Ok(Self { patience: session.patience(has_cached_copy), ..run })
+        let has_cached_copy = run.cached_versions().any(|entry| run.content_of(entry).is_some());
+        Ok(Self { has_cached_copy, patience: session.patience(has_cached_copy), ..run })
     }
 
     /// Returns why this run makes no request, if it makes none.
@@ -180,7 +182,7 @@ impl<'a> Run<'a> {
         if settings.offline {
             return Ok(Some("offline".to_owned()));
         }
-        if self.request.eagerness == Eagerness::Now || self.cached_versions().next().is_none() {
+        if self.request.eagerness == Eagerness::Now || !self.has_cached_copy {
             return Ok(None);
         }
         let rests = match settings.server.updates {
@@ -199,23 +201,6 @@ impl<'a> Run<'a> {
             return Ok(Some(reason));
         }
         Ok(None)
-    }
-
-    /// Plain http to another machine is trusted on first use by nobody: anyone on the way could
-    /// be the server.
-    fn refuse_blind_first_use(&self) -> Result<(), PrepareError> {
-        let server = &self.session.settings.server;
-        let anchored = server.rules.names_signers() || server.rules.root().is_some();
-        if anchored || !self.session.state.server()?.trust.is_first_contact() {
-            return Ok(());
-        }
-        let blind = [&server.repository, &server.tools, &server.truststore]
-            .into_iter()
-            .find(|url| url.is_plain_http() && !url.is_loopback());
-        match blind {
-            Some(url) => Err(PrepareError::BlindFirstUse { url: url.to_string() }),
-            None => Ok(()),
-        }
     }
 
     /// Sends the one round of requests of a warm run.
@@ -253,17 +238,22 @@ impl<'a> Run<'a> {
             .session
             .anchor()
             .confirm(answer, repository, manifest_listed, &self.patience)
-            .map_err(|error| match error {
-                AnchorError::Unreadable(_) | AnchorError::NothingToConfirm => {
-                    Failure::Outage(anchor::in_one_line(&error))
-                }
-                AnchorError::Manifest(source) => Failure::from(source),
-                error => Failure::Final(PrepareError::Trust(error)),
-            })?;
+            .map_err(Self::not_trusted)?;
         for notice in anchored.notices {
             self.session.say(notice);
         }
         Ok(anchored.store)
+    }
+
+    /// Tells a server that gives no truststore from one that gives a bad one.
+    fn not_trusted(error: AnchorError) -> Failure {
+        if matches!(error, AnchorError::Unreadable(_) | AnchorError::NothingToConfirm) {
+            return Failure::Outage(anchor::in_one_line(&error));
+        }
+        if let AnchorError::Manifest(source) = error {
+            return source.into();
+        }
+        PrepareError::Trust(error).into()
     }
 
     /// Goes on under the last good truststore when only the truststore cannot be had.
@@ -318,7 +308,7 @@ impl<'a> Run<'a> {
             let is_newest = wanted == Wanted::Newest;
             for id in self.builds_of(&version) {
                 let checksum = guessed.take_if(|(guess, _)| *guess == id).map(|(_, answer)| answer);
-                let job = obtain::Job {
+                let job = Job {
                     session: self.session,
                     record: &record,
                     trust,
@@ -397,60 +387,52 @@ impl<'a> Run<'a> {
         if let Some(Deviation::Changed { version, before: _, after: _ }) = &obtained.changed {
             self.session.say(Notice::BytesChanged { tool: tool.clone(), version: version.clone() });
         }
-        let why_not_newer = newer_elsewhere.map(|version| {
+        if let Some(version) = &newer_elsewhere {
             self.session
                 .say(Notice::NewerElsewhere { tool: tool.clone(), version: version.clone() });
-            format!("{version} is not completely published for this platform")
-        });
+        }
         self.say_key_expiry(&obtained.endorsement);
-        self.remember(&obtained, is_newest)?;
-        let Obtained {
-            installed,
-            id,
-            endorsement,
-            changed: _,
-            companions: _,
-            digest: _,
-            length: _,
-        } = obtained;
-        Ok(Prepared { installed, id, endorsement, why_not_newer })
+        let fresh = self.remember(&obtained, is_newest, newer_elsewhere)?;
+        let Obtained { installed, id, endorsement, .. } = obtained;
+        Ok(Prepared { installed, id, endorsement, fresh })
     }
 
-    fn remember(&self, obtained: &Obtained, is_newest: bool) -> Result<(), PrepareError> {
-        let now = self.now;
+    /// Writes down what was obtained. Says whether it is new here.
+    fn remember(
+        &self,
+        obtained: &Obtained,
+        is_newest: bool,
+        newer_elsewhere: Option<Version>,
+    ) -> Result<bool, PrepareError> {
+        let (now, rests) = (self.now, self.session.settings.server.updates != Updates::Always);
+        let mut fresh = false;
         self.session.state.change_tool(&self.subject, |record| {
             let compared = record.history.compare_newest(&obtained.id.version);
             if let (true, Some(Deviation::Removed { now, .. })) = (is_newest, compared) {
                 record.history.removal_said(&now);
             }
-            record.history.record(
-                &obtained.id,
-                obtained.digest,
-                obtained.endorsement.bound,
-                is_newest,
-            );
-            record.installed_now(obtained, now);
-            if anchor::is_due(record.checked, now)
-                || self.session.settings.server.updates != Updates::Always
-            {
+            let (digest, bound) = (obtained.digest, obtained.endorsement.bound);
+            record.history.record(&obtained.id, digest, bound, is_newest);
+            fresh = record.install(obtained, now);
+            record.newer_elsewhere = newer_elsewhere;
+            if rests || anchor::is_due(record.checked, now) {
                 record.checked = Some(Timestamp(now));
             }
         })?;
-        Ok(())
+        Ok(fresh)
     }
 
     /// Warns from 60 days before a key's expiry; the tool runs.
     fn say_key_expiry(&self, endorsement: &Endorsement) {
-        const WARNED_BEFORE: std::time::Duration =
-            std::time::Duration::from_secs(60 * 24 * 60 * 60);
-        let Some(expires) = endorsement.expires else {
+        const WARNED_BEFORE: std::time::Duration = std::time::Duration::from_hours(60 * 24);
+        let Some(end) = endorsement.expires else {
             return;
         };
-        if expires.duration_since(self.now).is_ok_and(|left| left > WARNED_BEFORE) {
+        if end.duration_since(self.now).is_ok_and(|left| left > WARNED_BEFORE) {
             return;
         }
-        let (signer, expired) = (endorsement.signer.to_string(), expires <= self.now);
-        self.session.say(Notice::KeyExpiry { signer, expires, expired });
+        let signer = endorsement.signer.to_string();
+        self.session.say(Notice::KeyExpiry { signer, expires: end, expired: end <= self.now });
     }
 
     /// Ends a hold once something newer than the version left behind is published.
@@ -494,7 +476,7 @@ impl<'a> Run<'a> {
             Err(error) => return Err(error.into()),
         };
         let at = Location::withdrawn(tool).with_ending(dbt_core::layout::SIGNATURE_ENDING);
-        let limit = dbt_core::trust::openpgp::SIGNATURE_LIMIT as u64;
+        let limit = dbt_core::trust::openpgp::SIGNATURE_LIMIT;
         let signature = bytes_of(self.session.repository().get(&at, limit, None, &self.patience))?;
         trust
             .verify_document(&Document::Withdrawn(tool.clone()), &bytes, &signature, self.now)
@@ -519,7 +501,7 @@ impl<'a> Run<'a> {
         match self.session.repository().list(&Location::tools(), &self.patience) {
             Ok(listing) => {
                 let names = listing.directories().filter_map(|name| name.parse().ok()).collect();
-                let cached = self.cached_versions().next().is_some();
+                let cached = self.has_cached_copy;
                 PrepareError::NoTool { tool: self.request.tool.clone(), names, cached }.into()
             }
             Err(_root_missing) => error.into(),
@@ -527,15 +509,14 @@ impl<'a> Run<'a> {
     }
 
     /// Tells what stops a run from what an older copy helps against.
-    fn failed(&self, error: obtain::ObtainError) -> Failure {
-        match error {
-            obtain::ObtainError::Fetch(error) => error.into(),
-            obtain::ObtainError::Unconfirmed(reason) => Failure::Outage(reason),
-            error => {
-                let tool = self.request.tool.clone();
-                PrepareError::Obtain { tool, source: Box::new(error) }.into()
-            }
+    fn failed(&self, error: ObtainError) -> Failure {
+        if let ObtainError::Unconfirmed(reason) = error {
+            return Failure::Outage(reason);
         }
+        if let ObtainError::Fetch(error) = error {
+            return error.into();
+        }
+        PrepareError::Obtain { tool: self.request.tool.clone(), source: Box::new(error) }.into()
     }
 }
 
@@ -556,9 +537,9 @@ fn withdrawn_bytes(record: &ToolRecord, obtained: &Obtained) -> Option<String> {
 }
 
 impl ToolRecord {
-    /// Adds or renews the entry of an installed version. The day of use is precise enough for
-    /// cleaning up, and saves a write on every run.
-    fn installed_now(&mut self, obtained: &Obtained, now: SystemTime) {
+    /// Adds or renews the entry of an installed version, and says whether its bytes are new. The
+    /// day of use is precise enough for cleaning up, and saves a write on every run.
+    fn install(&mut self, obtained: &Obtained, now: SystemTime) -> bool {
         let platform = obtained.id.platform.to_string();
         let same = |entry: &&mut InstalledVersion| {
             entry.version.spelling() == obtained.id.version.spelling() && entry.platform == platform
@@ -573,21 +554,20 @@ impl ToolRecord {
             installed: Timestamp(now),
             used: Timestamp(now),
         };
-        match self.installed.iter_mut().find(same) {
-            None => self.installed.push(fresh),
-            Some(entry) => {
-                let used =
-                    if is_another_day(entry.used, now) { Timestamp(now) } else { entry.used };
-                let installed =
-                    if entry.sha256 == fresh.sha256 { entry.installed } else { fresh.installed };
-                *entry = InstalledVersion { installed, used, ..fresh };
-            }
-        }
+        let Some(entry) = self.installed.iter_mut().find(same) else {
+            self.installed.push(fresh);
+            return true;
+        };
+        let is_new = entry.sha256 != fresh.sha256;
+        let installed = if is_new { fresh.installed } else { entry.installed };
+        let used = if is_another_day(entry.used, now) { fresh.used } else { entry.used };
+        *entry = InstalledVersion { installed, used, ..fresh };
+        is_new
     }
 }
 
 fn is_another_day(Timestamp(last): Timestamp, now: SystemTime) -> bool {
-    const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+    const DAY: std::time::Duration = std::time::Duration::from_hours(24);
     now.duration_since(last).map_or(true, |age| age > DAY)
 }
 

@@ -16,7 +16,7 @@ use crate::store::{Removal, StoreError};
 const KEPT: usize = 3;
 
 /// How long an older version stays after it was last run.
-const UNUSED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const UNUSED_FOR: Duration = Duration::from_hours(30 * 24);
 
 /// A version that was removed, or would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Pruned {
 /// one that is pinned, held or running.
 pub fn prune(session: &Session<'_>, subject: &Subject) -> Result<Vec<Pruned>, PruneError> {
     let record = session.state.tool(subject, &mut |_damaged| {})?;
-    let superfluous = superfluous(&record, &pins(session, subject), session.now());
+    let superfluous = superfluous(&record, pins(session, subject).as_ref(), session.now());
     let mut pruned = Vec::new();
     for entry in superfluous {
         // The record goes first: a file without one is found by nobody, a record without its
@@ -63,7 +63,7 @@ pub fn prunable(session: &Session<'_>, subject: &Subject) -> Result<Vec<Pruned>,
         version: entry.version,
         length: entry.length,
     };
-    Ok(superfluous(&record, &pins(session, subject), session.now())
+    Ok(superfluous(&record, pins(session, subject).as_ref(), session.now())
         .into_iter()
         .map(pruned)
         .collect())
@@ -79,7 +79,7 @@ fn pins(session: &Session<'_>, subject: &Subject) -> Option<Wanted> {
 /// Decides which entries go.
 fn superfluous(
     record: &ToolRecord,
-    pin: &Option<Wanted>,
+    pin: Option<&Wanted>,
     now: SystemTime,
 ) -> Vec<InstalledVersion> {
     let mut entries: Vec<&InstalledVersion> = record.installed.iter().collect();
@@ -89,7 +89,7 @@ fn superfluous(
         now.duration_since(used).is_ok_and(|age| age > UNUSED_FOR)
     };
     let kept = |entry: &&InstalledVersion| {
-        pin.as_ref().is_some_and(|pin| pin.admits(&entry.version))
+        pin.is_some_and(|pin| pin.admits(&entry.version))
             || record.hold.as_ref().is_some_and(|hold| hold.version.same_number(&entry.version))
     };
     entries.into_iter().skip(KEPT).filter(unused).filter(|entry| !kept(entry)).cloned().collect()
@@ -153,8 +153,8 @@ mod tests {
             version: version.parse().unwrap(),
             left: "9.9.9".parse().unwrap(),
         });
-        let pin = pin.map(|pin| pin.parse().unwrap());
-        let gone: Vec<String> = superfluous(&record, &pin, now)
+        let pin: Option<Wanted> = pin.map(|pin| pin.parse().unwrap());
+        let gone: Vec<String> = superfluous(&record, pin.as_ref(), now)
             .into_iter()
             .map(|entry| entry.version.to_string())
             .collect();

@@ -20,7 +20,7 @@ use crate::source::{self, Answer, Ask, Class, Connector, FetchError, Patience, S
 /// A server's two trees and its truststore, ready to be asked.
 #[derive(Debug)]
 pub struct Repository {
-    repository: Box<dyn Source>,
+    own: Box<dyn Source>,
     tools: Box<dyn Source>,
     truststore: Box<dyn Source>,
     truststore_path: RepoPath,
@@ -67,7 +67,7 @@ impl Repository {
             .unwrap_or_else(|| (server.truststore.clone(), RepoPath::root()));
         let open = |url| source::open(url, connector, &server.credentials);
         Self {
-            repository: open(&server.repository),
+            own: open(&server.repository),
             tools: open(&server.tools),
             manifest_is_listed: base == server.repository,
             truststore: open(&base),
@@ -117,8 +117,7 @@ impl Repository {
         etag: Option<&str>,
         patience: &Patience,
     ) -> Result<Answer, FetchError> {
-        self.truststore
-            .get(&self.truststore_path, &document(TRUSTSTORE_LIMIT as u64, etag, patience))
+        self.truststore.get(&self.truststore_path, &document(TRUSTSTORE_LIMIT, etag, patience))
     }
 
     /// Says whether the listing of the repository would show the truststore's manifest.
@@ -148,7 +147,7 @@ impl Repository {
         let get =
             |path, limit| bytes_of(self.truststore.get(path, &document(limit, None, patience)));
         thread::scope(|scope| {
-            let signature = scope.spawn(|| get(&signature, SIGNATURE_LIMIT as u64));
+            let signature = scope.spawn(|| get(&signature, SIGNATURE_LIMIT));
             let manifest = get(&manifest, MANIFEST_LIMIT)?;
             Ok((manifest, joined(signature)?))
         })
@@ -173,7 +172,7 @@ impl Repository {
     /// Fetches an artifact's signature.
     pub fn signature(&self, id: &ArtifactId, patience: &Patience) -> Result<Answer, FetchError> {
         let at = Location::signature(id);
-        let ask = document(SIGNATURE_LIMIT as u64, None, patience).from_anywhere();
+        let ask = document(SIGNATURE_LIMIT, None, patience).from_anywhere();
         self.tree(at.tree).get(&at.path, &ask)
     }
 
@@ -191,7 +190,7 @@ impl Repository {
     /// Returns one of the trees.
     pub fn tree(&self, tree: Tree) -> &dyn Source {
         match tree {
-            Tree::Repository => self.repository.as_ref(),
+            Tree::Repository => self.own.as_ref(),
             Tree::Tools => self.tools.as_ref(),
         }
     }

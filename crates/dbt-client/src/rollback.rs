@@ -19,12 +19,11 @@ pub fn hold(
     let subject = Subject::Tool(tool.clone());
     let record = session.record(&subject)?;
     let left = left_behind(&record).ok_or_else(|| RollbackError::NothingHere(tool.clone()))?;
-    let chosen = match version {
-        Some(version) => installed(&record).find(|entry| entry.same_number(version)),
-        None => {
-            let current = record.hold.as_ref().map_or(&left, |hold| &hold.version);
-            installed(&record).filter(|entry| entry.cmp_number(current).is_lt()).max()
-        }
+    let chosen = if let Some(version) = version {
+        installed(&record).find(|entry| entry.same_number(version))
+    } else {
+        let current = record.hold.as_ref().map_or(&left, |hold| &hold.version);
+        installed(&record).filter(|entry| entry.cmp_number(current).is_lt()).max()
     };
     let version = chosen.cloned().ok_or_else(|| match version {
         Some(version) => RollbackError::NotHere { tool: tool.clone(), version: version.clone() },
@@ -50,7 +49,7 @@ fn left_behind(record: &ToolRecord) -> Option<Version> {
 fn installed(record: &ToolRecord) -> impl Iterator<Item = &Version> {
     record.installed.iter().map(|InstalledVersion { version, .. }| version).filter(|version| {
         let withdrawn = record.history.withdrawn();
-        !withdrawn.is_some_and(|list| list.reason_against(version, None).is_some())
+        withdrawn.is_none_or(|list| list.reason_against(version, None).is_none())
     })
 }
 

@@ -15,7 +15,7 @@ use dbt_core::layout::Location;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::select;
 use dbt_core::timestamp::Timestamp;
-use dbt_core::trust::{Expectation, Fetched, TrustStore, Verified};
+use dbt_core::trust::{ARTIFACT_LIMIT, Expectation, Fetched, TrustStore, Verified};
 use dbt_core::version::Version;
 
 use crate::anchor::in_one_line;
@@ -89,7 +89,7 @@ pub(crate) fn update(
                 // A verdict about these bytes stands until other bytes are offered; if it cannot
                 // be kept the candidate is looked at again, and refused again.
                 let _kept = Identity::change(session, |identity| {
-                    identity.reject(&newest, &reason, session.now())
+                    identity.reject(&newest, &reason, session.now());
                 });
             }
             session.say(Notice::SelfUpdateRefused { version: newest, reason });
@@ -99,17 +99,35 @@ pub(crate) fn update(
 }
 
 /// Updates now, because a person asked for it: errors are errors.
-pub fn update_now(
-    session: &Session<'_>,
-    trust: &TrustStore,
-    patience: &Patience,
-) -> Result<Option<Replaced>, SelfUpdateError> {
-    let listing =
-        session.repository().program_versions(patience).map_err(SelfUpdateError::Fetch)?;
-    match select::newest(&listing.versions()) {
-        Some(newest) => attempt_unless(session, &newest, trust, patience, false),
-        None => Ok(None),
+pub fn update_now(session: &Session<'_>) -> Result<Option<Replaced>, SelfUpdateError> {
+    let (repository, patience) = (session.repository(), session.patience(false));
+    let listing = repository.program_versions(&patience).map_err(SelfUpdateError::Fetch)?;
+    let Some(newest) = select::newest(&listing.versions()) else {
+        return Ok(None);
+    };
+    let etag = session.state.server()?.truststore_etag;
+    let answer =
+        repository.truststore(etag.as_deref(), &patience).map_err(SelfUpdateError::Fetch)?;
+    let manifest_listed = repository.shows_manifest(&listing);
+    let anchored = session.anchor().confirm(answer, repository, manifest_listed, &patience)?;
+    for notice in anchored.notices {
+        session.say(notice);
     }
+    attempt_unless(session, &newest, &anchored.store, &patience, false)
+}
+
+/// Goes back to the program that the last update replaced. What is left behind is not taken over
+/// again; a newer version is.
+pub fn go_back(session: &Session<'_>) -> Result<PathBuf, SelfUpdateError> {
+    let executable = session.settings.program.executable.clone().ok_or(SelfUpdateError::Unknown)?;
+    let previous = previous_path(&executable);
+    if !previous.is_file() {
+        return Err(SelfUpdateError::NoPrevious { path: previous });
+    }
+    Identity::of(session, &executable)?;
+    Identity::change(session, Identity::go_back)?;
+    fsx::rename(&previous, &executable)?;
+    Ok(executable)
 }
 
 fn attempt(
@@ -134,7 +152,7 @@ fn attempt_unless(
         return Ok(None);
     };
     let identity = Identity::of(session, executable)?;
-    if newest.cmp_number(identity.version()).is_le() || identity.has_rejected(newest, session.now())
+    if newest.cmp_number(identity.version()).is_le() || identity.passes_over(newest, session.now())
     {
         return Ok(None);
     }
@@ -207,7 +225,7 @@ impl Update<'_> {
         let source = repository.tree(at.tree);
         let progress = self.session.progress();
         let patience = Patience::for_artifact(self.session.settings.server.time_scale);
-        download::fetch(source, &at.path, staged.file_mut(), progress, &patience)?;
+        download::fetch(source, &at.path, ARTIFACT_LIMIT, staged.file_mut(), progress, &patience)?;
 
         let record = self.session.record(&Subject::Program)?;
         let expectation = Expectation {

@@ -12,7 +12,7 @@ use crate::notice::{Listener, Notice, Repeat};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::settings::Settings;
-use crate::source::{Connector, Patience};
+use crate::source::{CertificateRoots, Connector, FetchError, Patience};
 use crate::state::{ServerState, StateError, ToolRecord};
 use crate::store::Store;
 
@@ -76,6 +76,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Returns which certificate authorities are used on this host. Loads them.
+    pub fn certificate_roots(&self) -> Result<CertificateRoots, FetchError> {
+        self.connector.certificate_roots()
+    }
+
     /// Returns who follows long work.
     pub fn progress(&self) -> &dyn Progress {
         self.progress
@@ -129,4 +134,4 @@ impl<'a> Session<'a> {
 }
 
 /// How long it is remembered that something was said.
-const FORGET_SAID: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
+const FORGET_SAID: std::time::Duration = std::time::Duration::from_hours(30 * 24);

@@ -62,6 +62,10 @@ pub struct Server {
     pub truststore: RepositoryUrl,
     /// What is sent to this server's origins, and to no other.
     pub credentials: Credentials,
+    /// What a person can do when this server does not accept `credentials`, where the
+    /// configuration explains it: credentials that belong to another server, or a way of signing
+    /// in that this version does not have.
+    pub sign_in_hint: Option<String>,
     /// Who may sign what, from `trust` in the configuration and from the environment.
     pub rules: TrustRules,
     /// Refuse what is otherwise said once: rollbacks, changed bytes, newcomers, expired keys.

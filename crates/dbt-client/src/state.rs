@@ -361,8 +361,8 @@ fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StateEr
 
 /// How long a failed server is left alone: a minute after the first failure, doubling to ten.
 pub fn back_off(failures: u32) -> Duration {
-    const FIRST: Duration = Duration::from_secs(60);
-    const LONGEST: Duration = Duration::from_secs(600);
+    const FIRST: Duration = Duration::from_mins(1);
+    const LONGEST: Duration = Duration::from_mins(10);
     if failures == 0 {
         return Duration::ZERO;
     }

@@ -6,6 +6,7 @@ use dbt_core::trust::{Expectation, Fetched};
 use crate::notice::Notice;
 use crate::obtain::ObtainError;
 use crate::state::InstalledVersion;
+use crate::store::StoreFile;
 
 use super::{Failure, Outcome, PrepareError, Prepared, Run, withdrawn_reason};
 
@@ -28,8 +29,14 @@ impl Run<'_> {
         entries.into_iter()
     }
 
+    /// Opens the content of an installed version, if it is still in the store.
+    pub(super) fn content_of(&self, entry: &InstalledVersion) -> Option<StoreFile> {
+        let id = entry.id(&self.subject)?;
+        self.session.store.find(entry.sha256, &id.file_name())
+    }
+
     /// Prepares the best verified version that is here. It takes the same road as a download.
-    pub(super) fn from_cache(&self, reason: &str) -> Result<Outcome, PrepareError> {
+    pub(super) fn use_cache(&self, reason: &str) -> Result<Outcome, PrepareError> {
         let Some(prepared) = self.best_cached(reason)? else {
             let (tool, wanted) = (self.request.tool.clone(), self.wanted.clone());
             return Err(PrepareError::NotCached { tool, wanted, reason: reason.to_owned() });
@@ -70,9 +77,7 @@ impl Run<'_> {
         };
         for entry in self.cached_versions() {
             let Some(id) = entry.id(&self.subject) else { continue };
-            let Some(content) = self.session.store.find(entry.sha256, &id.file_name()) else {
-                continue;
-            };
+            let Some(content) = self.content_of(entry) else { continue };
             let remembered = self.session.store.remembered(&content, self.now);
             let expectation = Expectation {
                 must_be_bound: self.record.history.must_be_bound(),
@@ -90,8 +95,7 @@ impl Run<'_> {
             let installed =
                 self.session.store.install(verified).map_err(|error| refused(error.into()))?;
             self.say_key_expiry(&endorsement);
-            let why_not_newer = Some(reason.to_owned());
-            return Ok(Some(Prepared { installed, id, endorsement, why_not_newer }));
+            return Ok(Some(Prepared { installed, id, endorsement, fresh: false }));
         }
         Ok(None)
     }

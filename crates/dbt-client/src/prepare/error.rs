@@ -90,12 +90,6 @@ pub enum PrepareError {
         /// What is published now.
         now: Version,
     },
-    /// First contact without an anchor, over a connection that anyone could have changed.
-    #[error("first use of `{url}` over plain http without knowing its signing keys")]
-    BlindFirstUse {
-        /// Which URL.
-        url: String,
-    },
     /// The truststore is refused and there is no earlier one.
     #[error("the server's truststore is refused")]
     Trust(#[source] AnchorError),
@@ -135,13 +129,10 @@ fn no_version(tool: &ToolName, wanted: &Wanted, published: &[Version]) -> String
 impl PrepareError {
     /// Says whether trying again from the beginning may help: another process was at work.
     pub(super) fn may_pass(&self) -> bool {
-        match self {
-            Self::Obtain { source, tool: _ } => match source.as_ref() {
-                ObtainError::Store(error) => error.may_pass(),
-                _ => false,
-            },
-            _ => false,
-        }
+        let Self::Obtain { source, tool: _ } = self else {
+            return false;
+        };
+        matches!(source.as_ref(), ObtainError::Store(error) if error.may_pass())
     }
 
     /// Returns what the user can do about it, if anything.
@@ -151,9 +142,9 @@ impl PrepareError {
             Self::Unreachable { .. } => {
                 Some(format!("`{program} doctor` checks the connection and the configuration"))
             }
-            Self::NotCached { tool, .. } => {
-                Some(format!("`{program} fetch {tool}` downloads it while the server can be reached"))
-            }
+            Self::NotCached { tool, .. } => Some(format!(
+                "`{program} fetch {tool}` downloads it while the server can be reached"
+            )),
             Self::SignIn { .. } => Some(format!("`{program} login` signs you in")),
             Self::Forbidden(_) => {
                 Some("ask an administrator of the repository for the right to read it".to_owned())
@@ -162,7 +153,9 @@ impl PrepareError {
                 Some(format!("`{program} -o {tool}` runs the cached copy"))
             }
             Self::NoTool { tool, names, cached: false } => nearest(tool, names)
-                .map(|name| format!("did you mean `{name}`? `{program} catalog list` shows what there is"))
+                .map(|name| {
+                    format!("did you mean `{name}`? `{program} catalog list` shows what there is")
+                })
                 .or_else(|| Some(format!("`{program} catalog list` shows what there is"))),
             Self::NoVersion { tool, .. } => {
                 Some(format!("`{program} catalog list --versions {tool}` shows what is published"))
@@ -173,9 +166,6 @@ impl PrepareError {
             Self::Rollback { tool, .. } => Some(format!(
                 "ask its publisher; `{program} -o {tool}` runs the newest cached copy"
             )),
-            Self::BlindFirstUse { .. } => Some(
-                "use https, or put the fingerprints that an administrator gives you into the server's `trust`".to_owned(),
-            ),
             Self::Trust(error) => error.hint(),
             Self::Obtain { tool, source } => source.hint(tool),
             Self::Verify(error) => error.hint(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use dbt_core::digest::InvalidDigest;
 use dbt_core::trust::VerifyError;
 
+use crate::anchor::AnchorError;
 use crate::download::DownloadError;
 use crate::fsx::FsxError;
 use crate::source::FetchError;
@@ -28,6 +29,9 @@ pub enum SelfUpdateError {
     /// It could not be downloaded.
     #[error(transparent)]
     Download(#[from] DownloadError),
+    /// The server's truststore is refused and there is no earlier one.
+    #[error(transparent)]
+    Trust(#[from] AnchorError),
     /// It is not what it should be.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -49,6 +53,15 @@ pub enum SelfUpdateError {
     #[error("the copy `{}` differs from what was verified", path.display())]
     CopyDiffers {
         /// Which copy.
+        path: PathBuf,
+    },
+    /// The system does not say where the running program is.
+    #[error("the system does not say where the running program is")]
+    Unknown,
+    /// No earlier program was kept.
+    #[error("there is no earlier program at `{}`", path.display())]
+    NoPrevious {
+        /// Where it would be.
         path: PathBuf,
     },
     /// A file operation failed.

@@ -15,7 +15,7 @@ use crate::session::Session;
 use super::SelfUpdateError;
 
 /// How long a rejected candidate is left alone; then it is looked at, and said, again.
-const REJECTION_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
+const REJECTION_LASTS: Duration = Duration::from_hours(24);
 
 /// How many versions' checksums are remembered.
 const CHECKSUMS_LIMIT: usize = 32;
@@ -36,6 +36,9 @@ pub struct Identity {
     rejected: Vec<Rejected>,
     #[serde(default)]
     checksums: BTreeMap<String, Digest>,
+    /// A person went back from this version: nothing up to it is taken over again.
+    #[serde(default)]
+    left: Option<Version>,
 }
 
 /// A candidate that was not switched to.
@@ -106,6 +109,7 @@ impl Identity {
             ),
             signed: same.and_then(|known| known.signed),
             rejected: known.as_ref().map(|known| known.rejected.clone()).unwrap_or_default(),
+            left: known.as_ref().and_then(|known| known.left.clone()),
             checksums: known.map(|known| known.checksums).unwrap_or_default(),
         };
         write(session, &identity)?;
@@ -140,10 +144,17 @@ impl Identity {
         &self.rejected
     }
 
-    pub(super) fn has_rejected(&self, version: &Version, now: SystemTime) -> bool {
-        self.rejected
-            .iter()
-            .any(|rejected| rejected.version.same_number(version) && rejected.is_recent(now))
+    /// Says whether a version is not to be taken over: it was rejected lately, or a person went
+    /// back from it.
+    pub(super) fn passes_over(&self, version: &Version, now: SystemTime) -> bool {
+        let rejected = |it: &Rejected| it.version.same_number(version) && it.is_recent(now);
+        self.left.as_ref().is_some_and(|left| version.cmp_number(left).is_le())
+            || self.rejected.iter().any(rejected)
+    }
+
+    /// Remembers that a person went back from the present version.
+    pub(super) fn go_back(&mut self) {
+        self.left = Some(self.version.clone());
     }
 
     pub(super) fn checksum_of(&self, version: &Version) -> Option<Digest> {
@@ -180,7 +191,7 @@ impl Identity {
         if let Ok(metadata) = std::fs::metadata(executable) {
             self.stat = FileStamp::of(&metadata);
         }
-        self.path = executable.to_owned();
+        executable.clone_into(&mut self.path);
         self.version = version.clone();
         self.sha256 = sha256;
         self.signed = Some(signed);

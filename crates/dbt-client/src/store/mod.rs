@@ -100,10 +100,9 @@ impl Store {
             inner.noting(Root::open(&absolute(path), Rule::ReadOnly, owner)).flatten().map(Arc::new)
         });
         let read_only = read_only.collect();
-        if let Some(path) = &inner.own_path {
-            if let Some(root) = inner.noting(Root::open(path, Rule::Ours, owner)).flatten() {
-                inner.set_own(root);
-            }
+        let open_own = |path| inner.noting(Root::open(path, Rule::Ours, owner)).flatten();
+        if let Some(root) = inner.own_path.as_deref().and_then(open_own) {
+            inner.set_own(root);
         }
         if let Some(root) = inner.noting(Root::open_shared(&inner.shared_path, owner)).flatten() {
             inner.set_shared(root);

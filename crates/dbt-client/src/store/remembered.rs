@@ -197,3 +197,155 @@ pub(super) const RECORD_ENDING: &str = ".json";
 
 /// What the name of a record's counter ends in.
 pub(super) const RUNS_ENDING: &str = ".runs";
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::super::{Store, install};
+    use super::*;
+
+    /// A store with one large file, nothing of which is really read: what is remembered of it
+    /// was never computed.
+    struct World {
+        top: tempfile::TempDir,
+        now: SystemTime,
+    }
+
+    const NAME: &str = "tool";
+
+    impl World {
+        /// Returns nothing where the file system of temporary files is not one that is believed.
+        fn new(length: u64) -> Option<Self> {
+            let top = tempfile::tempdir().unwrap();
+            let mut world = Self { top, now: SystemTime::UNIX_EPOCH };
+            let store = world.store();
+            let mut file = store.staging().unwrap();
+            file.file_mut().set_len(length).unwrap();
+            file.read_exact(&mut [0; 1]).unwrap();
+            let name = FileName::new(NAME).unwrap();
+            let installed = install::keep(&store.inner, file, digest(), &name).unwrap();
+            let changed = installed.file().metadata().unwrap().modified().unwrap();
+            world.now = changed + Duration::from_mins(1);
+            is_local(installed.file()).then_some(world)
+        }
+
+        fn store(&self) -> Store {
+            Store::open(&crate::settings::Places {
+                home: None,
+                store: Some(self.top.path().join("store")),
+                read_only_stores: Vec::new(),
+                temporary: self.top.path().to_owned(),
+                links: None,
+            })
+        }
+
+        /// One run: says whether it could go on without reading the file, and what it leaves.
+        fn run(&self, now: SystemTime) -> bool {
+            let store = self.store();
+            let file = store.find(digest(), NAME).unwrap();
+            let remembered = store.remembered(&file, now);
+            let name = FileName::new(NAME).unwrap();
+            let length = file.length().unwrap();
+            let installed = install::keep(&store.inner, file, digest(), &name).unwrap();
+            let digests = remembered.clone().unwrap_or_else(|| digests(length));
+            store.remember(&installed, &digests, now);
+            remembered.is_some()
+        }
+
+        fn path(&self) -> PathBuf {
+            self.store().find(digest(), NAME).unwrap().path().to_owned()
+        }
+
+        fn runs(&self) -> PathBuf {
+            let name = format!("store/remembered/{}-{NAME}{RUNS_ENDING}", digest());
+            self.top.path().join(name)
+        }
+
+        fn change_record(&self, change: impl FnOnce(&mut serde_json::Value)) {
+            let path = self.runs().with_extension("json");
+            let mut record = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            change(&mut record);
+            std::fs::write(&path, record.to_string()).unwrap();
+        }
+    }
+
+    fn digest() -> Digest {
+        Digest::of(b"stands for the content")
+    }
+
+    fn digests(length: u64) -> ContentDigests {
+        let (sha256, signatures) = (digest(), Digest::of(b"signatures"));
+        let value = serde_json::json!({
+            "sha256": sha256, "length": length, "signatures": signatures, "with_trailers": []
+        });
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_large_file_is_read_once_and_then_remembered() {
+        let Some(world) = World::new(LARGE + 1) else { return };
+        assert!(!world.run(world.now));
+        assert!(world.run(world.now));
+        assert!(world.run(world.now + Duration::from_hours(23)));
+    }
+
+    #[test]
+    fn a_file_of_ordinary_size_is_read_on_every_run() {
+        let Some(world) = World::new(LARGE) else { return };
+        assert!(!world.run(world.now) && !world.run(world.now));
+    }
+
+    #[test]
+    fn what_is_remembered_is_not_believed_for_ever() {
+        let Some(world) = World::new(LARGE + 1) else { return };
+        world.run(world.now);
+        // Using what is remembered does not make it younger.
+        assert!(world.run(world.now + Duration::from_hours(23)));
+        assert!(!world.run(world.now + Duration::from_hours(24)));
+        assert!(world.run(world.now + Duration::from_hours(25)));
+        assert!(!world.run(world.now), "the clock went back");
+
+        std::fs::write(world.runs(), vec![b'.'; 999]).unwrap();
+        assert!(world.run(world.now));
+        assert!(!world.run(world.now), "this would be run 1001");
+        assert!(world.run(world.now));
+    }
+
+    #[test]
+    fn a_file_that_has_just_changed_is_not_remembered() {
+        let Some(world) = World::new(LARGE + 1) else { return };
+        let just_now = world.now - Duration::from_mins(1) + Duration::from_secs(1);
+        assert!(!world.run(just_now) && !world.run(world.now));
+        assert!(world.run(world.now));
+    }
+
+    #[test]
+    fn any_change_of_the_file_or_of_the_machine_makes_it_read_again() {
+        let Some(world) = World::new(LARGE + 1) else { return };
+        world.run(world.now);
+        let change: [&dyn Fn(); 5] = [
+            &|| std::fs::File::open(world.path()).unwrap().set_modified(world.now).unwrap(),
+            &|| world.change_record(|record| record["boot"] = "another".into()),
+            &|| world.change_record(|record| record["format"] = 2.into()),
+            &|| world.change_record(|record| record["name"] = "other".into()),
+            &|| std::fs::write(world.runs().with_extension("json"), b"{").unwrap(),
+        ];
+        for (index, change) in change.iter().enumerate() {
+            assert!(world.run(world.now), "before change {index}");
+            change();
+            let later = world.now + Duration::from_mins(1);
+            assert!(!world.run(later), "after change {index}");
+            world.run(later);
+            // The changed file is what it is from now on.
+            world.change_record(|record| record["read"] = 0.into());
+            world.run(world.now + Duration::from_mins(2));
+            let later = world.now + Duration::from_mins(2);
+            assert!(world.run(later), "again after change {index}");
+            world.change_record(|record| {
+                let now = world.now.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+                record["read"] = now.as_secs().into();
+            });
+        }
+    }
+}

@@ -5,6 +5,9 @@ use std::time::SystemTime;
 
 use super::*;
 
+/// Puts something at a path.
+type Plant = Box<dyn FnOnce(&Path)>;
+
 /// A store of its own, and the ways in which things go wrong in it.
 struct World {
     top: tempfile::TempDir,
@@ -140,9 +143,9 @@ fn while_it_is_staged_a_file_is_neither_executable_nor_named() {
 fn a_staging_file_with_a_name_is_installed_by_moving_it() {
     let world = World::new();
     let root = world.store.inner.writable().unwrap();
-    let room = || root.make_room(staging::STAGING).unwrap();
+    let directory = || root.make_room(staging::STAGING).unwrap();
     for round in 0..2 {
-        let mut file = staging::named(&world.store.inner, root, room()).unwrap();
+        let mut file = staging::named(&world.store.inner, root, directory()).unwrap();
         file.write_all(b"content").unwrap();
         let installed = keep(&world.store, file).unwrap();
         assert_eq!(installed.path().unwrap(), world.path_of(b"content"), "round {round}");
@@ -203,7 +206,10 @@ fn an_installed_file_that_is_exchanged_while_it_is_verified_is_refused() {
             set_mode(&path, 0o500);
         }),
         ("gone", &|| fs::remove_file(&path).unwrap()),
-        ("a link", &|| symlink("/bin/sh", &path).unwrap()),
+        ("a link", &|| {
+            fs::remove_file(&path).unwrap();
+            symlink("/bin/sh", &path).unwrap();
+        }),
     ];
     for (words, exchange) in exchange {
         let _in_order = install(&world.store, b"content").unwrap();
@@ -241,7 +247,7 @@ fn what_is_planted_in_the_store_is_refused_with_its_reason() {
             set_mode(path, wanted);
         }
     };
-    let cases: [(&str, Box<dyn FnOnce(&Path)>); 7] = [
+    let cases: [(&str, Plant); 7] = [
         ("it is a symbolic link", Box::new(|path| symlink("/bin/sh", path).unwrap())),
         ("it is not a regular file", Box::new(fifo)),
         ("it is not a regular file", Box::new(|path| fs::create_dir(path).unwrap())),
@@ -476,9 +482,9 @@ fn listing_and_removing_touch_only_what_is_ours() {
 fn sweeping_removes_what_the_dead_left_and_nothing_else() {
     let world = World::new();
     let root = world.store.inner.writable().unwrap();
-    let room = || root.make_room(staging::STAGING).unwrap();
-    let alive = staging::named(&world.store.inner, root, room()).unwrap();
-    let staging = room().path;
+    let directory = || root.make_room(staging::STAGING).unwrap();
+    let alive = staging::named(&world.store.inner, root, directory()).unwrap();
+    let staging = directory().path;
     let dead = staging.join("0123456789abcdef0123456789abcdef");
     fs::write(&dead, b"half").unwrap();
     let foreign = staging.join("README");

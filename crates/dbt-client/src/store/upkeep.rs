@@ -216,7 +216,7 @@ pub(super) fn sweep(store: &Inner, now: SystemTime) {
         }
         for path in names_in(&root.top.path.join(REMEMBERED)) {
             // Half-written records; the others go with their artifact.
-            if name_of(&path).starts_with('.') && is_abandoned(&path, now, Locks::Silent) {
+            if name_of(&path).starts_with(fsx::STAGED) && is_abandoned(&path, now, Locks::Silent) {
                 let _best_effort = fsx::remove(&path);
             }
         }

@@ -295,7 +295,6 @@ fn introduce(signer: &Signer) -> Introduction {
 
 /// Why a truststore was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum AssembleError {
     /// Nobody in it is known to this machine.
     #[error("no certificate in the truststore is one that this machine knows")]

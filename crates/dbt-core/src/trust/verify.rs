@@ -17,9 +17,11 @@ use super::openpgp::{
 use super::proof::{Endorsement, Fetched, Origin, Standing, Verified};
 use super::rules::{Scope, TrustRules};
 
-/// The largest artifact that is looked at, in bytes: what no single tool reaches, and what bounds
-/// an endless answer.
-pub const ARTIFACT_LIMIT: u64 = 16 << 30;
+/// The largest artifact that is looked at, in bytes: 4 GiB.
+///
+/// The largest tools known (machine-learning bundles) have about 2 GiB. Without a limit, an
+/// endless answer would fill the disk before any signature could be looked at.
+pub const ARTIFACT_LIMIT: u64 = 4 << 30;
 
 /// A certificate and how it came to be trusted.
 #[derive(Debug, Clone)]

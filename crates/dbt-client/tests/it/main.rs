@@ -1,0 +1,14 @@
+//! The client's parts against real sockets, files and processes.
+
+#![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
+
+mod download;
+mod server;
+mod source_certificates;
+mod source_credentials;
+mod source_destination;
+mod source_directory;
+mod source_http;
+mod source_patience;
+mod source_proxy;
+mod source_redirects;
