@@ -28,7 +28,7 @@ const WORKSHOP: &str = "dbt-testkit";
 
 /// Everything the core uses. A new line here is a decision: each of these is in every program.
 const CORE: &[&str] =
-    &["base64", "pgp", "rpgpie", "semver", "serde", "serde_json", "sha2", "thiserror", "zeroize"];
+    &["base64", "pgp", "semver", "serde", "serde_json", "sha2", "thiserror", "zeroize"];
 
 /// Crates that make a room what it is, and the only rooms that may use them.
 const HEAVY: &[(&str, &[&str])] = &[
