@@ -126,7 +126,7 @@ impl Download<'_> {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.broken(Failure::of_reading(error))),
+                Err(error) => return Err(self.broken(Failure::of_reading(error), length)),
             };
             if self.limit - self.written < count as u64 {
                 return Err(self.too_large());
@@ -139,7 +139,7 @@ impl Download<'_> {
         match length {
             Some(expected) if expected != self.written => {
                 let received = self.written;
-                Err(self.broken(Failure::Truncated { received, expected }))
+                Err(Broken::Connection(Failure::Truncated { received, expected }))
             }
             Some(_) | None => Ok(()),
         }
@@ -152,11 +152,16 @@ impl Download<'_> {
         Ok(())
     }
 
-    fn broken(&self, failure: Failure) -> Broken {
-        if matches!(failure, Failure::Reset { .. } | Failure::Truncated { .. }) {
-            Broken::Connection(failure)
-        } else {
-            Broken::ForGood(self.failed(failure))
+    fn broken(&self, failure: Failure, length: Option<u64>) -> Broken {
+        match (failure, length) {
+            // One connection's count says little: what is missing of the whole does.
+            (Failure::Reset { .. } | Failure::Truncated { .. }, Some(expected)) => {
+                Broken::Connection(Failure::Truncated { received: self.written, expected })
+            }
+            (failure @ (Failure::Reset { .. } | Failure::Truncated { .. }), None) => {
+                Broken::Connection(failure)
+            }
+            (failure, _) => Broken::ForGood(self.failed(failure)),
         }
     }
 

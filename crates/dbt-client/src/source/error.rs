@@ -180,7 +180,7 @@ pub enum Failure {
     Exists,
     /// A redirect that is not followed.
     #[error("the server redirects {0}")]
-    Redirect(#[from] RedirectProblem),
+    Redirect(RedirectProblem),
     /// A page where data is due: a sign-in page of the network, or an error page.
     #[error("`{host}` answered with a page ({content_type}) instead of data")]
     Html {
@@ -235,6 +235,13 @@ pub enum Failure {
         /// What the reader said.
         source: io::Error,
     },
+}
+
+impl From<RedirectProblem> for Failure {
+    /// Not as its cause: the failure's words end with the problem's.
+    fn from(problem: RedirectProblem) -> Self {
+        Self::Redirect(problem)
+    }
 }
 
 impl Failure {

@@ -224,7 +224,10 @@ pub(super) fn failure(error: &Error) -> Failure {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 TlsProblem::WrongHost
             }
-            CertificateError::UnknownIssuer => TlsProblem::UnknownIssuer,
+            // The second is an issuer of a known name whose key did not sign this.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                TlsProblem::UnknownIssuer
+            }
             CertificateError::Revoked => TlsProblem::Revoked,
             other => TlsProblem::Other(other.to_string()),
         },

@@ -115,7 +115,8 @@ impl TestServer {
     fn serve(tls: Option<Arc<rustls::ServerConfig>>, handler: Arc<Handler>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Self { address, secure: tls.is_some(), requests: Arc::default(), load: Arc::default() };
+        let server =
+            Self { address, secure: tls.is_some(), requests: Arc::default(), load: Arc::default() };
         let load = Arc::clone(&server.load);
         let requests = Arc::clone(&server.requests);
         thread::spawn(move || {
@@ -135,10 +136,6 @@ impl TestServer {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.address.port()
     }
 
     /// Returns the URL of the server's root.

@@ -17,7 +17,8 @@ use crate::source_http::{path, patience, said, text};
 /// A certificate authority of some organisation, with its file.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    directory: tempfile::TempDir,
+    file: PathBuf,
+    _directory: tempfile::TempDir,
 }
 
 impl Authority {
@@ -26,13 +27,13 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, directory }
+        let file = directory.path().join("ca.pem");
+        std::fs::write(&file, issuer.pem()).unwrap();
+        Self { issuer, file, _directory: directory }
     }
 
     pub(crate) fn file(&self) -> &Path {
-        // Leaked once for each test: simpler than a field that borrows its neighbour.
-        Box::leak(Box::new(self.directory.path().join("ca.pem")))
+        &self.file
     }
 
     /// Returns what a server for `host` needs.
@@ -86,7 +87,10 @@ fn get(tls: ServerConfig, ca_file: Option<&Path>) -> Result<Answer, FetchError> 
 fn check(tls: ServerConfig, ca_file: Option<&Path>, problem: &TlsProblem, words: &str) {
     let error = get(tls, ca_file).unwrap_err();
     assert!(matches!(error.failure(), Failure::Tls(found) if found == problem), "{error:?}");
-    assert_eq!(said(&error), format!("failed to read `URL`: there is no secure connection: {words}"));
+    assert_eq!(
+        said(&error),
+        format!("failed to read `URL`: there is no secure connection: {words}")
+    );
     assert_eq!(error.class(), Class::Outage);
 }
 
@@ -181,7 +185,10 @@ fn an_authority_file_that_cannot_be_read_is_named() {
     for file in [empty, directory.path().join("missing.pem"), PathBuf::from("/")] {
         let error = get(Authority::new().server("127.0.0.1"), Some(&file)).unwrap_err();
         let failure = error.failure();
-        assert!(matches!(failure, Failure::CertificateFile { path, .. } if *path == file), "{error:?}");
+        assert!(
+            matches!(failure, Failure::CertificateFile { path, .. } if *path == file),
+            "{error:?}"
+        );
     }
 }
 
@@ -202,5 +209,8 @@ fn a_connection_that_ends_without_saying_so_is_truncated() {
     let connector = Connector::new(&Network::default(), Some(authority.file()), "dbt/4.0.0");
     let source = source::open(&server.repository(), &connector, &Credentials::none());
     let error = source.get(&path("file"), &Ask::document(10, &patience())).unwrap_err();
-    assert!(matches!(error.failure(), Failure::Truncated { received: 5, expected: 10 }), "{error:?}");
+    assert!(
+        matches!(error.failure(), Failure::Truncated { received: 5, expected: 10 }),
+        "{error:?}"
+    );
 }

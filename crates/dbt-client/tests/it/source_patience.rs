@@ -10,7 +10,7 @@ use crate::server::{Reply, Step, TestServer, head, ok, reply};
 use crate::source_http::{open, path};
 
 const SHORT: Duration = Duration::from_millis(200);
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Asks with these limits, and makes sure that they were kept.
 fn get(server: &TestServer, patience: &Patience) -> FetchError {
