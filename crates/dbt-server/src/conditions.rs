@@ -45,11 +45,11 @@ pub struct Validators {
 /// The conditions of one request.
 #[derive(Clone, Debug, Default)]
 pub struct Conditions {
-    if_match: Option<Tags>,
-    if_none_match: Option<Tags>,
-    if_modified_since: Option<SystemTime>,
-    if_unmodified_since: Option<SystemTime>,
-    if_range: Option<IfRange>,
+    tags: Option<Tags>,
+    no_tags: Option<Tags>,
+    modified_since: Option<SystemTime>,
+    unmodified_since: Option<SystemTime>,
+    range: Option<IfRange>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,17 +86,17 @@ impl Conditions {
             time::parse_http_date(text)
         };
         Ok(Self {
-            if_match: tags(headers, &IF_MATCH)?,
-            if_none_match: tags(headers, &IF_NONE_MATCH)?,
-            if_modified_since: date(IF_MODIFIED_SINCE),
-            if_unmodified_since: date(IF_UNMODIFIED_SINCE),
-            if_range: headers.get(IF_RANGE).map(|value| if_range(value.to_str().unwrap_or(""))),
+            tags: tags(headers, &IF_MATCH)?,
+            no_tags: tags(headers, &IF_NONE_MATCH)?,
+            modified_since: date(IF_MODIFIED_SINCE),
+            unmodified_since: date(IF_UNMODIFIED_SINCE),
+            range: headers.get(IF_RANGE).map(|value| if_range(value.to_str().unwrap_or(""))),
         })
     }
 
     /// Decides a read, in the order of RFC 9110, 13.2.2.
     pub fn judge_read(&self, current: &Validators) -> Verdict {
-        match (&self.if_match, self.if_unmodified_since) {
+        match (&self.tags, self.unmodified_since) {
             (Some(tags), _) if !tags.admit(Some(&current.tag), EntityTag::is_same_bytes) => {
                 return Verdict::Failed;
             }
@@ -105,7 +105,7 @@ impl Conditions {
             }
             _ => {}
         }
-        match (&self.if_none_match, self.if_modified_since) {
+        match (&self.no_tags, self.modified_since) {
             (Some(tags), _) if tags.admit(Some(&current.tag), EntityTag::means_the_same) => {
                 Verdict::NotModified
             }
@@ -120,12 +120,12 @@ impl Conditions {
     pub fn admit_write(&self, current: Option<&Validators>) -> bool {
         let tag = current.map(|validators| &validators.tag);
         let modified = current.and_then(|validators| validators.modified);
-        let demanded = match (&self.if_match, self.if_unmodified_since) {
+        let demanded = match (&self.tags, self.unmodified_since) {
             (Some(tags), _) => tags.admit(tag, EntityTag::is_same_bytes),
             (None, Some(limit)) => modified.is_some_and(|modified| modified <= limit),
             (None, None) => true,
         };
-        let forbidden = match &self.if_none_match {
+        let forbidden = match &self.no_tags {
             Some(tags) => tags.admit(tag, EntityTag::means_the_same),
             None => false,
         };
@@ -135,19 +135,17 @@ impl Conditions {
     /// Says whether a write depends on the entity tag of what is there, which may cost a hash.
     pub fn need_tag(&self) -> bool {
         let names = |tags: &Option<Tags>| matches!(tags, Some(Tags::These(_)));
-        names(&self.if_match) || names(&self.if_none_match)
+        names(&self.tags) || names(&self.no_tags)
     }
 
     /// Says whether any condition was set on a write.
     pub fn is_unconditional(&self) -> bool {
-        self.if_match.is_none()
-            && self.if_none_match.is_none()
-            && self.if_unmodified_since.is_none()
+        self.tags.is_none() && self.no_tags.is_none() && self.unmodified_since.is_none()
     }
 
     /// Says whether a range may be answered with a part, not the whole (RFC 9110, 13.1.5).
     pub fn admit_range(&self, current: &Validators) -> bool {
-        match &self.if_range {
+        match &self.range {
             None => true,
             Some(IfRange::Tag(tag)) => tag.is_same_bytes(&current.tag),
             Some(IfRange::Date(date)) => current.modified == Some(*date),
@@ -224,12 +222,14 @@ mod tests {
         }
     }
 
+    type Line = (&'static str, &'static str);
+
     const BEFORE: &str = "Sun, 09 Sep 2001 01:46:39 GMT";
     const EXACTLY: &str = "Sun, 09 Sep 2001 01:46:40 GMT";
 
     #[test]
     fn reads_are_judged_in_the_order_of_the_standard() {
-        let cases: &[(&[(&'static str, &str)], Verdict)] = &[
+        let cases: &[(&[Line], Verdict)] = &[
             (&[], Verdict::Proceed),
             (&[("if-none-match", "\"abc\"")], Verdict::NotModified),
             (&[("if-none-match", "\"x\", W/\"abc\"")], Verdict::NotModified),
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn writes_are_admitted_only_over_what_the_client_expects() {
-        let cases: &[(&[(&'static str, &str)], bool, bool)] = &[
+        let cases: &[(&[Line], bool, bool)] = &[
             (&[], true, true),
             (&[("if-none-match", "*")], false, true),
             (&[("if-match", "*")], true, false),

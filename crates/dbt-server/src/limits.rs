@@ -64,7 +64,7 @@ impl Default for Limits {
             connections: 16_384,
             header_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(75),
-            stall_time: Duration::from_secs(120),
+            stall_time: Duration::from_mins(2),
             floor_bytes: 30 * 1024,
             floor_window: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(25),

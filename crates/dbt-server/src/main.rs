@@ -65,7 +65,7 @@ fn report(error: &dyn Error) {
     let mut text = format!("error: {error}\n");
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!("  caused by: {error}\n"));
+        text.extend(["  caused by: ", &error.to_string(), "\n"]);
         cause = error.source();
     }
     // If nobody can be told, the exit code still tells.

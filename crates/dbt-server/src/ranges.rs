@@ -99,10 +99,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn parts(header: &str) -> Vec<(u64, u64)> {
-        match Ranges::of(header, 100) {
-            Ranges::Parts(parts) => parts.iter().map(|part| (part.start, part.length)).collect(),
-            other => panic!("{header}: {other:?}"),
-        }
+        let Ranges::Parts(parts) = Ranges::of(header, 100) else { panic!("{header}") };
+        parts.iter().map(|part| (part.start, part.length)).collect()
     }
 
     #[test]

@@ -153,9 +153,9 @@ mod tests {
 
     #[test]
     fn a_read_of_an_unclean_path_is_sent_to_the_clean_one_with_its_query() {
-        let redirect = |uri| match routed("GET", uri).unwrap() {
-            Route::Redirect { location } => location,
-            other => panic!("{other:?}"),
+        let redirect = |uri| {
+            let Route::Redirect { location } = routed("GET", uri).unwrap() else { panic!("{uri}") };
+            location
         };
         assert_eq!(redirect("//dbt//x?a=b"), "/dbt/x?a=b");
         assert_eq!(redirect("/dbt/%2e%2e/x/"), "/x/");

@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper::{Request, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -77,7 +78,7 @@ async fn accept(
     stopping: &watch::Receiver<bool>,
     alive: &Alive,
 ) {
-    let slots = Arc::new(Semaphore::new(app.limits.connections));
+    let slots = Arc::new(Semaphore::new(connections(app.limits.connections)));
     loop {
         // Without a free slot, new connections wait in the system's queue.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
@@ -95,6 +96,20 @@ async fn accept(
             drop((slot, alive));
         });
     }
+}
+
+/// Returns how many connections may be open, after asking the system for as many descriptors as
+/// it gives. Some are kept for the files that are served.
+fn connections(wanted: usize) -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let current = match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => limit.maximum,
+        Err(_kept_as_it_was) => getrlimit(Resource::Nofile).current,
+    };
+    let descriptors = current.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
+    // A connection that is sending a file has two.
+    wanted.min(descriptors / 2).max(1)
 }
 
 async fn connection(

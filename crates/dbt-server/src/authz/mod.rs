@@ -80,13 +80,13 @@ pub enum Access {
 
 impl Policy {
     /// Says whether an action is open to everybody, so that credentials need not be looked at.
-    pub fn is_open(&self, kind: Kind) -> bool {
+    pub fn is_open(self, kind: Kind) -> bool {
         self.access(kind) == Access::Anyone
     }
 
     /// Decides whether a caller may act. Nothing else makes a [`Grant`].
     pub fn authorise<A: Action + Guarded>(
-        &self,
+        self,
         caller: Caller,
         action: A,
     ) -> Result<Grant<A>, Denied> {
@@ -113,7 +113,7 @@ impl Policy {
         Ok(Grant { caller, action, overwrite })
     }
 
-    const fn access(&self, kind: Kind) -> Access {
+    const fn access(self, kind: Kind) -> Access {
         match kind {
             Kind::Read => self.reads,
             Kind::Write | Kind::Delete => self.writes,

@@ -129,10 +129,11 @@ pub(super) fn read(path: &Path) -> Result<Written, ConfigError> {
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Written, ConfigError> {
     let syntax = |source| ConfigError::Syntax { path: path.to_owned(), source };
     let value: Value = serde_json::from_slice(bytes).map_err(syntax)?;
-    let value = match value {
-        Value::Object(object) => Value::Object(canonical(path, "", object, TOP)?),
-        other => other,
+    let Value::Object(object) = value else {
+        let (key, reason) = (".".to_owned(), "it is not an object".to_owned());
+        return Err(ConfigError::Value { path: path.to_owned(), key, reason });
     };
+    let value = Value::Object(canonical(path, "", object, TOP)?);
     serde_path_to_error::deserialize(value).map_err(|error| ConfigError::Value {
         path: path.to_owned(),
         key: error.path().to_string(),

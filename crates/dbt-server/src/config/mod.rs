@@ -106,7 +106,7 @@ impl Config {
 
         let reads = decide.reads(&written, environment)?;
         let writes = decide.writes(&written, environment)?;
-        let immutable = decide.or("immutable", decide.from_source(written.immutable), false);
+        let immutable = decide.or("immutable", decide.sourced_if(written.immutable), false);
         let limits = decide.limits(&written);
         let Decide { source: _, settings, notices } = decide;
         Ok(Self { address, port, root, reads, writes, immutable, limits, notices, settings })
@@ -169,12 +169,12 @@ impl Decide<'_> {
     fn either<T>(&self, name: &str, flag: Option<T>, written: Option<T>) -> Option<Chosen<T>> {
         let flag = flag.map(|value| (value, format!("flag for {name}")));
         match self.source {
-            Source::File(_) => self.from_source(written).or(flag),
-            Source::Variables => flag.or_else(|| self.from_source(written)),
+            Source::File(_) => self.sourced_if(written).or(flag),
+            Source::Variables => flag.or_else(|| self.sourced_if(written)),
         }
     }
 
-    fn from_source<T>(&self, written: Option<T>) -> Option<Chosen<T>> {
+    fn sourced_if<T>(&self, written: Option<T>) -> Option<Chosen<T>> {
         let origin = match self.source {
             Source::File(path) => format!("`{}`", path.display()),
             Source::Variables => "environment".to_owned(),
@@ -202,7 +202,7 @@ impl Decide<'_> {
     }
 
     fn reads(&mut self, written: &Written, environment: &Environment) -> Result<Door, ConfigError> {
-        let guarded = self.or("authGets", self.from_source(written.auth_gets), false);
+        let guarded = self.or("authGets", self.sourced_if(written.auth_gets), false);
         let types = written.auth_type_get.as_deref().unwrap_or_default();
         if !guarded {
             if !types.trim().is_empty() {
@@ -217,7 +217,7 @@ impl Decide<'_> {
             return Err(ConfigError::NoTypeForReads);
         }
         let types = self.keep("authTypeGet", self.sourced(types));
-        self.methods("authTypeGet", "authOptsGet", &types, &written.auth_opts_get, environment)
+        methods("authTypeGet", "authOptsGet", &types, &written.auth_opts_get, environment)
     }
 
     fn writes(
@@ -231,46 +231,22 @@ impl Decide<'_> {
             return Ok(Door::Closed);
         }
         let types = self.keep("authTypePut", self.sourced(types));
-        self.methods("authTypePut", "authOptsPut", &types, &written.auth_opts_put, environment)
+        methods("authTypePut", "authOptsPut", &types, &written.auth_opts_put, environment)
     }
 
     fn sourced(&self, text: &str) -> Chosen<String> {
-        self.from_source(Some(text.to_owned())).unwrap_or_default()
-    }
-
-    fn methods(
-        &mut self,
-        key: &'static str,
-        options_key: &'static str,
-        types: &str,
-        options: &AuthOptions,
-        environment: &Environment,
-    ) -> Result<Door, ConfigError> {
-        let mut methods = Vec::new();
-        for name in types.split(',').map(str::trim) {
-            if name.is_empty() {
-                return Err(ConfigError::EmptyType { key, value: types.to_owned() });
-            } else if name == static_token::NAME {
-                let token = static_token(options_key, options, environment)?;
-                methods.push(Method::StaticToken(token));
-            } else if NOT_YET.contains(&name) {
-                return Err(ConfigError::TypeNotYet { key, name: name.to_owned() });
-            } else {
-                return Err(ConfigError::UnknownType { key, name: name.to_owned() });
-            }
-        }
-        Ok(Door::Guarded(methods))
+        self.sourced_if(Some(text.to_owned())).unwrap_or_default()
     }
 
     fn limits(&mut self, written: &Written) -> Limits {
         let defaults = Limits::default();
         let seconds = |duration: Duration| duration.as_secs();
         let given = &written.limits;
-        let upload_bytes = self.from_source(given.max_upload_bytes);
-        let uploads = self.from_source(given.max_uploads);
-        let connections = self.from_source(given.max_connections);
-        let header = self.from_source(given.header_seconds);
-        let grace = self.from_source(written.shutdown_grace);
+        let upload_bytes = self.sourced_if(given.max_upload_bytes);
+        let uploads = self.sourced_if(given.max_uploads);
+        let connections = self.sourced_if(given.max_connections);
+        let header = self.sourced_if(given.header_seconds);
+        let grace = self.sourced_if(written.shutdown_grace);
         let header = self.or("limits.headerSeconds", header, seconds(defaults.header_time));
         let grace = self.or("shutdownGrace", grace, seconds(defaults.shutdown_grace));
         Limits {
@@ -282,6 +258,32 @@ impl Decide<'_> {
             ..defaults
         }
     }
+}
+
+/// Reads a list of methods. Every name must be one that this version has.
+fn methods(
+    key: &'static str,
+    options_key: &'static str,
+    types: &str,
+    options: &AuthOptions,
+    environment: &Environment,
+) -> Result<Door, ConfigError> {
+    let mut methods = Vec::new();
+    let names: Vec<&str> = types.split(',').map(str::trim).collect();
+    if names.contains(&"") {
+        return Err(ConfigError::EmptyType { key, value: types.to_owned() });
+    }
+    for name in names {
+        if name == static_token::NAME {
+            let token = static_token(options_key, options, environment)?;
+            methods.push(Method::StaticToken(token));
+        } else if NOT_YET.contains(&name) {
+            return Err(ConfigError::TypeNotYet { key, name: name.to_owned() });
+        } else {
+            return Err(ConfigError::UnknownType { key, name: name.to_owned() });
+        }
+    }
+    Ok(Door::Guarded(methods))
 }
 
 /// Finds the token: the named variable's, if that is set, else the one that is written.

@@ -80,12 +80,11 @@ impl StoredFile {
 /// Returns the validators of a file: the digest is a strong tag; without it, the time and the
 /// size make a weak one.
 pub fn validators(digest: Option<Digest>, modified: SystemTime, length: u64) -> Validators {
-    let tag = match digest {
-        Some(digest) => EntityTag { weak: false, value: digest.to_string() },
-        None => {
-            let nanoseconds = time::since_epoch(modified).as_nanos();
-            EntityTag { weak: true, value: format!("{nanoseconds:x}-{length:x}") }
-        }
+    let tag = if let Some(digest) = digest {
+        EntityTag { weak: false, value: digest.to_string() }
+    } else {
+        let nanoseconds = time::since_epoch(modified).as_nanos();
+        EntityTag { weak: true, value: format!("{nanoseconds:x}-{length:x}") }
     };
     Validators { tag, modified: Some(time::whole_seconds(modified)) }
 }
@@ -177,11 +176,10 @@ pub fn decide(
     let Some(existing) = existing else { return Ok(()) };
     let differs = arrived.is_some_and(|arrived| existing.digest != Some(arrived));
     match grant.overwrite() {
-        Overwrite::Allowed => Ok(()),
         Overwrite::SameBytesOnly if differs => {
             Err(StorageError::Immutable { existing: existing.digest })
         }
-        Overwrite::SameBytesOnly => Ok(()),
+        Overwrite::Allowed | Overwrite::SameBytesOnly => Ok(()),
     }
 }
 

@@ -63,13 +63,13 @@ impl Root {
         }
         let mut current = self.directory.try_clone()?;
         for segment in path.segments() {
-            let made = match rustix::fs::mkdirat(&current, segment, mode) {
+            let is_new = match rustix::fs::mkdirat(&current, segment, mode) {
                 Ok(()) => true,
                 Err(Errno::EXIST) => false,
                 Err(error) => return Err(error.into()),
             };
             let next = rustix::fs::openat(&current, segment, DIRECTORY | SAFE, Mode::empty())?;
-            if made {
+            if is_new {
                 rustix::fs::fsync(&current)?;
             }
             current = next;

@@ -7,14 +7,14 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use dbt_core::digest::Digest;
 use dbt_core::repo_path::RepoPath;
 use hyper::body::Bytes;
 use rustix::fs::{AtFlags, FileType};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use self::beneath::Root;
 use self::remembered::{Identity, Remembered};
@@ -44,7 +44,7 @@ struct Tree {
     root: Root,
     remembered: Remembered,
     /// Held while a name is given or taken away, so that what was checked is still so.
-    names: Mutex<()>,
+    names: Arc<Mutex<()>>,
     /// One large file is hashed in the background at a time: serving comes first.
     background: Semaphore,
     private: Option<private::Directory>,
@@ -70,7 +70,7 @@ impl Local {
         Ok(Self(Arc::new(Tree {
             root,
             remembered: Remembered::default(),
-            names: Mutex::new(()),
+            names: Arc::default(),
             background: Semaphore::new(1),
             private,
         })))
@@ -193,11 +193,12 @@ impl Tree {
 }
 
 fn reading(path: &RepoPath, source: io::Error) -> StorageError {
-    match source.kind() {
-        io::ErrorKind::NotFound => StorageError::NotFound,
-        io::ErrorKind::PermissionDenied => StorageError::NotReadable,
-        _ if beneath::is_not_a_directory(&source) => StorageError::NotFound,
-        _ => StorageError::Io { action: "read", path: path.to_string(), source },
+    if source.kind() == io::ErrorKind::NotFound || beneath::is_not_a_directory(&source) {
+        StorageError::NotFound
+    } else if source.kind() == io::ErrorKind::PermissionDenied {
+        StorageError::NotReadable
+    } else {
+        StorageError::Io { action: "read", path: path.to_string(), source }
     }
 }
 
@@ -223,10 +224,12 @@ fn list(directory: &File, metadata: &Metadata, detail: Detail) -> io::Result<Dir
         };
         let file_type =
             looked.map_or_else(|| entry.file_type(), |stat| FileType::from_raw_mode(stat.st_mode));
-        let kind = match file_type {
-            FileType::RegularFile => EntryKind::File,
-            FileType::Directory => EntryKind::Directory,
-            _ => continue,
+        let kind = if file_type == FileType::RegularFile {
+            EntryKind::File
+        } else if file_type == FileType::Directory {
+            EntryKind::Directory
+        } else {
+            continue;
         };
         let modified = looked.and_then(|stat| modified(stat.st_mtime, stat.st_mtime_nsec));
         entries.push(Entry { name: name.to_owned(), kind, modified });

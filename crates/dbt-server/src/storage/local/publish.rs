@@ -7,13 +7,14 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use dbt_core::clock::Clock;
 use dbt_core::digest::Digest;
 use dbt_core::repo_path::RepoPath;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use tokio::sync::OwnedMutexGuard;
 
 use super::remembered::Identity;
 use super::{Tree, beneath, on_disk, private};
@@ -27,9 +28,14 @@ use crate::storage::{
 };
 use crate::upload::{Hasher, Upload};
 
-/// What directories and files are made with; the process's umask may take from it.
+/// What directories and files are made with, so that other servers can serve the same tree. The
+/// process's umask may take from that of directories.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
 const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
+
+/// The right to give or take away a name. It goes along to the thread that does so, so that it
+/// lasts exactly as long as that.
+type Turn = OwnedMutexGuard<()>;
 
 /// How often publishing is tried again when something outside this process took the name.
 const ATTEMPTS: u32 = 3;
@@ -98,7 +104,8 @@ async fn publish(
     digest: Digest,
     length: u64,
 ) -> Result<Written, StorageError> {
-    // The digest of what is there may take long, so it is not computed while names are held.
+    let turn = Arc::clone(&staged.tree.names).lock_owned().await;
+    // What is there was hashed before the upload began, so this is quick unless it changed since.
     let existing = look(&staged.tree, &staged.path).await?;
     decide(grant, conditions, existing.as_ref(), Some(digest))?;
     let before = existing.as_ref().and_then(|existing| existing.digest);
@@ -106,7 +113,8 @@ async fn publish(
         return Ok(Written { effect: Effect::Unchanged, digest, length, before });
     }
     let staged = Arc::clone(staged);
-    let effect = on_disk(move || staged.publish(existing.as_ref(), digest)).await?;
+    let effect = if existing.is_some() { Effect::Replaced } else { Effect::Created };
+    on_disk(move || staged.publish(effect, digest, turn)).await?;
     Ok(Written { effect, digest, length, before })
 }
 
@@ -137,10 +145,6 @@ impl Tree {
             modified: opened.modified,
             length: opened.length,
         }))
-    }
-
-    fn hold_names(&self) -> MutexGuard<'_, ()> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn temporary(&self) -> Result<&OwnedFd, StorageError> {
@@ -223,36 +227,23 @@ struct Finished {
 }
 
 impl Finished {
-    /// Gives the file its name, if what is there is still what was looked at.
-    fn publish(&self, expected: Option<&Existing>, digest: Digest) -> Result<Effect, StorageError> {
+    /// Gives the file its name: that of what it replaces, or one that nothing has.
+    fn publish(&self, effect: Effect, digest: Digest, turn: Turn) -> Result<(), StorageError> {
         let (tree, path) = (&self.tree, &self.path);
         let failed = |error| writing("publish", path, error);
-        let changed = || failed(io::ErrorKind::AlreadyExists.into());
         let parent = path.parent().unwrap_or_else(RepoPath::root);
         let name = path.file_name().unwrap_or_default();
-
-        let names = tree.hold_names();
         let directory = tree.root.make_directories(&parent, DIRECTORY_MODE).map_err(failed)?;
-        let now = tree.existing(path)?;
-        let same = |a: &Existing, b: &Existing| a.digest == b.digest && a.modified == b.modified;
         let (temporary, from) = (self.temporary.name.as_str(), tree.temporary()?);
-        let effect = match (expected, &now) {
-            (Some(expected), Some(now)) if same(expected, now) => {
-                rustix::fs::renameat(from, temporary, &directory, name)
-                    .map_err(|error| failed(error.into()))?;
-                Effect::Replaced
-            }
-            (None, None) => {
-                beneath::rename_without_replacing(from.as_fd(), temporary, directory.as_fd(), name)
-                    .map_err(|error| failed(error.into()))?;
-                Effect::Created
-            }
-            _ => return Err(changed()),
+        let renamed = if effect == Effect::Replaced {
+            rustix::fs::renameat(from, temporary, &directory, name)
+        } else {
+            beneath::rename_without_replacing(from.as_fd(), temporary, directory.as_fd(), name)
         };
+        renamed.map_err(|error| failed(error.into()))?;
         tree.remembered.remember(path, self.identity, digest);
-        drop(names);
-        rustix::fs::fsync(&directory).map_err(|error| failed(error.into()))?;
-        Ok(effect)
+        drop(turn);
+        rustix::fs::fsync(&directory).map_err(|error| failed(error.into()))
     }
 }
 
@@ -263,12 +254,18 @@ pub(super) async fn delete(
 ) -> Result<Removed, StorageError> {
     let (tree, path) = (Arc::clone(tree), grant.action().path().clone());
     let conditions = conditions.clone();
-    on_disk(move || tree.delete(&path, &conditions)).await
+    let turn = Arc::clone(&tree.names).lock_owned().await;
+    on_disk(move || tree.delete(&path, &conditions, turn)).await
 }
 
 impl Tree {
     /// Takes a name away in one step: a directory moves into ours whole, and is emptied there.
-    fn delete(&self, path: &RepoPath, conditions: &Conditions) -> Result<Removed, StorageError> {
+    fn delete(
+        &self,
+        path: &RepoPath,
+        conditions: &Conditions,
+        turn: Turn,
+    ) -> Result<Removed, StorageError> {
         let failed = |error: Errno| match error {
             Errno::NOENT => StorageError::NotFound,
             other => writing("delete", path, other.into()),
@@ -277,13 +274,12 @@ impl Tree {
         let name = path.file_name().unwrap_or_default();
         let trash = temporary_name();
 
-        let names = self.hold_names();
         let directory =
             self.root.open_directory(&parent).map_err(|error| super::reading(path, error))?;
         let kind = self.kind_to_delete(path, conditions)?;
         rustix::fs::renameat(&directory, name, self.temporary()?, &trash).map_err(failed)?;
         self.remembered.forget(path);
-        drop(names);
+        drop(turn);
         rustix::fs::fsync(&directory).map_err(failed)?;
         self.empty_trash(&trash, kind);
         Ok(Removed { kind })
@@ -334,11 +330,34 @@ fn temporary_name() -> String {
 }
 
 fn writing(action: &'static str, path: &RepoPath, source: io::Error) -> StorageError {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StorageError::OutOfSpace,
-        io::ErrorKind::ReadOnlyFilesystem => StorageError::ReadOnly,
-        io::ErrorKind::IsADirectory => StorageError::IsDirectory,
-        _ if beneath::is_not_a_directory(&source) => StorageError::ParentIsFile,
-        _ => StorageError::Io { action, path: path.to_string(), source },
+    let kind = source.kind();
+    if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        StorageError::OutOfSpace
+    } else if kind == io::ErrorKind::ReadOnlyFilesystem {
+        StorageError::ReadOnly
+    } else if kind == io::ErrorKind::IsADirectory {
+        StorageError::IsDirectory
+    } else if beneath::is_not_a_directory(&source) {
+        StorageError::ParentIsFile
+    } else {
+        StorageError::Io { action, path: path.to_string(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_or_read_only_disk_and_a_file_in_the_way_are_told_apart() {
+        let path: RepoPath = "dbt/x".parse().unwrap();
+        let told = |errno: Errno| writing("write", &path, errno.into());
+        assert!(matches!(told(Errno::NOSPC), StorageError::OutOfSpace));
+        assert!(matches!(told(Errno::DQUOT), StorageError::OutOfSpace));
+        assert!(matches!(told(Errno::ROFS), StorageError::ReadOnly));
+        assert!(matches!(told(Errno::NOTDIR), StorageError::ParentIsFile));
+        assert!(matches!(told(Errno::LOOP), StorageError::ParentIsFile));
+        assert!(matches!(told(Errno::ISDIR), StorageError::IsDirectory));
+        assert!(matches!(told(Errno::IO), StorageError::Io { .. }));
     }
 }

@@ -1,0 +1,128 @@
+//! The record, on the pipeline in memory: what cannot be recorded does not happen.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use dbt_core::clock::Clock;
+use dbt_core::secret::Secret;
+use dbt_server::app::App;
+use dbt_server::audit::{self, AuditLog, Outcome};
+use dbt_server::authn::static_token::StaticToken;
+use dbt_server::authn::{AnyOf, Scope};
+use dbt_server::authz::{Access, Policy};
+use dbt_server::limits::Limits;
+use dbt_server::{pipeline, storage};
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+
+/// A server in memory that `read` may read and `write` may write.
+struct World {
+    app: Arc<App>,
+    files: storage::memory::Memory,
+    records: audit::memory::Memory,
+}
+
+impl World {
+    fn new() -> Self {
+        let token = |text: &str| Box::new(StaticToken::new(&Secret::new(text.to_owned())));
+        let mut authn = AnyOf::default();
+        authn.add(Scope::Reads, token("read"));
+        authn.add(Scope::Writes, token("write"));
+        let files = storage::memory::Memory::new(Clock::System);
+        let records = audit::memory::Memory::default();
+        let limits = Limits::default();
+        let app = App {
+            authn,
+            policy: Policy { reads: Access::Proven, writes: Access::Proven, immutable: false },
+            storage: Box::new(files.clone()),
+            audit: AuditLog::new(Box::new(records.clone()), Clock::System),
+            writes: tokio::sync::Semaphore::new(8),
+            limits,
+            clock: Clock::System,
+        };
+        Self { app: Arc::new(app), files, records }
+    }
+
+    async fn ask(&self, method: &str, path: &str, token: &str) -> u16 {
+        let body = Full::from("body").map_err(|never| match never {}).boxed_unsync();
+        let mut request = Request::builder().method(method).uri(path);
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        pipeline::serve(&self.app, request.body(body).unwrap(), peer).await.status().as_u16()
+    }
+
+    /// Returns the records as `subject action path: outcome`.
+    fn records(&self) -> Vec<String> {
+        let line = |record: audit::Record| {
+            let outcome = match record.outcome {
+                Outcome::Attempted => "attempted".to_owned(),
+                Outcome::Done { effect, .. } => effect.to_owned(),
+                Outcome::Failed { reason } => format!("failed: {reason}"),
+                Outcome::Refused { reason } => format!("refused: {reason}"),
+            };
+            let subject = record.subject.unwrap_or_else(|| "nobody".to_owned());
+            format!("{subject} {} /{}: {outcome}", record.action, record.path)
+        };
+        self.records.records().into_iter().map(line).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_write_is_recorded_before_and_after() {
+    let world = World::new();
+    assert_eq!(world.ask("PUT", "/dbt/x", "write").await, 201);
+    assert_eq!(world.ask("DELETE", "/dbt/x", "write").await, 204);
+    assert_eq!(world.ask("DELETE", "/dbt/x", "write").await, 404);
+    assert_eq!(
+        world.records(),
+        [
+            "static-token:static-token write /dbt/x: attempted",
+            "static-token:static-token write /dbt/x: created",
+            "static-token:static-token delete /dbt/x: attempted",
+            "static-token:static-token delete /dbt/x: deleted",
+            "static-token:static-token delete /dbt/x: attempted",
+            "static-token:static-token delete /dbt/x: failed: nothing is there",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn refusals_of_known_callers_and_bad_credentials_are_recorded_and_strangers_are_not() {
+    let world = World::new();
+    assert_eq!(world.ask("PUT", "/dbt/x", "read").await, 403);
+    assert_eq!(world.ask("PUT", "/dbt/x", "wrong").await, 401);
+    assert_eq!(world.ask("DELETE", "/dbt", "write").await, 403);
+    assert_eq!(world.ask("PUT", "/dbt/x", "").await, 401);
+    assert_eq!(
+        world.records(),
+        [
+            "static-token:static-token write /dbt/x: refused: this credential does not permit it",
+            "nobody write /dbt/x: refused: the credential is not valid",
+            "static-token:static-token delete /dbt: refused: the root of a repository cannot be deleted",
+        ]
+    );
+    assert!(world.files.paths().is_empty());
+}
+
+#[tokio::test]
+async fn reads_of_known_callers_are_recorded() {
+    let world = World::new();
+    world.files.seed("dbt/x".parse().unwrap(), "x");
+    assert_eq!(world.ask("GET", "/dbt/x", "read").await, 200);
+    assert_eq!(world.records(), ["static-token:static-token read /dbt/x: read"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_does_not_happen() {
+    let world = World::new();
+    world.files.seed("dbt/x".parse().unwrap(), "x");
+    world.records.set_broken(true);
+    assert_eq!(world.ask("PUT", "/dbt/y", "write").await, 503);
+    assert_eq!(world.ask("DELETE", "/dbt/x", "write").await, 503);
+    assert_eq!(world.files.paths(), ["dbt/x"]);
+    assert_eq!(world.ask("GET", "/dbt/x", "read").await, 200, "reading goes on");
+    world.records.set_broken(false);
+    assert_eq!(world.ask("PUT", "/dbt/y", "write").await, 201);
+}

@@ -1,0 +1,17 @@
+//! The real program, spoken to over real sockets; and, where time or failure must be arranged,
+//! its pipeline in memory.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
+mod audit;
+mod auth;
+mod config;
+mod crash;
+mod deletes;
+mod limits;
+mod listing;
+mod paths;
+mod ranges;
+mod reads;
+mod world;
+mod writes;

@@ -1,0 +1,377 @@
+//! A server in a directory of its own, and a client that sends exactly what it is told.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// No answer takes longer than this unless something is wrong.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A configuration in which everybody may read and the token `open-sesame` may write.
+pub(crate) const WRITABLE: &str =
+    r#""authTypePut": "static-token", "authOptsPut": {"staticToken": "open-sesame"}"#;
+
+/// A running server. It is killed when this goes.
+pub(crate) struct Server {
+    directory: tempfile::TempDir,
+    process: Child,
+    address: SocketAddr,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a server that everybody may read and the token `open-sesame` may write.
+    pub(crate) fn start() -> Self {
+        Self::with(WRITABLE)
+    }
+
+    /// Starts a server with these members in its configuration file.
+    pub(crate) fn with(members: &str) -> Self {
+        Self::on(Place::new(), members)
+    }
+
+    /// Starts a server on a place that was prepared.
+    pub(crate) fn on(place: Place, members: &str) -> Self {
+        let mut process = place.command(members).spawn().unwrap();
+        let mut stderr = BufReader::new(process.stderr.take().unwrap());
+        let mut first = String::new();
+        stderr.read_line(&mut first).unwrap();
+        let address = first
+            .strip_prefix("reposerver listening on http://")
+            .and_then(|rest| rest.split_once(", serving "))
+            .unwrap_or_else(|| panic!("unexpected first line: {first}"));
+        let address = address.0.parse().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = Arc::clone(&log);
+        let reader = std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let mut lines = lines.lock().unwrap();
+                lines.push_str(&line);
+                lines.push('\n');
+            }
+        });
+        Self { directory: place.directory, process, address, log, reader: Some(reader) }
+    }
+
+    /// Returns the directory that is served.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    /// Returns the directory around it, which must never be reached.
+    pub(crate) fn outside(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Puts a file on the disk behind the server's back.
+    pub(crate) fn put_on_disk(&self, path: &str, bytes: &[u8]) {
+        write_below(&self.root(), path, bytes);
+    }
+
+    /// Returns the paths of all files and directories that the disk holds, ours aside.
+    pub(crate) fn tree(&self) -> Vec<String> {
+        tree(&self.root()).into_iter().filter(|path| !path.starts_with(".reposerver")).collect()
+    }
+
+    /// Returns what lies in the server's own directory of uploads on their way.
+    pub(crate) fn unfinished(&self) -> Vec<String> {
+        tree(&self.root().join(".reposerver/tmp"))
+    }
+
+    /// Opens a connection.
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Sends bytes as they are and reads one answer.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Reply {
+        let mut stream = self.connect();
+        // The server may answer and close before it has read everything.
+        let _cut = stream.write_all(bytes);
+        Reply::read(&mut stream, bytes.starts_with(b"HEAD "))
+    }
+
+    /// Sends a request with header lines and a body.
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Reply {
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+        for line in headers {
+            request.push_str(line);
+            request.push_str("\r\n");
+        }
+        if !body.is_empty() || method == "PUT" {
+            request.push_str("Content-Length: ");
+            request.push_str(&body.len().to_string());
+            request.push_str("\r\n");
+        }
+        request.push_str("\r\n");
+        self.raw(&[request.as_bytes(), body].concat())
+    }
+
+    /// Reads a path.
+    pub(crate) fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, &[], b"")
+    }
+
+    /// Writes a file with `open-sesame` and further header lines.
+    pub(crate) fn put_with(&self, path: &str, headers: &[&str], body: &[u8]) -> Reply {
+        let lines = [&[AUTHORIZED], headers].concat();
+        self.send("PUT", path, &lines, body)
+    }
+
+    /// Writes a file with `open-sesame`.
+    pub(crate) fn put(&self, path: &str, body: &[u8]) -> Reply {
+        self.put_with(path, &[], body)
+    }
+
+    /// Deletes a path with `open-sesame` and further header lines.
+    pub(crate) fn delete_with(&self, path: &str, headers: &[&str]) -> Reply {
+        let lines = [&[AUTHORIZED], headers].concat();
+        self.send("DELETE", path, &lines, b"")
+    }
+
+    /// Deletes a path with `open-sesame`.
+    pub(crate) fn delete(&self, path: &str) -> Reply {
+        self.delete_with(path, &[])
+    }
+
+    /// Returns what was logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until something is so.
+    pub(crate) fn eventually(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let started = Instant::now();
+        while !is_so(self) {
+            assert!(started.elapsed() < PATIENCE, "{what}: never; log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the program to end by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "the server does not end; log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Kills the program as a power cut would, and returns its place.
+    pub(crate) fn kill(mut self) -> Place {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        Place { directory, arguments: Vec::new(), environment: Vec::new() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _already_dead = self.process.kill();
+        let _already_waited = self.process.wait();
+        if let Some(reader) = self.reader.take() {
+            let _panicked = reader.join();
+        }
+    }
+}
+
+/// The header line that shows `open-sesame`.
+pub(crate) const AUTHORIZED: &str = "Authorization: Bearer open-sesame";
+
+/// A directory for a server, and how to start one there.
+pub(crate) struct Place {
+    directory: tempfile::TempDir,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Place {
+    /// Makes a place with an empty directory to serve.
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("root")).unwrap();
+        Self { directory, arguments: Vec::new(), environment: Vec::new() }
+    }
+
+    /// Adds an argument.
+    pub(crate) fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Sets a variable.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Returns the directory to serve.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    /// Puts a file on the disk.
+    pub(crate) fn put_on_disk(&self, path: &str, bytes: &[u8]) {
+        write_below(&self.root(), path, bytes);
+    }
+
+    /// Returns the program with these members in its configuration file.
+    pub(crate) fn command(&self, members: &str) -> Command {
+        let file = self.directory.path().join("config.json");
+        let root = serde_json::json!(self.root());
+        let comma = if members.is_empty() { "" } else { ", " };
+        let text = format!(
+            r#"{{"address": "127.0.0.1", "port": 0, "serverRoot": {root}{comma}{members}}}"#
+        );
+        std::fs::write(&file, text).unwrap();
+        let mut command = self.bare_command();
+        command.arg("--file").arg(file);
+        command
+    }
+
+    /// Returns the program without a configuration file.
+    pub(crate) fn bare_command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reposerver"));
+        command.args(&self.arguments).env_clear().envs(self.environment.iter().cloned());
+        command.current_dir(self.directory.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the program, which must refuse to start, and returns what it says.
+    pub(crate) fn refusal(&self, members: &str) -> String {
+        Self::refused(&mut self.command(members))
+    }
+
+    /// Runs a program that must refuse to start, and returns what it says.
+    pub(crate) fn refused(command: &mut Command) -> String {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+fn write_below(root: &Path, path: &str, bytes: &[u8]) {
+    let full = root.join(path);
+    std::fs::create_dir_all(full.parent().unwrap()).unwrap();
+    std::fs::write(full, bytes).unwrap();
+}
+
+fn tree(root: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+        for entry in entries.map(Result::unwrap) {
+            let path = entry.path();
+            found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+            if entry.file_type().unwrap().is_dir() {
+                waiting.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// Its status; 0 if the connection ended without one.
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    /// Its body, as long as `Content-Length` says or less if it was cut.
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    /// Reads one answer from a connection.
+    pub(crate) fn read(stream: &mut TcpStream, is_head: bool) -> Self {
+        let mut reader = BufReader::new(stream);
+        loop {
+            let (status, headers) = read_head(&mut reader);
+            if status == 100 {
+                continue;
+            }
+            let mut reply = Self { status, headers, body: Vec::new() };
+            let length = reply.header("content-length").map(|text| text.parse().unwrap());
+            if !is_head && status != 304 {
+                let _cut = reader.take(length.unwrap_or(0)).read_to_end(&mut reply.body);
+            }
+            return reply;
+        }
+    }
+
+    /// Returns a header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _value)| known == name)
+            .map(|(_name, value)| value.as_str())
+    }
+
+    /// Returns the names and values of all headers but those that differ every time.
+    pub(crate) fn stable_headers(&self) -> Vec<(String, String)> {
+        let differs = |name: &str| matches!(name, "date" | "x-request-id");
+        self.headers.iter().filter(|(name, _value)| !differs(name)).cloned().collect()
+    }
+
+    /// Returns the body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    /// Returns the body as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Checks status and code of a refusal.
+    pub(crate) fn is_refused(&self, status: u16, code: &str) -> &Self {
+        assert_eq!(self.status, status, "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["type"], format!("urn:dbt:problem:{code}"), "{problem}");
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["requestId"].as_str(), self.header("x-request-id"), "{problem}");
+        self
+    }
+}
+
+fn read_head(reader: &mut BufReader<&mut TcpStream>) -> (u16, Vec<(String, String)>) {
+    let mut line = || {
+        let mut line = String::new();
+        let _cut = reader.read_line(&mut line);
+        line.trim_end().to_owned()
+    };
+    let status = line().split(' ').nth(1).map_or(0, |text| text.parse().unwrap());
+    let mut headers = Vec::new();
+    loop {
+        let text = line();
+        let Some((name, value)) = text.split_once(':') else { return (status, headers) };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+}
+
+/// Returns the lower-case hexadecimal SHA-256 of some bytes.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    dbt_core::digest::Digest::of(bytes).to_string()
+}
