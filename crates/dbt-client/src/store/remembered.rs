@@ -325,7 +325,7 @@ mod tests {
         let Some(world) = World::new(LARGE + 1) else { return };
         world.run(world.now);
         let change: [&dyn Fn(); 5] = [
-            &|| std::fs::File::open(world.path()).unwrap().set_modified(world.now).unwrap(),
+            &|| File::open(world.path()).unwrap().set_modified(world.now).unwrap(),
             &|| world.change_record(|record| record["boot"] = "another".into()),
             &|| world.change_record(|record| record["format"] = 2.into()),
             &|| world.change_record(|record| record["name"] = "other".into()),

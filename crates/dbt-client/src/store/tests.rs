@@ -256,7 +256,7 @@ fn what_is_planted_in_the_store_is_refused_with_its_reason() {
         ("its mode is 4500", Box::new(with_mode(0o4500))),
         (
             "it has 2 names",
-            Box::new(|path: &Path| {
+            Box::new(move |path: &Path| {
                 with_mode(0o500)(path);
                 fs::hard_link(path, path.with_file_name("second")).unwrap();
             }),
