@@ -1,0 +1,393 @@
+//! What may be typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use dbt_core::brand;
+use dbt_ui::exit_code::ExitCode;
+use dbt_ui::report::Report;
+
+use crate::env;
+use crate::stop::Stop;
+
+/// The name of this program.
+pub(crate) const PROGRAM: &str = "publisher";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(disable_help_subcommand = true, disable_version_flag = true)]
+pub(crate) struct Cli {
+    /// Say what is being done
+    #[arg(long, global = true)]
+    pub(crate) verbose: bool,
+    /// Show the version of this program
+    #[arg(short = 'V', long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sign a version of a tool and upload it
+    Publish(Publish),
+    /// Sign a published version again, with a signature that names it
+    Sign(Sign),
+    /// Forbid versions of a tool: they never run again, not even from a cache
+    Withdraw(Withdraw),
+    /// Make, list and export signing keys
+    #[command(subcommand, arg_required_else_help = true, subcommand_required = true)]
+    Key(Key),
+    /// Decide whose signatures count, for everybody who uses a repository
+    #[command(subcommand, arg_required_else_help = true, subcommand_required = true)]
+    Truststore(Truststore),
+}
+
+/// Where to publish to. Exactly one of the ways.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Where")]
+pub(crate) struct Where {
+    /// A server of the configuration; the default server when nothing is given
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["to", "repository", "tools_repository"])]
+    pub(crate) server: Option<String>,
+    /// The root of a server or a directory: both repositories are below it
+    #[arg(long, value_name = "URL|DIR", conflicts_with_all = ["repository", "tools_repository"])]
+    pub(crate) to: Option<String>,
+    /// The repository of the program itself, with the truststore
+    #[arg(long, value_name = "URL|DIR")]
+    pub(crate) repository: Option<String>,
+    /// The repository of the tools
+    #[arg(long, value_name = "URL|DIR")]
+    pub(crate) tools_repository: Option<String>,
+    /// Further certificate authorities, a PEM file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// Who uploads.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Who uploads")]
+pub(crate) struct SignIn {
+    /// A file that holds the token to upload with
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "username"])]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The token itself; others can see it in the list of processes
+    #[arg(long, value_name = "TOKEN", conflicts_with = "username")]
+    pub(crate) token: Option<String>,
+    /// The user name for a server that wants user name and password
+    #[arg(long, value_name = "NAME")]
+    pub(crate) username: Option<String>,
+    /// A file that holds the password
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// Who signs.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Who signs")]
+pub(crate) struct Signing {
+    /// `gpg` (the default), `gpg:ID`, `file:PATH` or `env:VARIABLE`
+    #[arg(long, value_name = "SIGNER")]
+    pub(crate) signer: Option<String>,
+    /// A file that holds the passphrase of `file:` or `env:`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// `publish`
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag of the command line each")]
+pub(crate) struct Publish {
+    /// The tool; the program's own name for the program itself
+    pub(crate) tool: String,
+    /// The version: `1.2.3`, perhaps with `-rc.1`
+    pub(crate) version: String,
+    /// What runs where: `linux/amd64=FILE`, and so on
+    #[arg(required = true, value_name = "OS/ARCH=FILE")]
+    pub(crate) artifacts: Vec<String>,
+    /// One line about the tool, for lists
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: Where,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) sign_in: SignIn,
+    /// Sign and check everything, and upload nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Publish what is made for another platform, or under a reserved name
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Put other bytes in the place of a published version
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `sign`
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// The tool; the program's own name for the program itself
+    pub(crate) tool: String,
+    /// The published version
+    pub(crate) version: String,
+    #[command(flatten)]
+    pub(crate) place: Where,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) sign_in: SignIn,
+    /// Sign also what no key of the truststore stands behind: whoever can write to the server may
+    /// have put it there
+    #[arg(long)]
+    pub(crate) sign_unverified: bool,
+    /// Show what would be signed, and upload nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `withdraw`
+#[derive(Debug, Args)]
+pub(crate) struct Withdraw {
+    /// The tool
+    pub(crate) tool: String,
+    /// The versions
+    #[arg(required = true, value_name = "VERSION")]
+    pub(crate) versions: Vec<String>,
+    /// Why, for people
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) place: Where,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) sign_in: SignIn,
+    /// Sign and check everything, and upload nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `key ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a signing key, locked with a passphrase
+    Generate {
+        /// What to call it
+        name: String,
+        /// The address to put beside the name
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+        /// Make it in the user's gpg instead of a file
+        #[arg(long)]
+        gpg: bool,
+        /// How long it is valid: `2y`, `6m`, `90d` or `never`
+        #[arg(long, value_name = "TIME", default_value = "2y")]
+        expires: String,
+        /// A file that holds the passphrase
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the public certificate of a key
+    Export {
+        /// Its name, or its fingerprint
+        key: String,
+    },
+    /// List the keys in files
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `truststore ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Truststore {
+    /// Let the signatures of further keys count
+    Add {
+        /// Certificate files, names of own keys, or what gpg calls them
+        #[arg(required = true, value_name = "FILE|FINGERPRINT|NAME")]
+        keys: Vec<String>,
+        /// Let these keys sign the truststore's manifest too
+        #[arg(long)]
+        admin: bool,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Let the signatures of keys no longer count
+    Remove {
+        /// Their full fingerprints
+        #[arg(required = true, value_name = "FINGERPRINT")]
+        keys: Vec<String>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// List whose signatures count
+    List {
+        #[command(flatten)]
+        place: Where,
+        #[command(flatten)]
+        sign_in: SignIn,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How the truststore is changed.
+#[derive(Debug, Args)]
+pub(crate) struct Change {
+    #[command(flatten)]
+    pub(crate) place: Where,
+    /// An administrator's key: `gpg` (the default), `gpg:ID`, `file:PATH` or `env:VARIABLE`;
+    /// several when the manifest asks for several
+    #[arg(long, value_name = "SIGNER", help_heading = "Who signs")]
+    pub(crate) signer: Vec<String>,
+    /// A file that holds the passphrase of `file:` or `env:`
+    #[arg(long, value_name = "FILE", help_heading = "Who signs")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sign_in: SignIn,
+    /// How many administrators must sign the next change
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) admin_threshold: Option<u32>,
+    /// Sign and check everything, and upload nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What the words mean.
+#[derive(Debug)]
+pub(crate) enum Invocation {
+    /// Show this.
+    Show(String),
+    /// Do it.
+    Do {
+        /// What.
+        command: Command,
+        /// Say what is being done.
+        verbose: bool,
+    },
+}
+
+/// Reads the words behind the program's name.
+pub(crate) fn read(words: Vec<OsString>) -> Result<Invocation, Stop> {
+    let mut grammar = grammar();
+    let line = std::iter::once(OsString::from(PROGRAM)).chain(words);
+    let matches = grammar.try_get_matches_from_mut(line);
+    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(Cli { version: true, .. }) => {
+            let version = option_env!("DBT_BUILD_VERSION").unwrap_or(env!("CARGO_PKG_VERSION"));
+            Ok(Invocation::Show(format!("{PROGRAM} version {version}\n")))
+        }
+        Ok(Cli { command: None, .. }) => Ok(Invocation::Show(grammar.render_long_help().to_string())),
+        Ok(Cli { command: Some(command), verbose, version: false }) => {
+            Ok(Invocation::Do { command, verbose })
+        }
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                Ok(Invocation::Show(error.render().to_string()))
+            }
+            _ => Err(Stop(complaint(&error))),
+        },
+    }
+}
+
+const TEMPLATE: &str = "{about-with-newline}\nusage: {usage}\n\n{all-args}{after-help}";
+
+fn grammar() -> clap::Command {
+    let program = brand::PROGRAM;
+    let publish = format!(
+        "Example:\n  {PROGRAM} publish deploy 1.4.0 linux/amd64=dist/deploy --description \"ships it\" \\\n    \
+         --to https://tools.example.com --signer file:alice --token-file token\n\n\
+         Where it goes, below `--to`:\n  /{tools}/TOOL/VERSION/OS/ARCH/TOOL, and `{program}` itself to \
+         /{repository}/VERSION/OS/ARCH/{program}\n\n\
+         A run that was interrupted can be repeated: what is there and right is left alone.\n",
+        tools = brand::TOOLS_PATH,
+        repository = brand::REPOSITORY_PATH,
+    );
+    Cli::command()
+        .name(PROGRAM)
+        .bin_name(PROGRAM)
+        .about("Signs and publishes tools, and decides whose signatures count")
+        .after_help(env::help())
+        .mut_subcommand("publish", |command| command.after_help(publish))
+        .mut_subcommands(laid_out)
+        .help_template(TEMPLATE)
+}
+
+fn laid_out(command: clap::Command) -> clap::Command {
+    command.help_template(TEMPLATE).mut_subcommands(laid_out)
+}
+
+/// Puts the parser's complaint into our words.
+fn complaint(error: &clap::Error) -> Report {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join("`, `")),
+        _ => None,
+    };
+    let argument = context(ContextKind::InvalidArg).unwrap_or_default();
+    let value = context(ContextKind::InvalidValue).unwrap_or_default();
+    let message = match error.kind() {
+        ErrorKind::UnknownArgument => format!("`{argument}` is not expected"),
+        ErrorKind::InvalidSubcommand => {
+            let word = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("there is no command `{word}`")
+        }
+        ErrorKind::MissingRequiredArgument => format!("`{argument}` is missing"),
+        ErrorKind::ArgumentConflict => {
+            let other = context(ContextKind::PriorArg).unwrap_or_default();
+            format!("`{argument}` and `{other}` cannot be used together")
+        }
+        ErrorKind::InvalidValue if value.is_empty() => format!("`{argument}` needs a value"),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            format!("`{value}` is no value for `{argument}`")
+        }
+        _ => "the command line cannot be read".to_owned(),
+    };
+    let similar = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg];
+    let similar = similar.into_iter().find_map(context);
+    Report::new(ExitCode::USAGE, message)
+        .hints(similar.map(|word| format!("did you mean `{word}`?")))
+        .hint(format!("`{PROGRAM} COMMAND --help` shows how it is used"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        grammar().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_explained_in_our_words() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect();
+        let said = |line: &str| read(words(line)).unwrap_err().0.to_string();
+        assert!(said("publish x 1.0.0").starts_with("error: `<OS/ARCH=FILE>...` is missing\n"));
+        assert!(said("publsh").contains("hint: did you mean `publish`?"), "{}", said("publsh"));
+        assert!(said("key list --jso").contains("`--jso` is not expected"));
+    }
+}

@@ -1,0 +1,222 @@
+//! Every environment variable of the publisher, documented, and read here and nowhere else.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use dbt_client::settings::Network;
+use dbt_core::brand;
+use dbt_core::secret::Secret;
+use dbt_ui::exit_code::ExitCode;
+
+use crate::stop::Explained;
+
+/// A variable that the publisher reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variable {
+    /// The configuration file.
+    Config,
+    /// The directory of our files.
+    Home,
+    /// The server's name.
+    Server,
+    /// The token that uploads are made with.
+    PublishToken,
+    /// The password that uploads are made with.
+    PublishPassword,
+    /// What a key file is locked with.
+    SigningPassphrase,
+    /// The user's home directory.
+    UserHome,
+    /// No colour.
+    NoColor,
+    /// The kind of terminal.
+    Term,
+    /// The proxy for `https`.
+    HttpsProxy,
+    /// The same, as some systems spell it.
+    HttpsProxyLower,
+    /// The proxy for `http`.
+    HttpProxy,
+    /// The same, as some systems spell it.
+    HttpProxyLower,
+    /// Hosts reached directly.
+    NoProxy,
+    /// The same, as some systems spell it.
+    NoProxyLower,
+    /// Says that we run inside a web server.
+    RequestMethod,
+    /// Further certificate authorities.
+    SslCertFile,
+}
+
+/// One line of the documentation: the variable, its name, whether the name gets our prefix, and
+/// what it means.
+type Row = (Variable, &'static str, bool, &'static str);
+
+const TABLE: [Row; 17] = [
+    (Variable::Config, "CONFIG", true, "the configuration file that `-s` reads"),
+    (Variable::Home, "HOME", true, "the directory of configuration and keys"),
+    (Variable::Server, "SERVER", true, "the server to publish to, as `-s`"),
+    (Variable::PublishToken, "PUBLISH_TOKEN", true, "the token that uploads are made with"),
+    (Variable::PublishPassword, "PUBLISH_PASSWORD", true, "the password that belongs to `--username`"),
+    (
+        Variable::SigningPassphrase,
+        "SIGNING_PASSPHRASE",
+        true,
+        "the passphrase of a key given by `--signer file:` or `--signer env:`",
+    ),
+    (
+        Variable::UserHome,
+        if cfg!(windows) { "USERPROFILE" } else { "HOME" },
+        false,
+        "the user's home directory (`USERPROFILE` on Windows)",
+    ),
+    (Variable::NoColor, "NO_COLOR", false, "set to anything: no colour"),
+    (Variable::Term, "TERM", false, "`dumb`: no colour and no progress"),
+    (Variable::HttpsProxy, "HTTPS_PROXY", false, "the proxy for `https` URLs"),
+    (Variable::HttpsProxyLower, "https_proxy", false, "the same; `HTTPS_PROXY` wins"),
+    (Variable::HttpProxy, "HTTP_PROXY", false, "the proxy for `http` URLs"),
+    (Variable::HttpProxyLower, "http_proxy", false, "the same; `HTTP_PROXY` wins"),
+    (Variable::NoProxy, "NO_PROXY", false, "hosts that are reached directly, separated by commas"),
+    (Variable::NoProxyLower, "no_proxy", false, "the same; `NO_PROXY` wins"),
+    (
+        Variable::RequestMethod,
+        "REQUEST_METHOD",
+        false,
+        "set by web servers: then a remote client may have chosen `HTTP_PROXY`, and it is ignored",
+    ),
+    (
+        Variable::SslCertFile,
+        "SSL_CERT_FILE",
+        false,
+        "a PEM file of certificate authorities, trusted beside the system's",
+    ),
+];
+
+/// Variables that no program which we start gets to see.
+const SECRETS: [Variable; 3] =
+    [Variable::PublishToken, Variable::PublishPassword, Variable::SigningPassphrase];
+
+impl Variable {
+    /// Returns the variable's full name.
+    pub fn name(self) -> String {
+        let row = TABLE.iter().find(|(variable, ..)| *variable == self);
+        row.map(|(_, name, ours, _)| full_name(name, *ours)).unwrap_or_default()
+    }
+}
+
+fn full_name(name: &str, ours: bool) -> String {
+    format!("{}{name}", if ours { brand::ENV_PREFIX } else { "" })
+}
+
+/// Returns the lines of the help about the variables that are ours.
+pub(crate) fn help() -> String {
+    let mut text = String::from("Environment:\n");
+    let ours = TABLE.iter().filter(|(_, _, ours, _)| *ours);
+    for (_, name, ours, meaning) in ours {
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "  {:<24} {meaning}", full_name(name, *ours));
+    }
+    text
+}
+
+/// The environment of this process, as it was at the start.
+#[derive(Clone)]
+pub struct Environment {
+    inherited: Vec<(OsString, OsString)>,
+}
+
+impl Environment {
+    /// Reads the process's environment.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn read() -> Self {
+        Self { inherited: std::env::vars_os().collect() }
+    }
+
+    /// Returns any variable by name, for `${NAME}` in the configuration and for `--signer env:`.
+    pub(crate) fn lookup(&self, name: &str) -> Option<&OsStr> {
+        let same = |other: &OsStr| {
+            if cfg!(windows) { other.eq_ignore_ascii_case(name) } else { other == OsStr::new(name) }
+        };
+        let found = self.inherited.iter().find(|(other, _value)| same(other));
+        found.map(|(_name, value)| value.as_os_str()).filter(|value| !value.is_empty())
+    }
+
+    /// Says whether a variable is set to something.
+    pub(crate) fn is_set(&self, variable: Variable) -> bool {
+        self.lookup(&variable.name()).is_some()
+    }
+
+    /// Returns a variable as a path.
+    pub(crate) fn path(&self, variable: Variable) -> Option<PathBuf> {
+        self.lookup(&variable.name()).map(PathBuf::from)
+    }
+
+    /// Returns a variable as text.
+    pub(crate) fn text(&self, variable: Variable) -> Result<Option<String>, NotText> {
+        self.text_of(&variable.name())
+    }
+
+    /// Returns any variable as text.
+    pub(crate) fn text_of(&self, name: &str) -> Result<Option<String>, NotText> {
+        let read = |value: &OsStr| value.to_str().map(str::to_owned);
+        let value = self.lookup(name).map(|value| read(value).ok_or(NotText(name.to_owned())));
+        value.transpose()
+    }
+
+    /// Returns a variable that nobody should see.
+    pub(crate) fn secret(&self, variable: Variable) -> Result<Option<Secret<String>>, NotText> {
+        Ok(self.text(variable)?.map(Secret::new))
+    }
+
+    /// Takes our secrets out of the environment of a program that is about to be started.
+    /// `besides` names one more, if a key is in it.
+    pub(crate) fn without_secrets(command: &mut Command, besides: Option<&str>) {
+        for variable in SECRETS {
+            command.env_remove(variable.name());
+        }
+        if let Some(name) = besides {
+            command.env_remove(name);
+        }
+    }
+
+    /// Returns the directory of our files.
+    pub(crate) fn our_home(&self) -> Option<PathBuf> {
+        let below = || Some(self.path(Variable::UserHome)?.join(brand::HOME_DIRECTORY));
+        self.path(Variable::Home).or_else(below)
+    }
+
+    /// Returns how connections leave this machine.
+    pub(crate) fn network(&self) -> Result<Network, NotText> {
+        let first = |one, other| Ok(self.text(one)?.or(self.text(other)?));
+        let plain = first(Variable::HttpProxy, Variable::HttpProxyLower)?;
+        let no_proxy = first(Variable::NoProxy, Variable::NoProxyLower)?.unwrap_or_default();
+        Ok(Network {
+            https_proxy: first(Variable::HttpsProxy, Variable::HttpsProxyLower)?,
+            http_proxy: plain.filter(|_proxy| !self.is_set(Variable::RequestMethod)),
+            no_proxy: no_proxy.split(',').map(|host| host.trim().to_owned()).collect(),
+            ssl_cert_file: self.path(Variable::SslCertFile),
+        })
+    }
+}
+
+impl fmt::Debug for Environment {
+    /// Shows no values: environments are full of secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Environment({} variables)", self.inherited.len())
+    }
+}
+
+/// A variable is not text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the environment variable `{0}` is not UTF-8 text")]
+pub struct NotText(String);
+
+impl Explained for NotText {
+    fn code(&self) -> ExitCode {
+        ExitCode::CONFIGURATION
+    }
+}

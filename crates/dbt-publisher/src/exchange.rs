@@ -1,0 +1,281 @@
+//! Reading from and writing to repositories: every write is retried, and read back.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use dbt_client::auth::Credentials;
+use dbt_client::source::{
+    self, Answer, Ask, Class, Connector, Content, Failure, FetchError, Patience, Replace,
+    open_destination,
+};
+use dbt_client::url::RepositoryUrl;
+use dbt_core::digest::{Digest, READ_SIZE};
+use dbt_core::layout::Location;
+use dbt_core::listing::Listing;
+use dbt_core::repo_path::RepoPath;
+use dbt_ui::bar::Bar;
+use dbt_ui::exit_code::ExitCode;
+use dbt_ui::report::Report;
+
+use crate::env::{Environment, Variable};
+use crate::place::Place;
+use crate::stop::{Explained, Stop};
+
+/// One file: a repository, and the path in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spot {
+    /// The repository.
+    pub(crate) base: RepositoryUrl,
+    /// The path in it.
+    pub(crate) path: RepoPath,
+}
+
+impl Spot {
+    /// Returns the place of a file of one of the two trees.
+    pub(crate) fn of(place: &Place, location: &Location) -> Result<Self, Stop> {
+        Ok(Self { base: place.tree(location.tree)?.clone(), path: location.path.clone() })
+    }
+
+    /// Returns the place of a file that has a URL of its own.
+    pub(crate) fn at(url: &RepositoryUrl) -> Result<Self, Stop> {
+        let (base, path) = url
+            .split_last()
+            .ok_or_else(|| Stop::usage(format!("`{url}` is not the URL of a file")))?;
+        Ok(Self { base, path })
+    }
+
+    /// Returns the URL, for people.
+    pub(crate) fn url(&self) -> RepositoryUrl {
+        self.base.join(&self.path)
+    }
+}
+
+/// Something that is uploaded, from a file or from memory.
+pub(crate) trait Body: Read + Seek {}
+
+impl<T: Read + Seek> Body for T {}
+
+/// How what is published compares with what is to be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// There is nothing.
+    Absent,
+    /// There are the same bytes.
+    Same,
+    /// There are other bytes.
+    Different,
+}
+
+/// Reads and writes repositories.
+pub(crate) struct Exchange {
+    connector: Arc<Connector>,
+    credentials: Credentials,
+    bar: Bar,
+}
+
+/// How often a write is tried.
+const ATTEMPTS: u32 = 4;
+
+/// How long is waited before the second attempt; each further wait is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+
+/// The longest that a server may ask us to wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+impl Exchange {
+    /// Prepares connections. Nothing is sent yet.
+    pub(crate) fn open(place: &Place, environment: &Environment) -> Result<Self, Stop> {
+        let agent = format!("{}/{}", crate::args::PROGRAM, env!("CARGO_PKG_VERSION"));
+        let network = environment.network()?;
+        let connector = Connector::new(&network, place.ca_file.as_deref(), &agent);
+        let dumb = environment.text(Variable::Term)?.is_some_and(|term| term == "dumb");
+        let visible = !dumb && io::IsTerminal::is_terminal(&io::stderr());
+        Ok(Self { connector, credentials: place.credentials.clone(), bar: Bar::new(visible) })
+    }
+
+    /// Reads a document, or nothing if there is none.
+    pub(crate) fn get(&self, spot: &Spot, limit: u64) -> Result<Option<Vec<u8>>, Stop> {
+        let ask = Ask::document(limit, &Patience::without_cached_copy(1.0));
+        let answer = self.source(spot).get(&spot.path, &ask);
+        Ok(present(answer)?.and_then(|answer| match answer {
+            Answer::Document { bytes, etag: _ } => Some(bytes),
+            Answer::NotModified => None,
+        }))
+    }
+
+    /// Lists a directory, or nothing if there is none.
+    pub(crate) fn list(&self, spot: &Spot) -> Result<Option<Listing>, Stop> {
+        let patience = Patience::without_cached_copy(1.0);
+        Ok(present(self.source(spot).list(&spot.path, &patience))?)
+    }
+
+    /// Downloads a file, or says that there is none.
+    pub(crate) fn download(&self, spot: &Spot, to: &mut dyn Write) -> Result<Option<Digest>, Stop> {
+        let patience = Patience::for_artifact(1.0);
+        let Some(opened) = present(self.source(spot).open(&spot.path, 0, None, &patience))? else {
+            return Ok(None);
+        };
+        self.bar.begin(&format!("reading {}", spot.url()), opened.length);
+        let mut copied = Tee { from: opened.reader, to, bar: &self.bar };
+        let outcome = Digest::of_reader(&mut copied);
+        self.bar.end();
+        let failed = |error| unreadable(&spot.url(), error);
+        outcome.map(|(digest, _length)| Some(digest)).map_err(failed)
+    }
+
+    /// Compares what is there with what should be, reading it only if nothing else decides.
+    pub(crate) fn compare(&self, spot: &Spot, content: &Content) -> Result<Presence, Stop> {
+        let patience = Patience::for_artifact(1.0);
+        let Some(opened) = present(self.source(spot).open(&spot.path, 0, None, &patience))? else {
+            return Ok(Presence::Absent);
+        };
+        if opened.length.is_some_and(|length| length != content.length) {
+            return Ok(Presence::Different);
+        }
+        // Servers of ours call a file by its digest.
+        let called = opened.etag.as_deref().map(|etag| etag.trim_matches('"').parse::<Digest>());
+        let digest = if let Some(Ok(digest)) = called {
+            digest
+        } else {
+            self.bar.begin(&format!("checking {}", spot.url()), opened.length);
+            let mut counted = Tee { from: opened.reader, to: &mut io::sink(), bar: &self.bar };
+            let outcome = Digest::of_reader(&mut counted);
+            self.bar.end();
+            outcome.map_err(|error| unreadable(&spot.url(), error))?.0
+        };
+        Ok(if digest == content.sha256 { Presence::Same } else { Presence::Different })
+    }
+
+    /// Writes a file and reads it back. Tries again when the connection or the server fails.
+    pub(crate) fn put(
+        &self,
+        spot: &Spot,
+        body: &mut dyn Body,
+        content: &Content,
+        replace: Replace,
+    ) -> Result<(), Stop> {
+        let destination = open_destination(&spot.base, &self.connector, &self.credentials);
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            let from = |error| unreadable(&spot.url(), error);
+            body.seek(SeekFrom::Start(0)).map_err(from)?;
+            self.bar.begin(&format!("writing {}", spot.url()), Some(content.length));
+            let mut counted = Tee { from: &mut *body, to: &mut io::sink(), bar: &self.bar };
+            let patience = Patience::for_upload(1.0);
+            let outcome =
+                destination.put(&spot.path, &mut counted, content, replace, &patience);
+            self.bar.end();
+            match outcome {
+                Ok(()) => break,
+                // An attempt whose answer was lost may have written it; reading it back decides.
+                Err(error) if attempt > 1 && matches!(error.failure(), Failure::Exists) => break,
+                Err(error) if attempt < ATTEMPTS && may_pass(&error) => {
+                    let wanted = error.retry_after().unwrap_or(pause);
+                    thread::sleep(wanted.min(LONGEST_PAUSE));
+                    pause *= 2;
+                }
+                Err(error) => return Err(not_written(error)),
+            }
+        }
+        match self.compare(spot, content)? {
+            Presence::Same => Ok(()),
+            Presence::Absent | Presence::Different => {
+                Err(ExchangeError::NotKept { url: spot.url() }.into())
+            }
+        }
+    }
+
+    /// Deletes a file, if that is allowed. Says whether it is gone.
+    pub(crate) fn try_delete(&self, spot: &Spot) -> bool {
+        let destination = open_destination(&spot.base, &self.connector, &self.credentials);
+        destination.delete(&spot.path, &Patience::for_upload(1.0)).is_ok()
+    }
+
+    fn source(&self, spot: &Spot) -> Box<dyn source::Source> {
+        source::open(&spot.base, &self.connector, &self.credentials)
+    }
+}
+
+/// Describes bytes in memory.
+pub(crate) fn content_of(bytes: &[u8]) -> Content {
+    Content { length: bytes.len() as u64, sha256: Digest::of(bytes) }
+}
+
+/// Turns "not found" into nothing. A directory that nobody has made yet is an empty repository.
+fn present<T>(outcome: Result<T, FetchError>) -> Result<Option<T>, FetchError> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error)
+            if error.class() == Class::NotFound
+                || matches!(error.failure(), Failure::RootMissing) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Says whether the same request may go well in a moment.
+fn may_pass(error: &FetchError) -> bool {
+    matches!(
+        error.failure(),
+        Failure::Reset { .. }
+            | Failure::Stall { .. }
+            | Failure::TimeOver
+            | Failure::Busy { .. }
+            | Failure::Server { .. }
+            | Failure::Truncated { .. }
+    )
+}
+
+fn not_written(error: FetchError) -> Stop {
+    if matches!(error.failure(), Failure::Exists) {
+        let report = Report::new(ExitCode::REFUSED, error);
+        return Stop(report.hint(
+            "the server keeps what was published as it is; publish a new version instead",
+        ));
+    }
+    error.into()
+}
+
+fn unreadable(url: &RepositoryUrl, error: io::Error) -> Stop {
+    Report::because(ExitCode::UNREACHABLE, format!("failed to read `{url}`"), error).into()
+}
+
+/// Counts and copies what is read through it.
+struct Tee<'a, R> {
+    from: R,
+    to: &'a mut dyn Write,
+    bar: &'a Bar,
+}
+
+impl<R: Read> Read for Tee<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let limit = buffer.len().min(READ_SIZE);
+        let room = buffer.get_mut(..limit).unwrap_or_default();
+        let count = self.from.read(room)?;
+        self.to.write_all(room.get(..count).unwrap_or_default())?;
+        self.bar.advance(count as u64);
+        Ok(count)
+    }
+}
+
+/// Why something is not where it was put.
+#[derive(Debug, thiserror::Error)]
+enum ExchangeError {
+    #[error("`{url}` does not hold what was written there")]
+    NotKept { url: RepositoryUrl },
+}
+
+impl Explained for ExchangeError {
+    fn code(&self) -> ExitCode {
+        ExitCode::VERIFICATION_REFUSED
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let Self::NotKept { .. } = self;
+        vec!["does somebody else publish the same version?".to_owned()]
+    }
+}

@@ -1,0 +1,202 @@
+//! `publisher publish`: checks, signs and uploads a version, so that nobody ever sees half of it.
+//!
+//! A client skips a version that has no signature or no checksum for its platform. So everything
+//! else is written first and the checksums last: until then the version before stays the newest.
+//! In a directory the whole version is made beside its place and renamed into it.
+
+pub(crate) mod plan;
+mod upload;
+
+use dbt_client::source::Content;
+use dbt_core::brand;
+use dbt_core::clock::Clock;
+use dbt_core::layout::{CHECKSUM_ENDING, Location, SIGNATURE_ENDING, Tree};
+use dbt_core::release::Subject;
+use dbt_core::repo_path::RepoPath;
+use dbt_core::trust::keys::{Keyring, TRUSTSTORE_LIMIT};
+use dbt_core::version::Version;
+use dbt_ui::printer::Printer;
+use serde_json::json;
+
+use self::plan::Plan;
+use self::upload::{Item, Outcome, Role, Uploaded, Uploader};
+use crate::args::Publish;
+use crate::env::Environment;
+use crate::exchange::{Body, Exchange, Presence, Spot, content_of};
+use crate::key::passphrase::PassphraseSource;
+use crate::place::Place;
+use crate::signer::{self, Signer};
+use crate::stop::Stop;
+
+/// The file that names the newest version of the program itself, for installers.
+const LATEST_FILE: &str = "latest";
+
+/// The most bytes that file may have.
+const LATEST_LIMIT: u64 = 256;
+
+/// Publishes a version.
+pub(crate) fn run(typed: Publish, environment: &Environment, printer: &Printer) -> Result<(), Stop> {
+    let plan = Plan::read(&typed, printer)?;
+    let place = Place::resolve(&typed.place, &typed.sign_in, environment, printer)?;
+    let exchange = Exchange::open(&place, environment)?;
+    let clock = Clock::System;
+    needs_description(&plan, &place, &exchange)?;
+
+    let passphrase =
+        PassphraseSource { file: typed.signing.passphrase_file.clone(), environment };
+    let signer = signer::open_typed(typed.signing.signer.as_deref(), &passphrase, clock)?;
+    let (subject, version) = (plan.subject.clone(), plan.version.clone());
+    let items = signed_items(plan, signer.as_ref(), clock)?;
+
+    say_who_is_not_trusted(signer.as_ref(), &place, &exchange, printer);
+    let uploader = Uploader {
+        exchange: &exchange,
+        place: &place,
+        signer: signer.certificate(),
+        clock,
+        replace: typed.replace,
+        dry_run: typed.dry_run,
+        printer,
+    };
+    let what = format!("failed to publish `{}` {version}", subject.name());
+    let mut uploaded = uploader
+        .upload(items, &subject, &version)
+        .map_err(|stop| stop.while_doing(what.clone()).hint(AGAIN))?;
+    if subject == Subject::Program && !version.is_pre_release() {
+        let latest = mark_latest(&uploader, &version);
+        uploaded.extend(latest.map_err(|stop| stop.while_doing(what).hint(AGAIN))?);
+    }
+    show(&typed, &subject, &version, &uploaded, printer)
+}
+
+/// What is said when publishing stops in the middle.
+const AGAIN: &str = "the same command again goes on where it stopped; until it is done, clients \
+                     keep to the version before";
+
+/// Checks that a tool has or gets a description.
+fn needs_description(plan: &Plan, place: &Place, exchange: &Exchange) -> Result<(), Stop> {
+    let Subject::Tool(name) = &plan.subject else {
+        return Ok(());
+    };
+    if plan.description.is_some() {
+        return Ok(());
+    }
+    let there = Spot::of(place, &Location::description(name, &plan.version))?;
+    match exchange.compare(&there, &content_of(&[]))? {
+        Presence::Absent => Err(Stop::usage("`--description TEXT` is missing")
+            .hint("it is what lists of tools show; one line is enough")),
+        Presence::Same | Presence::Different => Ok(()),
+    }
+}
+
+/// Signs everything, in the order in which it is uploaded: checksums last.
+fn signed_items(plan: Plan, signer: &dyn Signer, clock: Clock) -> Result<Vec<Item>, Stop> {
+    let Plan { subject, version, artifacts, description } = plan;
+    let mut items = Vec::new();
+    let mut checksums = Vec::new();
+    let mut add = |mut body: Box<dyn Body>, content: Content, at: Location, binding: String| {
+        let signed = signer::sign(signer, &mut body, &binding, clock.now())?;
+        let checksum = content.sha256.to_string().into_bytes();
+        let signature = Role::Signature { of: content, binding };
+        items.push(Item { at: at.clone(), body, content, role: Role::Content });
+        items.push(Item::in_memory(
+            at.with_ending(SIGNATURE_ENDING),
+            signed.armored().to_vec(),
+            signature,
+        ));
+        checksums.push(Item::in_memory(at.with_ending(CHECKSUM_ENDING), checksum, Role::Checksum));
+        Ok::<(), Stop>(())
+    };
+    for artifact in artifacts {
+        let (at, binding) = (Location::artifact(&artifact.id), artifact.id.binding());
+        add(Box::new(artifact.file), artifact.content, at, binding)?;
+    }
+    if let (Subject::Tool(name), Some(text)) = (&subject, description) {
+        let (at, binding) =
+            (Location::description(name, &version), format!("description/{name}/{version}"));
+        let bytes = text.into_bytes();
+        let content = content_of(&bytes);
+        add(Box::new(std::io::Cursor::new(bytes)), content, at, binding)?;
+    }
+    items.append(&mut checksums);
+    Ok(items)
+}
+
+/// Warns when clients will not accept the signer, or not yet. Finding out is worth one request,
+/// and its failure is not worth a failure.
+fn say_who_is_not_trusted(
+    signer: &dyn Signer,
+    place: &Place,
+    exchange: &Exchange,
+    printer: &Printer,
+) {
+    let Some(url) = place.truststore() else {
+        return;
+    };
+    let fingerprint = signer.certificate().fingerprint();
+    let truststore = Spot::at(url).and_then(|spot| exchange.get(&spot, TRUSTSTORE_LIMIT));
+    let knows = |bytes: &[u8]| {
+        Keyring::parse(bytes).is_ok_and(|keyring| {
+            keyring.certificates.iter().any(|known| known.fingerprint() == fingerprint)
+        })
+    };
+    match truststore {
+        Ok(Some(bytes)) if knows(&bytes) => {}
+        Ok(_) => {
+            printer.warning(format!("{fingerprint} is not in the truststore `{url}`"));
+            printer.hint(format!(
+                "clients refuse what it signs until an administrator runs `publisher truststore add {fingerprint}`"
+            ));
+        }
+        Err(_unreadable) => printer.verbose(format!("the truststore `{url}` could not be read")),
+    }
+}
+
+/// Says in `latest` that this is the newest version, unless a newer one is named there.
+fn mark_latest(uploader: &Uploader<'_>, version: &Version) -> Result<Option<Uploaded>, Stop> {
+    let path: RepoPath = LATEST_FILE.parse().map_err(dbt_ui::report::Report::internal)?;
+    let at = Location { tree: Tree::Repository, path };
+    let spot = Spot::of(uploader.place, &at)?;
+    let known = uploader.exchange.get(&spot, LATEST_LIMIT)?.unwrap_or_default();
+    let known = String::from_utf8_lossy(&known).trim().parse::<Version>().ok();
+    if known.is_some_and(|known| known.cmp_number(version).is_ge()) {
+        return Ok(None);
+    }
+    uploader.overwrite(&at, version.spelling().as_bytes()).map(Some)
+}
+
+fn show(
+    typed: &Publish,
+    subject: &Subject,
+    version: &Version,
+    uploaded: &[Uploaded],
+    printer: &Printer,
+) -> Result<(), Stop> {
+    if typed.json {
+        let files: Vec<_> = uploaded
+            .iter()
+            .map(|file| {
+                json!({
+                    "url": file.url,
+                    "sha256": file.sha256,
+                    "outcome": file.outcome.word(),
+                })
+            })
+            .collect();
+        let document = json!({
+            "name": subject.name(),
+            "version": version,
+            "self": *subject == Subject::Program,
+            "dryRun": typed.dry_run,
+            "files": files,
+        });
+        return Ok(printer.json(document)?);
+    }
+    if typed.dry_run {
+        for file in uploaded.iter().filter(|file| file.outcome == Outcome::Uploaded) {
+            printer.data(format!("would write {}\n", file.url))?;
+        }
+    }
+    printer.verbose(format!("`{}` {version} is published by `{}`", subject.name(), brand::PROGRAM));
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! How files get to where they are published: what is there and right stays, what is there and
+//! other is not replaced unasked, and the rest is written in order.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use dbt_client::fsx;
+use dbt_client::source::{Content, Replace};
+use dbt_client::url::RepositoryUrl;
+use dbt_core::clock::Clock;
+use dbt_core::digest::{CHECKSUM_FILE_LIMIT, Digest};
+use dbt_core::layout::Location;
+use dbt_core::release::Subject;
+use dbt_core::trust::keys::Certificate;
+use dbt_core::trust::openpgp::{SIGNATURE_LIMIT, SignatureBlock};
+use dbt_core::version::Version;
+use dbt_ui::exit_code::ExitCode;
+use dbt_ui::printer::Printer;
+
+use crate::exchange::{Body, Exchange, Presence, Spot, content_of};
+use crate::place::Place;
+use crate::stop::{Explained, Stop};
+
+/// One file to be uploaded.
+pub(crate) struct Item {
+    /// Where it goes.
+    pub(crate) at: Location,
+    /// Its bytes.
+    pub(crate) body: Box<dyn Body>,
+    /// Their length and digest.
+    pub(crate) content: Content,
+    /// What it is.
+    pub(crate) role: Role,
+}
+
+/// What a file is: this decides when one that is there already may stay or go.
+pub(crate) enum Role {
+    /// An artifact or a description.
+    Content,
+    /// The signature of the item before.
+    Signature {
+        /// What is signed.
+        of: Content,
+        /// What its notation says.
+        binding: String,
+    },
+    /// The checksum of a file.
+    Checksum,
+}
+
+impl Item {
+    /// Makes an item of bytes in memory.
+    pub(crate) fn in_memory(at: Location, bytes: Vec<u8>, role: Role) -> Self {
+        let content = content_of(&bytes);
+        Self { at, body: Box::new(Cursor::new(bytes)), content, role }
+    }
+}
+
+/// A file that is where it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Uploaded {
+    /// Its URL.
+    pub(crate) url: String,
+    /// The digest of its bytes, as we would write them.
+    pub(crate) sha256: Digest,
+    /// How it came there.
+    pub(crate) outcome: Outcome,
+}
+
+/// How a file came to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was written (or, in a dry run, would be).
+    Uploaded,
+    /// It was there.
+    Present,
+}
+
+impl Outcome {
+    /// Returns one word for scripts.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Uploaded => "uploaded",
+            Self::Present => "present",
+        }
+    }
+}
+
+/// Uploads files.
+pub(crate) struct Uploader<'a> {
+    pub(crate) exchange: &'a Exchange,
+    pub(crate) place: &'a Place,
+    /// Who signs: his earlier signatures stay.
+    pub(crate) signer: &'a Certificate,
+    pub(crate) clock: Clock,
+    pub(crate) replace: bool,
+    pub(crate) dry_run: bool,
+    pub(crate) printer: &'a Printer,
+}
+
+impl Uploader<'_> {
+    /// Uploads the files of one version, in order.
+    pub(crate) fn upload(
+        &self,
+        mut items: Vec<Item>,
+        subject: &Subject,
+        version: &Version,
+    ) -> Result<Vec<Uploaded>, Stop> {
+        let versions = Location::versions_of(subject);
+        let above = Spot::of(self.place, &versions)?;
+        if let Some(directory) = above.url().directory()
+            && !self.dry_run
+            && !directory.join(version.spelling()).exists()
+        {
+            return self.upload_whole(&mut items, directory, &above, version);
+        }
+        let decided = self.decide(&mut items)?;
+        self.hide_what_is_replaced(&items, &decided)?;
+        let mut uploaded = Vec::new();
+        for (item, decision) in items.iter_mut().zip(decided) {
+            let spot = Spot::of(self.place, &item.at)?;
+            uploaded.push(self.carry_out(item, &spot, decision)?);
+        }
+        Ok(uploaded)
+    }
+
+    /// Makes a version of a directory beside its place and renames it into it.
+    fn upload_whole(
+        &self,
+        items: &mut [Item],
+        directory: &Path,
+        above: &Spot,
+        version: &Version,
+    ) -> Result<Vec<Uploaded>, Stop> {
+        let failed = |error| fsx::FsxError::new("create a directory in", directory, error);
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        let staging =
+            tempfile::Builder::new().prefix(".publishing-").tempdir_in(directory).map_err(failed)?;
+        let base = RepositoryUrl::of_directory(staging.path())?;
+        let mut uploaded = Vec::new();
+        for item in items.iter_mut() {
+            let staged = Spot { base: base.clone(), path: item.at.path.clone() };
+            let published = Spot { base: above.base.clone(), path: item.at.path.clone() };
+            self.exchange.put(&staged, &mut item.body, &item.content, Replace::CreateOnly)?;
+            uploaded.push(Uploaded {
+                url: published.url().to_string(),
+                sha256: item.content.sha256,
+                outcome: Outcome::Uploaded,
+            });
+        }
+        let made = staging.path().join(above.path.as_str()).join(version.spelling());
+        fsx::rename(&made, &directory.join(version.spelling()))?;
+        fsx::sync_dir(directory)?;
+        Ok(uploaded)
+    }
+
+    /// Writes a small file over what is there.
+    pub(crate) fn overwrite(&self, at: &Location, bytes: &[u8]) -> Result<Uploaded, Stop> {
+        let mut item = Item::in_memory(at.clone(), bytes.to_vec(), Role::Content);
+        let spot = Spot::of(self.place, at)?;
+        self.carry_out(&mut item, &spot, Decision::Write(Replace::Allowed))
+    }
+
+    /// Decides about every file before the first is written, so that what is refused leaves no
+    /// trace.
+    fn decide(&self, items: &mut [Item]) -> Result<Vec<Decision>, Stop> {
+        let mut decided = Vec::new();
+        let mut content_is_new = true;
+        for index in 0..items.len() {
+            let (before, rest) = items.split_at_mut(index);
+            let Some(item) = rest.first_mut() else { break };
+            let spot = Spot::of(self.place, &item.at)?;
+            let decision = match &item.role {
+                Role::Content => {
+                    let decision = self.decide_content(&spot, &item.content)?;
+                    content_is_new = !matches!(decision, Decision::Keep);
+                    decision
+                }
+                Role::Signature { of: _, binding } => {
+                    let signed = before.last_mut().map(|item| &mut item.body);
+                    self.decide_signature(&spot, signed, binding, content_is_new)?
+                }
+                Role::Checksum => self.decide_checksum(&spot, &item.content)?,
+            };
+            decided.push(decision);
+        }
+        Ok(decided)
+    }
+
+    fn decide_content(&self, spot: &Spot, content: &Content) -> Result<Decision, Stop> {
+        match self.exchange.compare(spot, content)? {
+            Presence::Absent => Ok(Decision::Write(Replace::CreateOnly)),
+            Presence::Same => Ok(Decision::Keep),
+            Presence::Different => self.replace_or_refuse(spot),
+        }
+    }
+
+    /// A signature by the same key that is still good stays: it says the same with an older date.
+    fn decide_signature(
+        &self,
+        spot: &Spot,
+        signed: Option<&mut Box<dyn Body>>,
+        binding: &str,
+        content_is_new: bool,
+    ) -> Result<Decision, Stop> {
+        let Some(known) = self.exchange.get(spot, SIGNATURE_LIMIT)? else {
+            return Ok(Decision::Write(Replace::CreateOnly));
+        };
+        if self.is_ours(&known, signed, binding) {
+            return Ok(Decision::Keep);
+        }
+        if content_is_new {
+            // It belongs to nothing, or to what is being replaced.
+            return Ok(Decision::Write(Replace::Allowed));
+        }
+        if self.replace {
+            return Ok(Decision::Write(Replace::Allowed));
+        }
+        Err(UploadError::OtherSignature { url: spot.url() }.into())
+    }
+
+    fn is_ours(&self, known: &[u8], signed: Option<&mut Box<dyn Body>>, binding: &str) -> bool {
+        let (Ok(block), Some(content)) = (SignatureBlock::parse(known), signed) else {
+            return false;
+        };
+        let digests = content.rewind().and_then(|()| block.hash(content, u64::MAX));
+        digests.is_ok_and(|digests| {
+            let judgement = block.judge(&digests, &[self.signer], self.clock.now());
+            judgement.good.iter().any(|good| good.notations.iter().any(|said| said == binding))
+        })
+    }
+
+    fn decide_checksum(&self, spot: &Spot, content: &Content) -> Result<Decision, Stop> {
+        let Some(known) = self.exchange.get(spot, CHECKSUM_FILE_LIMIT)? else {
+            return Ok(Decision::Write(Replace::CreateOnly));
+        };
+        if Digest::of(&known) == content.sha256 {
+            return Ok(Decision::Keep);
+        }
+        self.replace_or_refuse(spot)
+    }
+
+    fn replace_or_refuse(&self, spot: &Spot) -> Result<Decision, Stop> {
+        if self.replace {
+            return Ok(Decision::Write(Replace::Allowed));
+        }
+        Err(UploadError::OtherBytes { url: spot.url() }.into())
+    }
+
+    /// Takes away the checksums that are going to change: while other bytes come, clients keep to
+    /// the version before instead of seeing bytes that do not match. Where that is not allowed,
+    /// they see that for a moment.
+    fn hide_what_is_replaced(&self, items: &[Item], decided: &[Decision]) -> Result<(), Stop> {
+        for (item, decision) in items.iter().zip(decided) {
+            let changes = matches!(decision, Decision::Write(Replace::Allowed));
+            if changes && matches!(item.role, Role::Checksum) && !self.dry_run {
+                let _hidden = self.exchange.try_delete(&Spot::of(self.place, &item.at)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(
+        &self,
+        item: &mut Item,
+        spot: &Spot,
+        decision: Decision,
+    ) -> Result<Uploaded, Stop> {
+        let url = spot.url();
+        let outcome = match decision {
+            Decision::Keep => {
+                self.printer.verbose(format!("`{url}` is there"));
+                Outcome::Present
+            }
+            Decision::Write(replace) => {
+                if !self.dry_run {
+                    self.printer.verbose(format!("writing `{url}`"));
+                    self.exchange.put(spot, &mut item.body, &item.content, replace)?;
+                }
+                Outcome::Uploaded
+            }
+        };
+        Ok(Uploaded { url: url.to_string(), sha256: item.content.sha256, outcome })
+    }
+}
+
+/// What is done about one file.
+#[derive(Debug, Clone, Copy)]
+enum Decision {
+    Keep,
+    Write(Replace),
+}
+
+/// Why something that is published is not touched.
+#[derive(Debug, thiserror::Error)]
+enum UploadError {
+    #[error("`{url}` is published with other content")]
+    OtherBytes { url: RepositoryUrl },
+    #[error("`{url}` is published, and is not a signature by this key that names what it signs")]
+    OtherSignature { url: RepositoryUrl },
+}
+
+impl Explained for UploadError {
+    fn code(&self) -> ExitCode {
+        ExitCode::VERIFICATION_REFUSED
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::OtherBytes { .. } => {
+                "publish it as a new version; machines that have this one would see it change \
+                 (`--replace` does it all the same)"
+            }
+            Self::OtherSignature { .. } => {
+                "`publisher sign TOOL VERSION` adds a signature beside those that are there"
+            }
+        };
+        vec![hint.to_owned()]
+    }
+}
