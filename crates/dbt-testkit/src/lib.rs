@@ -1,1 +1,20 @@
-//! placeholder
+//! Worlds for tests: people with keys, repositories on disk, a file server with faults, a home
+//! directory, and the real program run in them. Never shipped.
+//!
+//! Everything here panics with words when the world itself is broken: a test that cannot be set
+//! up has failed.
+
+#![expect(clippy::unwrap_used, reason = "a world that cannot be made fails its test")]
+#![expect(clippy::expect_used, reason = "a world that cannot be made fails its test")]
+#![expect(clippy::missing_panics_doc, reason = "the crate's documentation says it for all")]
+
+pub mod exits;
+pub mod http;
+pub mod invocation;
+mod listing;
+pub mod people;
+mod redact;
+pub mod repository;
+pub mod server;
+pub mod times;
+pub mod world;

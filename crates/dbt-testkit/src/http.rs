@@ -1,0 +1,105 @@
+//! As much of HTTP/1.1 as a file server speaks.
+
+use std::fmt::Write as _;
+use std::io::{self, BufRead, Write as _};
+use std::net::TcpStream;
+
+/// A request as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// `GET`, `HEAD` and so on.
+    pub method: String,
+    /// The path with its query, as written.
+    pub path: String,
+    /// The header lines: names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Request {
+    /// Reads one request; nothing when the client has closed the connection.
+    pub fn read(from: &mut impl BufRead) -> io::Result<Option<Self>> {
+        let mut line = String::new();
+        if from.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        let mut words = line.split_ascii_whitespace().map(str::to_owned);
+        let (Some(method), Some(path)) = (words.next(), words.next()) else {
+            return Ok(None);
+        };
+        let mut headers = Vec::new();
+        loop {
+            let mut line = String::new();
+            if from.read_line(&mut line)? == 0 {
+                return Ok(None);
+            }
+            let Some((name, value)) = line.trim_end().split_once(':') else {
+                break;
+            };
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        Ok(Some(Self { method, path, headers }))
+    }
+
+    /// Returns the first value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// An answer, to be written as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The header lines, `Content-Length` aside.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Makes an answer of plain text.
+    pub fn text(status: u16, body: &str) -> Self {
+        Self::of(status, "text/plain; charset=utf-8", body.as_bytes().to_vec())
+    }
+
+    /// Makes an answer.
+    pub fn of(status: u16, content_type: &str, body: Vec<u8>) -> Self {
+        let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
+        Self { status, headers, body }
+    }
+
+    /// Adds a header line.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Writes everything before the body. `length` is what is announced, whatever the body is.
+    pub fn write_head(&self, to: &mut TcpStream, length: Option<usize>) -> io::Result<()> {
+        let end = match length {
+            Some(length) => format!("Content-Length: {length}\r\n\r\n"),
+            None => "Connection: close\r\n\r\n".to_owned(),
+        };
+        let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        for (name, value) in &self.headers {
+            write!(head, "{name}: {value}\r\n").map_err(io::Error::other)?;
+        }
+        to.write_all((head + &end).as_bytes())
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        304 => "Not Modified",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        _ => "Because",
+    }
+}

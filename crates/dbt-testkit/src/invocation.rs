@@ -1,0 +1,254 @@
+//! The real program, started in a world, and what came of it.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::redact::redacted;
+use crate::world::World;
+
+/// How long a run may take before the test gives up on it.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How many times a program that is open for writing somewhere is tried again.
+const BUSY_TRIES: u32 = 50;
+
+/// A run to be started.
+#[derive(Debug)]
+pub struct Invocation<'a> {
+    world: &'a World,
+    prefix: Vec<OsString>,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    stdin: Vec<u8>,
+}
+
+impl<'a> Invocation<'a> {
+    pub(crate) fn new(world: &'a World, arguments: Vec<OsString>) -> Self {
+        let home = OsString::from(world.home());
+        Self {
+            world,
+            prefix: Vec::new(),
+            program: world.program(),
+            arguments,
+            environment: vec![
+                ("HOME".into(), home),
+                ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
+            ],
+            stdin: Vec::new(),
+        }
+    }
+
+    /// Sets a variable; `HOME` and `PATH` are set already, and nothing else.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.retain(|(other, _)| other != name);
+        self.environment.push((name.into(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Gives it something to read.
+    #[must_use]
+    pub fn stdin(mut self, bytes: &[u8]) -> Self {
+        self.stdin = bytes.to_vec();
+        self
+    }
+
+    /// Starts another program than dbt.
+    #[must_use]
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
+        self
+    }
+
+    /// Starts it through another program, which gets it as its last arguments.
+    #[must_use]
+    pub fn through(mut self, prefix: &[&str]) -> Self {
+        self.prefix = prefix.iter().map(OsString::from).collect();
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Run {
+        self.start().finish()
+    }
+
+    /// Starts it.
+    pub fn start(self) -> Running {
+        let mut words = self.prefix.clone();
+        words.push(self.program.clone().into_os_string());
+        words.extend(self.arguments.iter().cloned());
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.world.directory())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = spawn(&mut command);
+        let mut to_child = child.stdin.take().unwrap();
+        let stdin = self.stdin.clone();
+        // A tool that does not read breaks this pipe, which is its right.
+        thread::spawn(move || drop(to_child.write_all(&stdin)));
+        let stdout = collect(child.stdout.take().unwrap());
+        let stderr = collect(child.stderr.take().unwrap());
+        let hidden = self.world.hidden();
+        let secrets = self.world.secrets();
+        Running { child, words, stdout, stderr, hidden, secrets }
+    }
+}
+
+/// A program that another thread has just written may be held open by a child that thread forked.
+fn spawn(command: &mut Command) -> Child {
+    for _ in 0..BUSY_TRIES {
+        match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            outcome => return outcome.unwrap_or_else(|error| panic!("{command:?}: {error}")),
+        }
+    }
+    panic!("{command:?} stays open for writing")
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let whole = pipe.read_to_end(&mut bytes);
+        drop(whole.map(|_length| sender.send(bytes)));
+    });
+    receiver
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    words: Vec<OsString>,
+    stdout: Receiver<Vec<u8>>,
+    stderr: Receiver<Vec<u8>>,
+    hidden: Vec<(String, &'static str)>,
+    secrets: Vec<String>,
+}
+
+impl Running {
+    /// Returns its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it, as by `kill -9`, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits until it has ended.
+    pub fn finish(mut self) -> Run {
+        let (Ok(stdout), Ok(stderr)) =
+            (self.stdout.recv_timeout(PATIENCE), self.stderr.recv_timeout(PATIENCE))
+        else {
+            drop(self.child.kill());
+            panic!("{:?} does not end", self.words);
+        };
+        let status = self.child.wait().unwrap();
+        let run = Run { words: self.words, status, stdout, stderr, hidden: self.hidden };
+        for secret in &self.secrets {
+            let said = [run.stdout(), run.stderr()].concat();
+            assert!(!said.contains(secret.as_str()), "a secret was said: {run:?}");
+        }
+        run
+    }
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Run {
+    words: Vec<OsString>,
+    status: ExitStatus,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    hidden: Vec<(String, &'static str)>,
+}
+
+impl Run {
+    /// Expects an exit code.
+    #[track_caller]
+    pub fn exits_with(&self, code: i32) -> &Self {
+        let said = self.stderr();
+        assert_eq!(self.status.code(), Some(code), "{:?} said:\n{said}", self.words);
+        self
+    }
+
+    /// Expects that it was ended by a signal.
+    #[track_caller]
+    pub fn ends_by_signal(&self, signal: i32) -> &Self {
+        assert_eq!(self.status.signal(), Some(signal), "{:?}", self.status);
+        self
+    }
+
+    /// Expects success, and these lines on stdout, to the byte.
+    #[track_caller]
+    pub fn prints(&self, expected: &str) -> &Self {
+        self.exits_with(0);
+        assert_eq!(self.stdout(), expected, "{:?} said:\n{}", self.words, self.stderr());
+        self
+    }
+
+    /// Expects these lines on stderr, after redaction, and no others.
+    #[track_caller]
+    pub fn says(&self, expected: &str) -> &Self {
+        assert_eq!(self.stderr(), expected);
+        self
+    }
+
+    /// Expects nothing on stderr.
+    #[track_caller]
+    pub fn says_nothing(&self) -> &Self {
+        self.says("")
+    }
+
+    /// Expects some words on stderr.
+    #[track_caller]
+    pub fn mentions(&self, words: &str) -> &Self {
+        let said = self.stderr();
+        assert!(said.contains(words), "`{words}` is not in:\n{said}");
+        self
+    }
+
+    /// Expects that some words are not on stderr.
+    #[track_caller]
+    pub fn does_not_mention(&self, words: &str) -> &Self {
+        let said = self.stderr();
+        assert!(!said.contains(words), "`{words}` is in:\n{said}");
+        self
+    }
+
+    /// Returns what it printed, as it is.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Returns the bytes it printed.
+    pub fn stdout_bytes(&self) -> &[u8] {
+        &self.stdout
+    }
+
+    /// Returns what it said, redacted.
+    pub fn stderr(&self) -> String {
+        let mut said = String::from_utf8_lossy(&self.stderr).into_owned();
+        for (text, name) in &self.hidden {
+            said = said.replace(text, name);
+        }
+        redacted(&said)
+    }
+}

@@ -1,0 +1,424 @@
+//! A small file server on loopback: it answers as the reference's does, remembers every request,
+//! and misbehaves where it is told to.
+
+use std::io::{self, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dbt_core::digest::Digest;
+
+use crate::http::{Answer, Request};
+use crate::listing;
+
+/// How long anything here is waited for: much longer than a slow machine needs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a path misbehaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// This status, with a line of text.
+    Status(u16),
+    /// Exactly this answer.
+    Answer(Answer),
+    /// A sign-in page of the network, with status 200.
+    Portal,
+    /// No answer, ever.
+    Stall,
+    /// The head and so many bytes of the answer, and then nothing.
+    StallAfter(usize),
+    /// The head and so many bytes of the answer; then the connection ends.
+    CutAfter(usize),
+    /// The connection is reset without an answer.
+    Reset,
+    /// The announced length is off by so many bytes; then the connection ends.
+    Length(isize),
+    /// Bytes without end.
+    Endless,
+    /// A redirect.
+    RedirectTo(String),
+}
+
+/// One request as it was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// What was asked.
+    pub request: Request,
+    /// On which connection, counted from zero.
+    pub connection: usize,
+    /// The status of the answer; 0 for none.
+    pub status: u16,
+}
+
+impl Received {
+    /// Returns the method and the path.
+    pub fn line(&self) -> String {
+        format!("{} {}", self.request.method, self.request.path)
+    }
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct FileServer {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    stopped: AtomicBool,
+    connections: AtomicUsize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    faults: Vec<(String, Fault)>,
+    log: Vec<Received>,
+    /// How many requests were taken out of the log.
+    taken: usize,
+    etags: bool,
+    authorization: Option<String>,
+    in_flight: usize,
+    high_water: usize,
+    stalled: Vec<String>,
+    /// No answer before so many requests have arrived since.
+    together: Option<usize>,
+}
+
+impl FileServer {
+    /// Starts to serve a directory.
+    pub fn start(root: &Path) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback can be used");
+        let address = listener.local_addr().expect("a listener has an address");
+        let shared = Arc::new(Shared {
+            root: root.to_owned(),
+            stopped: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || accept(&listener, &accepting));
+        Self { address, shared }
+    }
+
+    /// Returns `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Makes a path misbehave. One that ends in `*` means everything that begins so. The latest
+    /// fault counts.
+    pub fn fault(&self, path: &str, fault: Fault) {
+        self.state().faults.push((path.to_owned(), fault));
+    }
+
+    /// Ends all misbehaviour.
+    pub fn repair(&self) {
+        self.state().faults.clear();
+    }
+
+    /// Sends entity tags from now on, and answers 304 to who has the same. The reference does
+    /// not.
+    pub fn send_etags(&self) {
+        self.state().etags = true;
+    }
+
+    /// Wants a user and a password from now on.
+    pub fn require_basic(&self, user: &str, password: &str) {
+        let value = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+        self.state().authorization = Some(value);
+    }
+
+    /// Answers nobody before `count` further requests have arrived: who sends them one after the
+    /// other never gets an answer.
+    pub fn answer_only_together(&self, count: usize) {
+        let mut state = self.state();
+        state.together = Some(state.log.len() + count);
+    }
+
+    /// Returns the requests since the last call.
+    pub fn take_requests(&self) -> Vec<Received> {
+        let mut state = self.state();
+        state.high_water = 0;
+        state.together = None;
+        state.taken += state.log.len();
+        std::mem::take(&mut state.log)
+    }
+
+    /// Returns the methods and paths of the requests since the last call, sorted.
+    pub fn take_lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.take_requests().iter().map(Received::line).collect();
+        lines.sort();
+        lines
+    }
+
+    /// Returns how many requests were under way at once, at most.
+    pub fn most_at_once(&self) -> usize {
+        self.state().high_water
+    }
+
+    /// Waits until a client hangs in [`Fault::Stall`] or [`Fault::StallAfter`] at a path.
+    pub fn wait_until_stalled(&self, path: &str) {
+        let began = Instant::now();
+        let mut state = self.state();
+        while !state.stalled.iter().any(|stalled| stalled == path) {
+            let left = PATIENCE.checked_sub(began.elapsed()).expect("nobody asked for it in time");
+            state = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+impl Drop for FileServer {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        self.shared.changed.notify_all();
+        // Wakes the thread that accepts.
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a request; returns its place in the log and how it is to be answered.
+    fn arrive(&self, request: &Request, connection: usize) -> (usize, Option<Fault>) {
+        let mut state = self.state();
+        let received = Received { request: request.clone(), connection, status: 0 };
+        state.log.push(received);
+        state.in_flight += 1;
+        state.high_water = state.high_water.max(state.in_flight);
+        let place = state.taken + state.log.len() - 1;
+        let fault = state.faults.iter().rev().find(|(path, _)| matches(path, &request.path));
+        let fault = fault.map(|(_, fault)| fault.clone());
+        self.changed.notify_all();
+        let began = Instant::now();
+        while state.together.is_some_and(|count| state.log.len() < count) {
+            let Some(left) = PATIENCE.checked_sub(began.elapsed()) else { break };
+            state =
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        (place, fault)
+    }
+
+    fn decide(&self, place: usize, status: u16) {
+        let mut state = self.state();
+        let place = place.checked_sub(state.taken);
+        if let Some(received) = place.and_then(|place| state.log.get_mut(place)) {
+            received.status = status;
+        }
+    }
+
+    /// Holds a client until it goes away.
+    fn stall(&self, path: &str, stream: &TcpStream) {
+        self.state().stalled.push(path.to_owned());
+        self.changed.notify_all();
+        let mut rest = [0; 1024];
+        let mut stream = stream;
+        while matches!(stream.read(&mut rest), Ok(count) if count > 0) {}
+    }
+
+    fn answer(&self, request: &Request) -> Answer {
+        let (etags, authorization) = {
+            let state = self.state();
+            (state.etags, state.authorization.clone())
+        };
+        if authorization.is_some() && request.header("authorization") != authorization.as_deref() {
+            return Answer::text(401, "").with("WWW-Authenticate", "Basic realm=\"dbt\"");
+        }
+        if !matches!(request.method.as_str(), "GET" | "HEAD") {
+            return Answer::text(405, "");
+        }
+        files(&self.root, request, etags)
+    }
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => path.starts_with(prefix),
+        None => path == pattern,
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for stream in listener.incoming() {
+        if shared.stopped.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(stream) = stream else { continue };
+        let connection = shared.connections.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::clone(shared);
+        // A client that breaks off is what many tests are about.
+        thread::spawn(move || drop(converse(stream, connection, &shared)));
+    }
+}
+
+fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    while let Some(request) = Request::read(&mut reader)? {
+        let (place, fault) = shared.arrive(&request, connection);
+        let answer = match &fault {
+            Some(Fault::Status(status)) => Answer::text(*status, "something is wrong\n"),
+            Some(Fault::Answer(answer)) => answer.clone(),
+            Some(Fault::Portal) => portal(),
+            Some(Fault::RedirectTo(there)) => Answer::text(302, "").with("Location", there),
+            _ => shared.answer(&request),
+        };
+        shared.decide(place, answer.status);
+        let is_kept = send(&mut stream, &request, &answer, fault.as_ref(), shared);
+        shared.state().in_flight -= 1;
+        if !is_kept? {
+            return stream.shutdown(Shutdown::Both);
+        }
+    }
+    Ok(())
+}
+
+/// Sends an answer as the fault wants it; says whether the connection goes on.
+fn send(
+    stream: &mut TcpStream,
+    request: &Request,
+    answer: &Answer,
+    fault: Option<&Fault>,
+    shared: &Shared,
+) -> io::Result<bool> {
+    let length = answer.body.len();
+    let body = if request.method == "HEAD" { &[] } else { answer.body.as_slice() };
+    match fault {
+        Some(Fault::Stall) => {
+            shared.stall(&request.path, stream);
+            Ok(false)
+        }
+        Some(Fault::StallAfter(count)) => {
+            answer.write_head(stream, Some(length))?;
+            stream.write_all(&body[..*count])?;
+            shared.stall(&request.path, stream);
+            Ok(false)
+        }
+        Some(Fault::CutAfter(count)) => {
+            answer.write_head(stream, Some(length))?;
+            stream.write_all(&body[..*count])?;
+            Ok(false)
+        }
+        Some(Fault::Length(off)) => {
+            answer.write_head(stream, Some(length.saturating_add_signed(*off)))?;
+            stream.write_all(body)?;
+            Ok(false)
+        }
+        Some(Fault::Reset) => {
+            // Closing with a linger time of nothing sends a reset.
+            rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO))?;
+            Ok(false)
+        }
+        Some(Fault::Endless) => {
+            answer.write_head(stream, None)?;
+            loop {
+                stream.write_all(&[b'A'; 8 * 1024])?;
+            }
+        }
+        _ => {
+            answer.write_head(stream, Some(length))?;
+            stream.write_all(body)?;
+            Ok(true)
+        }
+    }
+}
+
+fn portal() -> Answer {
+    let page = "<!DOCTYPE html>\n<html><body>Welcome to the hotel. Please sign in.</body></html>\n";
+    Answer::of(200, "text/html; charset=utf-8", page.into())
+}
+
+/// Answers from the directory, as Go's file server does.
+fn files(root: &Path, request: &Request, etags: bool) -> Answer {
+    let not_found = || Answer::text(404, "404 page not found\n");
+    let path = request.path.split('?').next().unwrap_or_default();
+    let Some(decoded) = decoded(path) else { return not_found() };
+    let file = root.join(decoded.trim_matches('/'));
+    let content_type = "text/plain; charset=utf-8";
+    if file.is_dir() {
+        if !path.ends_with('/') {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            return Answer::text(301, "").with("Location", &format!("{name}/"));
+        }
+        let page = listing::page(&file).unwrap_or_default();
+        return dated(&file, request, Answer::of(200, "text/html; charset=utf-8", page.into()));
+    }
+    let Ok(bytes) = std::fs::read(&file) else { return not_found() };
+    let etag = etags.then(|| format!("\"{}\"", Digest::of(&bytes)));
+    if let Some(etag) = &etag
+        && request.header("if-none-match") == Some(etag)
+    {
+        return Answer { status: 304, headers: Vec::new(), body: Vec::new() }.with("ETag", etag);
+    }
+    let mut answer = ranged(request, etag.as_deref(), Answer::of(200, content_type, bytes));
+    if let Some(etag) = etag {
+        answer = answer.with("ETag", &etag);
+    }
+    dated(&file, request, answer)
+}
+
+/// Adds the time of the last change, and says 304 to who has seen it.
+fn dated(file: &Path, request: &Request, answer: Answer) -> Answer {
+    let Ok(modified) = file.metadata().and_then(|metadata| metadata.modified()) else {
+        return answer;
+    };
+    let modified = httpdate::fmt_http_date(modified);
+    if request.header("if-modified-since") == Some(&modified) {
+        return Answer { status: 304, headers: Vec::new(), body: Vec::new() };
+    }
+    answer.with("Last-Modified", &modified)
+}
+
+/// Cuts the answer to `Range: bytes=N-`, unless what the client has is something else.
+fn ranged(request: &Request, etag: Option<&str>, answer: Answer) -> Answer {
+    let is_same = request.header("if-range").is_none_or(|condition| Some(condition) == etag);
+    let from = request
+        .header("range")
+        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    match from {
+        Some(from) if is_same && from < answer.body.len() => {
+            let total = answer.body.len();
+            let range = format!("bytes {from}-{}/{total}", total - 1);
+            let body = answer.body[from..].to_vec();
+            Answer { status: 206, body, ..answer }.with("Content-Range", &range)
+        }
+        _ => answer.with("Accept-Ranges", "bytes"),
+    }
+}
+
+/// Undoes the percent encoding; nothing when the path could leave the directory.
+fn decoded(path: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    let decoded = String::from_utf8(bytes).ok()?;
+    (!decoded.split('/').any(|segment| segment == "..")).then_some(decoded)
+}

@@ -1,0 +1,228 @@
+//! A world: a home directory, a repository behind a file server, and the program in it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use dbt_core::brand;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::invocation::{Invocation, Run};
+use crate::people::{ALICE, Person};
+use crate::repository::{REPOSITORY, TOOLS, TestRepository};
+use crate::server::FileServer;
+
+/// The name of the server in the configuration.
+pub const SERVER: &str = "acme";
+
+/// A home directory, a repository behind a file server, and the program in it.
+#[derive(Debug)]
+pub struct World {
+    repository: TestRepository,
+    server: FileServer,
+    secrets: Mutex<Vec<String>>,
+    directory: TempDir,
+}
+
+impl World {
+    /// Makes a world in which `program` is installed, and a server is configured whose truststore
+    /// holds Alice's certificate and which has nothing else yet.
+    pub fn new(program: impl AsRef<Path>) -> Self {
+        // Short, because sockets and `#!` lines have room for few bytes; readable by other users,
+        // because some tests run as one.
+        let directory = tempfile::Builder::new().prefix("w").tempdir_in("/tmp").unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        for name in ["h", "b", "s"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        fs::write(at("started"), "").unwrap();
+        fs::set_permissions(at("started"), Permissions::from_mode(0o666)).unwrap();
+        let installed = at("b").join(brand::PROGRAM);
+        if fs::hard_link(program.as_ref(), &installed).is_err() {
+            fs::copy(program.as_ref(), &installed).unwrap();
+        }
+        let repository = TestRepository::create(&at("s"), &at("started"));
+        repository.trust(&[&ALICE]);
+        let server = FileServer::start(&at("s"));
+        let world = Self { repository, server, secrets: Mutex::default(), directory };
+        world.write_config(
+            &json!({ "servers": { SERVER: world.server_entry() }, "defaultServer": SERVER }),
+        );
+        world
+    }
+
+    /// Returns what the configuration says of the server at first.
+    pub fn server_entry(&self) -> Value {
+        let url = self.server.url();
+        json!({
+            "repository": format!("{url}{REPOSITORY}"),
+            "truststore": format!("{url}{REPOSITORY}/truststore"),
+            "toolsRepository": format!("{url}{TOOLS}"),
+            // Said because the tests themselves may run in a container.
+            "selfUpdate": "auto",
+            // A busy machine is no outage; tests of outages say less.
+            "timeout": "1m",
+        })
+    }
+
+    /// Returns the repository.
+    pub fn repository(&self) -> &TestRepository {
+        &self.repository
+    }
+
+    /// Returns the file server.
+    pub fn server(&self) -> &FileServer {
+        &self.server
+    }
+
+    /// Returns the directory of everything.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Returns the user's home directory.
+    pub fn home(&self) -> PathBuf {
+        self.directory.path().join("h")
+    }
+
+    /// Returns the directory of dbt's files in it.
+    pub fn dbt_home(&self) -> PathBuf {
+        self.home().join(format!(".{}", brand::PROGRAM))
+    }
+
+    /// Returns the installed program: a name of its own for the file that was built.
+    pub fn program(&self) -> PathBuf {
+        self.directory.path().join("b").join(brand::PROGRAM)
+    }
+
+    /// Returns the configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.dbt_home().join("conf").join(format!("{}.json", brand::PROGRAM))
+    }
+
+    /// Writes the configuration file.
+    pub fn write_config(&self, config: &Value) {
+        let file = self.config_file();
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, serde_json::to_vec_pretty(config).unwrap()).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Changes the configuration file.
+    pub fn configure(&self, change: impl FnOnce(&mut Value)) {
+        let mut config = serde_json::from_slice(&fs::read(self.config_file()).unwrap()).unwrap();
+        change(&mut config);
+        self.write_config(&config);
+    }
+
+    /// Sets a key of the server in the configuration file.
+    pub fn set(&self, key: &str, value: impl Into<Value>) {
+        self.configure(|config| config["servers"][SERVER][key] = value.into());
+    }
+
+    /// Names people in the configuration's `trust`, for dbt and for all tools.
+    pub fn pin(&self, people: &[&Person]) {
+        let list: Vec<String> =
+            people.iter().map(|person| person.fingerprint().to_string()).collect();
+        self.set("trust", json!({ "dbt": list, "tools": list }));
+    }
+
+    /// Runs dbt with these words.
+    pub fn dbt<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Run {
+        self.invoke(words).run()
+    }
+
+    /// Prepares to run dbt with these words.
+    pub fn invoke<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Invocation<'_> {
+        let words: Vec<OsString> = words.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        Invocation::new(self, words)
+    }
+
+    /// Returns the name and version of each tool that has run, in order.
+    pub fn tools_started(&self) -> Vec<String> {
+        let started = fs::read_to_string(self.directory.path().join("started")).unwrap();
+        started.lines().map(str::to_owned).collect()
+    }
+
+    /// Returns every file that can be executed in the user's home.
+    pub fn executables(&self) -> Vec<PathBuf> {
+        let is_executable =
+            |file: &PathBuf| file.metadata().unwrap().permissions().mode() & 0o111 != 0;
+        files_below(&self.home()).into_iter().filter(is_executable).collect()
+    }
+
+    /// Returns every file of what is remembered.
+    pub fn state_files(&self) -> Vec<PathBuf> {
+        files_below(&self.dbt_home().join("state"))
+    }
+
+    /// Returns the only file of this name in what is remembered of the server.
+    #[track_caller]
+    pub fn state_file(&self, name: &str) -> PathBuf {
+        let found: Vec<PathBuf> =
+            self.state_files().into_iter().filter(|file| file.ends_with(name)).collect();
+        assert_eq!(found.len(), 1, "{name} in {:?}", self.state_files());
+        found.into_iter().next().unwrap()
+    }
+
+    /// Expects that no tool has run and that nothing of one could.
+    #[track_caller]
+    pub fn nothing_happened(&self) {
+        assert_eq!(self.tools_started(), [""; 0]);
+        assert_eq!(self.executables(), [""; 0].map(PathBuf::from));
+    }
+
+    /// Remembers a secret: no run may say it from now on.
+    pub fn keep_secret(&self, secret: &str) {
+        self.secrets.lock().unwrap().push(secret.to_owned());
+    }
+
+    /// Expects that no secret is in any file of what is remembered.
+    #[track_caller]
+    pub fn no_secret_is_remembered(&self) {
+        for secret in self.secrets() {
+            for file in files_below(&self.home()) {
+                let bytes = fs::read(&file).unwrap();
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found || file == self.config_file(), "a secret is in {}", file.display());
+            }
+        }
+    }
+
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        self.secrets.lock().unwrap().clone()
+    }
+
+    /// What is replaced in everything that is said.
+    pub(crate) fn hidden(&self) -> Vec<(String, &'static str)> {
+        let url = self.server.url();
+        let address = url.trim_start_matches("http://").to_owned();
+        vec![
+            (url, "[SERVER]"),
+            (address, "[ADDRESS]"),
+            (self.directory.path().display().to_string(), "[WORLD]"),
+        ]
+    }
+}
+
+/// Returns every regular file below a directory.
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().map(Result::unwrap) {
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                directories.push(entry.path());
+            } else if kind.is_file() {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    files
+}
