@@ -155,6 +155,39 @@ fn a_staging_file_with_a_name_is_installed_by_moving_it() {
 }
 
 #[test]
+fn of_many_who_install_the_same_at_once_all_get_the_same() {
+    const MANY: usize = 16;
+
+    let world = World::new();
+    let barrier = std::sync::Barrier::new(MANY);
+    let install = &|named: bool| {
+        let store = world.again();
+        let root = store.inner.writable().unwrap();
+        let mut file = if named {
+            let directory = root.make_room(staging::STAGING).unwrap();
+            staging::named(&store.inner, root, directory).unwrap()
+        } else {
+            store.staging().unwrap()
+        };
+        file.write_all(b"content").unwrap();
+        let (file, digest) = verified(file);
+        barrier.wait();
+        let name = FileName::new(NAME).unwrap();
+        let installed = install::keep(&store.inner, file, digest, &name).unwrap();
+        installed.check_identity().unwrap();
+        installed.file().metadata().unwrap().ino()
+    };
+    let mut inodes: Vec<_> = std::thread::scope(|scope| {
+        let start = |index| scope.spawn(move || install(index % 2 == 0));
+        let threads: Vec<_> = (0..MANY).map(start).collect();
+        threads.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    inodes.dedup();
+    assert_eq!(inodes.len(), 1);
+    assert_eq!(fs::read_dir(world.top.path().join("store/staging")).unwrap().count(), 0);
+}
+
+#[test]
 fn what_changed_while_it_was_verified_is_not_installed() {
     let world = World::new();
     let (file, digest) = verified(staged(&world.store, b"content"));

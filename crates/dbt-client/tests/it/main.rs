@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
 mod download;
+mod exec_fidelity;
+mod exec_swap;
 mod server;
 mod source_certificates;
 mod source_credentials;
@@ -12,3 +14,5 @@ mod source_http;
 mod source_patience;
 mod source_proxy;
 mod source_redirects;
+mod store_processes;
+mod store_world;
