@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use dbt_core::digest::Digest;
+
 use super::store_world::{World, probe, refused, said};
 
 /// Starts a program in one of several states of the process, which are its first argument:
@@ -160,7 +162,6 @@ const STATES: [&str; 8] =
 
 /// What is compiled once for all tests.
 struct Programs {
-    _directory: tempfile::TempDir,
     launch: PathBuf,
     report: Vec<u8>,
     multi: Vec<u8>,
@@ -170,26 +171,29 @@ struct Programs {
 fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
-        let directory = tempfile::tempdir().unwrap();
-        let compile = |compiler: &str, name: &str, ending: &str, text: &str| {
-            let source = directory.path().join(name).with_extension(ending);
-            fs::write(&source, text).unwrap();
-            let program = directory.path().join(name);
-            let output =
-                Command::new(compiler).arg(&source).arg("-o").arg(&program).output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            program
-        };
-        let c = |name: &str, text: &str| compile("cc", name, "c", text);
         let read = |path: PathBuf| fs::read(path).unwrap();
         Programs {
-            launch: c("launch", LAUNCH),
-            report: read(c("report", REPORT)),
-            multi: read(c("multi", MULTI)),
-            rust: read(compile("rustc", "tool", "rs", RUST)),
-            _directory: directory,
+            launch: compile("cc", "c", LAUNCH),
+            report: read(compile("cc", "c", REPORT)),
+            multi: read(compile("cc", "c", MULTI)),
+            rust: read(compile("rustc", "rs", RUST)),
         }
     })
+}
+
+/// Compiles a program, unless an earlier run of the tests has.
+fn compile(compiler: &str, ending: &str, text: &str) -> PathBuf {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(Digest::of(text.as_bytes()).to_string());
+    if !kept.exists() {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let (source, program) =
+            (directory.path().join("tool").with_extension(ending), directory.path().join("tool"));
+        fs::write(&source, text).unwrap();
+        let output = Command::new(compiler).arg(&source).arg("-o").arg(&program).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        dbt_client::fsx::rename(&program, &kept).unwrap();
+    }
+    kept
 }
 
 /// What a tool has printed, with its own process number named, and how it ended.

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
 mod download;
+#[cfg(target_os = "linux")]
 mod exec_fidelity;
+#[cfg(target_os = "linux")]
 mod exec_swap;
 mod server;
 mod source_certificates;
@@ -14,5 +16,7 @@ mod source_http;
 mod source_patience;
 mod source_proxy;
 mod source_redirects;
+#[cfg(target_os = "linux")]
 mod store_processes;
+#[cfg(target_os = "linux")]
 mod store_world;
