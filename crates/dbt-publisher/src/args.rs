@@ -116,7 +116,7 @@ pub(crate) struct Publish {
     #[command(flatten)]
     pub(crate) signing: Signing,
     #[command(flatten)]
-    pub(crate) sign_in: SignIn,
+    pub(crate) uploading: SignIn,
     /// Sign and check everything, and upload nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -143,11 +143,11 @@ pub(crate) struct Sign {
     #[command(flatten)]
     pub(crate) signing: Signing,
     #[command(flatten)]
-    pub(crate) sign_in: SignIn,
+    pub(crate) uploading: SignIn,
     /// Sign also what no key of the truststore stands behind: whoever can write to the server may
     /// have put it there
-    #[arg(long)]
-    pub(crate) sign_unverified: bool,
+    #[arg(long = "sign-unverified")]
+    pub(crate) unverified: bool,
     /// Show what would be signed, and upload nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -172,7 +172,7 @@ pub(crate) struct Withdraw {
     #[command(flatten)]
     pub(crate) signing: Signing,
     #[command(flatten)]
-    pub(crate) sign_in: SignIn,
+    pub(crate) uploading: SignIn,
     /// Sign and check everything, and upload nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -244,7 +244,7 @@ pub(crate) enum Truststore {
         #[command(flatten)]
         place: Where,
         #[command(flatten)]
-        sign_in: SignIn,
+        uploading: SignIn,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -264,7 +264,7 @@ pub(crate) struct Change {
     #[arg(long, value_name = "FILE", help_heading = "Who signs")]
     pub(crate) passphrase_file: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) sign_in: SignIn,
+    pub(crate) uploading: SignIn,
     /// How many administrators must sign the next change
     #[arg(long, value_name = "COUNT")]
     pub(crate) admin_threshold: Option<u32>,
@@ -278,6 +278,7 @@ pub(crate) struct Change {
 
 /// What the words mean.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a run")]
 pub(crate) enum Invocation {
     /// Show this.
     Show(String),
@@ -300,17 +301,22 @@ pub(crate) fn read(words: Vec<OsString>) -> Result<Invocation, Stop> {
             let version = option_env!("DBT_BUILD_VERSION").unwrap_or(env!("CARGO_PKG_VERSION"));
             Ok(Invocation::Show(format!("{PROGRAM} version {version}\n")))
         }
-        Ok(Cli { command: None, .. }) => Ok(Invocation::Show(grammar.render_long_help().to_string())),
+        Ok(Cli { command: None, .. }) => {
+            Ok(Invocation::Show(grammar.render_long_help().to_string()))
+        }
         Ok(Cli { command: Some(command), verbose, version: false }) => {
             Ok(Invocation::Do { command, verbose })
         }
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                Ok(Invocation::Show(error.render().to_string()))
-            }
-            _ => Err(Stop(complaint(&error))),
-        },
+        Err(error) if asks_for_help(&error) => Ok(Invocation::Show(error.render().to_string())),
+        Err(error) => Err(Stop(complaint(&error))),
     }
+}
+
+fn asks_for_help(error: &clap::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    )
 }
 
 const TEMPLATE: &str = "{about-with-newline}\nusage: {usage}\n\n{all-args}{after-help}";
@@ -341,6 +347,7 @@ fn laid_out(command: clap::Command) -> clap::Command {
 }
 
 /// Puts the parser's complaint into our words.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the parser's kinds of errors may grow")]
 fn complaint(error: &clap::Error) -> Report {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),

@@ -100,8 +100,11 @@ impl fmt::Display for Kind {
             Self::Unknown => f.write_str("neither a program nor a script with `#!`"),
             Self::Program { format, archs } => {
                 let names: Vec<&str> = archs.iter().map(|arch| arch.as_str()).collect();
-                let names =
-                    if names.is_empty() { "another processor".to_owned() } else { names.join(", ") };
+                let names = if names.is_empty() {
+                    "another processor".to_owned()
+                } else {
+                    names.join(", ")
+                };
                 write!(f, "{} for {names}", format.name())
             }
         }

@@ -35,12 +35,20 @@ pub(crate) struct ConfiguredServer {
 impl ConfiguredServer {
     /// Returns what is sent to this server's origins.
     pub(crate) fn credentials(self, origins: Vec<Origin>) -> Credentials {
-        let Keys { token, token_file, token_func, username, password, username_func, password_func } =
-            self.sign_in;
-        let value = |key: &str, fixed: Option<Secret<String>>, command: Option<String>| match command {
-            Some(command) => Some(SecretValue::command(&format!("{key}func"), command)),
-            None => fixed.map(|fixed| SecretValue::fixed(key, fixed)),
-        };
+        let Keys {
+            token,
+            token_file,
+            token_func,
+            username,
+            password,
+            username_func,
+            password_func,
+        } = self.sign_in;
+        let value =
+            |key: &str, fixed: Option<Secret<String>>, command: Option<String>| match command {
+                Some(command) => Some(SecretValue::command(&format!("{key}func"), command)),
+                None => fixed.map(|fixed| SecretValue::fixed(key, fixed)),
+            };
         let file = token_file.map(|path| SecretValue::file("tokenFile", PathBuf::from(path)));
         if let Some(token) = value("token", token, token_func).or(file) {
             return Credentials::bearer(origins, token);
@@ -167,12 +175,21 @@ struct Keys {
 
 impl Keys {
     fn is_empty(&self) -> bool {
-        let Self { token, token_file, token_func, username, password, username_func, password_func } =
-            self;
+        let Self {
+            token,
+            token_file,
+            token_func,
+            username,
+            password,
+            username_func,
+            password_func,
+        } = self;
         token.is_none()
             && username.is_none()
             && password.is_none()
-            && [token_file, token_func, username_func, password_func].iter().all(|key| key.is_none())
+            && [token_file, token_func, username_func, password_func]
+                .iter()
+                .all(|key| key.is_none())
     }
 
     fn expanded(self, expand: &impl Fn(String) -> Result<String, Stop>) -> Result<Self, Stop> {
@@ -208,12 +225,12 @@ impl File {
         let first = servers.first().map(|(name, _entry)| name.clone());
         let home = default_server.or(first).unwrap_or_default();
         let wanted = named.unwrap_or_else(|| home.clone());
-        let names = servers.iter().map(|(name, _entry)| format!("`{name}`")).collect::<Vec<_>>();
+        let known = servers.iter().map(|(name, _entry)| format!("`{name}`")).collect::<Vec<_>>();
         let only = servers.len() == 1;
-        let (name, mut entry) = servers
-            .into_iter()
-            .find(|(name, _entry)| *name == wanted)
-            .ok_or_else(|| ConfigError::NoServer { name: wanted.clone(), names, path: path.to_owned() })?;
+        let (name, mut entry) =
+            servers.into_iter().find(|(name, _entry)| *name == wanted).ok_or_else(|| {
+                ConfigError::NoServer { name: wanted.clone(), names: known, path: path.to_owned() }
+            })?;
         // What stands at the top belongs to the default server, and to nobody else's.
         if entry.sign_in.is_empty() && (only || name == home) {
             entry.sign_in = sign_in;
@@ -270,7 +287,9 @@ impl Explained for ConfigError {
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Missing { .. } => vec!["`--to URL` or `--to DIR` says where to publish".to_owned()],
+            Self::Missing { .. } => {
+                vec!["`--to URL` or `--to DIR` says where to publish".to_owned()]
+            }
             Self::NoServer { names, .. } if !names.is_empty() => {
                 vec![format!("its servers are {}", names.join(", "))]
             }

@@ -61,7 +61,12 @@ const TABLE: [Row; 17] = [
     (Variable::Home, "HOME", true, "the directory of configuration and keys"),
     (Variable::Server, "SERVER", true, "the server to publish to, as `-s`"),
     (Variable::PublishToken, "PUBLISH_TOKEN", true, "the token that uploads are made with"),
-    (Variable::PublishPassword, "PUBLISH_PASSWORD", true, "the password that belongs to `--username`"),
+    (
+        Variable::PublishPassword,
+        "PUBLISH_PASSWORD",
+        true,
+        "the password that belongs to `--username`",
+    ),
     (
         Variable::SigningPassphrase,
         "SIGNING_PASSPHRASE",

@@ -164,8 +164,7 @@ impl Exchange {
             self.bar.begin(&format!("writing {}", spot.url()), Some(content.length));
             let mut counted = Tee { from: &mut *body, to: &mut io::sink(), bar: &self.bar };
             let patience = Patience::for_upload(1.0);
-            let outcome =
-                destination.put(&spot.path, &mut counted, content, replace, &patience);
+            let outcome = destination.put(&spot.path, &mut counted, content, replace, &patience);
             self.bar.end();
             match outcome {
                 Ok(()) => break,
@@ -185,12 +184,6 @@ impl Exchange {
                 Err(ExchangeError::NotKept { url: spot.url() }.into())
             }
         }
-    }
-
-    /// Deletes a file, if that is allowed. Says whether it is gone.
-    pub(crate) fn try_delete(&self, spot: &Spot) -> bool {
-        let destination = open_destination(&spot.base, &self.connector, &self.credentials);
-        destination.delete(&spot.path, &Patience::for_upload(1.0)).is_ok()
     }
 
     fn source(&self, spot: &Spot) -> Box<dyn source::Source> {
@@ -233,9 +226,11 @@ fn may_pass(error: &FetchError) -> bool {
 fn not_written(error: FetchError) -> Stop {
     if matches!(error.failure(), Failure::Exists) {
         let report = Report::new(ExitCode::REFUSED, error);
-        return Stop(report.hint(
-            "the server keeps what was published as it is; publish a new version instead",
-        ));
+        return Stop(
+            report.hint(
+                "the server keeps what was published as it is; publish a new version instead",
+            ),
+        );
     }
     error.into()
 }

@@ -10,11 +10,14 @@ mod config;
 pub mod env;
 mod exchange;
 mod key;
+mod known;
 mod place;
 mod publish;
+mod resign;
 mod signer;
 mod stop;
 mod truststore;
+mod withdraw;
 
 use std::ffi::OsString;
 
@@ -53,6 +56,7 @@ fn dispatch(command: Command, environment: &Environment, printer: &Printer) -> R
         Command::Publish(typed) => publish::run(typed, environment, printer),
         Command::Key(command) => key::commands::run(command, environment, printer),
         Command::Truststore(command) => truststore::run(command, environment, printer),
-        _ => Err(Stop::usage("soon")),
+        Command::Sign(typed) => resign::run(typed, environment, printer),
+        Command::Withdraw(typed) => withdraw::run(typed, environment, printer),
     }
 }

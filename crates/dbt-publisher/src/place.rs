@@ -43,7 +43,11 @@ impl Place {
         let mut configured = None;
         let (repository, tools, truststore) = if let Some(root) = &place.to {
             let root = typed_url(root)?;
-            (Some(below(&root, brand::REPOSITORY_PATH)?), Some(below(&root, brand::TOOLS_PATH)?), None)
+            (
+                Some(below(&root, brand::REPOSITORY_PATH)?),
+                Some(below(&root, brand::TOOLS_PATH)?),
+                None,
+            )
         } else if place.repository.is_some() || place.tools_repository.is_some() {
             let url = |text: &Option<String>| text.as_deref().map(typed_url).transpose();
             (url(&place.repository)?, url(&place.tools_repository)?, None)
@@ -139,8 +143,9 @@ fn typed_url(text: &str) -> Result<RepositoryUrl, Stop> {
             .map_err(|error| Report::because(ExitCode::USAGE, format!("`{text}`"), error))?;
         return Ok(RepositoryUrl::of_directory(&absolute)?);
     }
-    let here = std::path::absolute(".")
-        .map_err(|error| Report::because(ExitCode::INTERNAL, "failed to find this directory", error))?;
+    let here = std::path::absolute(".").map_err(|error| {
+        Report::because(ExitCode::INTERNAL, "failed to find this directory", error)
+    })?;
     Ok(RepositoryUrl::parse_relative_to(text, &here)?)
 }
 

@@ -67,8 +67,8 @@ impl Explained for FetchError {
     }
 
     fn hints(&self) -> Vec<String> {
-        let sign_in = matches!(self.class(), Class::SignIn | Class::Forbidden)
-            && self.hint().is_none();
+        let sign_in =
+            matches!(self.class(), Class::SignIn | Class::Forbidden) && self.hint().is_none();
         let ours = sign_in.then(|| {
             "say who publishes: `--token-file FILE`, or `--username NAME --password-file FILE`"
                 .to_owned()

@@ -59,8 +59,8 @@ impl Wanted {
     fn generate_in_gpg(&self, passphrase: &PassphraseSource<'_>) -> Result<Certificate, Stop> {
         let expires = if self.expires == NEVER { NEVER } else { self.expires.as_str() };
         lifetime_of(expires)?;
-        let given = passphrase.file.is_some()
-            || passphrase.environment.is_set(Variable::SigningPassphrase);
+        let given =
+            passphrase.file.is_some() || passphrase.environment.is_set(Variable::SigningPassphrase);
         let passphrase = if given { Some(passphrase.new_one()?) } else { None };
         signer::generate_with_gpg(&self.user, expires, passphrase.as_ref())
     }
@@ -107,7 +107,8 @@ fn lifetime_of(text: &str) -> Result<Option<Duration>, Stop> {
     if text == NEVER {
         return Ok(None);
     }
-    let refuse = || Stop::usage(format!("`{text}` is not a time: expected `2y`, `6m`, `90d` or `never`"));
+    let refuse =
+        || Stop::usage(format!("`{text}` is not a time: expected `2y`, `6m`, `90d` or `never`"));
     let unit = text.chars().last().ok_or_else(refuse)?;
     let days = match unit {
         'y' => 365,
@@ -210,7 +211,9 @@ mod tests {
     #[test]
     fn a_name_cannot_pretend_to_be_an_address() {
         assert_eq!(user_id("Alice", Some("a@example.org")).unwrap(), "Alice <a@example.org>");
-        for (name, email) in [("", None), ("--help", None), ("A <b@c>", None), ("A", Some("x> <y@z"))] {
+        for (name, email) in
+            [("", None), ("--help", None), ("A <b@c>", None), ("A", Some("x> <y@z"))]
+        {
             assert!(user_id(name, email).is_err(), "{name}");
         }
     }

@@ -33,16 +33,15 @@ impl PassphraseSource<'_> {
 
     /// Returns the passphrase for a new key, asking twice.
     pub(crate) fn new_one(&self) -> Result<Secret<String>, Stop> {
-        let passphrase = match self.given()? {
-            Some(passphrase) => passphrase,
-            None => {
-                let first = self.asked("passphrase for the new key: ")?;
-                let second = self.asked("the same again: ")?;
-                if first != second {
-                    return Err(Stop::usage("the two passphrases are not the same"));
-                }
-                first
+        let passphrase = if let Some(given) = self.given()? {
+            given
+        } else {
+            let first = self.asked("passphrase for the new key: ")?;
+            let second = self.asked("the same again: ")?;
+            if first != second {
+                return Err(Stop::usage("the two passphrases are not the same"));
             }
+            first
         };
         if passphrase.expose().is_empty() {
             return Err(Stop::usage("a signing key needs a passphrase")
@@ -75,9 +74,8 @@ impl PassphraseSource<'_> {
 /// Reads a file that holds one secret, with or without a newline at its end.
 pub(crate) fn first_line(path: &Path) -> Result<Secret<String>, Stop> {
     let bytes = Secret::new(fsx::read_limited(path, PASSPHRASE_LIMIT)?);
-    let text = std::str::from_utf8(bytes.expose()).map_err(|_error| {
-        Stop::usage(format!("`{}` is not UTF-8 text", path.display()))
-    })?;
+    let text = std::str::from_utf8(bytes.expose())
+        .map_err(|_error| Stop::usage(format!("`{}` is not UTF-8 text", path.display())))?;
     let text = text.strip_suffix('\n').unwrap_or(text);
     Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text).to_owned()))
 }

@@ -48,7 +48,8 @@ pub(crate) fn find(path: &Path, environment: &Environment) -> PathBuf {
 pub(crate) fn read(path: &Path) -> Result<Secret<String>, Stop> {
     let bytes = fsx::read_limited(path, KEY_LIMIT).map_err(|error| {
         let hints = error.is_missing().then(|| {
-            "`publisher key list` shows your keys, `publisher key generate NAME` makes one".to_owned()
+            "`publisher key list` shows your keys, `publisher key generate NAME` makes one"
+                .to_owned()
         });
         Report::new(ExitCode::CONFIGURATION, error).hints(hints)
     })?;
@@ -95,7 +96,10 @@ fn entry(path: &Path) -> Option<Entry> {
 
 /// Finds a certificate by what a person calls it: the name of a key of the user, its
 /// fingerprint, or nothing.
-pub(crate) fn certificate(wanted: &str, environment: &Environment) -> Result<Option<Certificate>, Stop> {
+pub(crate) fn certificate(
+    wanted: &str,
+    environment: &Environment,
+) -> Result<Option<Certificate>, Stop> {
     let fingerprint: Option<Fingerprint> = wanted.parse().ok();
     let found = entries(environment)?.into_iter().find(|entry| {
         entry.name == wanted || fingerprint.as_ref() == Some(entry.certificate.fingerprint())

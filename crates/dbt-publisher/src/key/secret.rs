@@ -273,11 +273,11 @@ mod tests {
     const NOW: SystemTime = UNIX_EPOCH;
 
     fn now() -> SystemTime {
-        NOW + Duration::from_secs(1_800_000_000)
+        NOW + Duration::from_hours(500_000)
     }
 
     fn made(user: &str) -> (Secret<String>, Certificate) {
-        let lifetime = Some(Duration::from_secs(86_400));
+        let lifetime = Some(Duration::from_hours(24));
         let passphrase = Secret::new("wonderland".to_owned());
         generate(&NewKey { user, lifetime, now: now() }, &passphrase).unwrap()
     }
@@ -292,7 +292,7 @@ mod tests {
     fn a_new_key_is_locked_expires_and_signs_what_our_verifier_accepts() {
         let (armored, certificate) = made("Alice <alice@example.org>");
         assert_eq!(certificate.name(), "Alice <alice@example.org>");
-        assert_eq!(certificate.expires(), Some(now() + Duration::from_secs(86_400)));
+        assert_eq!(certificate.expires(), Some(now() + Duration::from_hours(24)));
         let key = unlocked(&armored);
         let signature = key.sign(&mut &b"bytes"[..], "tool/x/1.0.0/linux/amd64", now()).unwrap();
         let block = SignatureBlock::parse(&signature).unwrap();

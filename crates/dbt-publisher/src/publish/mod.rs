@@ -2,19 +2,19 @@
 //!
 //! A client skips a version that has no signature or no checksum for its platform. So everything
 //! else is written first and the checksums last: until then the version before stays the newest.
-//! In a directory the whole version is made beside its place and renamed into it.
+//! Only where published bytes are replaced, each checksum follows its file at once. In a directory the whole version is made beside its place and renamed into it.
 
 pub(crate) mod plan;
 mod upload;
 
 use dbt_client::source::Content;
-use dbt_core::brand;
 use dbt_core::clock::Clock;
 use dbt_core::layout::{CHECKSUM_ENDING, Location, SIGNATURE_ENDING, Tree};
 use dbt_core::release::Subject;
 use dbt_core::repo_path::RepoPath;
 use dbt_core::trust::keys::{Keyring, TRUSTSTORE_LIMIT};
 use dbt_core::version::Version;
+use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 use serde_json::json;
 
@@ -35,18 +35,21 @@ const LATEST_FILE: &str = "latest";
 const LATEST_LIMIT: u64 = 256;
 
 /// Publishes a version.
-pub(crate) fn run(typed: Publish, environment: &Environment, printer: &Printer) -> Result<(), Stop> {
+pub(crate) fn run(
+    typed: Publish,
+    environment: &Environment,
+    printer: &Printer,
+) -> Result<(), Stop> {
     let plan = Plan::read(&typed, printer)?;
-    let place = Place::resolve(&typed.place, &typed.sign_in, environment, printer)?;
+    let place = Place::resolve(&typed.place, &typed.uploading, environment, printer)?;
     let exchange = Exchange::open(&place, environment)?;
     let clock = Clock::System;
     needs_description(&plan, &place, &exchange)?;
 
-    let passphrase =
-        PassphraseSource { file: typed.signing.passphrase_file.clone(), environment };
+    let passphrase = PassphraseSource { file: typed.signing.passphrase_file.clone(), environment };
     let signer = signer::open_typed(typed.signing.signer.as_deref(), &passphrase, clock)?;
     let (subject, version) = (plan.subject.clone(), plan.version.clone());
-    let items = signed_items(plan, signer.as_ref(), clock)?;
+    let items = signed_items(plan, signer.as_ref(), clock, typed.replace)?;
 
     say_who_is_not_trusted(signer.as_ref(), &place, &exchange, printer);
     let uploader = Uploader {
@@ -58,15 +61,16 @@ pub(crate) fn run(typed: Publish, environment: &Environment, printer: &Printer) 
         dry_run: typed.dry_run,
         printer,
     };
-    let what = format!("failed to publish `{}` {version}", subject.name());
-    let mut uploaded = uploader
-        .upload(items, &subject, &version)
-        .map_err(|stop| stop.while_doing(what.clone()).hint(AGAIN))?;
+    let failed = |stop: Stop| {
+        let stop = stop.while_doing(format!("failed to publish `{}` {version}", subject.name()));
+        // Where something was refused, the same command would be refused again.
+        if stop.0.code() == ExitCode::UNREACHABLE { stop.hint(AGAIN) } else { stop }
+    };
+    let mut files = uploader.upload(items, &subject, &version).map_err(failed)?;
     if subject == Subject::Program && !version.is_pre_release() {
-        let latest = mark_latest(&uploader, &version);
-        uploaded.extend(latest.map_err(|stop| stop.while_doing(what).hint(AGAIN))?);
+        files.extend(mark_latest(&uploader, &version).map_err(failed)?);
     }
-    show(&typed, &subject, &version, &uploaded, printer)
+    show(&typed, &subject, &version, &files, printer)
 }
 
 /// What is said when publishing stops in the middle.
@@ -89,22 +93,33 @@ fn needs_description(plan: &Plan, place: &Place, exchange: &Exchange) -> Result<
     }
 }
 
-/// Signs everything, in the order in which it is uploaded: checksums last.
-fn signed_items(plan: Plan, signer: &dyn Signer, clock: Clock) -> Result<Vec<Item>, Stop> {
+/// Signs everything, in the order in which it is uploaded: checksums last, unless what they
+/// belong to is replaced: then clients would see, all the while, bytes that do not match.
+fn signed_items(
+    plan: Plan,
+    signer: &dyn Signer,
+    clock: Clock,
+    replace: bool,
+) -> Result<Vec<Item>, Stop> {
     let Plan { subject, version, artifacts, description } = plan;
     let mut items = Vec::new();
     let mut checksums = Vec::new();
     let mut add = |mut body: Box<dyn Body>, content: Content, at: Location, binding: String| {
-        let signed = signer::sign(signer, &mut body, &binding, clock.now())?;
+        let signature = signer::sign(signer, &mut body, &binding, clock.now())?;
         let checksum = content.sha256.to_string().into_bytes();
-        let signature = Role::Signature { of: content, binding };
+        let role = Role::Signature { binding };
         items.push(Item { at: at.clone(), body, content, role: Role::Content });
         items.push(Item::in_memory(
             at.with_ending(SIGNATURE_ENDING),
-            signed.armored().to_vec(),
-            signature,
+            signature.armored().to_vec(),
+            role,
         ));
-        checksums.push(Item::in_memory(at.with_ending(CHECKSUM_ENDING), checksum, Role::Checksum));
+        let checksum = Item::in_memory(at.with_ending(CHECKSUM_ENDING), checksum, Role::Checksum);
+        if replace {
+            items.push(checksum);
+        } else {
+            checksums.push(checksum);
+        }
         Ok::<(), Stop>(())
     };
     for artifact in artifacts {
@@ -197,6 +212,5 @@ fn show(
             printer.data(format!("would write {}\n", file.url))?;
         }
     }
-    printer.verbose(format!("`{}` {version} is published by `{}`", subject.name(), brand::PROGRAM));
     Ok(())
 }

@@ -152,7 +152,10 @@ impl Artifact {
 /// Why something is not published as it is.
 #[derive(Debug, thiserror::Error)]
 enum PlanError {
-    #[error("`{name}` is, or may become, a command of `{}` and would hide the tool", brand::PROGRAM)]
+    #[error(
+        "`{name}` is, or may become, a command of `{}` and would hide the tool",
+        brand::PROGRAM
+    )]
     Reserved { name: String },
     #[error("`{path}` does not run on {platform}: it is {kind}")]
     Platform { path: String, platform: Platform, kind: Kind },
@@ -174,7 +177,8 @@ mod tests {
 
     #[test]
     fn words_of_the_client_are_refused_as_names_of_tools() {
-        for name in RESERVED_WORDS.into_iter().chain(BUILT_IN_WORDS).filter(|name| *name != CATALOG) {
+        for name in RESERVED_WORDS.into_iter().chain(BUILT_IN_WORDS).filter(|name| *name != CATALOG)
+        {
             assert!(subject_of(name, Reserved::Refused).is_err(), "{name}");
             assert!(subject_of(name, Reserved::Accepted).is_ok(), "{name}");
         }

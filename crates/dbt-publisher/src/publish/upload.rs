@@ -39,8 +39,6 @@ pub(crate) enum Role {
     Content,
     /// The signature of the item before.
     Signature {
-        /// What is signed.
-        of: Content,
         /// What its notation says.
         binding: String,
     },
@@ -61,7 +59,7 @@ impl Item {
 pub(crate) struct Uploaded {
     /// Its URL.
     pub(crate) url: String,
-    /// The digest of its bytes, as we would write them.
+    /// The digest of its bytes.
     pub(crate) sha256: Digest,
     /// How it came there.
     pub(crate) outcome: Outcome,
@@ -115,7 +113,6 @@ impl Uploader<'_> {
             return self.upload_whole(&mut items, directory, &above, version);
         }
         let decided = self.decide(&mut items)?;
-        self.hide_what_is_replaced(&items, &decided)?;
         let mut uploaded = Vec::new();
         for (item, decision) in items.iter_mut().zip(decided) {
             let spot = Spot::of(self.place, &item.at)?;
@@ -134,8 +131,10 @@ impl Uploader<'_> {
     ) -> Result<Vec<Uploaded>, Stop> {
         let failed = |error| fsx::FsxError::new("create a directory in", directory, error);
         std::fs::create_dir_all(directory).map_err(failed)?;
-        let staging =
-            tempfile::Builder::new().prefix(".publishing-").tempdir_in(directory).map_err(failed)?;
+        let staging = tempfile::Builder::new()
+            .prefix(".publishing-")
+            .tempdir_in(directory)
+            .map_err(failed)?;
         let base = RepositoryUrl::of_directory(staging.path())?;
         let mut uploaded = Vec::new();
         for item in items.iter_mut() {
@@ -173,10 +172,10 @@ impl Uploader<'_> {
             let decision = match &item.role {
                 Role::Content => {
                     let decision = self.decide_content(&spot, &item.content)?;
-                    content_is_new = !matches!(decision, Decision::Keep);
+                    content_is_new = !matches!(decision, Decision::Keep(_));
                     decision
                 }
-                Role::Signature { of: _, binding } => {
+                Role::Signature { binding } => {
                     let signed = before.last_mut().map(|item| &mut item.body);
                     self.decide_signature(&spot, signed, binding, content_is_new)?
                 }
@@ -190,7 +189,7 @@ impl Uploader<'_> {
     fn decide_content(&self, spot: &Spot, content: &Content) -> Result<Decision, Stop> {
         match self.exchange.compare(spot, content)? {
             Presence::Absent => Ok(Decision::Write(Replace::CreateOnly)),
-            Presence::Same => Ok(Decision::Keep),
+            Presence::Same => Ok(Decision::Keep(content.sha256)),
             Presence::Different => self.replace_or_refuse(spot),
         }
     }
@@ -207,7 +206,7 @@ impl Uploader<'_> {
             return Ok(Decision::Write(Replace::CreateOnly));
         };
         if self.is_ours(&known, signed, binding) {
-            return Ok(Decision::Keep);
+            return Ok(Decision::Keep(Digest::of(&known)));
         }
         if content_is_new {
             // It belongs to nothing, or to what is being replaced.
@@ -235,7 +234,7 @@ impl Uploader<'_> {
             return Ok(Decision::Write(Replace::CreateOnly));
         };
         if Digest::of(&known) == content.sha256 {
-            return Ok(Decision::Keep);
+            return Ok(Decision::Keep(content.sha256));
         }
         self.replace_or_refuse(spot)
     }
@@ -247,19 +246,6 @@ impl Uploader<'_> {
         Err(UploadError::OtherBytes { url: spot.url() }.into())
     }
 
-    /// Takes away the checksums that are going to change: while other bytes come, clients keep to
-    /// the version before instead of seeing bytes that do not match. Where that is not allowed,
-    /// they see that for a moment.
-    fn hide_what_is_replaced(&self, items: &[Item], decided: &[Decision]) -> Result<(), Stop> {
-        for (item, decision) in items.iter().zip(decided) {
-            let changes = matches!(decision, Decision::Write(Replace::Allowed));
-            if changes && matches!(item.role, Role::Checksum) && !self.dry_run {
-                let _hidden = self.exchange.try_delete(&Spot::of(self.place, &item.at)?);
-            }
-        }
-        Ok(())
-    }
-
     fn carry_out(
         &self,
         item: &mut Item,
@@ -267,27 +253,29 @@ impl Uploader<'_> {
         decision: Decision,
     ) -> Result<Uploaded, Stop> {
         let url = spot.url();
-        let outcome = match decision {
-            Decision::Keep => {
+        let (outcome, sha256) = match decision {
+            Decision::Keep(sha256) => {
                 self.printer.verbose(format!("`{url}` is there"));
-                Outcome::Present
+                (Outcome::Present, sha256)
             }
             Decision::Write(replace) => {
                 if !self.dry_run {
                     self.printer.verbose(format!("writing `{url}`"));
                     self.exchange.put(spot, &mut item.body, &item.content, replace)?;
                 }
-                Outcome::Uploaded
+                (Outcome::Uploaded, item.content.sha256)
             }
         };
-        Ok(Uploaded { url: url.to_string(), sha256: item.content.sha256, outcome })
+        Ok(Uploaded { url: url.to_string(), sha256, outcome })
     }
 }
 
 /// What is done about one file.
 #[derive(Debug, Clone, Copy)]
 enum Decision {
-    Keep,
+    /// What is there stays; this is its digest.
+    Keep(Digest),
+    /// It is written.
     Write(Replace),
 }
 

@@ -32,11 +32,8 @@ impl KeySigner {
     ) -> Result<Self, Stop> {
         let unusable = |error| unusable(name, error);
         let file = KeyFile::read(armored).map_err(unusable)?;
-        let passphrase = if file.is_locked() {
-            passphrase.existing(name)?
-        } else {
-            Secret::new(String::new())
-        };
+        let passphrase =
+            if file.is_locked() { passphrase.existing(name)? } else { Secret::new(String::new()) };
         let key = file.unlock(&passphrase).map_err(unusable)?;
         Ok(Self { key, name: name.to_owned(), clock })
     }

@@ -69,8 +69,7 @@ impl Signer for Gpg {
         let place = tempfile::tempdir().map_err(GpgError::Start)?;
         let keyring = place.path().join("keys.kbx");
         let keyring = keyring.to_string_lossy();
-        let apart =
-            ["--no-default-keyring", "--keyring", &keyring, "--trust-model", "always"];
+        let apart = ["--no-default-keyring", "--keyring", &keyring, "--trust-model", "always"];
         let minimal = certificate::read_back(&certificate::minimal(other)?)?;
         let both = format!("{}{}", self.certificate.armored(), minimal.armored());
         run("hand keys to", &[&apart[..], &["--import"]].concat(), Some(&mut both.as_bytes()))?;
@@ -80,8 +79,11 @@ impl Signer for Gpg {
         let arguments =
             ["--local-user", &ours, "--cert-digest-algo", "SHA256", "--quick-sign-key", &theirs];
         run("certify a key with", &[&apart[..], &arguments].concat(), None)?;
-        let exported =
-            run("export a key from", &[&apart[..], &["--armor", "--export", &theirs]].concat(), None)?;
+        let exported = run(
+            "export a key from",
+            &[&apart[..], &["--armor", "--export", &theirs]].concat(),
+            None,
+        )?;
         Ok(certificate::only(&exported)?)
     }
 }
@@ -117,7 +119,11 @@ pub(crate) fn generate(
         Some(passphrase) => {
             let loopback = ["--pinentry-mode", "loopback", "--passphrase-fd", "0"];
             let mut passphrase = passphrase.expose().as_bytes();
-            run("make a key with", &[&status[..], &loopback, &making].concat(), Some(&mut passphrase))
+            run(
+                "make a key with",
+                &[&status[..], &loopback, &making].concat(),
+                Some(&mut passphrase),
+            )
         }
         None => run("make a key with", &[&status[..], &making].concat(), None),
     }?;
@@ -135,13 +141,10 @@ fn default_key() -> Result<String, Stop> {
     match (found.pop(), found.is_empty()) {
         (None, _) => Err(GpgError::NoSecretKey.into()),
         (Some(only), true) => Ok(only.to_string()),
-        (Some(last), false) => match configured_key() {
-            Some(id) => Ok(id),
-            None => {
-                found.push(last);
-                Err(GpgError::Ambiguous { id: None, found }.into())
-            }
-        },
+        (Some(last), false) => configured_key().ok_or_else(|| {
+            found.push(last);
+            GpgError::Ambiguous { id: None, found }.into()
+        }),
     }
 }
 
@@ -192,9 +195,9 @@ fn run(
     Environment::without_secrets(&mut command, None);
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => GpgError::Missing,
-        _ => GpgError::Start(error),
+    let mut child = command.spawn().map_err(|error| {
+        let missing = error.kind() == io::ErrorKind::NotFound;
+        if missing { GpgError::Missing } else { GpgError::Start(error) }
     })?;
 
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -267,7 +270,12 @@ enum GpgError {
     #[error("failed to speak with `{GPG}`")]
     Pipe(#[source] io::Error),
     #[error("failed to {doing} `{GPG}` ({status})")]
-    Failed { doing: &'static str, status: ExitStatus, #[source] said: GpgSaid },
+    Failed {
+        doing: &'static str,
+        status: ExitStatus,
+        #[source]
+        said: GpgSaid,
+    },
     #[error("`{GPG}` has no key `{id}`")]
     NoKey { id: String },
     #[error("`{GPG}` has no secret key that can sign")]
@@ -305,7 +313,11 @@ impl Explained for GpgError {
             Self::Failed { doing: "sign with" | "certify a key with", .. } => {
                 "without a desktop, `export GPG_TTY=$(tty)` lets `gpg` ask for the passphrase"
             }
-            _ => return Vec::new(),
+            Self::Start(_)
+            | Self::Pipe(_)
+            | Self::Failed { .. }
+            | Self::Unusable { .. }
+            | Self::Silent => return Vec::new(),
         };
         vec![hint.to_owned()]
     }

@@ -140,7 +140,7 @@ impl FromStr for SignerChoice {
 /// `--signer` names no kind of signer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a signer: expected `gpg`, `gpg:ID`, `file:PATH` or `env:VARIABLE`")]
-pub struct UnknownSigner(String);
+pub(crate) struct UnknownSigner(String);
 
 /// Prepares the signer that was typed, or the default one.
 pub(crate) fn open_typed(
@@ -177,9 +177,12 @@ fn open(
 fn variable(name: &str, environment: &Environment) -> Result<Secret<String>, Stop> {
     let armored = environment.text_of(name)?.map(Secret::new);
     armored.ok_or_else(|| {
-        Report::new(ExitCode::CONFIGURATION, format!("the environment variable `{name}` is not set"))
-            .hint("`--signer env:VARIABLE` names a variable that holds an armored secret key")
-            .into()
+        Report::new(
+            ExitCode::CONFIGURATION,
+            format!("the environment variable `{name}` is not set"),
+        )
+        .hint("`--signer env:VARIABLE` names a variable that holds an armored secret key")
+        .into()
     })
 }
 
@@ -191,7 +194,10 @@ mod tests {
     fn signers_are_read_as_typed_and_others_refused() {
         let read = |text: &str| text.parse::<SignerChoice>();
         assert_eq!(read("gpg"), Ok(SignerChoice::Gpg(None)));
-        assert_eq!(read("gpg:alice@example.org"), Ok(SignerChoice::Gpg(Some("alice@example.org".into()))));
+        assert_eq!(
+            read("gpg:alice@example.org"),
+            Ok(SignerChoice::Gpg(Some("alice@example.org".into())))
+        );
         assert_eq!(read("file:a:b"), Ok(SignerChoice::File("a:b".into())));
         assert_eq!(read("env:KEY"), Ok(SignerChoice::Variable("KEY".into())));
         for text in ["", "gpg:", "gpg:--output", "file:", "env:", "exec:true", "alice"] {

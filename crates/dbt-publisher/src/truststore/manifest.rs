@@ -23,7 +23,7 @@ use crate::signer::{self, Signer};
 use crate::stop::{Explained, Stop};
 
 /// After how long a manifest should be renewed. It stops nothing; `doctor` says it.
-const RENEWAL: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+const RENEWAL: Duration = Duration::from_hours(400 * 24);
 
 /// Reads the manifest beside a truststore, if there is one. It must be signed by its own
 /// administrators: `certificates` are those that may be them.
@@ -41,8 +41,11 @@ pub(crate) fn current(
     let trusted: Vec<&Certificate> = certificates.iter().collect();
     let pinned = PinnedManifest::first(&bytes, &signature.unwrap_or_default(), &trusted, now);
     pinned.map(Some).map_err(|error| {
-        let report = Report::because(ExitCode::VERIFICATION_REFUSED, format!("refusing `{at}`"), error);
-        Stop(report.hint("the repository may be damaged, or somebody has changed it: look before you sign"))
+        let report =
+            Report::because(ExitCode::VERIFICATION_REFUSED, format!("refusing `{at}`"), error);
+        Stop(report.hint(
+            "the repository may be damaged, or somebody has changed it: look before you sign",
+        ))
     })
 }
 
@@ -123,7 +126,8 @@ impl Next<'_> {
 fn random_uuid() -> Result<String, Stop> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(Report::internal)?;
-    let number = u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let number =
+        u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let digits = format!("{number:032x}");
     let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
     let parts: Vec<&str> = parts.into_iter().filter_map(|part| digits.get(part)).collect();
@@ -141,12 +145,10 @@ impl Explained for NotAccepted {
     }
 
     fn hints(&self) -> Vec<String> {
-        match &self.0 {
-            ManifestError::TooFewAdmins { needed, .. } => vec![format!(
-                "give `--signer` {needed} times, for as many administrators"
-            )],
-            _ => Vec::new(),
-        }
+        let ManifestError::TooFewAdmins { needed, .. } = &self.0 else {
+            return Vec::new();
+        };
+        vec![format!("give `--signer` {needed} times, for as many administrators")]
     }
 }
 

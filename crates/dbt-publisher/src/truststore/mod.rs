@@ -9,6 +9,7 @@ mod file;
 mod manifest;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::Cursor;
 
 use dbt_client::source::Replace;
@@ -43,7 +44,7 @@ pub(crate) fn run(
 ) -> Result<(), Stop> {
     match command {
         Truststore::Add { keys, admin, change } => {
-            let opened = Opened::of(&change.place, &change.sign_in, environment, printer)?;
+            let opened = Opened::of(&change.place, &change.uploading, environment, printer)?;
             let signers = signers(&change, environment)?;
             let added = add::certificates(&keys, environment, printer)?;
             opened.add(added, admin, &signers, &change, printer)
@@ -51,14 +52,15 @@ pub(crate) fn run(
         Truststore::Remove { keys, change } => {
             let keys: Result<Vec<Fingerprint>, _> = keys.iter().map(|key| key.parse()).collect();
             let keys = keys.map_err(|error| {
-                Stop::from(error).hint("`publisher truststore list` shows them; a short id is not enough")
+                Stop::from(error)
+                    .hint("`publisher truststore list` shows them; a short id is not enough")
             })?;
-            let opened = Opened::of(&change.place, &change.sign_in, environment, printer)?;
+            let opened = Opened::of(&change.place, &change.uploading, environment, printer)?;
             let signers = signers(&change, environment)?;
             opened.remove(&keys, &signers, &change, printer)
         }
-        Truststore::List { place, sign_in, json } => {
-            Opened::of(&place, &sign_in, environment, printer)?.list(json, printer)
+        Truststore::List { place, uploading, json } => {
+            Opened::of(&place, &uploading, environment, printer)?.list(json, printer)
         }
     }
 }
@@ -135,7 +137,9 @@ impl Opened {
             None => signers.iter().map(|one| one.certificate().fingerprint().clone()).collect(),
         };
         if as_admins {
-            admins.extend(named.iter().filter(|key| !admins.contains(key)).cloned().collect::<Vec<_>>());
+            admins.extend(
+                named.iter().filter(|key| !admins.contains(key)).cloned().collect::<Vec<_>>(),
+            );
         }
         let changes = named.iter().map(|key| ('+', key.clone())).collect();
         self.publish(before.as_ref(), admins, signers, change, changes, printer)
@@ -183,8 +187,10 @@ impl Opened {
                 if !admins.contains(fingerprint) {
                     let message = format!("{fingerprint} may not change this truststore");
                     let names: Vec<String> = admins.iter().map(ToString::to_string).collect();
-                    return Err(Stop(Report::new(ExitCode::REFUSED, message)
-                        .hint(format!("its administrators are {}", names.join(", ")))));
+                    return Err(Stop(
+                        Report::new(ExitCode::REFUSED, message)
+                            .hint(format!("its administrators are {}", names.join(", "))),
+                    ));
                 }
             }
         }
@@ -231,8 +237,10 @@ impl Opened {
         for signer in signers {
             let key = signer.certificate().fingerprint();
             if !certificates.iter().any(|certificate| certificate.fingerprint() == key) {
-                return Err(Stop::usage(format!("{key} signs, and is not in the truststore itself"))
-                    .hint("add it too: clients believe administrators whose keys they have"));
+                return Err(Stop::usage(format!(
+                    "{key} signs, and is not in the truststore itself"
+                ))
+                .hint("add it too: clients believe administrators whose keys they have"));
             }
         }
         let threshold =
@@ -280,7 +288,9 @@ impl Opened {
         let manifest = manifest.map(|pinned| pinned.manifest);
         let standing = |certificate: &Certificate| match &manifest {
             _ if certificate.is_revoked() => "revoked",
-            Some(manifest) if manifest.admins.contains(certificate.fingerprint()) => "administrator",
+            Some(manifest) if manifest.admins.contains(certificate.fingerprint()) => {
+                "administrator"
+            }
             Some(manifest) if manifest.certs.contains(certificate.fingerprint()) => "listed",
             Some(_) => "not signed by an administrator",
             None => "no manifest",
@@ -294,8 +304,7 @@ impl Opened {
                 described
             });
             let certificates: Vec<_> = certificates.collect();
-            let document =
-                json!({ "truststore": self.url, "manifest": manifest, "certificates": certificates });
+            let document = json!({ "truststore": self.url, "manifest": manifest, "certificates": certificates });
             return Ok(printer.json(document)?);
         }
         if self.certificates.is_empty() {
@@ -333,7 +342,8 @@ fn show(
     let trust = trust_line(certificates);
     if change.json {
         let trust: serde_json::Value = serde_json::from_str(&trust).map_err(Report::internal)?;
-        let of = |sign| changes.iter().filter(move |(one, _key)| *one == sign).map(|(_sign, key)| key);
+        let of =
+            |sign| changes.iter().filter(move |(one, _key)| *one == sign).map(|(_sign, key)| key);
         let document = json!({
             "added": of('+').collect::<Vec<_>>(),
             "removed": of('-').collect::<Vec<_>>(),
@@ -349,16 +359,18 @@ fn show(
         let name = known.map(|certificate| {
             format!("  {} (expires: {})", certificate.name(), expiry(certificate))
         });
-        text.push_str(&format!("{sign} {key}{}\n", name.unwrap_or_default()));
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "{sign} {key}{}", name.unwrap_or_default());
     }
     let manifest = &signed.manifest;
-    text.push_str(&format!(
-        "version {} of the truststore: certificates: {}, administrators: {}, of whom {} must sign\n",
+    let _infallible = writeln!(
+        text,
+        "version {} of the truststore: certificates: {}, administrators: {}, of whom {} must sign",
         manifest.version,
         manifest.certs.len(),
         manifest.admins.len(),
         manifest.admin_threshold,
-    ));
-    text.push_str(&format!("\"trust\": {trust}\n"));
+    );
+    let _infallible = writeln!(text, "\"trust\": {trust}");
     Ok(printer.data(text)?)
 }

@@ -1,0 +1,178 @@
+//! `publisher withdraw`: adds versions to a tool's signed list of those that never run again.
+
+use std::io::Cursor;
+
+use dbt_client::source::Replace;
+use dbt_core::clock::Clock;
+use dbt_core::digest::{CHECKSUM_FILE_LIMIT, Digest};
+use dbt_core::layout::{Location, SIGNATURE_ENDING};
+use dbt_core::name::ToolName;
+use dbt_core::platform::Platform;
+use dbt_core::release::{ArtifactId, Subject};
+use dbt_core::timestamp;
+use dbt_core::trust::Document;
+use dbt_core::trust::openpgp::SIGNATURE_LIMIT;
+use dbt_core::trust::withdrawn::{WITHDRAWN_LIMIT, Withdrawn, WithdrawnVersion};
+use dbt_core::version::Version;
+use dbt_ui::exit_code::ExitCode;
+use dbt_ui::printer::Printer;
+use dbt_ui::report::Report;
+use serde_json::json;
+
+use crate::args::Withdraw;
+use crate::env::Environment;
+use crate::exchange::{Exchange, Spot, content_of};
+use crate::key::passphrase::PassphraseSource;
+use crate::known;
+use crate::place::Place;
+use crate::publish::plan::{Reserved, subject_of, version_of};
+use crate::signer;
+use crate::stop::Stop;
+
+/// Withdraws versions.
+pub(crate) fn run(
+    typed: Withdraw,
+    environment: &Environment,
+    printer: &Printer,
+) -> Result<(), Stop> {
+    let Subject::Tool(tool) = subject_of(&typed.tool, Reserved::Accepted)? else {
+        return Err(Stop::usage(format!("`{}` itself cannot be withdrawn", typed.tool))
+            .hint("publish a newer version, and delete this one"));
+    };
+    let versions: Result<Vec<Version>, Stop> =
+        typed.versions.iter().map(|version| version_of(version)).collect();
+    let reason = reason_of(&typed.reason)?;
+    let place = Place::resolve(&typed.place, &typed.uploading, environment, printer)?;
+    let exchange = Exchange::open(&place, environment)?;
+    let clock = Clock::System;
+    let at = Location::withdrawn(&tool);
+    let work = Work { place: &place, exchange: &exchange, tool: &tool, at: &at, clock };
+
+    let mut list = work.published()?;
+    let before = list.versions.len();
+    for version in versions? {
+        if list.reason_against(&version, None).is_some() {
+            printer.note(format!("`{tool}` {version} is withdrawn already"));
+            continue;
+        }
+        let sha256 = work.digests(&version)?;
+        if sha256.is_empty() {
+            printer.warning(format!(
+                "`{tool}` {version} is not published; it is withdrawn by its number"
+            ));
+        }
+        list.versions.push(WithdrawnVersion { version, sha256, reason: reason.clone() });
+    }
+    let changed = list.versions.len() > before;
+    if changed {
+        list.serial += 1;
+        list.issued = timestamp::format(clock.now());
+        let passphrase =
+            PassphraseSource { file: typed.signing.passphrase_file.clone(), environment };
+        let signer = signer::open_typed(typed.signing.signer.as_deref(), &passphrase, clock)?;
+        let mut bytes = serde_json::to_vec_pretty(&list).map_err(Report::internal)?;
+        bytes.push(b'\n');
+        let binding = format!("withdrawn/{tool}");
+        let signature = signer::sign(
+            signer.as_ref(),
+            &mut Cursor::new(bytes.as_slice()),
+            &binding,
+            clock.now(),
+        )?;
+        if !typed.dry_run {
+            work.write(&bytes, signature.armored()).map_err(|stop| {
+                stop.while_doing(format!("failed to withdraw versions of `{tool}`"))
+                    .hint("the same command again completes it")
+            })?;
+        }
+    }
+    if typed.json {
+        let document = json!({ "withdrawn": list, "changed": changed, "dryRun": typed.dry_run });
+        printer.json(document)?;
+    }
+    Ok(())
+}
+
+/// The longest reason, in bytes.
+const REASON_LIMIT: usize = 1024;
+
+fn reason_of(text: &str) -> Result<String, Stop> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > REASON_LIMIT || text.chars().any(char::is_control) {
+        return Err(Stop::usage(format!("a reason is one line of 1 to {REASON_LIMIT} bytes")));
+    }
+    Ok(text.to_owned())
+}
+
+struct Work<'a> {
+    place: &'a Place,
+    exchange: &'a Exchange,
+    tool: &'a ToolName,
+    at: &'a Location,
+    clock: Clock,
+}
+
+impl Work<'_> {
+    /// Reads the list that is published, or begins one. A list that no key of the truststore
+    /// stands behind is not continued: signing it would make it count.
+    fn published(&self) -> Result<Withdrawn, Stop> {
+        let spot = Spot::of(self.place, self.at)?;
+        let Some(bytes) = self.exchange.get(&spot, WITHDRAWN_LIMIT)? else {
+            return Ok(Withdrawn::new(self.tool));
+        };
+        let refused = |error: Box<dyn std::error::Error + Send + Sync>| {
+            let message = format!("refusing to continue `{}`", spot.url());
+            Stop(
+                Report::because(ExitCode::VERIFICATION_REFUSED, message, error)
+                    .hint("the repository may be damaged, or somebody has changed it"),
+            )
+        };
+        let signature = Spot::of(self.place, &self.at.with_ending(SIGNATURE_ENDING))?;
+        let signature = self.exchange.get(&signature, SIGNATURE_LIMIT)?.unwrap_or_default();
+        let certificates = known::certificates(self.place, self.exchange)?;
+        known::truststore(certificates, self.clock)?
+            .verify_document(
+                &Document::Withdrawn(self.tool.clone()),
+                &bytes,
+                &signature,
+                self.clock.now(),
+            )
+            .map_err(|error| refused(error.into()))?;
+        Withdrawn::parse(&bytes, self.tool).map_err(|error| refused(error.into()))
+    }
+
+    /// Returns the digests of a version's artifacts, so that the same bytes do not come back
+    /// under another number.
+    fn digests(&self, version: &Version) -> Result<Vec<Digest>, Stop> {
+        let mut digests = Vec::new();
+        let subject = Subject::Tool(self.tool.clone());
+        let version = known::as_published(&subject, version.clone(), self.place, self.exchange)?;
+        for platform in Platform::ALL {
+            let id = ArtifactId { subject: subject.clone(), version: version.clone(), platform };
+            let spot = Spot::of(self.place, &Location::checksum(&id))?;
+            let Some(bytes) = self.exchange.get(&spot, CHECKSUM_FILE_LIMIT)? else {
+                continue;
+            };
+            let digest = Digest::from_checksum_file(&bytes).map_err(|error| {
+                let message = format!("refusing `{}`", spot.url());
+                Report::because(ExitCode::VERIFICATION_REFUSED, message, error)
+            })?;
+            if !digests.contains(&digest) {
+                digests.push(digest);
+            }
+        }
+        Ok(digests)
+    }
+
+    /// Writes the signature first: clients look for it when the listing shows the list.
+    fn write(&self, bytes: &[u8], signature: &[u8]) -> Result<(), Stop> {
+        for (at, bytes) in
+            [(self.at.with_ending(SIGNATURE_ENDING), signature), (self.at.clone(), bytes)]
+        {
+            let spot = Spot::of(self.place, &at)?;
+            let mut body = Cursor::new(bytes.to_vec());
+            self.exchange.put(&spot, &mut body, &content_of(bytes), Replace::Allowed)?;
+        }
+        Ok(())
+    }
+}
