@@ -211,7 +211,7 @@ fn rename_to_new(_: &StagingName, _: &Directory, _: &FileName) -> Result<(), Err
 
 /// Does in two steps what some network file systems cannot do in one. Between them the file has
 /// two names, for which readers wait a moment.
-fn link_and_remove(
+pub(super) fn link_and_remove(
     staged: &mut StagingName,
     directory: &Directory,
     name: &FileName,

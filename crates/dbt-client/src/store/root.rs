@@ -206,7 +206,7 @@ impl Root {
         name: &FileName,
     ) -> Result<Option<Opened>, Concern> {
         let Some(directory) = self.directory_of(digest)? else { return Ok(None) };
-        let mut patience = 10;
+        let mut patience = 50;
         loop {
             match self.open_in(&directory, name) {
                 Err(concern) if concern.may_pass() && patience > 0 => {

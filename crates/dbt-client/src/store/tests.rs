@@ -155,6 +155,37 @@ fn a_staging_file_with_a_name_is_installed_by_moving_it() {
 }
 
 #[test]
+fn where_moving_could_replace_something_a_link_is_made_and_readers_wait_for_the_rest() {
+    let world = World::new();
+    let root = world.store.inner.writable().unwrap();
+    let name = FileName::new(NAME).unwrap();
+    let directory = root.make_directory_of(Digest::of(b"content")).unwrap().unwrap();
+    let staged = || {
+        let place = root.make_room(staging::STAGING).unwrap();
+        let mut file = staging::named(&world.store.inner, root, place).unwrap();
+        file.write_all(b"content").unwrap();
+        set_mode(file.path(), 0o500);
+        let Form::Named(_, staged) = file.form else { unreachable!() };
+        staged
+    };
+    install::link_and_remove(&mut staged(), &directory, &name).unwrap();
+    assert_eq!(fs::metadata(world.path_of(b"content")).unwrap().nlink(), 1);
+    let exists = install::link_and_remove(&mut staged(), &directory, &name);
+    assert_eq!(exists, Err(rustix::io::Errno::EXIST));
+    assert_eq!(fs::read_dir(world.top.path().join("store/staging")).unwrap().count(), 0);
+
+    let second = world.top.path().join("second");
+    fs::hard_link(world.path_of(b"content"), &second).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(3));
+            fs::remove_file(&second).unwrap();
+        });
+        assert!(world.again().find(Digest::of(b"content"), NAME).is_some());
+    });
+}
+
+#[test]
 fn of_many_who_install_the_same_at_once_all_get_the_same() {
     const MANY: usize = 16;
 
