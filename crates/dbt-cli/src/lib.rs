@@ -1,1 +1,121 @@
-//! placeholder
+//! The programs that every user runs: the client and the catalog.
+//!
+//! Parse, resolve, dispatch, report: the work is `dbt_client`'s, the words are `dbt_ui`'s. In
+//! reading order: [`args`] routes what was typed, [`cli`] knows the built-in commands, [`env`],
+//! [`config_file`], [`host`] and [`places`] say what there is, [`settings`] decides, and the
+//! commands do it.
+
+pub mod args;
+pub mod cli;
+mod commands;
+pub mod config_file;
+pub mod docs;
+mod duration;
+pub mod env;
+pub mod help;
+pub mod host;
+mod json;
+pub mod places;
+pub mod process;
+pub mod settings;
+pub mod tool_environment;
+pub mod usage;
+pub mod version;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::process::ExitCode as ProcessCode;
+
+use dbt_core::brand;
+use dbt_core::name::ToolName;
+use dbt_core::version::Version;
+use dbt_ui::exit_code::ExitCode;
+use dbt_ui::report::Report;
+
+use args::{Flags, Invocation, Words};
+use commands::status;
+use env::Environment;
+use process::Process;
+
+/// Runs the client, as a program of this version.
+///
+/// The version is an argument so that a test can build the same program as a newer one.
+pub fn main_with(version: &str) -> ProcessCode {
+    main_as(version, client)
+}
+
+/// Runs the catalog program: the same commands, fewer of them.
+pub fn catalog_with(version: &str) -> ProcessCode {
+    main_as(version, catalog)
+}
+
+fn main_as(version: &str, program: impl FnOnce(&mut Process) -> Result<(), Report>) -> ProcessCode {
+    let Ok(version) = version.parse::<Version>() else {
+        // Who compiled it gave it a version that cannot be published.
+        return ExitCode::INTERNAL.into();
+    };
+    let line = std::env::args_os().collect();
+    let mut process = Process::new(version, Environment::read(), line);
+    let code = match program(&mut process) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => {
+            process.printer.report(&report);
+            report.code()
+        }
+    };
+    status::ended(process.status_file().as_deref(), code);
+    code.into()
+}
+
+fn client(process: &mut Process) -> Result<(), Report> {
+    let words = typed(process)?;
+    let given_back = given_back(process, &words);
+    let (flags, invocation) = words.decide(&given_back).map_err(usage::UsageError::report)?;
+    process.take_flags(flags);
+    match invocation {
+        Invocation::Help(path) => commands::help(process, &path),
+        Invocation::Version => say_version(process, brand::PROGRAM),
+        Invocation::AuthCheck => commands::sign_in::auth_check(process),
+        Invocation::SelfTest { expected } => commands::self_test(process, expected),
+        Invocation::Tool(call) => commands::run_tool(process, call),
+        Invocation::BuiltIn(command) => commands::dispatch(process, *command),
+    }
+}
+
+fn catalog(process: &mut Process) -> Result<(), Report> {
+    let words = process.line.get(1..).unwrap_or_default().to_vec();
+    match cli::parse_catalog(words).map_err(usage::UsageError::report)? {
+        cli::CatalogInvocation::Help(text) => process.printer.data(text),
+        cli::CatalogInvocation::Version => say_version(process, cli::CATALOG),
+        cli::CatalogInvocation::Command(command, everywhere) => {
+            let cli::Everywhere { server, offline, verbose } = everywhere;
+            process.take_flags(Flags { offline, verbose, server, ..Flags::default() });
+            commands::dispatch(process, cli::BuiltIn::Catalog(command))
+        }
+    }
+}
+
+/// Reads the command line, or the tool's name where we were started by it.
+fn typed(process: &Process) -> Result<Words, Report> {
+    let mut words = process.line.iter().cloned();
+    let started_as = words.next().unwrap_or_else(|| OsString::from(brand::PROGRAM));
+    let rest: Vec<OsString> = words.collect();
+    match args::tool_of_link(&started_as, process.host.executable.as_deref()) {
+        Some(tool) => Ok(args::linked(tool, rest)),
+        None => args::read(rest).map_err(usage::UsageError::report),
+    }
+}
+
+/// Returns the built-in words that mean tools here. The file is read only where it matters, and
+/// one that cannot be read gives nothing back: `doctor` must work most of all then.
+fn given_back(process: &Process, words: &Words) -> BTreeSet<ToolName> {
+    if words.built_in_word().is_none() {
+        return BTreeSet::new();
+    }
+    let file = process.file().ok().flatten();
+    file.map(|file| file.config.tools.clone()).unwrap_or_default()
+}
+
+fn say_version(process: &Process, program: &str) -> Result<(), Report> {
+    process.printer.data(format!("{program} version {}\n", process.program.version))
+}

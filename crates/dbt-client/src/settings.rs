@@ -1,6 +1,7 @@
 //! Everything a run needs to know, decided: below this nobody asks where a value came from.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -123,7 +124,7 @@ pub enum SelfUpdate {
 }
 
 /// How connections leave this machine, as the environment says.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Network {
     /// The proxy for `https` URLs.
     pub https_proxy: Option<String>,
@@ -134,4 +135,16 @@ pub struct Network {
     pub no_proxy: Vec<String>,
     /// The certificate authorities named by `SSL_CERT_FILE`, beside the system's.
     pub ssl_cert_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for Network {
+    /// Shows whether there are proxies, not their URLs: passwords stand in them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network")
+            .field("https_proxy", &self.https_proxy.is_some())
+            .field("http_proxy", &self.http_proxy.is_some())
+            .field("no_proxy", &self.no_proxy)
+            .field("ssl_cert_file", &self.ssl_cert_file)
+            .finish()
+    }
 }

@@ -19,6 +19,11 @@ impl Table {
         Self { rows: vec![headings.iter().map(|heading| heading.to_uppercase()).collect()] }
     }
 
+    /// Begins a table whose first column says what the others are.
+    pub const fn without_headings() -> Self {
+        Self { rows: Vec::new() }
+    }
+
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [&str; N]) -> &mut Self {
         self.rows.push(cells.iter().map(|cell| printable::line(cell).into_owned()).collect());

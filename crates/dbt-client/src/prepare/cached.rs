@@ -61,7 +61,8 @@ impl Run<'_> {
             Failure::SignIn(source) => {
                 let server = self.session.settings.server.name.to_string();
                 let Some(prepared) = self.best_cached("the server wants a sign-in")? else {
-                    return Err(PrepareError::SignIn { server, source });
+                    let hint = self.session.settings.server.sign_in_hint.clone();
+                    return Err(PrepareError::SignIn { server, hint, source });
                 };
                 let (tool, version) = (self.request.tool.clone(), prepared.id.version.clone());
                 self.session.say(Notice::SignInNeeded { server, tool, version });

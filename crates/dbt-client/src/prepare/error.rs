@@ -39,6 +39,8 @@ pub enum PrepareError {
     SignIn {
         /// The server's name.
         server: String,
+        /// What the configuration makes of it.
+        hint: Option<String>,
         /// What it said.
         source: FetchError,
     },
@@ -145,7 +147,8 @@ impl PrepareError {
             Self::NotCached { tool, .. } => Some(format!(
                 "`{program} fetch {tool}` downloads it while the server can be reached"
             )),
-            Self::SignIn { .. } => Some(format!("`{program} login` signs you in")),
+            Self::SignIn { hint: Some(hint), .. } => Some(hint.clone()),
+            Self::SignIn { hint: None, .. } => Some(format!("`{program} login` signs you in")),
             Self::Forbidden(_) => {
                 Some("ask an administrator of the repository for the right to read it".to_owned())
             }

@@ -1,0 +1,121 @@
+//! From typed errors to what a person sees: the exit code and the hints.
+
+use dbt_client::anchor::AnchorError;
+use dbt_client::exec::ExecError;
+use dbt_client::obtain::ObtainError;
+use dbt_client::prepare::PrepareError;
+use dbt_client::prune::PruneError;
+use dbt_client::rollback::RollbackError;
+use dbt_client::self_update::SelfUpdateError;
+use dbt_client::source::{Class, FetchError};
+use dbt_client::state::StateError;
+use dbt_client::store::StoreError;
+use dbt_ui::exit_code::ExitCode;
+use dbt_ui::report::Report;
+
+/// Reports that a tool could not be made ready.
+pub(crate) fn preparing(error: PrepareError) -> Report {
+    let (code, hint) = (code_of_preparing(&error), error.hint());
+    Report::new(code, error).hints(hint)
+}
+
+fn code_of_preparing(error: &PrepareError) -> ExitCode {
+    match error {
+        PrepareError::Unreachable { .. } | PrepareError::NotCached { .. } => ExitCode::UNREACHABLE,
+        PrepareError::SignIn { .. } | PrepareError::Forbidden(_) => ExitCode::REFUSED,
+        PrepareError::Fetch(error) => code_of_fetching(error),
+        PrepareError::NoTool { .. } | PrepareError::NoVersion { .. } => ExitCode::NOT_FOUND,
+        PrepareError::Trust(AnchorError::State(_) | AnchorError::BlindFirstUse { .. })
+        | PrepareError::State(_) => ExitCode::CONFIGURATION,
+        PrepareError::Obtain { tool: _, source } => code_of_obtaining(source),
+        PrepareError::Withdrawn { .. }
+        | PrepareError::Rollback { .. }
+        | PrepareError::Trust(_)
+        | PrepareError::Verify(_)
+        | PrepareError::WithdrawnList(_) => ExitCode::VERIFICATION_REFUSED,
+        _ => ExitCode::INTERNAL,
+    }
+}
+
+fn code_of_obtaining(error: &ObtainError) -> ExitCode {
+    match error {
+        ObtainError::Fetch(error) => code_of_fetching(error),
+        ObtainError::Download(_) | ObtainError::Unconfirmed(_) => ExitCode::UNREACHABLE,
+        ObtainError::Store(_) => ExitCode::CANNOT_EXECUTE,
+        ObtainError::Verify(_) | ObtainError::Changed { .. } => ExitCode::VERIFICATION_REFUSED,
+        _ => ExitCode::INTERNAL,
+    }
+}
+
+/// Reports that something could not be fetched.
+pub(crate) fn fetching(error: FetchError) -> Report {
+    let (code, hint) = (code_of_fetching(&error), error.hint());
+    Report::new(code, error).hints(hint)
+}
+
+fn code_of_fetching(error: &FetchError) -> ExitCode {
+    match error.class() {
+        Class::Outage | Class::Refused => ExitCode::UNREACHABLE,
+        Class::SignIn | Class::Forbidden => ExitCode::REFUSED,
+        Class::NotFound => ExitCode::NOT_FOUND,
+    }
+}
+
+/// Reports that a tool could not be executed.
+pub(crate) fn executing(error: ExecError) -> Report {
+    let hint = error.hint();
+    Report::new(ExitCode::CANNOT_EXECUTE, error).hints(hint)
+}
+
+/// Reports that what is remembered could not be read or written.
+pub(crate) fn remembering(error: StateError) -> Report {
+    Report::new(ExitCode::CONFIGURATION, error)
+}
+
+/// Reports that the store could not be changed.
+pub(crate) fn storing(error: StoreError) -> Report {
+    let hint = error.hint();
+    Report::new(ExitCode::CANNOT_EXECUTE, error).hints(hint)
+}
+
+/// Reports that old versions could not be removed.
+pub(crate) fn pruning(error: PruneError) -> Report {
+    Report::new(ExitCode::CONFIGURATION, error)
+}
+
+/// Reports that this machine cannot be held on an earlier version.
+pub(crate) fn holding(error: RollbackError) -> Report {
+    let code = if matches!(error, RollbackError::State(_)) {
+        ExitCode::CONFIGURATION
+    } else {
+        ExitCode::NOT_FOUND
+    };
+    let hint = error.hint();
+    Report::new(code, error).hints(hint)
+}
+
+/// Reports that the truststore is not trusted.
+pub(crate) fn anchoring(error: AnchorError) -> Report {
+    let code = if matches!(error, AnchorError::State(_) | AnchorError::BlindFirstUse { .. }) {
+        ExitCode::CONFIGURATION
+    } else {
+        ExitCode::VERIFICATION_REFUSED
+    };
+    let hint = error.hint();
+    Report::new(code, error).hints(hint)
+}
+
+/// Reports that this program did not replace itself.
+pub(crate) fn updating_itself(error: SelfUpdateError) -> Report {
+    let code = match &error {
+        SelfUpdateError::Fetch(error) => code_of_fetching(error),
+        SelfUpdateError::Download(_) => ExitCode::UNREACHABLE,
+        SelfUpdateError::NoPrevious { .. } | SelfUpdateError::Incomplete => ExitCode::NOT_FOUND,
+        SelfUpdateError::State(_) | SelfUpdateError::Write { .. } | SelfUpdateError::File(_) => {
+            ExitCode::CONFIGURATION
+        }
+        SelfUpdateError::Store(_) => ExitCode::CANNOT_EXECUTE,
+        _ => ExitCode::VERIFICATION_REFUSED,
+    };
+    Report::new(code, error)
+}

@@ -1,0 +1,69 @@
+//! `dbt fetch` and `dbt update`: make tools ready without running them.
+
+use dbt_client::prepare::{self, Eagerness, Outcome, Request};
+use dbt_client::prune;
+use dbt_client::session::Session;
+use dbt_core::name::ToolName;
+use dbt_core::release::Subject;
+use dbt_ui::report::Report;
+
+use crate::cli::{Fetch, Update};
+use crate::commands::world::World;
+use crate::commands::{failure, run};
+use crate::process::Process;
+
+/// Downloads and verifies tools. The first that fails ends it.
+pub(crate) fn fetch(process: &Process, fetch: Fetch) -> Result<(), Report> {
+    let world = World::open(process)?;
+    let session = world.session();
+    for tool in fetch.tools {
+        let request = Request { tool: tool.name, wanted: tool.wanted, eagerness: Eagerness::Now };
+        ready(process, &session, &request)?;
+    }
+    Ok(())
+}
+
+/// Looks for newer versions of the named tools, or of all that this machine has. Every tool is
+/// looked at; the first failure is what is reported.
+pub(crate) fn update(process: &Process, update: Update) -> Result<(), Report> {
+    let world = World::open(process)?;
+    let session = world.session();
+    let tools = if update.tools.is_empty() { installed(&session)? } else { update.tools };
+    let mut failed = None;
+    for tool in tools {
+        let request = Request { tool, wanted: None, eagerness: Eagerness::Now };
+        if let Err(report) = ready(process, &session, &request) {
+            match &failed {
+                None => failed = Some(report),
+                Some(_first) => process.printer.report(&report),
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn ready(process: &Process, session: &Session<'_>, request: &Request) -> Result<(), Report> {
+    match prepare::prepare(session, request).map_err(failure::preparing)? {
+        Outcome::Ready(prepared) => {
+            process.printer.verbose(format!("{} is ready", prepared.id));
+            if prepared.fresh {
+                // Cleaning up is no reason to fail.
+                let _pruned = prune::prune(session, &prepared.id.subject);
+            }
+            Ok(())
+        }
+        Outcome::Replaced(replaced) => Err(run::restart(process, &replaced)),
+    }
+}
+
+/// Lists the tools of which a version is installed.
+pub(crate) fn installed(session: &Session<'_>) -> Result<Vec<ToolName>, Report> {
+    let mut tools = Vec::new();
+    for subject in session.state.tools() {
+        let record = session.record(&subject).map_err(failure::remembering)?;
+        if let (Subject::Tool(tool), false) = (subject, record.installed.is_empty()) {
+            tools.push(tool);
+        }
+    }
+    Ok(tools)
+}

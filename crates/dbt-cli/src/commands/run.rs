@@ -1,0 +1,123 @@
+//! `dbt TOOL ...`: prepare, then become the tool.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use dbt_client::exec;
+use dbt_client::prepare::{self, Eagerness, Outcome, PrepareError, Prepared, Request};
+use dbt_client::prune;
+use dbt_client::self_update::Replaced;
+use dbt_client::settings::{Settings, Updates};
+use dbt_core::brand;
+use dbt_core::version::Wanted;
+use dbt_sys::exec::Image;
+use dbt_ui::exit_code::ExitCode;
+use dbt_ui::report::Report;
+
+use crate::args::ToolCall;
+use crate::cli::{self, CatalogInvocation};
+use crate::commands::world::World;
+use crate::commands::{catalog, failure, status, words};
+use crate::env::Variable;
+use crate::process::Process;
+use crate::tool_environment::tool_environment;
+use crate::usage::UsageError;
+
+/// Makes the tool ready and becomes it. Returns only if that failed.
+pub(crate) fn run(process: &Process, call: ToolCall) -> Result<(), Report> {
+    let world = World::open(process)?;
+    let ToolCall { name, wanted, arguments } = call;
+    let session = world.session();
+    let request = Request {
+        tool: name,
+        wanted: (wanted != Wanted::Newest).then_some(wanted),
+        eagerness: Eagerness::AsConfigured,
+    };
+    let prepared = match prepare::prepare(&session, &request) {
+        Ok(Outcome::Ready(prepared)) => *prepared,
+        Ok(Outcome::Replaced(replaced)) => return Err(restart(process, &replaced)),
+        Err(PrepareError::NoTool { tool, .. }) if tool.as_str() == cli::CATALOG => {
+            return built_in_catalog(process, arguments);
+        }
+        Err(error @ PrepareError::NoTool { .. }) => {
+            let meant = words::hints(request.tool.as_str());
+            return Err(failure::preparing(error).hints(meant));
+        }
+        Err(error) => return Err(failure::preparing(error)),
+    };
+    if prepared.fresh {
+        // Cleaning up never stops a tool.
+        let _pruned = prune::prune(&session, &prepared.id.subject);
+    }
+    if world.settings.server.updates == Updates::After && !world.settings.offline {
+        check_afterwards(&world, &request);
+    }
+    Err(become_tool(process, &world.settings, prepared, &arguments))
+}
+
+/// Answers for the tool `catalog` where the repository has none: the reference's users type
+/// `dbt -- catalog list`.
+fn built_in_catalog(process: &Process, words: Vec<OsString>) -> Result<(), Report> {
+    match cli::parse_catalog(words).map_err(UsageError::report)? {
+        CatalogInvocation::Help(text) => process.printer.data(text),
+        CatalogInvocation::Version => {
+            process.printer.data(format!("{} version {}\n", cli::CATALOG, process.program.version))
+        }
+        CatalogInvocation::Command(command, _everywhere) => catalog::catalog(process, command),
+    }
+}
+
+fn become_tool(
+    process: &Process,
+    settings: &Settings,
+    prepared: Prepared,
+    arguments: &[OsString],
+) -> Report {
+    let name = prepared.id.subject.name().to_owned();
+    process.printer.verbose(format!(
+        "running {} from `{}`, signed by {}",
+        prepared.id,
+        prepared.installed.path().unwrap_or(Path::new("memory")).display(),
+        prepared.endorsement.signer,
+    ));
+    let environment = tool_environment(process.env.inherited(), settings);
+    status::tool_starts(process.status_file().as_deref());
+    let become_it = if settings.sealed { exec::become_sealed_tool } else { exec::become_tool };
+    failure::executing(become_it(prepared.installed, &name, arguments, &environment))
+}
+
+/// Starts the program that has just replaced this one, with the same words. The variable counts
+/// only with our own process id, so it stops a circle and nothing else.
+pub(crate) fn restart(process: &Process, replaced: &Replaced) -> Report {
+    process.printer.verbose(format!("this is {} {} now", brand::PROGRAM, replaced.version));
+    let guard = format!("{}:{}", replaced.sha256, std::process::id());
+    let mut environment = process.env.inherited().to_vec();
+    environment.push((Variable::ReExec.name().into(), guard.into()));
+    let path = &replaced.path;
+    let message = || format!("failed to start `{}`, which has just been updated", path.display());
+    match Image::new(path, &process.line, &environment) {
+        Ok(image) => Report::because(ExitCode::CANNOT_EXECUTE, message(), image.replace()),
+        Err(error) => Report::because(ExitCode::CANNOT_EXECUTE, message(), error),
+    }
+}
+
+/// Looks for newer versions in the background, while the cached copy runs. It has no terminal,
+/// belongs to no session, and nobody waits for it.
+fn check_afterwards(world: &World<'_>, request: &Request) {
+    let Some(executable) = world.settings.program.executable.as_deref() else {
+        return;
+    };
+    let mut command = Command::new(executable);
+    command
+        .args(["--server", world.settings.server.name.as_str(), "update"])
+        .arg(request.tool.as_str())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    if let Err(error) = command.spawn() {
+        world.printer.verbose(format!("failed to look for newer versions: {error}"));
+    }
+}

@@ -1,0 +1,270 @@
+//! `server`: the servers of the configuration.
+
+use std::path::Path;
+
+use dbt_client::auth::Credentials;
+use dbt_client::source::{self, Answer, Ask, Class, Connector, Patience};
+use dbt_client::url::RepositoryUrl;
+use dbt_core::brand;
+use dbt_core::name::{InvalidServerName, ServerName};
+use dbt_core::repo_path::RepoPath;
+use dbt_core::timestamp;
+use dbt_core::trust::keys::{Certificate, Keyring, TRUSTSTORE_LIMIT};
+use dbt_ui::exit_code::ExitCode;
+use dbt_ui::printable::Printable;
+use dbt_ui::prompt::{self, Answer as Said};
+use dbt_ui::report::Report;
+use dbt_ui::table::Table;
+use serde_json::json;
+
+use crate::cli::Server;
+use crate::commands::failure;
+use crate::config_file::{ConfigFile, Document, NewServer, announcement};
+use crate::process::Process;
+use crate::settings::{Urls, network};
+use crate::usage::UsageError;
+
+/// Adds, lists, chooses or removes.
+pub(crate) fn server(process: &Process, asked: Server) -> Result<(), Report> {
+    match asked {
+        Server::List { json } => list(process, json),
+        Server::Use { name } => {
+            let mut document = open(process)?;
+            document.use_server(&name)?;
+            document.save()?;
+            process.printer.note(format!("the server `{name}` is the default now"));
+            Ok(())
+        }
+        Server::Remove { name } => {
+            let mut document = open(process)?;
+            document.remove(&name)?;
+            document.save()?;
+            process.printer.note(format!("the server `{name}` is no longer configured"));
+            Ok(())
+        }
+        Server::Add { name_and_url, yes } => add(process, &name_and_url, yes),
+    }
+}
+
+/// Opens the configuration file in use, or the one that a new configuration has.
+fn open(process: &Process) -> Result<Document, Report> {
+    let in_use = process.file()?.map(|file| file.path.as_path());
+    let path: Option<&Path> = in_use.or(process.found.new_config());
+    let path = path.ok_or_else(|| {
+        Report::new(ExitCode::CONFIGURATION, "there is no place for a configuration file")
+    })?;
+    Ok(Document::open(path)?)
+}
+
+/// One line of the list.
+struct Row {
+    name: ServerName,
+    /// The three places, or what is wrong with them.
+    urls: Result<Urls, String>,
+    chosen: bool,
+    is_default: bool,
+}
+
+fn list(process: &Process, as_json: bool) -> Result<(), Report> {
+    let rows = rows(process)?;
+    if as_json {
+        let rows: Vec<_> = rows.iter().map(Row::to_json).collect();
+        return process.printer.json(json!(rows));
+    }
+    if rows.is_empty() {
+        process
+            .printer
+            .note(format!("no server is configured; `{} server add URL` adds one", brand::PROGRAM));
+        return Ok(());
+    }
+    let mut table = Table::new(["", "server", "repository", "tools"]);
+    for row in &rows {
+        let mark = if row.chosen { "*" } else { "" };
+        let (repository, tools) = match &row.urls {
+            Ok(urls) => (urls.repository.to_string(), urls.tools.to_string()),
+            Err(problem) => (format!("({problem})"), String::new()),
+        };
+        table.row([mark, row.name.as_str(), &repository, &tools]);
+    }
+    process.printer.data(table)
+}
+
+fn rows(process: &Process) -> Result<Vec<Row>, Report> {
+    let inputs = process.inputs()?;
+    let Some(file) = inputs.file else {
+        return Ok(Vec::new());
+    };
+    // A wrong choice is an error of runs; the list is what one needs to correct it.
+    let chosen = inputs.chosen_name().ok();
+    let row = |server: &crate::config_file::ServerEntry| Row {
+        name: server.name.clone(),
+        urls: inputs.urls(server).map_err(|error| error.to_string()),
+        chosen: chosen.as_ref() == Some(&server.name),
+        is_default: is_default(&file.config, &server.name),
+    };
+    Ok(file.config.servers.iter().map(row).collect())
+}
+
+fn is_default(config: &ConfigFile, name: &ServerName) -> bool {
+    match &config.default_server {
+        Some(default) => default == name.as_str(),
+        None => config.servers.first().is_some_and(|first| first.name == *name),
+    }
+}
+
+impl Row {
+    fn to_json(&self) -> serde_json::Value {
+        let urls = self.urls.as_ref().ok();
+        let problem = self.urls.as_ref().err();
+        json!({
+            "name": self.name.as_str(),
+            "inUse": self.chosen,
+            "default": self.is_default,
+            "repository": urls.map(|urls| urls.repository.to_string()),
+            "toolsRepository": urls.map(|urls| urls.tools.to_string()),
+            "truststore": urls.map(|urls| urls.truststore.to_string()),
+            "problem": problem,
+        })
+    }
+}
+
+/// Asks the server what it is, shows whose signatures would count, asks the person, and writes
+/// the configuration.
+fn add(process: &Process, name_and_url: &[String], yes: bool) -> Result<(), Report> {
+    let (root, name) = parse(process, name_and_url)?;
+    let mut document = open(process)?;
+    document.may_add(&name)?;
+    let new = ask_server(process, name, &root)?;
+    document.add(&new.server)?;
+
+    process.printer.talk(new.introduction());
+    if !yes {
+        match prompt::ask("trust these keys and add the server?") {
+            Said::Yes => {}
+            Said::No => {
+                process.printer.note("nothing was changed");
+                return Ok(());
+            }
+            Said::NobodyThere => {
+                return Err(Report::new(
+                    ExitCode::USAGE,
+                    "nobody is there to say whether these keys are trusted",
+                )
+                .hint(
+                    "compare the fingerprints with what the administrator says, and add `--yes`",
+                ));
+            }
+        }
+    }
+    document.save()?;
+    process.printer.note(format!(
+        "the server `{}` is in `{}`",
+        new.server.name,
+        document.path().display()
+    ));
+    Ok(())
+}
+
+/// Reads `[NAME] URL`. Without a name the server is called like its host or directory.
+fn parse(process: &Process, words: &[String]) -> Result<(RepositoryUrl, ServerName), Report> {
+    let (name, url) = match words {
+        [name, url] => (Some(name), url),
+        [url] => (None, url),
+        _ => return Err(UsageError::new("a server has a name and a URL").report()),
+    };
+    let here = process.host.directory.clone().unwrap_or_default();
+    let root = RepositoryUrl::parse_relative_to(url, &here)
+        .map_err(|error| UsageError::caused_by(error).report())?;
+    let name = match (name, root.origin(), root.directory()) {
+        (Some(name), _, _) => name.clone(),
+        (None, Some(origin), _) => origin.host().to_owned(),
+        (None, None, directory) => {
+            let last = directory.and_then(Path::file_name);
+            last.unwrap_or_default().to_string_lossy().into_owned()
+        }
+    };
+    let name = name
+        .parse()
+        .map_err(|error: InvalidServerName| UsageError::caused_by(error).report())?;
+    Ok((root, name))
+}
+
+/// A server that was asked, and the keys it showed.
+struct Introduced {
+    server: NewServer,
+    keys: Vec<Certificate>,
+}
+
+impl Introduced {
+    /// Returns what a person compares before saying yes.
+    fn introduction(&self) -> String {
+        let server = &self.server;
+        let mut lines = vec![
+            format!("server:       {}", server.name),
+            format!("repository:   {}", server.repository),
+            format!("tools:        {}", server.tools),
+            "signing keys:".to_owned(),
+        ];
+        for key in &self.keys {
+            let expiry = key.expires().map_or_else(
+                || "does not expire".to_owned(),
+                |at| format!("expires {}", timestamp::format_date(at)),
+            );
+            let name = key.name();
+            let (fingerprint, name) = (key.fingerprint(), Printable::new(&name));
+            lines.push(format!("  {fingerprint}  {name}, {expiry}"));
+        }
+        for (scope, signers) in &server.trust {
+            lines.push(format!("trust `{scope}`: {}", signers.join(", ")));
+        }
+        lines.push(String::new());
+        lines.join("\n")
+    }
+}
+
+fn ask_server(
+    process: &Process,
+    name: ServerName,
+    root: &RepositoryUrl,
+) -> Result<Introduced, Report> {
+    if root.is_plain_http() && !root.is_loopback() {
+        let message = format!("`{root}` is not protected on the way: its keys could be anybody's");
+        return Err(Report::new(ExitCode::VERIFICATION_REFUSED, message).hint(
+            "use `https://`, or write the server and its `trust` into the configuration by hand",
+        ));
+    }
+    let agent = format!("{}/{}", brand::PROGRAM, process.program.version);
+    let network = network(&process.env).map_err(Report::from)?;
+    let connector = Connector::new(&network, None, &agent);
+    let read = |place: &RepositoryUrl, path: &RepoPath, limit| {
+        let source = source::open(place, &connector, &Credentials::none());
+        source.get(path, &Ask::document(limit, &Patience::without_cached_copy(1.0)))
+    };
+
+    let mut server = NewServer::at(name, Urls::below(root));
+    match read(root, &announcement::path(), announcement::LIMIT) {
+        Ok(Answer::Document { bytes, .. }) => announcement::read(&bytes, &mut server)?,
+        Ok(Answer::NotModified) => {}
+        // Most servers announce nothing: files lie where they usually lie.
+        Err(error) if error.class() == Class::NotFound => {}
+        Err(error) => return Err(failure::fetching(error)),
+    }
+    let (directory, file) = server.truststore.split_last().ok_or_else(|| {
+        Report::new(ExitCode::CONFIGURATION, format!("`{}` names no file", server.truststore))
+    })?;
+    let bytes = match read(&directory, &file, TRUSTSTORE_LIMIT).map_err(failure::fetching)? {
+        Answer::Document { bytes, .. } => bytes,
+        Answer::NotModified => Vec::new(),
+    };
+    let keyring = Keyring::parse(&bytes).map_err(|error| {
+        let message = format!("the truststore `{}` cannot be used", server.truststore);
+        Report::because(ExitCode::VERIFICATION_REFUSED, message, error)
+    })?;
+    let keys: Vec<Certificate> =
+        keyring.certificates.into_iter().filter(|key| !key.is_revoked()).collect();
+    if server.trust.is_empty() {
+        let all: Vec<String> = keys.iter().map(|key| key.fingerprint().to_string()).collect();
+        server.trust = ["dbt", "tools"].map(|scope| (scope.to_owned(), all.clone())).into();
+    }
+    Ok(Introduced { server, keys })
+}

@@ -1,0 +1,29 @@
+//! Who decided the exit code, for programs that start tools through us.
+//!
+//! The tool's own codes pass through and may be any number, so a number alone does not say
+//! whether the tool failed or was never started.
+
+use std::path::Path;
+
+use dbt_client::fsx;
+use dbt_ui::exit_code::ExitCode;
+use serde_json::{Value, json};
+
+/// What the file says in the phase in which we speak ourselves, whatever the brand.
+const OURS: &str = "dbt";
+
+/// Writes that the tool is about to start: how it ends is its own.
+pub(crate) fn tool_starts(path: Option<&Path>) {
+    write(path, &json!({ "phase": "tool", "code": null }));
+}
+
+/// Writes how this program ended by itself.
+pub(crate) fn ended(path: Option<&Path>, code: ExitCode) {
+    write(path, &json!({ "phase": OURS, "code": code.code() }));
+}
+
+/// A status that cannot be written changes nothing about the run.
+fn write(path: Option<&Path>, status: &Value) {
+    let Some(path) = path else { return };
+    let _written = fsx::write_atomic(path, format!("{status}\n").as_bytes(), 0o644);
+}

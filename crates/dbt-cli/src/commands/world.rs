@@ -1,0 +1,116 @@
+//! What every command works with.
+
+use dbt_client::notice::{Listener, Notice};
+use dbt_client::progress::Progress;
+use dbt_client::session::Session;
+use dbt_client::settings::Settings;
+use dbt_client::source::Connector;
+use dbt_core::brand;
+use dbt_ui::bar::Bar;
+use dbt_ui::printer::Printer;
+use dbt_ui::report::Report;
+
+use crate::args::Flags;
+use crate::process::Process;
+use crate::settings::{self, Inputs};
+
+/// What a command that works with a server needs: what was decided, and who listens.
+pub(crate) struct World<'a> {
+    /// What was decided.
+    pub(crate) settings: Settings,
+    /// How to speak.
+    pub(crate) printer: &'a Printer,
+    speaker: Speaker<'a>,
+    progress: Drawn,
+}
+
+impl<'a> World<'a> {
+    /// Decides the settings of this run.
+    pub(crate) fn open(process: &'a Process) -> Result<Self, Report> {
+        Ok(Self {
+            settings: process.settings()?,
+            printer: &process.printer,
+            speaker: Speaker { printer: &process.printer, watched: process.is_watched() },
+            progress: Drawn { bar: Bar::new(process.is_watched()) },
+        })
+    }
+
+    /// Opens the session with the selected server. Nothing is sent yet.
+    pub(crate) fn session(&self) -> Session<'_> {
+        self.session_of(&self.settings)
+    }
+
+    /// Opens a session under other settings.
+    pub(crate) fn session_of<'b>(&'b self, settings: &'b Settings) -> Session<'b> {
+        let user_agent = format!("{}/{}", brand::PROGRAM, settings.program.version);
+        let ca_file = settings.server.ca_file.as_deref();
+        let connector = Connector::new(&settings.network, ca_file, &user_agent);
+        Session::open(settings, connector, &self.speaker, &self.progress)
+    }
+}
+
+/// Decides the settings once for each configured server, as if it had been selected.
+pub(crate) fn every_server(process: &Process) -> Result<Vec<Settings>, Report> {
+    let inputs = process.inputs()?;
+    let names: Vec<String> = inputs
+        .file
+        .iter()
+        .flat_map(|file| &file.config.servers)
+        .map(|server| server.name.to_string())
+        .collect();
+    if names.is_empty() {
+        return Ok(vec![process.settings()?]);
+    }
+    let resolved = names.into_iter().map(|name| {
+        let flags = Flags { server: Some(name), ..process.flags.clone() };
+        Ok(settings::resolve(Inputs { flags: &flags, ..inputs })?)
+    });
+    resolved.collect()
+}
+
+/// Says what a run has to tell, on stderr.
+struct Speaker<'a> {
+    printer: &'a Printer,
+    watched: bool,
+}
+
+impl Listener for Speaker<'_> {
+    fn hear(&self, notice: &Notice) {
+        // The printer keeps what it is given on one line, so that names from outside cannot write
+        // lines of their own; a notice of several lines has made its parts harmless itself.
+        let text = notice.to_string();
+        let mut lines = text.lines();
+        let first = lines.next().unwrap_or_default();
+        if notice.is_detail() {
+            self.printer.verbose(first);
+        } else if notice.is_warning() {
+            self.printer.warning(first);
+        } else {
+            self.printer.note(first);
+        }
+        lines.for_each(|line| self.printer.talk(format!("{line}\n")));
+    }
+
+    fn is_watched(&self) -> bool {
+        self.watched
+    }
+}
+
+/// Draws long work.
+struct Drawn {
+    bar: Bar,
+}
+
+impl Progress for Drawn {
+    fn begin(&self, what: &str, total: Option<u64>) {
+        self.bar.begin(what, total);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.bar.advance(bytes);
+    }
+
+    fn end(&self) {
+        self.bar.end();
+    }
+}

@@ -1,0 +1,528 @@
+//! The configuration file, exactly as written.
+//!
+//! Both formats of the reference are read: several servers, and the legacy one with a single
+//! server, also in one file. (Contract: wire formats, section 5.3.) Nothing is decided here;
+//! [`crate::settings`] does that. Texts are kept as written, because `${NAME}` in them means
+//! something only for the server that is used.
+
+pub mod announcement;
+mod edit;
+mod load;
+mod object;
+
+use dbt_client::fsx::FsxError;
+use dbt_core::brand;
+use dbt_core::name::{ServerName, ToolName};
+use dbt_core::secret::Secret;
+use dbt_ui::exit_code::ExitCode;
+use dbt_ui::report::Report;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::env::{Environment, EnvironmentError};
+use crate::json::Value;
+
+pub use edit::{Document, NewServer};
+pub use load::{LoadedFile, load, read_file};
+use object::Object;
+
+/// The name that the server of the legacy format has.
+pub const LEGACY_SERVER: &str = "default";
+
+/// What the file says.
+#[derive(Debug, Default)]
+pub struct ConfigFile {
+    /// The servers in the order written; the legacy one last.
+    pub servers: Vec<ServerEntry>,
+    /// Which server is used when nobody says.
+    pub default_server: Option<String>,
+    /// The one server the program updates itself from.
+    pub self_update_from: Option<String>,
+    /// Built-in words that mean tools of the organisation.
+    pub tools: BTreeSet<ToolName>,
+    /// The credentials at the top level.
+    pub shared: SignIn,
+    /// The keys that nothing reads, by path, in the order written.
+    pub unknown: Vec<String>,
+}
+
+/// One server.
+#[derive(Debug)]
+pub struct ServerEntry {
+    /// Its name.
+    pub name: ServerName,
+    /// Whether it is the legacy format's.
+    pub legacy: bool,
+    /// `repository`.
+    pub repository: Option<Text>,
+    /// `toolsRepository`.
+    pub tools_repository: Option<Text>,
+    /// `truststore`.
+    pub truststore: Option<Text>,
+    /// Who asks.
+    pub sign_in: SignIn,
+    /// The keys that the reference does not know.
+    pub options: ServerOptions,
+}
+
+/// Who asks, as the file says it: at the top level or in a server.
+#[derive(Debug, Default)]
+pub struct SignIn {
+    /// `username`.
+    pub username: Option<Text>,
+    /// `password`.
+    pub password: Option<Text>,
+    /// `usernamefunc`.
+    pub username_command: Option<Text>,
+    /// `passwordfunc`.
+    pub password_command: Option<Text>,
+    /// `pubkey`.
+    pub public_key: Option<Text>,
+    /// `pubkeypath`.
+    pub public_key_file: Option<Text>,
+    /// `pubkeyfunc`.
+    pub public_key_command: Option<Text>,
+    /// `token`.
+    pub token: Option<Text>,
+    /// `tokenFile`.
+    pub token_file: Option<Text>,
+    /// `tokenFunc`.
+    pub token_command: Option<Text>,
+    /// `authType`.
+    pub auth_type: Option<Text>,
+    /// `issuerUrl`, the first of the keys of OIDC; the others are kept for their day.
+    pub issuer_url: Option<Text>,
+    /// `oidcUsername`, which stands in for `username` everywhere.
+    pub oidc_username: Option<Text>,
+    /// The remaining keys of OIDC that are set.
+    pub oidc: Vec<(&'static str, Text)>,
+}
+
+/// The keys of a server that the reference does not know.
+#[derive(Debug, Default)]
+pub struct ServerOptions {
+    /// `trust`: scopes and fingerprints, and the root under the scope `root`.
+    pub trust: Vec<(String, Vec<Text>)>,
+    /// `strict`.
+    pub strict: Option<bool>,
+    /// `caFile`.
+    pub ca_file: Option<Text>,
+    /// `updates`.
+    pub updates: Option<Text>,
+    /// `selfUpdate`.
+    pub self_update: Option<Text>,
+    /// `timeout`: scales all time limits.
+    pub timeout: Option<f64>,
+    /// `pins`: tools and versions.
+    pub pins: Vec<(String, Text)>,
+}
+
+/// A text of the file. It may be a secret, so it is never shown.
+#[derive(Debug, Clone)]
+pub struct Text {
+    path: String,
+    written: Secret<String>,
+}
+
+impl Text {
+    /// Returns the path of its key, as `servers.prod.token`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Returns the text as it is written, for a shell that expands it itself.
+    pub fn as_written(&self) -> &Secret<String> {
+        &self.written
+    }
+
+    /// Returns the text with `${NAME}` replaced from the environment; `$${` stands for `${`.
+    pub fn expand(&self, env: &Environment) -> Result<Secret<String>, ConfigError> {
+        let mut expanded = String::with_capacity(self.written.expose().len());
+        let mut rest = self.written.expose().as_str();
+        while let Some(start) = rest.find("${") {
+            let (before, after) = (rest.get(..start), rest.get(start + 2..));
+            let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+            if let Some(before) = before.strip_suffix('$') {
+                expanded.push_str(before);
+                expanded.push_str("${");
+                rest = after;
+                continue;
+            }
+            expanded.push_str(before);
+            rest = match after.split_once('}').filter(|(name, _rest)| is_variable(name)) {
+                Some((name, after)) => {
+                    expanded.push_str(&self.variable(name, env)?);
+                    after
+                }
+                // What only looks like a variable is text: it was so for the reference.
+                None => {
+                    expanded.push_str("${");
+                    after
+                }
+            };
+        }
+        expanded.push_str(rest);
+        Ok(Secret::new(expanded))
+    }
+
+    /// Returns the expanded text of a key that holds no secret, as what it means.
+    pub fn read<T: FromStr>(&self, env: &Environment) -> Result<T, ConfigError>
+    where
+        T::Err: std::error::Error + Send + Sync + 'static,
+    {
+        let text = self.expand(env)?;
+        text.expose().parse().map_err(|error: T::Err| self.refuse(error))
+    }
+
+    /// Says that this text means nothing.
+    pub(crate) fn refuse(
+        &self,
+        reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> ConfigError {
+        ConfigError::BadValue { key: self.path.clone(), reason: reason.into() }
+    }
+
+    fn variable(&self, name: &str, env: &Environment) -> Result<String, ConfigError> {
+        let unset = || ConfigError::UnsetVariable { key: self.path.clone(), name: name.to_owned() };
+        let value = env.lookup(name).ok_or_else(unset)?.to_str();
+        let not_text = || EnvironmentError::NotText { name: name.to_owned() };
+        value.map(str::to_owned).ok_or_else(|| self.refuse(not_text()))
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|first: char| first.is_ascii_digit())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+impl ConfigFile {
+    /// Reads a document.
+    pub(crate) fn of(document: &Value) -> Result<Self, ConfigError> {
+        let mut top = Object::top(document)?;
+        let mut file = Self {
+            default_server: top.plain_text("defaultServer")?,
+            self_update_from: top.plain_text("selfUpdateFrom")?,
+            shared: SignIn::of(&mut top)?,
+            ..Self::default()
+        };
+        if let Some(servers) = top.object("servers")? {
+            for (name, mut server) in servers.objects()? {
+                file.servers.push(ServerEntry::of(&name, &mut server)?);
+                file.unknown.extend(server.unknown());
+            }
+        }
+        let mut legacy_tools = None;
+        match top.get("tools")? {
+            Some(Value::Array(_)) => file.tools = top.words("tools")?,
+            Some(_) => legacy_tools = top.object("tools")?,
+            None => {}
+        }
+        let legacy_dbt = top.object("dbt")?;
+        if legacy_dbt.is_some() || legacy_tools.is_some() {
+            file.add_legacy(&mut top, legacy_dbt, legacy_tools)?;
+        }
+        file.unknown.extend(top.unknown());
+        Ok(file)
+    }
+
+    /// Adds the server of the legacy format, whose options stand at the top level. Where the
+    /// other format has a server of its name, that one counts, as it does for the reference.
+    fn add_legacy(
+        &mut self,
+        top: &mut Object<'_>,
+        dbt: Option<Object<'_>>,
+        tools: Option<Object<'_>>,
+    ) -> Result<(), ConfigError> {
+        let mut entry = ServerEntry::named(LEGACY_SERVER)?;
+        entry.legacy = true;
+        entry.options = ServerOptions::of(top)?;
+        if let Some(mut object) = dbt {
+            entry.repository = object.text("repository")?;
+            entry.truststore = object.text("truststore")?;
+            self.unknown.extend(object.unknown());
+        }
+        if let Some(mut object) = tools {
+            entry.tools_repository = object.text("repository")?;
+            self.unknown.extend(object.unknown());
+        }
+        if self.server(LEGACY_SERVER).is_none() {
+            self.servers.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Returns a server by its name.
+    pub fn server(&self, name: &str) -> Option<&ServerEntry> {
+        self.servers.iter().find(|server| server.name.as_str() == name)
+    }
+
+    /// Returns the names of the servers, for a message.
+    pub fn names(&self) -> String {
+        let names: Vec<String> =
+            self.servers.iter().map(|server| format!("`{}`", server.name)).collect();
+        names.join(", ")
+    }
+
+    /// Says whether a secret stands in the file itself.
+    pub fn holds_secrets(&self) -> bool {
+        let written = |sign_in: &SignIn| {
+            let secrets = [&sign_in.password, &sign_in.token].into_iter().flatten();
+            let client = sign_in.oidc.iter().filter(|(key, _text)| *key == "oidcClientSecret");
+            let mut all = secrets.chain(client.map(|(_key, text)| text));
+            all.any(|text| !text.as_written().expose().contains("${"))
+        };
+        written(&self.shared) || self.servers.iter().any(|server| written(&server.sign_in))
+    }
+}
+
+impl ServerEntry {
+    fn named(name: &str) -> Result<Self, ConfigError> {
+        let bad =
+            |error| ConfigError::BadValue { key: "servers".to_owned(), reason: Box::new(error) };
+        Ok(Self {
+            name: name.parse().map_err(bad)?,
+            legacy: false,
+            repository: None,
+            tools_repository: None,
+            truststore: None,
+            sign_in: SignIn::default(),
+            options: ServerOptions::default(),
+        })
+    }
+
+    fn of(name: &str, object: &mut Object<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            repository: object.text("repository")?,
+            tools_repository: object.text("toolsRepository")?,
+            truststore: object.text("truststore")?,
+            sign_in: SignIn::of(object)?,
+            options: ServerOptions::of(object)?,
+            ..Self::named(name)?
+        })
+    }
+}
+
+impl SignIn {
+    fn of(object: &mut Object<'_>) -> Result<Self, ConfigError> {
+        let mut oidc = Vec::new();
+        for key in [
+            "oidcAudience",
+            "oidcClientId",
+            "oidcClientSecret",
+            "connectorId",
+            "jwksUri",
+            "discoveryUrl",
+            "browserUrl",
+            "backchannelUrl",
+        ] {
+            oidc.extend(object.text(key)?.map(|text| (key, text)));
+        }
+        Ok(Self {
+            username: object.text("username")?,
+            password: object.text("password")?,
+            username_command: object.text("usernamefunc")?,
+            password_command: object.text("passwordfunc")?,
+            public_key: object.text("pubkey")?,
+            public_key_file: object.text("pubkeypath")?,
+            public_key_command: object.text("pubkeyfunc")?,
+            token: object.text("token")?,
+            token_file: object.text("tokenFile")?,
+            token_command: object.text("tokenFunc")?,
+            auth_type: object.text("authType")?,
+            issuer_url: object.text("issuerUrl")?,
+            oidc_username: object.text("oidcUsername")?,
+            oidc,
+        })
+    }
+}
+
+impl ServerOptions {
+    fn of(object: &mut Object<'_>) -> Result<Self, ConfigError> {
+        let trust = match object.object("trust")? {
+            Some(trust) => trust.lists_of_texts()?,
+            None => Vec::new(),
+        };
+        let pins = match object.object("pins")? {
+            Some(pins) => pins.texts()?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            trust,
+            strict: object.flag("strict")?,
+            ca_file: object.text("caFile")?,
+            updates: object.text("updates")?,
+            self_update: object.text("selfUpdate")?,
+            timeout: scale(object, "timeout")?,
+            pins,
+        })
+    }
+}
+
+/// The largest factor that time limits are scaled by; with it, a dead server costs half an hour.
+const LARGEST_SCALE: f64 = 100.0;
+
+fn scale(object: &mut Object<'_>, key: &str) -> Result<Option<f64>, ConfigError> {
+    let scale = object.number(key)?;
+    match scale {
+        Some(scale) if !(scale > 0.0 && scale <= LARGEST_SCALE) => Err(ConfigError::BadValue {
+            key: object.path_of(key),
+            reason: format!("expected a number above 0 and up to {LARGEST_SCALE}").into(),
+        }),
+        scale => Ok(scale),
+    }
+}
+
+/// Why the configuration cannot be used. Nothing was done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file that was named does not exist.
+    #[error("there is no configuration file `{}`", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file could not be read.
+    #[error("failed to read the configuration file `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something else than a file.
+    #[error("the configuration file `{}` is not a file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file could not be written.
+    #[error("failed to change the configuration")]
+    Write(#[source] FsxError),
+    /// Other users could change whom we trust.
+    #[error("refusing to use the configuration file `{}`: other users can write it", path.display())]
+    WritableByOthers {
+        /// The file.
+        path: PathBuf,
+    },
+    /// More than any configuration is.
+    #[error("the configuration file `{}` is larger than {limit} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
+    /// Not JSON.
+    #[error("the configuration is not JSON")]
+    Syntax {
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A value of another kind than its key has.
+    #[error("`{key}` must be {expected}, and is {found}")]
+    WrongType {
+        /// The key's path.
+        key: String,
+        /// What it must be.
+        expected: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A key that stands twice.
+    #[error("`{key}` stands in the configuration twice")]
+    Twice {
+        /// The key's path.
+        key: String,
+    },
+    /// A value that means nothing.
+    #[error("`{key}` in the configuration is wrong")]
+    BadValue {
+        /// The key's path.
+        key: String,
+        /// Why.
+        #[source]
+        reason: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A variable that is not set.
+    #[error("`{key}` in the configuration names the variable `{name}`, which is not set")]
+    UnsetVariable {
+        /// The key's path.
+        key: String,
+        /// The variable.
+        name: String,
+    },
+    /// Something in one file is wrong.
+    #[error("failed to use the configuration file `{}`", path.display())]
+    In {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<Self>,
+    },
+    /// A server of this name exists already.
+    #[error("the configuration has a server `{name}` already")]
+    ServerExists {
+        /// The name.
+        name: ServerName,
+    },
+    /// No server of this name exists.
+    #[error("the configuration has no server `{name}`")]
+    NoSuchServer {
+        /// The name.
+        name: ServerName,
+        /// The names there are.
+        names: String,
+    },
+}
+
+impl ConfigError {
+    /// Returns what the user can do about it, if anything.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::WritableByOthers { path } => {
+                Some(format!("`chmod go-w '{}'`, after looking at what it says", path.display()))
+            }
+            Self::UnsetVariable { .. } => Some(
+                "`$${` stands for the two characters `${` where no variable is meant".to_owned(),
+            ),
+            Self::ServerExists { name } => {
+                Some(format!("`{} server remove {name}` removes it", brand::PROGRAM))
+            }
+            Self::NoSuchServer { names, .. } if names.is_empty() => {
+                Some(format!("`{} server add URL` adds one", brand::PROGRAM))
+            }
+            Self::NoSuchServer { names, .. } => Some(format!("it has {names}")),
+            Self::In { source, .. } => source.hint(),
+            Self::Missing { .. }
+            | Self::Read { .. }
+            | Self::NotAFile { .. }
+            | Self::Write(_)
+            | Self::TooLong { .. }
+            | Self::Syntax { .. }
+            | Self::WrongType { .. }
+            | Self::Twice { .. }
+            | Self::BadValue { .. } => None,
+        }
+    }
+}
+
+impl From<ConfigError> for Report {
+    fn from(error: ConfigError) -> Self {
+        let hint = error.hint();
+        Self::new(ExitCode::CONFIGURATION, error).hints(hint)
+    }
+}
+
+/// Reads the text of a file, for tests.
+#[cfg(test)]
+pub(crate) fn from_text(text: &str) -> Result<ConfigFile, ConfigError> {
+    ConfigFile::of(&load::parse(text.as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! What a server says about itself, for `server add`: a small document beside its repositories.
+//!
+//! It names the keys of a server's entry in the configuration: `repository`, `toolsRepository`,
+//! `truststore`, `trust`, and how one signs in. Nothing in it is believed by itself: it is shown
+//! to the person together with the signing keys, and says nothing about this machine.
+
+use dbt_client::url::RepositoryUrl;
+use dbt_core::repo_path::RepoPath;
+use dbt_core::trust::fingerprint::Fingerprint;
+use dbt_core::trust::rules::TrustRules;
+
+use super::object::Object;
+use super::{ConfigError, NewServer, Text, load};
+
+/// The most that an announcement may have.
+pub const LIMIT: u64 = 64 * 1024;
+
+/// The keys about signing in that are taken over. No key that runs a command or holds a secret
+/// is among them.
+const SIGN_IN: [&str; 5] = ["authType", "issuerUrl", "oidcAudience", "oidcClientId", "connectorId"];
+
+/// Returns where the announcement is, below a server's root.
+pub fn path() -> RepoPath {
+    let segments = "/.well-known/dbt.json".split('/').filter(|segment| !segment.is_empty());
+    // The segments are legal; were one not, the root would be asked and say nothing useful.
+    segments.fold(RepoPath::root(), |path, segment| path.join(segment).unwrap_or(path))
+}
+
+/// Takes over what an announcement says.
+pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
+    let document = load::parse(bytes)?;
+    let mut top = Object::top(&document)?;
+    for (key, place) in [
+        ("repository", &mut server.repository),
+        ("toolsRepository", &mut server.tools),
+        ("truststore", &mut server.truststore),
+    ] {
+        if let Some(text) = top.text(key)? {
+            *place = url(&text)?;
+        }
+    }
+    if let Some(trust) = top.object("trust")? {
+        server.trust = trust_of(trust.lists_of_texts()?)?;
+    }
+    for key in SIGN_IN {
+        if let Some(text) = top.text(key)? {
+            server.sign_in.push((key.to_owned(), literal(&text)?));
+        }
+    }
+    Ok(())
+}
+
+/// Reads a URL. A server does not say where files of this machine are, nor gives up protection.
+fn url(text: &Text) -> Result<RepositoryUrl, ConfigError> {
+    let url: RepositoryUrl =
+        literal(text)?.parse().map_err(|error: dbt_client::url::InvalidUrl| text.refuse(error))?;
+    if url.origin().is_none() {
+        return Err(text.refuse("a server cannot announce a directory"));
+    }
+    if url.is_plain_http() && !url.is_loopback() {
+        return Err(text.refuse("a server cannot announce a URL without TLS"));
+    }
+    Ok(url)
+}
+
+/// Returns a text that would mean the same in a configuration: no variables of this machine.
+fn literal(text: &Text) -> Result<String, ConfigError> {
+    let written = text.as_written().expose();
+    if written.contains("${") {
+        return Err(text.refuse("a server cannot name variables"));
+    }
+    Ok(written.clone())
+}
+
+fn trust_of(scopes: Vec<(String, Vec<Text>)>) -> Result<Vec<(String, Vec<String>)>, ConfigError> {
+    let mut trust = Vec::new();
+    for (scope, texts) in scopes {
+        let mut values = Vec::new();
+        for text in &texts {
+            let value = literal(text)?;
+            if scope == "root" {
+                let digest = value.strip_prefix("sha256:").unwrap_or(&value);
+                digest.parse::<dbt_core::digest::Digest>().map_err(|error| text.refuse(error))?;
+                values.push(value);
+            } else {
+                let fingerprint: Fingerprint = value.parse().map_err(
+                    |error: dbt_core::trust::fingerprint::InvalidFingerprint| text.refuse(error),
+                )?;
+                values.push(fingerprint.to_string());
+            }
+        }
+        if scope != "root" {
+            let unknown =
+                |error| ConfigError::BadValue { key: "trust".into(), reason: Box::new(error) };
+            TrustRules::default().allow(&scope, []).map_err(unknown)?;
+        }
+        trust.push((scope, values));
+    }
+    Ok(trust)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Urls;
+
+    fn announced(text: &str) -> Result<NewServer, ConfigError> {
+        let urls = Urls::below(&"https://h.example.com".parse().unwrap());
+        let mut server = NewServer::at("h".parse().unwrap(), urls);
+        read(text.as_bytes(), &mut server).map(|()| server)
+    }
+
+    #[test]
+    fn an_announcement_moves_the_places_and_names_who_signs() {
+        let text = format!(
+            r#"{{"toolsRepository": "https://cdn.example.com/t", "trust": {{"tools": ["{}"]}}, "authType": "oidc", "password": "x", "later": 1}}"#,
+            "ab".repeat(20)
+        );
+        let server = announced(&text).unwrap();
+        assert_eq!(server.tools.to_string(), "https://cdn.example.com/t");
+        assert_eq!(server.repository.to_string(), "https://h.example.com/dbt");
+        assert_eq!(server.trust, [("tools".to_owned(), vec!["AB".repeat(20)])]);
+        assert_eq!(server.sign_in, [("authType".to_owned(), "oidc".to_owned())]);
+    }
+
+    #[test]
+    fn an_announcement_cannot_reach_into_this_machine() {
+        for text in [
+            r#"{"repository": "/etc"}"#,
+            r#"{"repository": "file:///etc"}"#,
+            r#"{"repository": "http://other.example.com"}"#,
+            r#"{"repository": "https://${HOME}.example.com"}"#,
+            r#"{"issuerUrl": "https://evil/${SECRET}"}"#,
+            r#"{"trust": {"tools": ["nobody"]}}"#,
+            r#"{"trust": {"everything": []}}"#,
+            "<html>",
+        ] {
+            assert!(announced(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! One object of the file, read key by key: what is wrong is named by its path, and what nobody
+//! asked for is remembered.
+
+use std::collections::BTreeSet;
+
+use dbt_core::name::ToolName;
+use dbt_core::secret::Secret;
+
+use super::{ConfigError, Text};
+use crate::json::Value;
+
+/// An object and its place in the file.
+pub(super) struct Object<'a> {
+    path: String,
+    members: &'a [(String, Value)],
+    asked: BTreeSet<usize>,
+}
+
+impl<'a> Object<'a> {
+    /// Takes the whole document.
+    pub(super) fn top(document: &'a Value) -> Result<Self, ConfigError> {
+        Self::at(String::new(), document)
+    }
+
+    fn at(path: String, value: &'a Value) -> Result<Self, ConfigError> {
+        let members = value.members().ok_or_else(|| wrong_type(&path, "an object", value))?;
+        Ok(Self { path, members, asked: BTreeSet::new() })
+    }
+
+    /// Returns the value of a key. Keys match without regard to case, as the reference's do, and
+    /// `null` and the empty string are as good as nothing.
+    pub(super) fn get(&mut self, key: &str) -> Result<Option<&'a Value>, ConfigError> {
+        let mut found = None;
+        for (index, (name, value)) in self.members.iter().enumerate() {
+            if !name.eq_ignore_ascii_case(key) {
+                continue;
+            }
+            self.asked.insert(index);
+            if found.replace(value).is_some() {
+                return Err(ConfigError::Twice { key: self.path_of(key) });
+            }
+        }
+        let nothing = |value: &&Value| match value {
+            Value::Null => true,
+            Value::String(text) => text.is_empty(),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => false,
+        };
+        Ok(found.filter(|value| !nothing(value)))
+    }
+
+    /// Returns a key's object.
+    pub(super) fn object(&mut self, key: &str) -> Result<Option<Object<'a>>, ConfigError> {
+        let value = self.get(key)?;
+        value.map(|value| Object::at(self.path_of(key), value)).transpose()
+    }
+
+    /// Returns a key's text.
+    pub(super) fn text(&mut self, key: &str) -> Result<Option<Text>, ConfigError> {
+        let value = self.get(key)?;
+        value.map(|value| text_at(self.path_of(key), value)).transpose()
+    }
+
+    /// Returns a key's text where it is no secret and no variables are looked for.
+    pub(super) fn plain_text(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
+        Ok(self.text(key)?.map(|text| text.as_written().expose().clone()))
+    }
+
+    /// Returns whether a key is true or false.
+    pub(super) fn flag(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {
+        match self.get(key)? {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(other) => Err(wrong_type(&self.path_of(key), "true or false", other)),
+        }
+    }
+
+    /// Returns a key's number.
+    pub(super) fn number(&mut self, key: &str) -> Result<Option<f64>, ConfigError> {
+        match self.get(key)? {
+            None => Ok(None),
+            Some(Value::Number(number)) => Ok(number.as_f64()),
+            Some(other) => Err(wrong_type(&self.path_of(key), "a number", other)),
+        }
+    }
+
+    /// Returns a key's list of names of tools.
+    pub(super) fn words(&mut self, key: &str) -> Result<BTreeSet<ToolName>, ConfigError> {
+        let path = self.path_of(key);
+        let mut words = BTreeSet::new();
+        for text in
+            self.get(key)?.map(|value| texts_at(&path, value)).transpose()?.unwrap_or_default()
+        {
+            let name = text.as_written().expose().parse();
+            words
+                .insert(name.map_err(|error: dbt_core::name::InvalidToolName| text.refuse(error))?);
+        }
+        Ok(words)
+    }
+
+    /// Returns every member as an object, in the order written.
+    pub(super) fn objects(self) -> Result<Vec<(String, Object<'a>)>, ConfigError> {
+        self.members()
+            .map(|(name, path, value)| Ok((name.clone(), Object::at(path?, value)?)))
+            .collect()
+    }
+
+    /// Returns every member as a text, in the order written.
+    pub(super) fn texts(self) -> Result<Vec<(String, Text)>, ConfigError> {
+        self.members()
+            .map(|(name, path, value)| Ok((name.clone(), text_at(path?, value)?)))
+            .collect()
+    }
+
+    /// Returns every member as a list of texts, or as one text.
+    pub(super) fn lists_of_texts(self) -> Result<Vec<(String, Vec<Text>)>, ConfigError> {
+        let list = |path: &str, value: &Value| match value {
+            Value::String(_) => Ok(vec![text_at(path.to_owned(), value)?]),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => texts_at(path, value),
+        };
+        self.members().map(|(name, path, value)| Ok((name.clone(), list(&path?, value)?))).collect()
+    }
+
+    /// Returns the paths of the keys that nobody asked for.
+    pub(super) fn unknown(&self) -> Vec<String> {
+        let members = self.members.iter().enumerate();
+        let unknown = members.filter(|(index, _member)| !self.asked.contains(index));
+        unknown.map(|(_index, (name, _value))| self.path_of(name)).collect()
+    }
+
+    /// Goes through members whose keys are names; exactly the same name twice is refused.
+    fn members(
+        &self,
+    ) -> impl Iterator<Item = (&'a String, Result<String, ConfigError>, &'a Value)> {
+        self.members.iter().enumerate().map(|(index, (name, value))| {
+            let path = self.path_of(name);
+            let before = self.members.iter().take(index);
+            let twice = before.clone().any(|(earlier, _value)| earlier == name);
+            (name, if twice { Err(ConfigError::Twice { key: path }) } else { Ok(path) }, value)
+        })
+    }
+
+    pub(super) fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+fn text_at(path: String, value: &Value) -> Result<Text, ConfigError> {
+    if let Value::String(text) = value {
+        return Ok(Text { path, written: Secret::new(text.clone()) });
+    }
+    Err(wrong_type(&path, "a string", value))
+}
+
+fn texts_at(path: &str, value: &Value) -> Result<Vec<Text>, ConfigError> {
+    let Value::Array(items) = value else {
+        return Err(wrong_type(path, "a list of strings", value));
+    };
+    let indexed = items.iter().enumerate();
+    indexed.map(|(index, item)| text_at(format!("{path}[{index}]"), item)).collect()
+}
+
+fn wrong_type(path: &str, expected: &'static str, found: &Value) -> ConfigError {
+    let key = if path.is_empty() { "the configuration" } else { path };
+    ConfigError::WrongType { key: key.to_owned(), expected, found: found.kind() }
+}

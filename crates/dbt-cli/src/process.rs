@@ -1,0 +1,118 @@
+//! One run of the program: what was typed and found, and who speaks.
+
+use std::cell::OnceCell;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use dbt_client::settings::{Program, Settings};
+use dbt_core::clock::Clock;
+use dbt_core::platform::Platform;
+use dbt_core::version::Version;
+use dbt_ui::printer::{Colour, Printer, Verbosity};
+use dbt_ui::report::Report;
+
+use crate::args::Flags;
+use crate::config_file::{self, LoadedFile};
+use crate::env::{Environment, Variable};
+use crate::host::{self, Host};
+use crate::places::{self, Found};
+use crate::settings::{self, Inputs};
+
+/// One run. Files of ours are read when they are first needed, and once.
+pub struct Process {
+    /// The program that runs.
+    pub program: Program,
+    /// The whole command line, to be repeated when the program has replaced itself.
+    pub line: Vec<OsString>,
+    /// What was typed before the command or the tool.
+    pub flags: Flags,
+    /// The environment.
+    pub env: Environment,
+    /// The machine.
+    pub host: Host,
+    /// Where our files are.
+    pub found: Found,
+    /// Who speaks.
+    pub printer: Printer,
+    file: OnceCell<Option<LoadedFile>>,
+}
+
+impl Process {
+    /// Looks at the machine. No file of ours is read yet.
+    pub fn new(version: Version, env: Environment, line: Vec<OsString>) -> Self {
+        let host = Host::look(&env);
+        let found = places::find(&env, &host, host::can_write);
+        let printer = Printer::standard(Verbosity::Normal, colour(&env));
+        let restarted = was_restarted(&env);
+        let program = Program { version, executable: host.executable.clone(), restarted };
+        let (flags, file) = (Flags::default(), OnceCell::new());
+        Self { program, line, flags, env, host, found, printer, file }
+    }
+
+    /// Takes the flags in.
+    pub fn take_flags(&mut self, flags: Flags) {
+        if flags.verbose {
+            self.printer = Printer::standard(Verbosity::Verbose, colour(&self.env));
+        }
+        self.flags = flags;
+    }
+
+    /// Returns the configuration file, read on first use.
+    pub fn file(&self) -> Result<Option<&LoadedFile>, Report> {
+        if let Some(file) = self.file.get() {
+            return Ok(file.as_ref());
+        }
+        let found = &self.found;
+        let file = config_file::load(found.named_config.as_deref(), &found.usual_configs)?;
+        if let Some(file) = &file {
+            self.printer.verbose(format!("configuration `{}`", file.path.display()));
+            file.notices.iter().for_each(|notice| self.printer.verbose(notice));
+        }
+        Ok(self.file.get_or_init(|| file).as_ref())
+    }
+
+    /// Returns everything that decides, for commands that look at more than one server.
+    pub fn inputs(&self) -> Result<Inputs<'_>, Report> {
+        Ok(Inputs {
+            flags: &self.flags,
+            env: &self.env,
+            file: self.file()?,
+            host: &self.host,
+            places: &self.found.places,
+            platform: Platform::CURRENT,
+            clock: Clock::System,
+            program: &self.program,
+        })
+    }
+
+    /// Returns the settings of this run.
+    pub fn settings(&self) -> Result<Settings, Report> {
+        Ok(settings::resolve(self.inputs()?)?)
+    }
+
+    /// Says whether a person watches stderr on a terminal that can draw.
+    pub fn is_watched(&self) -> bool {
+        io::stderr().is_terminal() && !is_dumb(&self.env)
+    }
+
+    /// Returns where the outcome is written, if anywhere.
+    pub fn status_file(&self) -> Option<PathBuf> {
+        self.env.path(Variable::StatusFile)
+    }
+}
+
+/// Says whether an earlier version, in this very process, replaced itself by us. The process id
+/// keeps a value that was left in somebody's environment from meaning anything.
+fn was_restarted(env: &Environment) -> bool {
+    let value = env.text(Variable::ReExec).ok().flatten().unwrap_or_default();
+    value.rsplit(':').next() == Some(&std::process::id().to_string())
+}
+
+fn colour(env: &Environment) -> Colour {
+    Colour::for_talk(env.is_set(Variable::NoColor) || is_dumb(env))
+}
+
+fn is_dumb(env: &Environment) -> bool {
+    env.text(Variable::Term).is_ok_and(|term| term.as_deref() == Some("dumb"))
+}

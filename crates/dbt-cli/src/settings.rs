@@ -1,0 +1,499 @@
+//! Flags, environment, configuration file and facts about the machine, decided: a flag beats a
+//! variable, a variable beats the file.
+//!
+//! Nothing is read here; a setting that is wrong in a server that is not used harms nobody.
+
+mod sign_in;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use dbt_client::settings::{Network, Places, Program, SelfUpdate, Server, Settings, Updates};
+use dbt_client::url::RepositoryUrl;
+use dbt_core::brand;
+use dbt_core::clock::Clock;
+use dbt_core::layout::TRUSTSTORE_FILE;
+use dbt_core::name::{InvalidToolName, ServerName};
+use dbt_core::platform::Platform;
+use dbt_core::repo_path::RepoPath;
+use dbt_core::trust::fingerprint::{Fingerprint, InvalidFingerprint};
+use dbt_core::trust::rules::TrustRules;
+use dbt_ui::exit_code::ExitCode;
+use dbt_ui::report::Report;
+
+use crate::args::Flags;
+use crate::config_file::{ConfigError, ConfigFile, LoadedFile, ServerEntry, Text};
+use crate::duration::Interval;
+use crate::env::{Environment, EnvironmentError, Variable};
+use crate::host::Host;
+
+pub use sign_in::{Kind, WayIn};
+
+/// Everything that decides.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// What was typed.
+    pub flags: &'a Flags,
+    /// The environment.
+    pub env: &'a Environment,
+    /// The configuration file, if there is one.
+    pub file: Option<&'a LoadedFile>,
+    /// The machine.
+    pub host: &'a Host,
+    /// Where our files are.
+    pub places: &'a Places,
+    /// What this machine runs.
+    pub platform: Platform,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// The program that runs.
+    pub program: &'a Program,
+}
+
+/// Decides every setting of a run.
+pub fn resolve(inputs: Inputs<'_>) -> Result<Settings, SettingsError> {
+    Ok(Settings {
+        server: match inputs.choose()? {
+            Chosen::Entry(entry) => inputs.server(entry)?,
+            Chosen::Url(url) => inputs.server_at(&url)?,
+        },
+        home_server: inputs.config().and_then(home_server),
+        places: inputs.places.clone(),
+        offline: inputs.flags.offline || inputs.env.flag(Variable::Offline)?,
+        platform: inputs.platform,
+        clock: inputs.clock,
+        network: network(inputs.env)?,
+        sealed: inputs.flags.sealed,
+        program: inputs.program.clone(),
+    })
+}
+
+/// Decides every setting as if each configured server were the chosen one: for commands that look
+/// at all of them. Those that are wrong are named with what is wrong.
+pub fn resolve_all(
+    inputs: Inputs<'_>,
+) -> Result<Vec<(ServerName, Result<Settings, SettingsError>)>, SettingsError> {
+    let chosen = resolve(inputs)?;
+    let Some(config) = inputs.config() else {
+        return Ok(vec![(chosen.server.name.clone(), Ok(chosen))]);
+    };
+    let as_chosen = |entry: &ServerEntry| {
+        let server = inputs.server(entry);
+        (entry.name.clone(), server.map(|server| Settings { server, ..chosen.clone() }))
+    };
+    let mut all: Vec<_> = config.servers.iter().map(as_chosen).collect();
+    if all.iter().all(|(name, _settings)| *name != chosen.server.name) {
+        all.push((chosen.server.name.clone(), Ok(chosen)));
+    }
+    Ok(all)
+}
+
+/// The server of a run.
+#[derive(Debug)]
+enum Chosen<'a> {
+    Entry(&'a ServerEntry),
+    Url(RepositoryUrl),
+}
+
+/// Returns the server that the program updates itself from. One that does not exist is none:
+/// tools run all the same.
+fn home_server(config: &ConfigFile) -> Option<ServerName> {
+    let named = config.self_update_from.as_deref().or(config.default_server.as_deref());
+    let server = match named {
+        Some(name) => config.server(name),
+        None => config.servers.first(),
+    };
+    server.map(|server| server.name.clone())
+}
+
+impl<'a> Inputs<'a> {
+    fn config(&self) -> Option<&'a ConfigFile> {
+        self.file.map(|file| &file.config)
+    }
+
+    /// Returns the name of the server that a run would use, for lists.
+    pub fn chosen_name(&self) -> Result<ServerName, SettingsError> {
+        match self.choose()? {
+            Chosen::Entry(entry) => Ok(entry.name.clone()),
+            Chosen::Url(url) => name_of_url(&url),
+        }
+    }
+
+    /// Returns how the server that a run would use is told who asks.
+    pub fn chosen_way_in(&self) -> Result<WayIn, SettingsError> {
+        match self.choose()? {
+            Chosen::Entry(entry) => self.way_in(entry),
+            Chosen::Url(url) => WayIn::of_environment(self.env, &Urls::below(&url)),
+        }
+    }
+
+    /// `-s`, then the environment, then `defaultServer`, then the first server written.
+    fn choose(&self) -> Result<Chosen<'a>, SettingsError> {
+        if let Some(name) = &self.flags.server {
+            return self.named(name, "`-s`").map(Chosen::Entry);
+        }
+        let variable = Variable::Server.name();
+        if let Some(text) = self.env.text(Variable::Server)? {
+            return match self.named(&text, &format!("`{variable}`")) {
+                Ok(entry) => Ok(Chosen::Entry(entry)),
+                Err(_) if is_url(&text) => self.at_url(&text),
+                Err(unknown) => Err(unknown),
+            };
+        }
+        let config = self.config().ok_or(SettingsError::NoServer)?;
+        if let Some(name) = &config.default_server {
+            return self.named(name, "`defaultServer`").map(Chosen::Entry);
+        }
+        config.servers.first().map(Chosen::Entry).ok_or(SettingsError::NoServer)
+    }
+
+    fn named(&self, name: &str, by: &str) -> Result<&'a ServerEntry, SettingsError> {
+        let server = self.config().and_then(|config| config.server(name));
+        server.ok_or_else(|| SettingsError::UnknownServer {
+            name: name.to_owned(),
+            by: by.to_owned(),
+            names: self.config().map(ConfigFile::names).unwrap_or_default(),
+        })
+    }
+
+    /// A URL means the configured server that is there, with its trust and its credentials, or a
+    /// server that needs no configuration.
+    fn at_url(&self, text: &str) -> Result<Chosen<'a>, SettingsError> {
+        let variable = Variable::Server.name();
+        let url = RepositoryUrl::parse_relative_to(text, &self.directory())
+            .map_err(|error| SettingsError::Variable { name: variable, reason: error.into() })?;
+        let configured = self.config().into_iter().flat_map(|config| &config.servers);
+        let mut same = configured.filter(|entry| {
+            let urls = self.urls(entry).ok();
+            urls.is_some_and(|urls| {
+                urls.repository == below(&url, brand::REPOSITORY_PATH)
+                    && urls.tools == below(&url, brand::TOOLS_PATH)
+            })
+        });
+        Ok(same.next().map_or(Chosen::Url(url.clone()), Chosen::Entry))
+    }
+
+    /// Decides everything about a configured server.
+    pub fn server(&self, entry: &ServerEntry) -> Result<Server, SettingsError> {
+        let options = &entry.options;
+        let Urls { repository, tools, truststore } = self.urls(entry)?;
+        let way_in = self.way_in(entry)?;
+        Ok(Server {
+            name: entry.name.clone(),
+            credentials: way_in.credentials,
+            sign_in_hint: way_in.hint,
+            rules: self.rules(&options.trust)?,
+            strict: options.strict.unwrap_or(false),
+            ca_file: options.ca_file.as_ref().map(|text| self.path(text)).transpose()?,
+            updates: match &options.updates {
+                Some(text) => updates(text, self.env)?,
+                None => Updates::Always,
+            },
+            self_update: self.self_update(options.self_update.as_ref())?,
+            time_scale: options.timeout.unwrap_or(1.0),
+            pins: self.pins(&options.pins)?,
+            repository,
+            tools,
+            truststore,
+        })
+    }
+
+    /// Decides everything about a server that only its URL names.
+    fn server_at(&self, url: &RepositoryUrl) -> Result<Server, SettingsError> {
+        let urls = Urls::below(url);
+        let way_in = WayIn::of_environment(self.env, &urls)?;
+        Ok(Server {
+            name: name_of_url(url)?,
+            credentials: way_in.credentials,
+            sign_in_hint: way_in.hint,
+            rules: self.rules(&[])?,
+            strict: false,
+            ca_file: None,
+            updates: Updates::Always,
+            self_update: self.self_update(None)?,
+            time_scale: 1.0,
+            pins: BTreeMap::new(),
+            repository: urls.repository,
+            tools: urls.tools,
+            truststore: urls.truststore,
+        })
+    }
+
+    /// Returns where a configured server is.
+    pub fn urls(&self, entry: &ServerEntry) -> Result<Urls, SettingsError> {
+        let missing = |key| SettingsError::MissingKey { server: entry.name.clone(), key };
+        let url = |text: &Text| self.url(text);
+        let repository = entry.repository.as_ref().ok_or_else(|| missing("repository"))?;
+        let tools = entry.tools_repository.as_ref();
+        let tools = tools.ok_or_else(|| {
+            missing(if entry.legacy { "tools.repository" } else { "toolsRepository" })
+        })?;
+        let repository = url(repository)?;
+        Ok(Urls {
+            tools: url(tools)?,
+            truststore: match &entry.truststore {
+                Some(text) => url(text)?,
+                None => below(&repository, TRUSTSTORE_FILE),
+            },
+            repository,
+        })
+    }
+
+    fn url(&self, text: &Text) -> Result<RepositoryUrl, ConfigError> {
+        let written = text.expand(self.env)?;
+        let url = RepositoryUrl::parse_relative_to(written.expose(), &self.config_directory());
+        url.map_err(|error| text.refuse(error))
+    }
+
+    /// Reads a path: from the home directory after `~/`, else from the file's own directory.
+    fn path(&self, text: &Text) -> Result<PathBuf, ConfigError> {
+        let written = text.expand(self.env)?;
+        let written = Path::new(written.expose());
+        match (written.strip_prefix("~"), &self.host.home) {
+            (Ok(rest), Some(home)) => Ok(home.join(rest)),
+            _ => Ok(self.config_directory().join(written)),
+        }
+    }
+
+    fn config_directory(&self) -> PathBuf {
+        let directory = self.file.and_then(|file| file.path.parent());
+        directory.map_or_else(|| self.directory(), Path::to_owned)
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.host.directory.clone().unwrap_or_else(|| PathBuf::from("/"))
+    }
+
+    fn rules(&self, trust: &[(String, Vec<Text>)]) -> Result<TrustRules, SettingsError> {
+        let mut rules = TrustRules::default();
+        for (scope, texts) in trust {
+            if scope == "root" {
+                for text in texts {
+                    rules.set_root(self.root(text)?);
+                }
+                continue;
+            }
+            let fingerprints = texts.iter().map(|text| text.read::<Fingerprint>(self.env));
+            let fingerprints = fingerprints.collect::<Result<Vec<_>, _>>()?;
+            rules.allow(scope, fingerprints).map_err(|error| ConfigError::BadValue {
+                key: "trust".to_owned(),
+                reason: Box::new(error),
+            })?;
+        }
+        if let Some(text) = self.env.text(Variable::Trust)? {
+            let name = Variable::Trust.name();
+            let refuse =
+                |error: InvalidFingerprint| SettingsError::Variable { name, reason: error.into() };
+            rules.allow_everywhere(&fingerprints(&text).map_err(refuse)?.into_iter().collect());
+        }
+        Ok(rules)
+    }
+
+    fn root(&self, text: &Text) -> Result<dbt_core::digest::Digest, ConfigError> {
+        let written = text.expand(self.env)?;
+        let digest = written.expose().strip_prefix("sha256:").unwrap_or(written.expose());
+        digest.parse().map_err(|error: dbt_core::digest::InvalidDigest| text.refuse(error))
+    }
+
+    /// A variable beats the file; nothing said means yes, where it can and nobody else is in
+    /// charge of what is installed.
+    fn self_update(&self, written: Option<&Text>) -> Result<SelfUpdate, SettingsError> {
+        let said = match self.env.text(Variable::SelfUpdate)? {
+            Some(text) => Some(self_update(&text).ok_or_else(|| SettingsError::Variable {
+                name: Variable::SelfUpdate.name(),
+                reason: not_a_choice(&text),
+            })?),
+            None => written.map(|text| self_update_of(text, self.env)).transpose()?,
+        };
+        let by_itself = if self.host.in_container { SelfUpdate::Off } else { SelfUpdate::Auto };
+        match said.unwrap_or(by_itself) {
+            SelfUpdate::Auto if !self.host.can_replace_itself => Ok(SelfUpdate::Off),
+            decided @ (SelfUpdate::Auto | SelfUpdate::Notify | SelfUpdate::Off) => Ok(decided),
+        }
+    }
+
+    fn pins(
+        &self,
+        pins: &[(String, Text)],
+    ) -> Result<BTreeMap<dbt_core::name::ToolName, dbt_core::version::Wanted>, SettingsError> {
+        let mut decided = BTreeMap::new();
+        for (name, version) in pins {
+            let name = name.parse().map_err(|error: InvalidToolName| version.refuse(error))?;
+            decided.insert(name, version.read(self.env)?);
+        }
+        Ok(decided)
+    }
+}
+
+/// The three places of a server.
+#[derive(Debug, Clone)]
+pub struct Urls {
+    /// The repository of the program itself.
+    pub repository: RepositoryUrl,
+    /// The repository of the tools.
+    pub tools: RepositoryUrl,
+    /// The truststore file.
+    pub truststore: RepositoryUrl,
+}
+
+impl Urls {
+    /// Returns the places below the root of a server.
+    pub fn below(root: &RepositoryUrl) -> Self {
+        let repository = below(root, brand::REPOSITORY_PATH);
+        let truststore = below(&repository, TRUSTSTORE_FILE);
+        Self { repository, tools: below(root, brand::TOOLS_PATH), truststore }
+    }
+}
+
+/// Returns a place below another; the names are ours and are always legal.
+fn below(url: &RepositoryUrl, name: &str) -> RepositoryUrl {
+    RepoPath::root().join(name).map_or_else(|_error| url.clone(), |path| url.join(&path))
+}
+
+fn is_url(text: &str) -> bool {
+    text.contains("://") || ["/", "./", "../"].iter().any(|start| text.starts_with(start))
+}
+
+fn name_of_url(url: &RepositoryUrl) -> Result<ServerName, SettingsError> {
+    let name = url.to_string().parse();
+    name.map_err(|error: dbt_core::name::InvalidServerName| SettingsError::Variable {
+        name: Variable::Server.name(),
+        reason: error.into(),
+    })
+}
+
+/// Reads fingerprints separated by commas, line ends or spaces; each may have spaces inside.
+fn fingerprints(text: &str) -> Result<Vec<Fingerprint>, InvalidFingerprint> {
+    let mut read = Vec::new();
+    for part in text.split([',', ';', '\n']).map(str::trim).filter(|part| !part.is_empty()) {
+        if let Ok(fingerprint) = part.parse() {
+            read.push(fingerprint);
+            continue;
+        }
+        for word in part.split_whitespace() {
+            read.push(word.parse()?);
+        }
+    }
+    Ok(read)
+}
+
+fn updates(text: &Text, env: &Environment) -> Result<Updates, ConfigError> {
+    match text.expand(env)?.expose().as_str() {
+        "always" => Ok(Updates::Always),
+        "after" => Ok(Updates::After),
+        "manual" => Ok(Updates::Manual),
+        other => match other.parse::<Interval>() {
+            Ok(Interval(interval)) => Ok(Updates::Every(interval)),
+            Err(_) => Err(text.refuse(format!(
+                "expected `always`, `after`, `manual` or an interval such as `10m`, and it is `{}`",
+                other.escape_debug()
+            ))),
+        },
+    }
+}
+
+fn self_update(text: &str) -> Option<SelfUpdate> {
+    match text {
+        "auto" => Some(SelfUpdate::Auto),
+        "notify" => Some(SelfUpdate::Notify),
+        "off" => Some(SelfUpdate::Off),
+        _ => None,
+    }
+}
+
+fn self_update_of(text: &Text, env: &Environment) -> Result<SelfUpdate, ConfigError> {
+    let written = text.expand(env)?;
+    self_update(written.expose()).ok_or_else(|| text.refuse(not_a_choice(written.expose())))
+}
+
+fn not_a_choice(text: &str) -> Box<dyn std::error::Error + Send + Sync> {
+    format!("expected `auto`, `notify` or `off`, and it is `{}`", text.escape_debug()).into()
+}
+
+/// Reads how connections leave this machine.
+pub fn network(env: &Environment) -> Result<Network, SettingsError> {
+    let first = |upper, lower| -> Result<Option<String>, EnvironmentError> {
+        Ok(env.text(upper)?.or(env.text(lower)?))
+    };
+    let no_proxy = first(Variable::NoProxy, Variable::NoProxyLower)?.unwrap_or_default();
+    let hosts = no_proxy.split(',').map(str::trim).filter(|host| !host.is_empty());
+    Ok(Network {
+        https_proxy: first(Variable::HttpsProxy, Variable::HttpsProxyLower)?,
+        // A web server turns the header `Proxy` of any request into this variable.
+        http_proxy: if env.is_set(Variable::RequestMethod) {
+            env.text(Variable::HttpProxyLower)?
+        } else {
+            first(Variable::HttpProxy, Variable::HttpProxyLower)?
+        },
+        no_proxy: hosts.map(str::to_owned).collect(),
+        ssl_cert_file: env.path(Variable::SslCertFile),
+    })
+}
+
+/// Why there are no settings. Nothing was done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// Nothing says where tools come from.
+    #[error("no server is configured")]
+    NoServer,
+    /// A server that the configuration does not have.
+    #[error("there is no server `{}` in the configuration, named by {by}", name.escape_debug())]
+    UnknownServer {
+        /// Its name.
+        name: String,
+        /// Who named it.
+        by: String,
+        /// The names there are.
+        names: String,
+    },
+    /// A server without something it needs.
+    #[error("the server `{server}` has no `{key}` in the configuration")]
+    MissingKey {
+        /// The server.
+        server: ServerName,
+        /// The key.
+        key: &'static str,
+    },
+    /// A variable that means nothing.
+    #[error("the environment variable `{name}` is wrong")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        reason: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The environment cannot be read.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl SettingsError {
+    /// Returns what the user can do about it, if anything.
+    pub fn hint(&self) -> Option<String> {
+        let program = brand::PROGRAM;
+        match self {
+            Self::NoServer => Some(format!("`{program} server add URL` adds one")),
+            Self::UnknownServer { names, .. } if names.is_empty() => {
+                Some(format!("`{program} server add NAME URL` adds one"))
+            }
+            Self::UnknownServer { names, .. } => Some(format!("it has {names}")),
+            Self::Config(error) => error.hint(),
+            Self::MissingKey { .. } | Self::Variable { .. } | Self::Environment(_) => None,
+        }
+    }
+}
+
+impl From<SettingsError> for Report {
+    fn from(error: SettingsError) -> Self {
+        let hint = error.hint();
+        Self::new(ExitCode::CONFIGURATION, error).hints(hint)
+    }
+}
+
+#[cfg(test)]
+mod tests;

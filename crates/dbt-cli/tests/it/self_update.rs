@@ -1,0 +1,340 @@
+//! dbt replaces itself: by the same road as a tool, only forward, and never in a circle.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use dbt_testkit::exits;
+use dbt_testkit::people::{ALICE, MALLORY};
+use dbt_testkit::repository::program;
+use dbt_testkit::times::days_ago;
+use dbt_testkit::world::World;
+
+use crate::{pinned, world};
+
+/// The same program, built as version 99.0.0.
+fn next() -> Vec<u8> {
+    let examples = Path::new(env!("CARGO_BIN_EXE_dbt")).with_file_name("examples");
+    fs::read(examples.join("dbt_next")).unwrap()
+}
+
+fn published() -> World {
+    let world = pinned();
+    world.repository().publish("deploy", "1.4.0").now();
+    world
+}
+
+#[track_caller]
+fn version_is(world: &World, version: &str) {
+    let said = world.dbt(["--version"]).exits_with(0).stdout();
+    assert!(said.trim().ends_with(version), "{said}");
+}
+
+/// Expects that the program did not change and the tool ran all the same, after these words.
+#[track_caller]
+fn stays(world: &World, words: &str) {
+    let before = fs::read(world.program()).unwrap();
+    let run = world.dbt(["deploy"]);
+    run.prints("deploy 1.4.0\n").mentions(words);
+    assert!(fs::read(world.program()).unwrap() == before, "the program changed");
+    let beside: Vec<PathBuf> = fs::read_dir(world.program().parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(beside, [world.program()], "something was left beside the program");
+}
+
+#[test]
+fn a_newer_dbt_takes_over_and_runs_the_tool_in_the_same_go() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    world.dbt(["deploy", "a", "-v"]).prints("deploy 1.4.0\n[a]\n[-v]\n").says_nothing();
+    version_is(&world, "99.0.0");
+    assert!(fs::read(world.program()).unwrap() == next());
+    world.server().take_requests();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    let requests = world.server().take_lines();
+    assert_eq!(requests.len(), 4, "{requests:?}");
+}
+
+#[test]
+fn the_version_before_can_be_had_back_and_stays() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    let before = fs::read(world.program()).unwrap();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    world.dbt(["self", "rollback"]).exits_with(0);
+    assert!(fs::read(world.program()).unwrap() == before);
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    assert!(fs::read(world.program()).unwrap() == before, "it went forward again by itself");
+}
+
+#[test]
+fn an_update_of_dbt_can_be_asked_for() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    world.set("selfUpdate", "notify");
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").mentions("99.0.0");
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    world.dbt(["self", "update"]).exits_with(0).mentions("99.0.0");
+    version_is(&world, "99.0.0");
+}
+
+#[test]
+fn a_dbt_signed_by_nobody_known_is_refused_and_the_tool_runs() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).signed_by(&MALLORY).now();
+    stays(&world, "99.0.0 of dbt was offered and refused");
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+}
+
+#[test]
+fn a_dbt_with_a_right_checksum_and_no_signature_is_not_taken() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).without_signature().now();
+    let before = fs::read(world.program()).unwrap();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    assert!(fs::read(world.program()).unwrap() == before);
+}
+
+#[test]
+fn a_newcomer_of_the_truststore_never_signs_dbt() {
+    for strict in [false, true] {
+        let world = world();
+        world.set("strict", strict);
+        world.repository().publish("deploy", "1.4.0").now();
+        world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+        world.repository().trust(&[&ALICE, &MALLORY]);
+        world.repository().publish_program("99.0.0", next()).signed_by(&MALLORY).now();
+        stays(&world, "no known key stands behind it");
+    }
+}
+
+#[test]
+fn an_older_dbt_is_never_taken() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    fs::remove_dir_all(world.repository().file("/dbt/99.0.0")).unwrap();
+    let old = fs::read(env!("CARGO_BIN_EXE_dbt")).unwrap();
+    world.repository().publish_program("4.0.0", old).now();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    version_is(&world, "99.0.0");
+}
+
+#[test]
+fn an_old_dbt_under_a_new_number_is_found_out_by_asking_it() {
+    for strict in [false, true] {
+        let world = published();
+        world.set("strict", strict);
+        let running = fs::read(world.program()).unwrap();
+        let mut other = running.clone();
+        other.push(0);
+        world.repository().publish_program("99.0.9", other).now();
+        stays(&world, "it says that it is version `4.0.0`");
+    }
+}
+
+#[test]
+fn a_dbt_signed_for_another_version_is_refused() {
+    let world = published();
+    let platform = dbt_core::platform::Platform::CURRENT;
+    let binding = format!("self/dbt/4.0.0/{platform}");
+    world.repository().publish_program("99.0.0", next()).bound_to(&binding).now();
+    stays(&world, "was made for `self/dbt/4.0.0");
+}
+
+#[test]
+fn a_signature_older_than_that_of_the_running_dbt_is_refused() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    let mut later = next();
+    later.push(0);
+    world.repository().publish_program("99.0.1", later).at(days_ago(30)).now();
+    world
+        .dbt(["deploy"])
+        .prints("deploy 1.4.0\n")
+        .mentions("is older than that of the running version");
+    version_is(&world, "99.0.0");
+}
+
+#[test]
+fn a_dbt_that_fails_lies_hangs_or_is_for_another_machine_is_not_switched_to() {
+    let candidates: [(&[u8], &str); 5] = [
+        (b"#!/bin/sh\nexit 1\n", "it ended with exit status: 1"),
+        (b"#!/bin/sh\necho hello\n", "it did not report who it is"),
+        (
+            b"#!/bin/sh\necho '{\"program\":\"data\",\"version\":\"99.0.0\",\"sha256\":\"'$4'\"}'\n",
+            "it says that it is `data`",
+        ),
+        (b"\x7fELF nothing that runs", "it cannot be started"),
+        (b"#!/bin/sh\nexec sleep 1000\n", "it did not finish"),
+    ];
+    for (candidate, words) in candidates {
+        let world = published();
+        world.repository().publish_program("99.0.0", candidate.to_vec()).now();
+        stays(&world, if words.contains("`data`") { "its self-test failed" } else { words });
+        // Once a day is often enough.
+        world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    }
+}
+
+#[test]
+fn a_checksum_with_a_line_end_does_not_make_dbt_start_itself_for_ever() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).checksum("[DIGEST]\n").now();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    version_is(&world, "99.0.0");
+    let requests = world.server().take_lines();
+    assert!(requests.len() < 16, "{requests:?}");
+}
+
+#[test]
+fn a_checksum_that_never_matches_does_not_make_dbt_start_itself_for_ever() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).checksum(&"0".repeat(64)).now();
+    stays(&world, "does not match");
+    world.server().take_requests();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    let requests = world.server().take_lines();
+    assert_eq!(requests.len(), 4, "{requests:?}");
+}
+
+#[test]
+fn a_checksum_that_cannot_be_had_stops_no_tool() {
+    use dbt_testkit::server::Fault;
+    for fault in [Fault::Status(500), Fault::Portal, Fault::Reset] {
+        let world = published();
+        world.repository().publish_program("99.0.0", next()).now();
+        world.server().fault(&format!("{}.sha256", program("99.0.0")), fault);
+        let before = fs::read(world.program()).unwrap();
+        world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+        assert!(fs::read(world.program()).unwrap() == before);
+    }
+}
+
+#[test]
+fn a_dbt_for_other_platforms_only_stops_no_tool() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).platform("windows/arm64").now();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    version_is(&world, "4.0.0");
+}
+
+#[test]
+fn a_second_server_never_replaces_dbt() {
+    let (world, other) = (published(), published());
+    other.repository().publish_program("99.0.0", next()).now();
+    world.configure(|config| config["servers"]["other"] = other.server_entry());
+    world.dbt(["-s", "other", "deploy"]).exits_with(0);
+    let run = world.invoke(["deploy"]).env("DBT_SERVER", "other").run();
+    run.exits_with(0);
+    version_is(&world, "4.0.0");
+    let run = world.dbt(["-s", "other", "self", "update"]);
+    run.exits_with(exits::CONFIGURATION).mentions("only from its home server");
+    version_is(&world, "4.0.0");
+}
+
+#[test]
+fn another_program_called_dbt_in_the_path_is_left_alone() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    let elsewhere = world.directory().join("path");
+    fs::create_dir(&elsewhere).unwrap();
+    let other = elsewhere.join("dbt");
+    fs::write(&other, "#!/bin/sh\necho the data build tool\n").unwrap();
+    fs::set_permissions(&other, Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", elsewhere.display());
+    world.invoke(["deploy"]).env("PATH", path).run().prints("deploy 1.4.0\n");
+    assert!(fs::read_to_string(&other).unwrap().contains("data build tool"));
+    version_is(&world, "99.0.0");
+}
+
+#[test]
+fn where_the_program_cannot_be_replaced_tools_run() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    let read_only = [
+        "unshare",
+        "-rm",
+        "sh",
+        "-c",
+        "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"",
+    ];
+    let directory = world.program().parent().unwrap().display().to_string();
+    let prefix: Vec<&str> = read_only.iter().copied().chain([directory.as_str()]).collect();
+    if !can_unshare() {
+        return;
+    }
+    let run = world.invoke(["deploy"]).through(&prefix).run();
+    run.prints("deploy 1.4.0\n").says_nothing();
+    version_is(&world, "4.0.0");
+}
+
+fn can_unshare() -> bool {
+    let tried = std::process::Command::new("unshare").args(["-rm", "true"]).status();
+    tried.is_ok_and(|status| status.success())
+}
+
+#[test]
+fn a_dbt_that_is_a_link_keeps_its_link() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    let link = world.directory().join("dbt");
+    std::os::unix::fs::symlink(world.program(), &link).unwrap();
+    world.invoke(["deploy"]).program(&link).run().prints("deploy 1.4.0\n").says_nothing();
+    assert!(link.is_symlink());
+    version_is(&world, "99.0.0");
+}
+
+#[test]
+fn several_that_update_at_once_all_run_their_tool() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    let running: Vec<_> = (0..8).map(|_| world.invoke(["deploy"]).start()).collect();
+    for run in running.into_iter().map(dbt_testkit::invocation::Running::finish) {
+        run.prints("deploy 1.4.0\n");
+    }
+    version_is(&world, "99.0.0");
+}
+
+#[test]
+fn an_update_killed_at_any_moment_leaves_a_program_that_works() {
+    use dbt_testkit::server::Fault;
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    let path = program("99.0.0");
+    for count in [0, 1, 100_000] {
+        world.server().repair();
+        world.server().fault(&path, Fault::StallAfter(count));
+        let running = world.invoke(["deploy"]).start();
+        world.server().wait_until_stalled(&path);
+        running.kill();
+        version_is(&world, "4.0.0");
+    }
+    world.server().repair();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    version_is(&world, "99.0.0");
+}
+
+#[test]
+fn a_disk_that_is_full_leaves_the_program_that_runs() {
+    if !can_unshare() {
+        return;
+    }
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    // The program's own directory has room for itself and little more.
+    let script = "size=$(stat -c %s \"$0/dbt\"); mkdir \"$0.full\" && mount -t tmpfs -o size=$((size + 65536)) none \"$0.full\" \
+                  && cp \"$0/dbt\" \"$0.full/\" && \"$0.full/dbt\" deploy && \"$0.full/dbt\" --version";
+    let directory = world.program().parent().unwrap().display().to_string();
+    let run = world
+        .invoke([""; 0])
+        .program("/bin/true")
+        .through(&["unshare", "-rm", "sh", "-c", script, &directory])
+        .run();
+    run.exits_with(0);
+    assert!(run.stdout().starts_with("deploy 1.4.0\n"), "{run:?}");
+    assert!(run.stdout().trim().ends_with("4.0.0"), "{run:?}");
+}

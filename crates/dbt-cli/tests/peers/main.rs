@@ -1,0 +1,21 @@
+//! Real peers: web servers, tools as people build them, and the requests of the older program's
+//! client. `make test-peers` runs this; `scripts/install-peers` brings what it needs.
+
+#![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
+
+#[path = "../it/handmade/daemon.rs"]
+mod daemon;
+#[path = "../it/handmade/life.rs"]
+mod life;
+#[path = "../it/handmade/recipe.rs"]
+mod recipe;
+
+mod apache;
+mod bundle;
+mod compiled;
+mod multicall;
+mod nginx;
+mod older_client;
+mod reposerver;
+mod started;
+mod web_server;
