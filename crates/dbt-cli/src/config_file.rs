@@ -22,12 +22,13 @@ use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::duration::Interval;
 use crate::env::{Environment, EnvironmentError};
 use crate::json::Value;
 
 pub use edit::{Document, NewServer};
 pub use load::{LoadedFile, load, read_file};
-use object::Object;
+use object::{NumberOrText, Object};
 
 /// The name that the server of the legacy format has.
 pub const LEGACY_SERVER: &str = "default";
@@ -365,15 +366,27 @@ impl ServerOptions {
 /// The largest factor that time limits are scaled by; with it, a dead server costs half an hour.
 const LARGEST_SCALE: f64 = 100.0;
 
+/// How long all metadata may take when nothing is configured, in seconds.
+const USUAL_TIMEOUT: f64 = 15.0;
+
+/// Reads `timeout`: a number scales all limits; an interval says how long all metadata may take,
+/// and the other limits are scaled alike.
 fn scale(object: &mut Object<'_>, key: &str) -> Result<Option<f64>, ConfigError> {
-    let scale = object.number(key)?;
-    match scale {
-        Some(scale) if !(scale > 0.0 && scale <= LARGEST_SCALE) => Err(ConfigError::BadValue {
-            key: object.path_of(key),
-            reason: format!("expected a number above 0 and up to {LARGEST_SCALE}").into(),
-        }),
-        scale => Ok(scale),
+    let scale = match object.number_or_text(key)? {
+        None => return Ok(None),
+        Some(NumberOrText::Number(scale)) => scale,
+        Some(NumberOrText::Text(text)) => {
+            let read: Result<Interval, _> = text.as_written().expose().parse();
+            read.map_err(|error| text.refuse(error))?.0.as_secs_f64() / USUAL_TIMEOUT
+        }
+    };
+    if scale > 0.0 && scale <= LARGEST_SCALE {
+        return Ok(Some(scale));
     }
+    Err(ConfigError::BadValue {
+        key: object.path_of(key),
+        reason: format!("expected a factor above 0 and up to {LARGEST_SCALE}").into(),
+    })
 }
 
 /// Why the configuration cannot be used. Nothing was done.

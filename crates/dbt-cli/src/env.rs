@@ -101,19 +101,19 @@ const TABLE: [Row; 28] = [
     ours(
         Variable::Config,
         "CONFIG",
-        "the first of the user's and the system's file",
+        "`~/{ours}/conf/{file}`, then `{system}/{file}`",
         "the configuration file",
     ),
     ours(
         Variable::Home,
         "HOME",
-        "the program's directory in the user's home",
+        "`~/{ours}`",
         "the directory of configuration, store, trust and state",
     ),
     ours(
         Variable::CacheDir,
         "CACHE_DIR",
-        "`tools` in the directory above",
+        "`~/{ours}/tools`",
         "the store of verified tools",
     ),
     ours(
@@ -157,7 +157,7 @@ const TABLE: [Row; 28] = [
         Variable::IdToken,
         "ID_TOKEN",
         "",
-        "an identity token of a CI system; never given to a tool",
+        "an identity token of a CI system; this version has no use for it, and never gives it to a tool",
     ),
     ours(
         Variable::StatusFile,
@@ -363,9 +363,14 @@ pub(crate) fn environment_md() -> String {
          | variable | default | meaning |\n|---|---|---|\n"
     );
     for row in &TABLE {
+        let default = row
+            .default
+            .replace("{ours}", brand::HOME_DIRECTORY)
+            .replace("{file}", brand::CONFIG_FILE)
+            .replace("{system}", "/etc");
         let meaning = row.meaning.replace('|', "\\|");
         text.push_str(
-            &["| `", &row.full_name(), "` | ", row.default, " | ", &meaning, " |\n"].concat(),
+            &["| `", &row.full_name(), "` | ", &default, " | ", &meaning, " |\n"].concat(),
         );
     }
     let given = crate::tool_environment::GIVEN.map(|name| format!("`{}{name}`", brand::ENV_PREFIX));

@@ -68,26 +68,6 @@ pub fn resolve(inputs: Inputs<'_>) -> Result<Settings, SettingsError> {
     })
 }
 
-/// Decides every setting as if each configured server were the chosen one: for commands that look
-/// at all of them. Those that are wrong are named with what is wrong.
-pub fn resolve_all(
-    inputs: Inputs<'_>,
-) -> Result<Vec<(ServerName, Result<Settings, SettingsError>)>, SettingsError> {
-    let chosen = resolve(inputs)?;
-    let Some(config) = inputs.config() else {
-        return Ok(vec![(chosen.server.name.clone(), Ok(chosen))]);
-    };
-    let as_chosen = |entry: &ServerEntry| {
-        let server = inputs.server(entry);
-        (entry.name.clone(), server.map(|server| Settings { server, ..chosen.clone() }))
-    };
-    let mut all: Vec<_> = config.servers.iter().map(as_chosen).collect();
-    if all.iter().all(|(name, _settings)| *name != chosen.server.name) {
-        all.push((chosen.server.name.clone(), Ok(chosen)));
-    }
-    Ok(all)
-}
-
 /// The server of a run.
 #[derive(Debug)]
 enum Chosen<'a> {

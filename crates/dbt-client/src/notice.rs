@@ -35,6 +35,13 @@ pub enum Notice {
         /// Why.
         reason: String,
     },
+    /// The truststore cannot be confirmed now; what is here runs.
+    TruststoreUnconfirmed {
+        /// The server's repository.
+        server: String,
+        /// What happened.
+        reason: String,
+    },
     /// The server cannot be used now; a verified copy runs.
     Outage {
         /// The server's repository.
@@ -158,7 +165,9 @@ impl Notice {
     /// Returns how often it is repeated.
     pub fn repeat(&self) -> Repeat {
         match self {
-            Self::Outage { .. } => Repeat::EveryUnwatched(HOUR, "outage".to_owned()),
+            Self::Outage { .. } | Self::TruststoreUnconfirmed { .. } => {
+                Repeat::EveryUnwatched(HOUR, "outage".to_owned())
+            }
             Self::SignInNeeded { .. } => Repeat::EveryUnwatched(HOUR, "sign-in".to_owned()),
             Self::TruststoreRefused { reason, .. } => {
                 Repeat::Every(DAY, format!("truststore refused: {reason}"))
@@ -197,6 +206,10 @@ impl fmt::Display for Notice {
             Self::TruststoreRefused { server, reason } => write!(
                 f,
                 "the truststore that server `{server}` offers is refused: {reason}; tools run under the last good one, and nothing new is installed"
+            ),
+            Self::TruststoreUnconfirmed { server, reason } => write!(
+                f,
+                "the truststore of `{server}` cannot be read ({reason}); tools run under the last good one, and nothing new is installed"
             ),
             Self::Outage { server, reason, tool, version, age } => {
                 write!(f, "`{server}` cannot be used ({reason}); running `{tool}` {version}")?;

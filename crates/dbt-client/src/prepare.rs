@@ -4,6 +4,7 @@
 //! takes the same road as a fresh one: what is on disk is not trusted because we once put it
 //! there.
 
+use std::cell::Cell;
 use std::time::SystemTime;
 
 use dbt_core::layout::{Location, WITHDRAWN_FILE};
@@ -64,6 +65,8 @@ pub struct Prepared {
     pub endorsement: Endorsement,
     /// This run installed it.
     pub fresh: bool,
+    /// Why the server did not confirm that it is the right one now, if it did not.
+    pub unconfirmed: Option<String>,
 }
 
 /// How preparing ended.
@@ -121,6 +124,8 @@ struct Run<'a> {
     has_cached_copy: bool,
     patience: Patience,
     now: SystemTime,
+    /// It has been said that the server's truststore is refused.
+    refusal_said: Cell<bool>,
 }
 
 /// What the server said about the tool.
@@ -149,7 +154,7 @@ impl From<PrepareError> for Failure {
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
         match error.class() {
-            Class::Outage | Class::NotFound => Self::Outage(anchor::in_one_line(&error)),
+            Class::Outage | Class::NotFound => Self::Outage(anchor::in_one_line(error.failure())),
             Class::SignIn => Self::SignIn(error),
             Class::Forbidden => Self::Final(PrepareError::Forbidden(error)),
             Class::Refused => Self::Final(PrepareError::Fetch(error)),
@@ -171,6 +176,7 @@ impl<'a> Run<'a> {
             has_cached_copy: false,
             patience: session.patience(false),
             now: session.now(),
+            refusal_said: Cell::new(false),
         };
         let has_cached_copy = run.cached_versions().any(|entry| run.content_of(entry).is_some());
         Ok(Self { has_cached_copy, patience: session.patience(has_cached_copy), ..run })
@@ -240,6 +246,9 @@ impl<'a> Run<'a> {
             .confirm(answer, repository, manifest_listed, &self.patience)
             .map_err(Self::not_trusted)?;
         for notice in anchored.notices {
+            if matches!(notice, Notice::TruststoreRefused { .. }) {
+                self.refusal_said.set(true);
+            }
             self.session.say(notice);
         }
         Ok(anchored.store)
@@ -258,7 +267,7 @@ impl<'a> Run<'a> {
 
     /// Goes on under the last good truststore when only the truststore cannot be had.
     fn unconfirmed(&self, error: FetchError) -> Result<TrustStore, Failure> {
-        let reason = anchor::in_one_line(&error);
+        let reason = anchor::in_one_line(error.failure());
         match error.class() {
             Class::SignIn | Class::Forbidden => return Err(error.into()),
             Class::Outage | Class::NotFound | Class::Refused => {}
@@ -319,7 +328,10 @@ impl<'a> Run<'a> {
                 let obtained =
                     job.obtain(&id, checksum.map(bytes_of)).map_err(|error| self.failed(error))?;
                 if let Some(obtained) = obtained {
-                    return Ok(self.accept(&record, obtained, is_newest, newer_elsewhere)?);
+                    let mut prepared =
+                        self.accept(&record, obtained, is_newest, newer_elsewhere)?;
+                    prepared.unconfirmed = self.say_unconfirmed(trust);
+                    return Ok(prepared);
                 }
             }
             self.session.say(Notice::Incomplete {
@@ -359,6 +371,19 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Says that the truststore was not confirmed, unless a refusal has said so already.
+    fn say_unconfirmed(&self, trust: &TrustStore) -> Option<String> {
+        let Confirmation::Unconfirmed(reason) = trust.confirmation() else {
+            return None;
+        };
+        if !self.refusal_said.get() {
+            let server = self.session.settings.server.repository.to_string();
+            let reason = reason.clone();
+            self.session.say(Notice::TruststoreUnconfirmed { server, reason });
+        }
+        Some(reason.clone())
+    }
+
     /// Remembers what was obtained, and says what a person should know about it.
     fn accept(
         &self,
@@ -394,7 +419,7 @@ impl<'a> Run<'a> {
         self.say_key_expiry(&obtained.endorsement);
         let fresh = self.remember(&obtained, is_newest, newer_elsewhere)?;
         let Obtained { installed, id, endorsement, .. } = obtained;
-        Ok(Prepared { installed, id, endorsement, fresh })
+        Ok(Prepared { installed, id, endorsement, fresh, unconfirmed: None })
     }
 
     /// Writes down what was obtained. Says whether it is new here.

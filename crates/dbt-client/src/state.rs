@@ -47,7 +47,7 @@ struct InMemory {
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct ServerRecord {
-    schema: u32,
+    pub(crate) schema: u32,
     /// Its certificates.
     pub trust: TrustMemory,
     /// The entity tag of the truststore last accepted.
@@ -70,7 +70,7 @@ pub struct ServerRecord {
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct ToolRecord {
-    schema: u32,
+    pub(crate) schema: u32,
     /// What has been seen of it.
     pub history: History,
     /// The versions in the store.

@@ -112,7 +112,7 @@ fn store(session: &Session<'_>, findings: &mut Findings) {
     match session.settings.places.home.as_deref() {
         Some(home) => findings.good("home", format!("`{}`", home.display())),
         None => {
-            findings.notable("home", "there is no directory for our files; nothing is remembered")
+            findings.notable("home", "there is no directory for our files; nothing is remembered");
         }
     }
     match session.store.writable_place() {
@@ -200,7 +200,7 @@ fn reach(session: &Session<'_>, about: &str, findings: &mut Findings) {
     }
     match repository.list(&dbt_core::layout::Location::tools(), &patience) {
         Ok(listing) => {
-            findings.good(about, format!("it lists {} tools", listing.directories().count()))
+            findings.good(about, format!("it lists {} tools", listing.directories().count()));
         }
         Err(error) => findings.bad(about, chain(&error)),
     }

@@ -111,11 +111,17 @@ pub(crate) fn updating_itself(error: SelfUpdateError) -> Report {
         SelfUpdateError::Fetch(error) => code_of_fetching(error),
         SelfUpdateError::Download(_) => ExitCode::UNREACHABLE,
         SelfUpdateError::NoPrevious { .. } | SelfUpdateError::Incomplete => ExitCode::NOT_FOUND,
-        SelfUpdateError::State(_) | SelfUpdateError::Write { .. } | SelfUpdateError::File(_) => {
-            ExitCode::CONFIGURATION
-        }
+        SelfUpdateError::State(_)
+        | SelfUpdateError::Write { .. }
+        | SelfUpdateError::File(_)
+        | SelfUpdateError::Unknown => ExitCode::CONFIGURATION,
         SelfUpdateError::Store(_) => ExitCode::CANNOT_EXECUTE,
-        _ => ExitCode::VERIFICATION_REFUSED,
+        SelfUpdateError::Checksum(_)
+        | SelfUpdateError::Trust(_)
+        | SelfUpdateError::Verify(_)
+        | SelfUpdateError::SelfTest(_)
+        | SelfUpdateError::CopyDiffers { .. } => ExitCode::VERIFICATION_REFUSED,
+        _ => ExitCode::INTERNAL,
     };
     Report::new(code, error)
 }

@@ -1,10 +1,11 @@
 //! `dbt fetch` and `dbt update`: make tools ready without running them.
 
-use dbt_client::prepare::{self, Eagerness, Outcome, Request};
+use dbt_client::prepare::{self, Eagerness, Outcome, Prepared, Request};
 use dbt_client::prune;
 use dbt_client::session::Session;
 use dbt_core::name::ToolName;
 use dbt_core::release::Subject;
+use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
 
 use crate::cli::{Fetch, Update};
@@ -18,7 +19,12 @@ pub(crate) fn fetch(process: &Process, fetch: Fetch) -> Result<(), Report> {
     let session = world.session();
     for tool in fetch.tools {
         let request = Request { tool: tool.name, wanted: tool.wanted, eagerness: Eagerness::Now };
-        ready(process, &session, &request)?;
+        let prepared = ready(process, &session, &request)?;
+        if let Some(reason) = prepared.unconfirmed.filter(|_| !session.settings.offline) {
+            process
+                .printer
+                .warning(format!("{} is here, and may not be current: {reason}", prepared.id));
+        }
     }
     Ok(())
 }
@@ -32,7 +38,8 @@ pub(crate) fn update(process: &Process, update: Update) -> Result<(), Report> {
     let mut failed = None;
     for tool in tools {
         let request = Request { tool, wanted: None, eagerness: Eagerness::Now };
-        if let Err(report) = ready(process, &session, &request) {
+        let outcome = ready(process, &session, &request);
+        if let Err(report) = outcome.and_then(|prepared| updated(&session, &prepared)) {
             match &failed {
                 None => failed = Some(report),
                 Some(_first) => process.printer.report(&report),
@@ -42,7 +49,7 @@ pub(crate) fn update(process: &Process, update: Update) -> Result<(), Report> {
     failed.map_or(Ok(()), Err)
 }
 
-fn ready(process: &Process, session: &Session<'_>, request: &Request) -> Result<(), Report> {
+fn ready(process: &Process, session: &Session<'_>, request: &Request) -> Result<Prepared, Report> {
     match prepare::prepare(session, request).map_err(failure::preparing)? {
         Outcome::Ready(prepared) => {
             process.printer.verbose(format!("{} is ready", prepared.id));
@@ -50,10 +57,20 @@ fn ready(process: &Process, session: &Session<'_>, request: &Request) -> Result<
                 // Cleaning up is no reason to fail.
                 let _pruned = prune::prune(session, &prepared.id.subject);
             }
-            Ok(())
+            Ok(*prepared)
         }
         Outcome::Replaced(replaced) => Err(run::restart(process, &replaced)),
     }
+}
+
+/// An update that could not ask has not updated anything; unless that was wanted.
+fn updated(session: &Session<'_>, prepared: &Prepared) -> Result<(), Report> {
+    let Some(reason) = prepared.unconfirmed.as_ref().filter(|_| !session.settings.offline) else {
+        return Ok(());
+    };
+    let message =
+        format!("failed to look for newer versions of `{}`: {reason}", prepared.id.subject);
+    Err(Report::new(ExitCode::UNREACHABLE, message))
 }
 
 /// Lists the tools of which a version is installed.

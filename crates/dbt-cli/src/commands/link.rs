@@ -15,7 +15,7 @@ use crate::commands::world::World;
 /// Makes links to this program under the tools' names: started by such a name it runs that tool.
 pub(crate) fn link(world: &World<'_>, asked: &Link) -> Result<(), Report> {
     let (directory, program) = places(world)?;
-    fsx::create_dir_all(&directory, 0o755).map_err(|error| report(error))?;
+    fsx::create_dir_all(&directory, 0o755).map_err(report)?;
     for tool in &asked.tools {
         let path = directory.join(tool.as_str());
         if is_ours(&path, &program) {

@@ -40,11 +40,10 @@ pub(crate) fn run(process: &Process, call: ToolCall) -> Result<(), Report> {
         Err(PrepareError::NoTool { tool, .. }) if tool.as_str() == cli::CATALOG => {
             return built_in_catalog(process, arguments);
         }
-        Err(error @ PrepareError::NoTool { .. }) => {
+        Err(error) => {
             let meant = words::hints(request.tool.as_str());
             return Err(failure::preparing(error).hints(meant));
         }
-        Err(error) => return Err(failure::preparing(error)),
     };
     if prepared.fresh {
         // Cleaning up never stops a tool.

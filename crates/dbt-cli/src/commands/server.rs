@@ -183,9 +183,8 @@ fn parse(process: &Process, words: &[String]) -> Result<(RepositoryUrl, ServerNa
             last.unwrap_or_default().to_string_lossy().into_owned()
         }
     };
-    let name = name
-        .parse()
-        .map_err(|error: InvalidServerName| UsageError::caused_by(error).report())?;
+    let name =
+        name.parse().map_err(|error: InvalidServerName| UsageError::caused_by(error).report())?;
     Ok((root, name))
 }
 

@@ -9,6 +9,14 @@ use dbt_core::secret::Secret;
 use super::{ConfigError, Text};
 use crate::json::Value;
 
+/// A value that may be written in two ways.
+pub(super) enum NumberOrText {
+    /// A number.
+    Number(f64),
+    /// A text.
+    Text(Text),
+}
+
 /// An object and its place in the file.
 pub(super) struct Object<'a> {
     path: String,
@@ -74,12 +82,22 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Returns a key's number.
-    pub(super) fn number(&mut self, key: &str) -> Result<Option<f64>, ConfigError> {
+    /// Returns a key's number, or its text.
+    pub(super) fn number_or_text(
+        &mut self,
+        key: &str,
+    ) -> Result<Option<NumberOrText>, ConfigError> {
+        let path = self.path_of(key);
         match self.get(key)? {
             None => Ok(None),
-            Some(Value::Number(number)) => Ok(number.as_f64()),
-            Some(other) => Err(wrong_type(&self.path_of(key), "a number", other)),
+            Some(Value::Number(number)) => Ok(number.as_f64().map(NumberOrText::Number)),
+            Some(Value::String(text)) => {
+                let written = Secret::new(text.clone());
+                Ok(Some(NumberOrText::Text(Text { path, written })))
+            }
+            Some(other @ (Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_))) => {
+                Err(wrong_type(&path, "a number or a string", other))
+            }
         }
     }
 

@@ -138,8 +138,8 @@ fn a_wrong_kind_of_value_is_named_by_its_path() {
             "`servers.a.strict` must be true or false, and is a string",
         ),
         (
-            r#"{"servers": {"a": {"timeout": "30s"}}}"#,
-            "`servers.a.timeout` must be a number, and is a string",
+            r#"{"servers": {"a": {"timeout": true}}}"#,
+            "`servers.a.timeout` must be a number or a string, and is true or false",
         ),
         (
             r#"{"servers": {"a": {"pins": {"t": 1}}}}"#,

@@ -225,6 +225,19 @@ fn the_keys_of_a_server_are_decided() {
 }
 
 #[test]
+fn time_limits_are_scaled_by_a_factor_or_by_a_time() {
+    for (timeout, expected) in [("3", 3.0), ("0.5", 0.5), (r#""1m""#, 4.0)] {
+        let scale =
+            world(&server_with(&format!(r#""timeout": {timeout}"#))).settings().server.time_scale;
+        assert!((scale - expected).abs() < 1e-9, "{timeout}: {scale}");
+    }
+    for timeout in ["0", "-1", "1000", r#""0s""#, r#""soon""#, r#""2h""#] {
+        let file = server_with(&format!(r#""timeout": {timeout}"#));
+        assert!(config_file::from_text(&file).is_err(), "{timeout}");
+    }
+}
+
+#[test]
 fn a_value_that_means_nothing_is_named_by_its_path() {
     for (keys, key) in [
         (r#""updates": "sometimes""#, "servers.prod.updates"),
@@ -317,10 +330,7 @@ fn credentials_at_the_top_belong_to_one_server_and_its_origins() {
 #[test]
 fn a_server_has_its_own_credentials_before_all_others() {
     for (keys, expected) in [
-        (
-            r#""username": "alice", "password": "p""#,
-            Kind::Basic { username: Some("alice".into()) },
-        ),
+        (r#""username": "alice", "password": "p""#, Kind::Basic { username: Some("alice".into()) }),
         (
             r#""username": "a", "oidcUsername": "bob", "passwordfunc": "x""#,
             Kind::Basic { username: Some("bob".into()) },
@@ -342,10 +352,7 @@ fn a_server_has_its_own_credentials_before_all_others() {
             r#""authType": "oidc", "username": "a", "password": "p""#,
             Kind::Oidc { key: "servers.prod.authType".into() },
         ),
-        (
-            r#""pubkeypath": "/k.pub""#,
-            Kind::SshKey { key: "servers.prod.pubkeypath".into() },
-        ),
+        (r#""pubkeypath": "/k.pub""#, Kind::SshKey { key: "servers.prod.pubkeypath".into() }),
     ] {
         assert_eq!(world(&server_with(keys)).way_in().kind, expected, "{keys}");
     }

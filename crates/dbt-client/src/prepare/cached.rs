@@ -8,7 +8,7 @@ use crate::obtain::ObtainError;
 use crate::state::InstalledVersion;
 use crate::store::StoreFile;
 
-use super::{Failure, Outcome, PrepareError, Prepared, Run, withdrawn_reason};
+use super::{Eagerness, Failure, Outcome, PrepareError, Prepared, Run, withdrawn_reason};
 
 impl Run<'_> {
     /// Lists the verified versions here that the request admits, best first.
@@ -96,7 +96,8 @@ impl Run<'_> {
             let installed =
                 self.session.store.install(verified).map_err(|error| refused(error.into()))?;
             self.say_key_expiry(&endorsement);
-            return Ok(Some(Prepared { installed, id, endorsement, fresh: false }));
+            let unconfirmed = Some(reason.to_owned());
+            return Ok(Some(Prepared { installed, id, endorsement, fresh: false, unconfirmed }));
         }
         Ok(None)
     }
@@ -123,13 +124,17 @@ impl Run<'_> {
         reason: &str,
     ) -> Result<(), PrepareError> {
         let confirmed = self.session.state.server()?.confirmed;
-        self.session.say(Notice::Outage {
+        let notice = Notice::Outage {
             server: self.session.settings.server.repository.to_string(),
             reason: reason.to_owned(),
             tool: self.request.tool.clone(),
             version,
             age: confirmed.and_then(|Timestamp(confirmed)| self.now.duration_since(confirmed).ok()),
-        });
+        };
+        // Who asks now is told by the outcome, and nothing runs.
+        if self.request.eagerness == Eagerness::AsConfigured {
+            self.session.say(notice);
+        }
         Ok(())
     }
 
