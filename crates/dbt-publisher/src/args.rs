@@ -111,12 +111,6 @@ pub(crate) struct Publish {
     /// One line about the tool, for lists
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    #[command(flatten)]
-    pub(crate) place: Where,
-    #[command(flatten)]
-    pub(crate) signing: Signing,
-    #[command(flatten)]
-    pub(crate) uploading: SignIn,
     /// Sign and check everything, and upload nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -129,6 +123,12 @@ pub(crate) struct Publish {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: Where,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) uploading: SignIn,
 }
 
 /// `sign`
@@ -138,12 +138,6 @@ pub(crate) struct Sign {
     pub(crate) tool: String,
     /// The published version
     pub(crate) version: String,
-    #[command(flatten)]
-    pub(crate) place: Where,
-    #[command(flatten)]
-    pub(crate) signing: Signing,
-    #[command(flatten)]
-    pub(crate) uploading: SignIn,
     /// Sign also what no key of the truststore stands behind: whoever can write to the server may
     /// have put it there
     #[arg(long = "sign-unverified")]
@@ -154,6 +148,12 @@ pub(crate) struct Sign {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: Where,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) uploading: SignIn,
 }
 
 /// `withdraw`
@@ -167,18 +167,18 @@ pub(crate) struct Withdraw {
     /// Why, for people
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: String,
-    #[command(flatten)]
-    pub(crate) place: Where,
-    #[command(flatten)]
-    pub(crate) signing: Signing,
-    #[command(flatten)]
-    pub(crate) uploading: SignIn,
     /// Sign and check everything, and upload nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: Where,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) uploading: SignIn,
 }
 
 /// `key ...`
@@ -241,30 +241,19 @@ pub(crate) enum Truststore {
     },
     /// List whose signatures count
     List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         place: Where,
         #[command(flatten)]
         uploading: SignIn,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
     },
 }
 
 /// How the truststore is changed.
 #[derive(Debug, Args)]
 pub(crate) struct Change {
-    #[command(flatten)]
-    pub(crate) place: Where,
-    /// An administrator's key: `gpg` (the default), `gpg:ID`, `file:PATH` or `env:VARIABLE`;
-    /// several when the manifest asks for several
-    #[arg(long, value_name = "SIGNER", help_heading = "Who signs")]
-    pub(crate) signer: Vec<String>,
-    /// A file that holds the passphrase of `file:` or `env:`
-    #[arg(long, value_name = "FILE", help_heading = "Who signs")]
-    pub(crate) passphrase_file: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) uploading: SignIn,
     /// How many administrators must sign the next change
     #[arg(long, value_name = "COUNT")]
     pub(crate) admin_threshold: Option<u32>,
@@ -274,6 +263,17 @@ pub(crate) struct Change {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// An administrator's key: `gpg` (the default), `gpg:ID`, `file:PATH` or `env:VARIABLE`;
+    /// several when the manifest asks for several
+    #[arg(long, value_name = "SIGNER", help_heading = "Who signs")]
+    pub(crate) signer: Vec<String>,
+    /// A file that holds the passphrase of `file:` or `env:`
+    #[arg(long, value_name = "FILE", help_heading = "Who signs")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Where,
+    #[command(flatten)]
+    pub(crate) uploading: SignIn,
 }
 
 /// What the words mean.

@@ -105,6 +105,9 @@ const TABLE: [Row; 17] = [
 const SECRETS: [Variable; 3] =
     [Variable::PublishToken, Variable::PublishPassword, Variable::SigningPassphrase];
 
+/// What an armored secret key begins with.
+const SECRET_KEY: &str = "-----BEGIN PGP PRIVATE KEY BLOCK-----";
+
 impl Variable {
     /// Returns the variable's full name.
     pub fn name(self) -> String {
@@ -177,14 +180,17 @@ impl Environment {
         Ok(self.text(variable)?.map(Secret::new))
     }
 
-    /// Takes our secrets out of the environment of a program that is about to be started.
-    /// `besides` names one more, if a key is in it.
-    pub(crate) fn without_secrets(command: &mut Command, besides: Option<&str>) {
+    /// Takes secrets out of the environment of a program that is about to be started: ours, and
+    /// whatever holds a secret key for `--signer env:`.
+    #[expect(clippy::disallowed_methods, reason = "the one file that reads the environment")]
+    pub(crate) fn without_secrets(command: &mut Command) {
         for variable in SECRETS {
             command.env_remove(variable.name());
         }
-        if let Some(name) = besides {
-            command.env_remove(name);
+        for (name, value) in std::env::vars_os() {
+            if value.to_string_lossy().contains(SECRET_KEY) {
+                command.env_remove(name);
+            }
         }
     }
 

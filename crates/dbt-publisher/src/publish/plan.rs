@@ -100,7 +100,9 @@ pub(crate) fn subject_of(text: &str, reserved: Reserved) -> Result<Subject, Stop
 
 /// Reads a version. A leading `v` is dropped: clients of the reference do not see such versions.
 pub(crate) fn version_of(text: &str) -> Result<Version, Stop> {
-    Ok(text.strip_prefix('v').unwrap_or(text).parse()?)
+    let version: Version = text.parse()?;
+    let bare = version.spelling().strip_prefix('v').map(str::parse).transpose()?;
+    Ok(bare.unwrap_or(version))
 }
 
 /// The longest description, in bytes.

@@ -175,7 +175,7 @@ fn signing_keys(listing: &str) -> Vec<Fingerprint> {
 fn configured_key() -> Option<String> {
     let mut command = Command::new("gpgconf");
     command.args(["--list-options", GPG]).stdin(Stdio::null());
-    Environment::without_secrets(&mut command, None);
+    Environment::without_secrets(&mut command);
     let output = command.output().ok()?;
     let listing = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = listing.lines().find(|line| line.starts_with("default-key:"))?;
@@ -192,7 +192,7 @@ fn run(
 ) -> Result<Vec<u8>, GpgError> {
     let mut command = Command::new(GPG);
     command.args(["--batch", "--yes", "--quiet", "--no-auto-check-trustdb"]).args(arguments);
-    Environment::without_secrets(&mut command, None);
+    Environment::without_secrets(&mut command);
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| {

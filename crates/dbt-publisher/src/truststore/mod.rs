@@ -20,6 +20,7 @@ use dbt_core::trust::fingerprint::Fingerprint;
 use dbt_core::trust::keys::{Certificate, TRUSTSTORE_LIMIT};
 use dbt_core::trust::manifest::PinnedManifest;
 use dbt_ui::exit_code::ExitCode;
+use dbt_ui::printable;
 use dbt_ui::printer::Printer;
 use dbt_ui::report::Report;
 use dbt_ui::table::Table;
@@ -357,7 +358,7 @@ fn show(
     for (sign, key) in changes {
         let known = certificates.iter().find(|certificate| certificate.fingerprint() == key);
         let name = known.map(|certificate| {
-            format!("  {} (expires: {})", certificate.name(), expiry(certificate))
+            format!("  {} (expires: {})", printable::line(&certificate.name()), expiry(certificate))
         });
         // Writing to a string cannot fail.
         let _infallible = writeln!(text, "{sign} {key}{}", name.unwrap_or_default());

@@ -1,0 +1,181 @@
+//! A small server in memory that takes what is put, and can be told to misbehave.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// What the server does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The next writes are answered by 503, so many times.
+    Busy(u32),
+    /// The next write is kept, and the connection ends without an answer.
+    LostAnswer,
+    /// The next write is answered well, and half of it is kept.
+    Half,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<String, Vec<u8>>,
+    requests: Vec<String>,
+    faults: Vec<Fault>,
+    secrets_seen: Vec<String>,
+}
+
+/// A server that wants `Bearer hunter2` for writing.
+pub(crate) struct Server {
+    address: String,
+    state: Arc<Mutex<State>>,
+}
+
+pub(crate) const TOKEN: &str = "hunter2";
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
+        // It ends with the test process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = Arc::clone(&shared);
+                std::thread::spawn(move || while answer(&stream, &state).is_some() {});
+            }
+        });
+        Self { address, state }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn misbehave(&self, fault: Fault) {
+        self.state.lock().unwrap().faults.push(fault);
+    }
+
+    pub(crate) fn behave(&self) {
+        self.state.lock().unwrap().faults.clear();
+    }
+
+    pub(crate) fn file(&self, path: &str) -> Option<Vec<u8>> {
+        self.state.lock().unwrap().files.get(path).cloned()
+    }
+
+    /// The paths that were written, in order, tried ones included.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        let requests = self.state.lock().unwrap().requests.clone();
+        requests
+            .iter()
+            .filter_map(|request| request.strip_prefix("PUT "))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Every `Authorization` that came.
+    pub(crate) fn credentials(&self) -> Vec<String> {
+        let mut seen = self.state.lock().unwrap().secrets_seen.clone();
+        seen.sort();
+        seen.dedup();
+        seen
+    }
+}
+
+/// One request of a connection. Nothing when it is over.
+fn answer(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
+    let mut words = line.split(' ');
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        headers.insert(name.to_lowercase(), value.to_owned());
+    }
+    let authorization = headers.get("authorization").cloned();
+    let mut locked = state.lock().unwrap();
+    locked.requests.push(format!("{method} {path}"));
+    locked.secrets_seen.extend(authorization.clone());
+    if method != "PUT" {
+        let (status, body) = read(&locked, &path);
+        drop(locked);
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
+        return send(stream, &[head.as_bytes(), &body].concat());
+    }
+    if authorization.as_deref() != Some(&format!("Bearer {TOKEN}")) {
+        drop(locked);
+        send(stream, b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return None;
+    }
+    drop(locked);
+    if headers.contains_key("expect") {
+        send(stream, b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    let length: usize = headers.get("content-length")?.parse().ok()?;
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let mut locked = state.lock().unwrap();
+    let create_only = headers.contains_key("if-none-match");
+    write(&mut locked, stream, path, body, create_only)
+}
+
+fn write(
+    state: &mut State,
+    stream: &TcpStream,
+    path: String,
+    body: Vec<u8>,
+    create_only: bool,
+) -> Option<()> {
+    let ok = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
+    match state.faults.pop() {
+        Some(Fault::Busy(times)) => {
+            if times > 1 {
+                state.faults.push(Fault::Busy(times - 1));
+            }
+            return send(stream, b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n");
+        }
+        Some(Fault::LostAnswer) => {
+            state.files.insert(path, body);
+            return None;
+        }
+        Some(Fault::Half) => {
+            state.files.insert(path, body[..body.len() / 2].to_vec());
+            return send(stream, ok);
+        }
+        None => {}
+    }
+    if create_only && state.files.contains_key(&path) {
+        return send(stream, b"HTTP/1.1 412 There\r\nContent-Length: 0\r\n\r\n");
+    }
+    state.files.insert(path, body);
+    send(stream, ok)
+}
+
+fn read(state: &State, path: &str) -> (&'static str, Vec<u8>) {
+    if let Some(bytes) = state.files.get(path) {
+        return ("200 OK", bytes.clone());
+    }
+    let below: Vec<&str> = state
+        .files
+        .keys()
+        .filter_map(|file| file.strip_prefix(path.trim_end_matches('/'))?.strip_prefix('/'))
+        .collect();
+    if !path.ends_with('/') || below.is_empty() {
+        return ("404 Not Found", Vec::new());
+    }
+    let names = below.iter().map(|rest| match rest.split_once('/') {
+        Some((directory, _)) => format!("<a href=\"{directory}/\">{directory}/</a>\n"),
+        None => format!("<a href=\"{rest}\">{rest}</a>\n"),
+    });
+    let names: std::collections::BTreeSet<String> = names.collect();
+    ("200 OK", format!("<pre>\n{}</pre>\n", names.into_iter().collect::<String>()).into_bytes())
+}
+
+fn send(mut stream: &TcpStream, bytes: &[u8]) -> Option<()> {
+    stream.write_all(bytes).ok()
+}

@@ -1,0 +1,124 @@
+//! Signing again, and withdrawing.
+
+use dbt_core::clock::Clock;
+use dbt_core::digest::Digest;
+use dbt_core::name::ToolName;
+use dbt_core::trust::Document;
+use dbt_core::trust::withdrawn::Withdrawn;
+
+use super::gpg::Gpg;
+use super::world::{SCRIPT, World, artifact, first_use};
+
+const AT: &str = "repo/dbt-tools/deploy/1.4.0/linux/amd64/deploy";
+
+fn published() -> World {
+    let world = World::with_alice();
+    world.write("deploy", SCRIPT);
+    world
+        .run(
+            "publish deploy 1.4.0 linux/amd64=deploy --description x --to REPO --signer file:alice",
+        )
+        .says_nothing();
+    world
+}
+
+/// A repository made by hand: signatures without a name, checksums as `sha256sum` writes them.
+fn made_by_hand() -> (World, Gpg) {
+    let mut world = World::new();
+    let gpg = Gpg::new();
+    gpg.make_key("Alice");
+    world.set("GNUPGHOME", gpg.home());
+    world.write(AT, SCRIPT);
+    world.write(&format!("{AT}.sha256"), format!("{}  deploy\n", Digest::of(SCRIPT)).as_bytes());
+    let signature = gpg.run(&["--passphrase", "", "--armor", "--detach-sign"], SCRIPT);
+    world.write(&format!("{AT}.asc"), &signature);
+    world.write("repo/dbt-tools/deploy/1.4.0/description.txt", b"by hand\n");
+    world.run("truststore add alice@example.org --to REPO").succeeds();
+    (world, gpg)
+}
+
+#[test]
+fn signing_again_names_what_was_signed_without_a_name() {
+    let (world, _gpg) = made_by_hand();
+    let id = artifact("deploy", "1.4.0", "linux/amd64");
+    assert!(!world.client_accepts(&id).unwrap());
+    let run = world.run("sign deploy v1.4.0 --to REPO").succeeds();
+    assert!(run.data.contains("signed as `tool/deploy/1.4.0/linux/amd64`"), "{}", run.data);
+    assert!(run.data.contains("(without a name)"), "{}", run.data);
+    assert!(run.talk.contains("description.txt` is unsigned and stays so"), "{}", run.talk);
+    assert!(world.client_accepts(&id).unwrap());
+    assert!(!world.path("repo/dbt-tools/deploy/1.4.0/description.txt.asc").exists());
+}
+
+#[test]
+fn signing_again_keeps_the_signatures_of_others() {
+    let world = published();
+    let bob = world.key("bob");
+    world.run("truststore add bob --to REPO --signer file:alice").succeeds();
+    world.run("sign deploy 1.4.0 --to REPO --signer file:bob").succeeds();
+    let run = world.run("sign deploy 1.4.0 --to REPO --signer file:bob --json").succeeds();
+    let before = run.json()["files"][0]["before"].as_array().unwrap().clone();
+    assert_eq!(before.len(), 2, "{before:?}");
+    assert_eq!(before[0]["signer"], bob.fingerprint().to_string());
+    assert!(world.client_accepts(&artifact("deploy", "1.4.0", "linux/amd64")).unwrap());
+}
+
+#[test]
+fn what_nobody_has_signed_or_was_changed_is_not_signed() {
+    let world = published();
+    let signature = world.read(&format!("{AT}.asc"));
+    let sign = "sign deploy 1.4.0 --to REPO --signer file:alice";
+
+    let other = b"#!/bin/sh\necho evil\n";
+    world.write(AT, other);
+    world.run(sign).fails(86, "does not match");
+    world.write(&format!("{AT}.sha256"), Digest::of(other).to_string().as_bytes());
+    world.run(sign).fails(86, "no key of the truststore has signed it");
+    assert_eq!(world.read(&format!("{AT}.asc")), signature);
+    world.run("sign deploy 9.9.9 --to REPO --signer file:alice").fails(84, "is not published");
+
+    world.run(&format!("{sign} --sign-unverified")).succeeds();
+    assert!(world.client_accepts(&artifact("deploy", "1.4.0", "linux/amd64")).unwrap());
+}
+
+#[test]
+fn a_withdrawn_version_is_listed_with_its_bytes_and_a_reason_that_clients_believe() {
+    let world = published();
+    let withdraw =
+        "withdraw deploy 1.4.0 --reason deletes%20everything --to REPO --signer file:alice";
+    world.run(withdraw).says_nothing();
+    let tool: ToolName = "deploy".parse().unwrap();
+    let read = || world.read("repo/dbt-tools/deploy/withdrawn.json");
+    let verify = || {
+        let signature = world.read("repo/dbt-tools/deploy/withdrawn.json.asc");
+        let document = Document::Withdrawn(tool.clone());
+        first_use(world.truststore())
+            .verify_document(&document, &read(), &signature, Clock::System.now())
+            .unwrap();
+        Withdrawn::parse(&read(), &tool).unwrap()
+    };
+    let list = verify();
+    assert_eq!(list.serial, 1);
+    let version = |text: &str| text.parse().unwrap();
+    assert_eq!(list.reason_against(&version("1.4.0"), None), Some("deletes everything"));
+    let same_bytes = list.reason_against(&version("1.5.0"), Some(Digest::of(SCRIPT)));
+    assert_eq!(same_bytes, Some("deletes everything"));
+
+    let run = world.run(&withdraw.replace("1.4.0", "1.4.0 1.3.0")).succeeds();
+    assert!(run.talk.contains("1.4.0 is withdrawn already"), "{}", run.talk);
+    assert!(run.talk.contains("1.3.0 is not published"), "{}", run.talk);
+    assert_eq!((verify().serial, verify().versions.len()), (2, 2));
+}
+
+#[test]
+fn a_list_that_was_changed_is_not_continued() {
+    let world = published();
+    world.run("withdraw deploy 1.4.0 --reason bad --to REPO --signer file:alice").says_nothing();
+    let path = "repo/dbt-tools/deploy/withdrawn.json";
+    let emptied = b"{\"schema\":\"dbt.withdrawn/1\",\"tool\":\"deploy\",\"serial\":0,\"issued\":\"\",\"versions\":[]}";
+    world.write(path, emptied);
+    world
+        .run("withdraw deploy 1.3.0 --reason bad --to REPO --signer file:alice")
+        .fails(86, "refusing to continue");
+    assert_eq!(world.read(path), emptied);
+}

@@ -1,0 +1,155 @@
+//! Publishing over HTTP.
+
+use super::http::{Fault, Server, TOKEN};
+use super::world::{SCRIPT, World};
+
+const AT: &str = "/dbt-tools/deploy/1.4.0";
+
+fn line(server: &Server) -> String {
+    format!(
+        "publish deploy 1.4.0 linux/amd64=deploy darwin/arm64=deploy --description x --to {} \
+         --signer file:alice --token-file PLACE/token",
+        server.url()
+    )
+}
+
+fn world(server: &Server) -> World {
+    let world = World::new();
+    world.key("alice");
+    world.write("token", format!("{TOKEN}\n").as_bytes());
+    world.write("deploy", SCRIPT);
+    let add = format!("truststore add alice --to {} --signer file:alice", server.url());
+    world.run(&format!("{add} --token-file PLACE/token")).succeeds();
+    world
+}
+
+#[test]
+fn checksums_are_written_last_so_that_nobody_sees_half_a_version() {
+    let server = Server::start();
+    let world = world(&server);
+    world.run(&line(&server)).says_nothing();
+    let writes = server.writes();
+    let writes: Vec<&str> = writes.iter().filter_map(|path| path.strip_prefix(AT)).collect();
+    assert_eq!(
+        writes,
+        [
+            "/linux/amd64/deploy",
+            "/linux/amd64/deploy.asc",
+            "/darwin/arm64/deploy",
+            "/darwin/arm64/deploy.asc",
+            "/description.txt",
+            "/description.txt.asc",
+            "/linux/amd64/deploy.sha256",
+            "/darwin/arm64/deploy.sha256",
+            "/description.txt.sha256",
+        ]
+    );
+    assert_eq!(server.file(&format!("{AT}/linux/amd64/deploy")).unwrap(), SCRIPT);
+    let before = server.writes().len();
+    world.run(&line(&server)).says_nothing();
+    assert_eq!(server.writes().len(), before, "the second run writes nothing");
+}
+
+#[test]
+fn the_manifest_is_written_before_the_truststore_that_it_names() {
+    let server = Server::start();
+    let _world = world(&server);
+    assert_eq!(
+        server.writes(),
+        [
+            "/dbt/truststore.manifest.1.json.asc",
+            "/dbt/truststore.manifest.1.json",
+            "/dbt/truststore.manifest.json.asc",
+            "/dbt/truststore.manifest.json",
+            "/dbt/truststore",
+        ]
+    );
+}
+
+#[test]
+fn a_server_that_is_busy_or_loses_its_answer_is_asked_again() {
+    let server = Server::start();
+    let world = world(&server);
+    server.misbehave(Fault::LostAnswer);
+    server.misbehave(Fault::Busy(1));
+    world.run(&line(&server)).says_nothing();
+    assert_eq!(server.file(&format!("{AT}/linux/amd64/deploy")).unwrap(), SCRIPT);
+}
+
+#[test]
+fn a_server_that_keeps_other_bytes_is_found_out_and_the_version_stays_incomplete() {
+    let server = Server::start();
+    let world = world(&server);
+    server.misbehave(Fault::Half);
+    world.run(&line(&server)).fails(86, "does not hold what was written there");
+    assert_eq!(server.file(&format!("{AT}/linux/amd64/deploy.sha256")), None);
+}
+
+#[test]
+fn what_failed_in_the_middle_is_completed_by_the_same_command() {
+    let server = Server::start();
+    let world = world(&server);
+    server.misbehave(Fault::Busy(99));
+    let run = world.run(&line(&server)).fails(82, "the server failed (503)");
+    assert!(run.talk.contains("hint: the same command again goes on"), "{}", run.talk);
+    assert_eq!(server.file(&format!("{AT}/linux/amd64/deploy.sha256")), None);
+    server.behave();
+    world.run(&line(&server)).says_nothing();
+    assert!(server.file(&format!("{AT}/linux/amd64/deploy.sha256")).is_some());
+}
+
+#[test]
+fn nothing_is_written_without_the_token_and_the_hint_says_how_to_give_it() {
+    let server = Server::start();
+    let world = world(&server);
+    let before = server.writes().len();
+    let without = line(&server).replace("--token-file PLACE/token", "");
+    let run = world.run(&without).fails(83, "(401)");
+    assert!(run.talk.contains("`--token-file FILE`"), "{}", run.talk);
+    assert_eq!(server.writes().len(), before + 1);
+    assert_eq!(server.file(&format!("{AT}/linux/amd64/deploy")), None);
+}
+
+#[test]
+fn a_token_comes_from_a_file_the_environment_or_with_a_warning_from_the_command_line() {
+    let server = Server::start();
+    let mut world = world(&server);
+    let without = line(&server).replace("--token-file PLACE/token", "");
+    let run = world.run(&format!("{without} --token {TOKEN}")).succeeds();
+    assert!(run.talk.starts_with("warning: others can see `--token`"), "{}", run.talk);
+    assert!(!run.talk.contains(TOKEN));
+    world.set("DBT_PUBLISH_TOKEN", TOKEN);
+    world.run(&without.replace("1.4.0", "1.5.0")).says_nothing();
+    assert_eq!(server.credentials(), [format!("Bearer {TOKEN}")]);
+}
+
+#[test]
+fn credentials_are_not_sent_over_plain_http_to_other_machines() {
+    let server = Server::start();
+    let world = world(&server);
+    let elsewhere = line(&server).replace(server.url(), "http://192.0.2.1:9");
+    world
+        .run(&elsewhere)
+        .fails(83, "refusing to send credentials to `http://192.0.2.1:9` without TLS");
+}
+
+#[test]
+fn a_password_needs_a_user_and_the_other_way_round() {
+    let server = Server::start();
+    let mut world = world(&server);
+    let without = line(&server).replace("--token-file PLACE/token", "");
+    world.run(&format!("{without} --username alice")).fails(80, "`--username` needs a password");
+    world.run(&format!("{without} --password-file PLACE/token")).fails(80, "`--username");
+    world.set("DBT_PUBLISH_PASSWORD", "wonderland");
+    world.run(&format!("{without} --username alice")).fails(83, "(401)");
+    let sent = server.credentials();
+    assert!(sent.contains(&"Basic YWxpY2U6d29uZGVybGFuZA==".to_owned()), "{sent:?}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_unreachable() {
+    let server = Server::start();
+    let world = world(&server);
+    let nowhere = line(&server).replace(server.url(), "http://127.0.0.1:1");
+    world.run(&nowhere).fails(82, "cannot connect");
+}

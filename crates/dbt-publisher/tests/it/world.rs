@@ -1,0 +1,188 @@
+//! A home directory with keys, a repository, and the program.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use dbt_core::clock::Clock;
+use dbt_core::release::{ArtifactId, Subject};
+use dbt_core::trust::keys::{Certificate, Keyring};
+use dbt_core::trust::memory::{Demands, TrustMemory};
+use dbt_core::trust::{
+    Companions, Confirmation, Expectation, Fetched, TrustRules, TrustStore, VerifyError,
+};
+use tempfile::TempDir;
+
+/// What every key of the tests is locked with.
+pub(crate) const PASSPHRASE: &str = "through the looking-glass";
+
+/// A script that is a fine tool for unix.
+pub(crate) const SCRIPT: &[u8] = b"#!/bin/sh\necho hello\n";
+
+/// Everything the program can touch.
+pub(crate) struct World {
+    place: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// How the program ended.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) data: String,
+    pub(crate) talk: String,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        for name in ["home", "repo"] {
+            fs::create_dir(place.path().join(name)).unwrap();
+        }
+        Self { place, environment: Vec::new() }
+    }
+
+    /// A world with one key, which the truststore has.
+    pub(crate) fn with_alice() -> Self {
+        let world = Self::new();
+        world.key("alice");
+        world.run("truststore add alice --to REPO --signer file:alice").succeeds();
+        world
+    }
+
+    /// Sets a variable for the program.
+    pub(crate) fn set(&mut self, name: &str, value: impl AsRef<Path>) {
+        let value = value.as_ref().to_str().unwrap().to_owned();
+        self.environment.retain(|(known, _value)| known != name);
+        self.environment.push((name.to_owned(), value));
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Makes a key file and returns its certificate.
+    pub(crate) fn key(&self, name: &str) -> Certificate {
+        self.run(&format!("key generate {name}")).succeeds();
+        let exported = self.run(&format!("key export {name}")).succeeds();
+        Keyring::parse(exported.data.as_bytes()).unwrap().certificates.remove(0)
+    }
+
+    /// Runs the program with nothing of our own environment but where programs are. `REPO` is the directory of the repository, `PLACE` the one above.
+    #[expect(clippy::disallowed_methods, reason = "a test hands on where `gpg` is")]
+    pub(crate) fn run(&self, line: &str) -> Run {
+        let words = line.split_whitespace().map(|word| {
+            let word = word.replace("REPO", self.path("repo").to_str().unwrap());
+            word.replace("PLACE", self.place.path().to_str().unwrap()).replace("%20", " ")
+        });
+        let mut command = Command::new(env!("CARGO_BIN_EXE_publisher"));
+        command.args(words).env_clear().current_dir(self.place.path());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.path("home"));
+        command.env("DBT_SIGNING_PASSPHRASE", PASSPHRASE);
+        command.envs(self.environment.iter().cloned());
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Run {
+            code: output.status.code().unwrap(),
+            data: text(output.stdout),
+            talk: text(output.stderr),
+        }
+    }
+
+    /// Every file of the repository, in order.
+    pub(crate) fn published(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let root = self.path("repo");
+        collect(&root, &root, &mut found);
+        found.sort();
+        found
+    }
+
+    /// The truststore as published.
+    pub(crate) fn truststore(&self) -> Keyring {
+        Keyring::parse(&self.read("repo/dbt/truststore")).unwrap()
+    }
+
+    /// Lets a client that comes here for the first time judge an artifact.
+    pub(crate) fn client_accepts(&self, id: &ArtifactId) -> Result<bool, VerifyError> {
+        let location = dbt_core::layout::Location::artifact(id);
+        let tree = match id.subject {
+            Subject::Program => "dbt",
+            Subject::Tool(_) => "dbt-tools",
+        };
+        let path = format!("repo/{tree}/{}", location.path);
+        let companions = Companions {
+            checksum: self.read(&format!("{path}.sha256")),
+            signature: self.read(&format!("{path}.asc")),
+        };
+        let fetched =
+            Fetched::from_network(id.clone(), File::open(self.path(&path)).unwrap(), companions);
+        let store = first_use(self.truststore());
+        let verified = store.verify(fetched, &Expectation::default(), Clock::System.now());
+        verified.map(|verified| verified.endorsement().bound)
+    }
+}
+
+/// The verifier of a client that sees this truststore for the first time.
+pub(crate) fn first_use(keyring: Keyring) -> TrustStore {
+    let demands = Demands { rules: &TrustRules::default(), strict: false };
+    let now = Clock::System.now();
+    let memory = TrustMemory::default();
+    memory.assemble(keyring, None, demands, Confirmation::Confirmed, now).unwrap().store
+}
+
+/// Names an artifact: a tool's, or with `dbt` the program's.
+pub(crate) fn artifact(name: &str, version: &str, platform: &str) -> ArtifactId {
+    let subject =
+        if name == "dbt" { Subject::Program } else { Subject::Tool(name.parse().unwrap()) };
+    ArtifactId { subject, version: version.parse().unwrap(), platform: platform.parse().unwrap() }
+}
+
+fn collect(root: &Path, directory: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(root, &path, found);
+        } else {
+            found.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+}
+
+impl Run {
+    #[track_caller]
+    pub(crate) fn succeeds(self) -> Self {
+        assert_eq!(self.code, 0, "{}", self.talk);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn says_nothing(self) -> Self {
+        assert_eq!((self.code, self.data.as_str(), self.talk.as_str()), (0, "", ""));
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn fails(self, code: i32, words: &str) -> Self {
+        assert_eq!(self.code, code, "{}", self.talk);
+        assert!(self.talk.contains(words), "`{words}` is not in: {}", self.talk);
+        assert_eq!(self.data, "");
+        self
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {}", self.data))
+    }
+}
