@@ -12,12 +12,6 @@ use dbt_core::repo_path::RepoPath;
 use crate::progress::Progress;
 use crate::source::{Failure, FetchError, Opened, Patience, Source};
 
-/// The largest artifact that is downloaded where metadata does not say a length: 4 GiB.
-///
-/// The largest tools known (machine-learning bundles) have about 2 GiB. Without a limit, an
-/// endless answer would fill the disk before any signature could be looked at.
-pub const ARTIFACT_LIMIT: u64 = 4 * 1024 * 1024 * 1024;
-
 /// How often a broken download is taken up again.
 const RESUMES: u32 = 3;
 

@@ -32,7 +32,6 @@ const CORE: &[&str] =
 
 /// Crates that make a room what it is, and the only rooms that may use them.
 const HEAVY: &[(&str, &[&str])] = &[
-    ("axum", &["dbt-server"]),
     ("hyper", &["dbt-server"]),
     ("tokio", &["dbt-server"]),
     ("ureq", &["dbt-client"]),

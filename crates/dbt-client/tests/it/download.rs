@@ -5,7 +5,7 @@ use std::io::{Read as _, Seek as _};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use dbt_client::download::{ARTIFACT_LIMIT, DownloadError, fetch};
+use dbt_client::download::{DownloadError, fetch};
 use dbt_client::progress::{Progress, Silent};
 use dbt_client::source::{Failure, FetchError, Memory, Patience, Source};
 
