@@ -8,6 +8,7 @@ use std::time::Duration;
 use dbt_client::download::{DownloadError, fetch};
 use dbt_client::progress::{Progress, Silent};
 use dbt_client::source::{Failure, FetchError, Memory, Patience, Source};
+use dbt_core::trust::ARTIFACT_LIMIT;
 
 use crate::server::{Reply, Request, Step, TestServer, head, ok, reply};
 use crate::source_http::{open, path, said};
