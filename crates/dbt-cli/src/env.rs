@@ -101,7 +101,7 @@ const TABLE: [Row; 28] = [
     ours(
         Variable::Config,
         "CONFIG",
-        "`~/{ours}/conf/{file}`, then `{system}/{file}`",
+        "`~/{ours}/conf/{file}`, then the system's",
         "the configuration file",
     ),
     ours(
@@ -110,12 +110,7 @@ const TABLE: [Row; 28] = [
         "`~/{ours}`",
         "the directory of configuration, store, trust and state",
     ),
-    ours(
-        Variable::CacheDir,
-        "CACHE_DIR",
-        "`~/{ours}/tools`",
-        "the store of verified tools",
-    ),
+    ours(Variable::CacheDir, "CACHE_DIR", "`~/{ours}/tools`", "the store of verified tools"),
     ours(
         Variable::StorePath,
         "STORE_PATH",
@@ -366,8 +361,7 @@ pub(crate) fn environment_md() -> String {
         let default = row
             .default
             .replace("{ours}", brand::HOME_DIRECTORY)
-            .replace("{file}", brand::CONFIG_FILE)
-            .replace("{system}", "/etc");
+            .replace("{file}", brand::CONFIG_FILE);
         let meaning = row.meaning.replace('|', "\\|");
         text.push_str(
             &["| `", &row.full_name(), "` | ", &default, " | ", &meaning, " |\n"].concat(),

@@ -69,7 +69,9 @@ impl UsageError {
 
     /// Puts the parser's complaint into our words.
     pub(crate) fn of_parser(error: &clap::Error, program: &'static str, path: Vec<String>) -> Self {
-        let mut usage = Self::new(complaint(error, &path));
+        let command: Vec<&str> =
+            std::iter::once(program).chain(path.iter().map(String::as_str)).collect();
+        let mut usage = Self::new(complaint(error, &command.join(" ")));
         if let Some(similar) = [
             ContextKind::SuggestedSubcommand,
             ContextKind::SuggestedArg,
@@ -100,8 +102,7 @@ pub(crate) fn another_product() -> String {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the parser may complain in new ways")]
-fn complaint(error: &clap::Error, path: &[String]) -> String {
-    let command = path.join(" ");
+fn complaint(error: &clap::Error, command: &str) -> String {
     let argument = first_of(error, ContextKind::InvalidArg).unwrap_or_default();
     let value = first_of(error, ContextKind::InvalidValue).unwrap_or_default();
     match error.kind() {

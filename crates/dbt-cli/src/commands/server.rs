@@ -192,6 +192,8 @@ fn parse(process: &Process, words: &[String]) -> Result<(RepositoryUrl, ServerNa
 struct Introduced {
     server: NewServer,
     keys: Vec<Certificate>,
+    /// The server itself said who may sign what; otherwise all its keys may sign everything.
+    announced: bool,
 }
 
 impl Introduced {
@@ -213,7 +215,7 @@ impl Introduced {
             let (fingerprint, name) = (key.fingerprint(), Printable::new(&name));
             lines.push(format!("  {fingerprint}  {name}, {expiry}"));
         }
-        for (scope, signers) in &server.trust {
+        for (scope, signers) in server.trust.iter().filter(|_entry| self.announced) {
             lines.push(format!("trust `{scope}`: {}", signers.join(", ")));
         }
         lines.push(String::new());
@@ -261,9 +263,10 @@ fn ask_server(
     })?;
     let keys: Vec<Certificate> =
         keyring.certificates.into_iter().filter(|key| !key.is_revoked()).collect();
-    if server.trust.is_empty() {
+    let announced = !server.trust.is_empty();
+    if !announced {
         let all: Vec<String> = keys.iter().map(|key| key.fingerprint().to_string()).collect();
         server.trust = ["dbt", "tools"].map(|scope| (scope.to_owned(), all.clone())).into();
     }
-    Ok(Introduced { server, keys })
+    Ok(Introduced { server, keys, announced })
 }

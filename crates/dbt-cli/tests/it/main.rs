@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
+mod command_line;
 mod concurrency;
 mod config;
 mod credentials;
+mod documents;
 mod handmade;
 mod history;
 mod hosts;
@@ -14,6 +16,7 @@ mod outage;
 mod requests;
 mod run;
 mod self_update;
+mod servers;
 mod tamper;
 mod truststore;
 mod versions;

@@ -1,0 +1,108 @@
+//! `server add|list|use|remove`: the configuration as the program changes it.
+
+use std::fs;
+
+use dbt_testkit::exits;
+use dbt_testkit::people::ALICE;
+use dbt_testkit::world::World;
+use serde_json::{Value, json};
+
+use crate::world;
+
+fn config(world: &World) -> Value {
+    serde_json::from_slice(&fs::read(world.config_file()).unwrap()).unwrap()
+}
+
+/// A world without a configuration.
+fn bare() -> World {
+    let world = world();
+    fs::remove_file(world.config_file()).unwrap();
+    world
+}
+
+#[test]
+fn a_server_is_added_after_its_keys_were_shown_and_tools_run() {
+    let world = bare();
+    world.repository().publish("deploy", "1.4.0").now();
+    let url = world.server().url();
+    let run = world.dbt(["server", "add", "work", &url, "--yes"]);
+    run.exits_with(0)
+        .mentions("signing keys:\n  [FINGERPRINT]  Alice <alice@example.org>, does not expire\n");
+    assert_eq!(run.stdout(), "");
+
+    let written = config(&world);
+    let server = &written["servers"]["work"];
+    assert_eq!(server["repository"], json!(format!("{url}/dbt")));
+    assert_eq!(server["toolsRepository"], json!(format!("{url}/dbt-tools")));
+    assert_eq!(server["trust"]["tools"], json!([ALICE.fingerprint().to_string()]));
+    assert_eq!(written["defaultServer"], json!("work"));
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+}
+
+#[test]
+fn without_a_terminal_and_without_a_word_nothing_is_added() {
+    let world = bare();
+    let url = world.server().url();
+    let run = world.invoke(["server", "add", &url]).through(&["setsid", "-w"]).stdin(b"y\n").run();
+    run.exits_with(exits::USAGE).mentions("add `--yes`");
+    assert!(!world.config_file().exists());
+}
+
+#[test]
+fn a_server_without_a_usable_truststore_is_not_added() {
+    let world = bare();
+    world.repository().trust(&[]);
+    let url = world.server().url();
+    let run = world.dbt(["server", "add", &url, "--yes"]);
+    run.exits_with(exits::VERIFICATION_REFUSED).mentions("cannot be used");
+    world
+        .dbt(["server", "add", "http://dbt.example.com", "--yes"])
+        .exits_with(exits::VERIFICATION_REFUSED)
+        .mentions("is not protected on the way");
+    world.dbt(["server", "add", "a", "b", "c"]).exits_with(exits::USAGE);
+    world.dbt(["server", "add", "nonsense"]).exits_with(exits::USAGE);
+    assert!(!world.config_file().exists());
+}
+
+#[test]
+fn servers_are_listed_chosen_and_removed_and_the_rest_stays() {
+    let world = world();
+    world.configure(|config| {
+        config["colour"] = json!("red");
+        config["servers"]["other"] =
+            json!({"repository": "/srv/dbt", "toolsRepository": "/srv/dbt-tools"});
+    });
+    let url = world.server().url();
+    let listed = world.dbt(["server", "list"]);
+    listed.exits_with(0).says_nothing();
+    let in_use = format!("*  acme    {url}/dbt");
+    assert!(listed.stdout().contains(&in_use), "{}", listed.stdout());
+
+    world.dbt(["server", "use", "other"]).exits_with(0);
+    let listed = world.dbt(["server", "list", "--json"]);
+    let rows: Value = serde_json::from_str(&listed.stdout()).unwrap();
+    let of = |name: &str| {
+        rows.as_array().unwrap().iter().find(|row| row["name"] == json!(name)).unwrap().clone()
+    };
+    assert_eq!((&of("other")["inUse"], &of("acme")["inUse"]), (&json!(true), &json!(false)));
+    assert_eq!(of("other")["truststore"], json!("file:///srv/dbt/truststore"));
+
+    world
+        .dbt(["server", "use", "nobody"])
+        .exits_with(exits::CONFIGURATION)
+        .says("error: the configuration has no server `nobody`\nhint: it has `acme`, `other`\n");
+    world.dbt(["server", "remove", "other"]).exits_with(0);
+    let written = config(&world);
+    assert_eq!(written["colour"], json!("red"));
+    assert!(written["servers"]["other"].is_null() && written["defaultServer"].is_null());
+}
+
+#[test]
+fn a_list_shows_also_what_cannot_be_used() {
+    let world = world();
+    world.configure(|config| config["servers"]["broken"] = json!({}));
+    world.configure(|config| config["defaultServer"] = json!("gone"));
+    let listed = world.dbt(["server", "list"]);
+    listed.exits_with(0);
+    assert!(listed.stdout().contains("has no `repository`"), "{}", listed.stdout());
+}
