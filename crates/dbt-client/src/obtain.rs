@@ -13,7 +13,6 @@ use dbt_core::trust::{
 
 use crate::download::{self, DownloadError};
 use crate::notice::Notice;
-use crate::prepare::is_confirmed;
 use crate::repository::bytes_of;
 use crate::session::Session;
 use crate::source::{Class, FetchError, Patience};
@@ -112,7 +111,7 @@ impl Job<'_> {
         let digest = Digest::from_checksum_file(&companions.checksum)
             .map_err(|source| VerifyError::ChecksumFile { artifact: id.to_string(), source })?;
         self.refuse_change(id, digest)?;
-        if !is_confirmed(self.trust) {
+        if !self.trust.is_confirmed() {
             return Err(ObtainError::Unconfirmed(format!(
                 "{} {} would be new here, and the truststore could not be confirmed",
                 id.subject, id.version

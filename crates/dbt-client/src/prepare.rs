@@ -595,8 +595,3 @@ fn is_another_day(Timestamp(last): Timestamp, now: SystemTime) -> bool {
     const DAY: std::time::Duration = std::time::Duration::from_hours(24);
     now.duration_since(last).map_or(true, |age| age > DAY)
 }
-
-/// Says whether the truststore behind these certificates was confirmed in this run.
-pub(crate) fn is_confirmed(trust: &TrustStore) -> bool {
-    *trust.confirmation() == Confirmation::Confirmed
-}

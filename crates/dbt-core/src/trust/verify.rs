@@ -105,6 +105,11 @@ impl TrustStore {
         &self.confirmation
     }
 
+    /// Says whether new artifacts may be installed under these certificates now.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmation == Confirmation::Confirmed
+    }
+
     /// Checks an artifact: its checksum, its signature, whether the signer may sign it, and that
     /// the signature was made for it. The content is read once.
     ///
