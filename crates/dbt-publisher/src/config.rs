@@ -131,7 +131,8 @@ struct File {
     servers: Option<InOrder>,
     #[serde(rename = "defaultServer")]
     default_server: Option<String>,
-    dbt: Option<LegacyTree>,
+    #[serde(rename = "dbt")]
+    program: Option<LegacyTree>,
     tools: Option<LegacyTree>,
     #[serde(flatten)]
     sign_in: Keys,
@@ -208,7 +209,7 @@ impl Keys {
 
 impl File {
     fn choose(self, named: Option<String>, path: &str) -> Result<(String, Entry), ConfigError> {
-        let Self { servers, default_server, dbt: program, tools, sign_in } = self;
+        let Self { servers, default_server, program, tools, sign_in } = self;
         let mut servers = servers.map(|servers| servers.0).unwrap_or_default();
         if servers.is_empty()
             && let Some(program) = program

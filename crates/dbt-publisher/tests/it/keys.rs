@@ -56,7 +56,7 @@ fn a_key_cannot_be_written_elsewhere_by_its_name() {
 fn keys_are_kept_in_the_home_that_is_named() {
     let mut world = World::new();
     world.set("DBT_HOME", world.path("elsewhere"));
-    world.key("alice");
+    world.run("key generate alice").succeeds();
     assert!(world.path("elsewhere/keys/alice.asc").exists());
     assert!(!world.path("home/.dbt").exists());
 }

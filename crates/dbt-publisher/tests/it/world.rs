@@ -1,8 +1,10 @@
 //! A home directory with keys, a repository, and the program.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use dbt_core::clock::Clock;
 use dbt_core::release::{ArtifactId, Subject};
@@ -18,6 +20,9 @@ pub(crate) const PASSPHRASE: &str = "through the looking-glass";
 
 /// A script that is a fine tool for unix.
 pub(crate) const SCRIPT: &[u8] = b"#!/bin/sh\necho hello\n";
+
+/// The keys that were made, by name: the locked file, and the certificate.
+static KEYS: Mutex<BTreeMap<String, (Vec<u8>, Certificate)>> = Mutex::new(BTreeMap::new());
 
 /// Everything the program can touch.
 pub(crate) struct World {
@@ -72,11 +77,20 @@ impl World {
         path
     }
 
-    /// Makes a key file and returns its certificate.
+    /// Gives the user a key file and returns its certificate. Keys of one name are one key in all
+    /// tests: making one takes longer than anything else here.
     pub(crate) fn key(&self, name: &str) -> Certificate {
-        self.run(&format!("key generate {name}")).succeeds();
-        let exported = self.run(&format!("key export {name}")).succeeds();
-        Keyring::parse(exported.data.as_bytes()).unwrap().certificates.remove(0)
+        let mut made = KEYS.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = format!("home/.dbt/keys/{name}.asc");
+        let key = made.entry(name.to_owned()).or_insert_with(|| {
+            self.run(&format!("key generate {name}")).succeeds();
+            let exported = self.run(&format!("key export {name}")).succeeds();
+            let certificate =
+                Keyring::parse(exported.data.as_bytes()).unwrap().certificates.remove(0);
+            (self.read(&path), certificate)
+        });
+        self.write(&path, &key.0);
+        key.1.clone()
     }
 
     /// Runs the program with nothing of our own environment but where programs are. `REPO` is the directory of the repository, `PLACE` the one above.
