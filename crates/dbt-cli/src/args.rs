@@ -203,15 +203,14 @@ fn built_in(
         cli::Parsed::Help(path) => return Ok((flags, Invocation::Help(path))),
         cli::Parsed::Command(parsed) => parsed,
     };
-    if flags.version.is_some() && !parsed.command.takes_version() {
-        return Err(UsageError::new(
-            "`-v` names the version of a tool, and this command runs none",
-        ));
-    }
+    let command = match flags.version.take() {
+        Some(version) => parsed.command.with_version(&version)?,
+        None => parsed.command,
+    };
     flags.offline |= parsed.everywhere.offline;
     flags.verbose |= parsed.everywhere.verbose;
     flags.server = parsed.everywhere.server.or(flags.server);
-    Ok((flags, Invocation::BuiltIn(Box::new(parsed.command))))
+    Ok((flags, Invocation::BuiltIn(Box::new(command))))
 }
 
 fn tool_call(
@@ -231,8 +230,7 @@ fn tool_call(
         (None, named) => named.unwrap_or(Wanted::Newest),
         (Some(text), None) => text.parse().map_err(UsageError::caused_by)?,
         (Some(_), Some(_)) => {
-            return Err(UsageError::new(format!("the version of `{name}` is given twice"))
-                .hint("write `@VERSION` after the name, or `-v VERSION` before it"));
+            return Err(UsageError::version_twice(&name));
         }
     };
     Ok((flags, Invocation::Tool(ToolCall { name, wanted, arguments })))

@@ -390,9 +390,23 @@ impl FromStr for Anchor {
 }
 
 impl BuiltIn {
-    /// Says whether a version named by `-v` means anything to this command.
-    pub(crate) fn takes_version(&self) -> bool {
-        matches!(self, Self::Fetch(_) | Self::Which(_))
+    /// Takes in the version that was named by `-v` before the command.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a new command runs no tool either")]
+    pub(crate) fn with_version(mut self, version: &Wanted) -> Result<Self, UsageError> {
+        let tools = match &mut self {
+            Self::Fetch(Fetch { tools }) => tools.as_mut_slice(),
+            Self::Which(Which { tool, .. }) => std::slice::from_mut(tool),
+            _ => {
+                let told = "`-v` names the version of a tool, and this command runs none";
+                return Err(UsageError::new(told));
+            }
+        };
+        for tool in tools {
+            if tool.wanted.replace(version.clone()).is_some() {
+                return Err(UsageError::version_twice(&tool.name));
+            }
+        }
+        Ok(self)
     }
 }
 

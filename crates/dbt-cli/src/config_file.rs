@@ -153,17 +153,15 @@ impl Text {
                 continue;
             }
             expanded.push_str(before);
-            rest = match after.split_once('}').filter(|(name, _rest)| is_variable(name)) {
-                Some((name, after)) => {
-                    expanded.push_str(&self.variable(name, env)?);
-                    after
-                }
+            let named = after.split_once('}').filter(|(name, _rest)| is_variable(name));
+            if let Some((name, after)) = named {
+                expanded.push_str(&self.variable(name, env)?);
+                rest = after;
+            } else {
                 // What only looks like a variable is text: it was so for the reference.
-                None => {
-                    expanded.push_str("${");
-                    after
-                }
-            };
+                expanded.push_str("${");
+                rest = after;
+            }
         }
         expanded.push_str(rest);
         Ok(Secret::new(expanded))

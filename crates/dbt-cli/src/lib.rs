@@ -32,9 +32,9 @@ use dbt_core::version::Version;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
 
-use args::{Flags, Invocation, Words};
+use args::{Flags, Invocation, ToolCall, Words};
 use commands::status;
-use env::Environment;
+use env::{Environment, Variable};
 use process::Process;
 
 /// Runs the client, as a program of this version.
@@ -77,7 +77,10 @@ fn client(process: &mut Process) -> Result<(), Report> {
         Invocation::Version => say_version(process, brand::PROGRAM),
         Invocation::AuthCheck => commands::sign_in::auth_check(process),
         Invocation::SelfTest { expected } => commands::self_test(process, expected),
-        Invocation::Tool(call) => commands::run_tool(process, call),
+        Invocation::Tool(call) => {
+            warn_of_flags_for_the_tool(process, &call);
+            commands::run_tool(process, call)
+        }
         Invocation::BuiltIn(command) => commands::dispatch(process, *command),
     }
 }
@@ -114,6 +117,19 @@ fn given_back(process: &Process, words: &Words) -> BTreeSet<ToolName> {
     }
     let file = process.file().ok().flatten();
     file.map(|file| file.config.tools.clone()).unwrap_or_default()
+}
+
+/// Says, where that is wanted, that a flag of ours stands where it is the tool's. The older
+/// program would have taken it; people who move from it ask to be told.
+fn warn_of_flags_for_the_tool(process: &Process, call: &ToolCall) {
+    let wanted = process.env.flag(Variable::CompatWarn).unwrap_or(false);
+    let Some(flag) = args::flag_for_the_tool(&call.arguments).filter(|_flag| wanted) else {
+        return;
+    };
+    let (program, tool) = (brand::PROGRAM, &call.name);
+    process.printer.warning(format!(
+        "`{flag}` stands after `{tool}` and goes to it; to give it to {program}, write it before the name"
+    ));
 }
 
 fn say_version(process: &Process, program: &str) -> Result<(), Report> {

@@ -6,6 +6,7 @@ use std::fmt;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use dbt_core::brand;
+use dbt_core::name::ToolName;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
 
@@ -43,6 +44,12 @@ impl UsageError {
     /// A flag that nobody knows.
     pub(crate) fn unknown_flag(flag: &str) -> Self {
         Self::new(format!("unknown flag `{flag}`")).hint("flags of the tool stand after its name")
+    }
+
+    /// A version after the name, and one before it.
+    pub(crate) fn version_twice(tool: &ToolName) -> Self {
+        Self::new(format!("the version of `{tool}` is given twice"))
+            .hint("write `@VERSION` after the name, or `-v VERSION` before it")
     }
 
     /// A word that must be text is none.

@@ -102,12 +102,12 @@ impl From<ExitCode> for std::process::ExitCode {
 
 /// Returns the documentation of the table, as `docs/exit-codes.md` has it.
 pub fn exit_codes_md() -> String {
-    let program = brand::PROGRAM;
+    let (program, prefix) = (brand::PROGRAM, brand::ENV_PREFIX);
     let mut text = format!(
         "# Exit codes\n\n\
          `{program} TOOL` ends with the tool's own exit code. Where no tool was started, the code is one of\n\
          these; they are the same for every built-in command. To tell `{program}`'s codes from a tool's that\n\
-         happens to use the same number, set `DBT_STATUS_FILE` (see `environment.md`).\n\n\
+         happens to use the same number, set `{prefix}STATUS_FILE` (see `environment.md`).\n\n\
          This file is generated from `crates/dbt-ui/src/exit_code.rs`: do not edit it.\n\n\
          | code | name | meaning |\n|---|---|---|\n"
     );

@@ -119,6 +119,11 @@ fn a_built_in_word_is_a_command_and_its_flags_may_stand_on_either_side() {
         ("-s prod logout", "built-in Logout on prod"),
         ("logout -s prod -o", "built-in Logout offline on prod"),
         ("-s a logout -s b", "built-in Logout on b"),
+        (
+            "-v 1 fetch a b",
+            "built-in Fetch(Fetch { tools: [ToolRequest { name: ToolName(\"a\"), wanted: Some(Under { major: 1, minor: None }) }, ToolRequest { name: ToolName(\"b\"), wanted: Some(Under { major: 1, minor: None }) }] })",
+        ),
+        ("-v 1 which a@1", "error: the version of `a` is given twice"),
         ("-v 1 logout", "error: `-v` names the version of a tool, and this command runs none"),
     ]);
 }

@@ -265,8 +265,7 @@ fn ask_server(
         keyring.certificates.into_iter().filter(|key| !key.is_revoked()).collect();
     let announced = !server.trust.is_empty();
     if !announced {
-        let all: Vec<String> = keys.iter().map(|key| key.fingerprint().to_string()).collect();
-        server.trust = ["dbt", "tools"].map(|scope| (scope.to_owned(), all.clone())).into();
+        server.trust_for_everything(keys.iter().map(|key| key.fingerprint().to_string()));
     }
     Ok(Introduced { server, keys, announced })
 }

@@ -164,6 +164,12 @@ impl NewServer {
         Self { name, repository, tools, truststore, trust: Vec::new(), sign_in: Vec::new() }
     }
 
+    /// Lets these keys sign the program itself and all tools.
+    pub fn trust_for_everything(&mut self, fingerprints: impl IntoIterator<Item = String>) {
+        let all: Vec<String> = fingerprints.into_iter().collect();
+        self.trust = ["dbt", "tools"].map(|scope| (scope.to_owned(), all.clone())).into();
+    }
+
     fn to_json(&self) -> Value {
         let text = |value: &dyn ToString| Value::String(value.to_string());
         let mut members = vec![

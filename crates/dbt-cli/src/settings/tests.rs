@@ -96,7 +96,7 @@ const LEGACY: &str = r#"{"dbt": {"repository": "https://old.example.com/dbt", "t
 fn a_flag_beats_a_variable_and_a_variable_beats_the_file() {
     let file = servers(&["zebra", "ant", "bee"], r#", "defaultServer": "bee""#);
     let chosen =
-        |server, env| World { server, env, ..world(&file) }.settings().server.name.to_string();
+        |server, env| World { env, server, ..world(&file) }.settings().server.name.to_string();
     assert_eq!(chosen(Some("ant"), &[("DBT_SERVER", "zebra")]), "ant");
     assert_eq!(chosen(None, &[("DBT_SERVER", "zebra")]), "zebra");
     assert_eq!(chosen(None, &[]), "bee");
@@ -211,7 +211,7 @@ fn the_keys_of_a_server_are_decided() {
     let server = world(&file).settings().server;
     assert!(server.strict);
     assert_eq!(server.ca_file, Some(PathBuf::from("/home/carol/.dbt/conf/ca.pem")));
-    assert_eq!(server.updates, Updates::Every(Duration::from_secs(5_400)));
+    assert_eq!(server.updates, Updates::Every(Duration::from_mins(90)));
     assert!((server.time_scale - 2.0).abs() < f64::EPSILON);
     assert_eq!(server.pins[&"deploy".parse().unwrap()].to_string(), "1.4");
     assert_eq!(server.self_update, SelfUpdate::Notify);

@@ -188,3 +188,13 @@ fn what_cannot_sign_in_says_so_and_what_can_says_as_whom() {
     }
     assert_eq!(world.server().take_lines(), [""; 0]);
 }
+
+#[test]
+fn who_moves_from_the_older_program_is_told_of_flags_that_now_go_to_the_tool() {
+    let world = crate::pinned();
+    world.repository().publish("deploy", "1.4.0").now();
+    let told = "warning: `-o` stands after `deploy` and goes to it; to give it to dbt, write it before the name\n";
+    world.invoke(["deploy", "x", "-o"]).env("DBT_COMPAT_WARN", "1").run().exits_with(0).says(told);
+    world.invoke(["deploy", "--help"]).env("DBT_COMPAT_WARN", "1").run().says_nothing();
+    world.dbt(["deploy", "x", "-o"]).says_nothing();
+}
