@@ -24,6 +24,7 @@ test: ## every test that needs nothing but this machine
 
 test-peers: ## tests against real servers and tools; scripts/install-peers first
 	@scripts/prerequisites peers
+	$(CARGO) build --workspace --locked --features peers --bins --example dbt_next
 	$(CARGO) test --workspace --locked --features peers --test peers
 
 bench: build ## what dbt adds to starting a tool, beside a shell script that verifies the same

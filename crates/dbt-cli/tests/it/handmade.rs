@@ -77,9 +77,10 @@ impl Python {
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let daemon = Daemon(child);
         let listens = lines_of(stdout);
-        let line = listens.recv_timeout(PATIENCE).expect("python3 begins to listen");
+        let line =
+            listens.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("python3 does not listen"));
         let port = line.split_whitespace().skip_while(|word| *word != "port").nth(1);
-        let root = format!("http://127.0.0.1:{}", port.expect("python3 names its port"));
+        let root = format!("http://127.0.0.1:{}", port.unwrap());
         Self { root, requests: lines_of(stderr), _daemon: daemon }
     }
 }

@@ -39,10 +39,7 @@ DocumentRoot [ROOT]
 fn serves_all_a_users_life(index: &str) {
     let (world, handmade) = life::begin(Notations::Written);
     let config = CONFIG.replace("[INDEX]", index);
-    let arguments = ["-f", "server.conf", "-D", "FOREGROUND"];
-    let place = world.directory().join("server");
-    let configured = place.join("server.conf").display().to_string();
-    let arguments = arguments.map(|word| if word == "server.conf" { &configured } else { word });
+    let arguments = ["-f", "[PLACE]/server.conf", "-D", "FOREGROUND"];
     let plan = Plan { program: "apache2", arguments: &arguments, config: &config };
     let server = WebServer::serve(&handmade.root(), world.directory(), &plan);
     life::is_lived(&world, &handmade, &server);

@@ -18,4 +18,5 @@ mod nginx;
 mod older_client;
 mod reposerver;
 mod started;
+mod traced;
 mod web_server;

@@ -31,8 +31,8 @@ fn nginx(handmade: &Handmade, world: &std::path::Path, format: &str) -> WebServe
     WebServer::serve(&handmade.root(), world, &plan)
 }
 
-fn serves_all_a_users_life(format: &str) {
-    let (world, handmade) = life::begin(Notations::Written);
+fn serves_all_a_users_life(format: &str, notations: Notations) {
+    let (world, handmade) = life::begin(notations);
     let server = nginx(&handmade, world.directory(), format);
     life::is_lived(&world, &handmade, &server);
     drop(server);
@@ -41,20 +41,25 @@ fn serves_all_a_users_life(format: &str) {
 
 #[test]
 fn nginx_serves_a_repository_by_its_html_listings() {
-    serves_all_a_users_life("html");
+    serves_all_a_users_life("html", Notations::Written);
 }
 
 #[test]
 fn nginx_serves_a_repository_by_its_json_listings() {
-    serves_all_a_users_life("json");
+    serves_all_a_users_life("json", Notations::Written);
+}
+
+#[test]
+fn nginx_serves_a_repository_made_by_the_recipe_of_the_older_program() {
+    serves_all_a_users_life("html", Notations::Absent);
 }
 
 #[test]
 fn a_warm_run_downloads_no_truststore_again_from_nginx() {
     let (world, handmade) = life::begin(Notations::Written);
     let server = nginx(&handmade, world.directory(), "html");
-    life::is_lived(&world, &handmade, &server);
-    drop(server.take_requests());
+    life::configure(&world, &server.root());
+    world.dbt(["hello"]).exits_with(0);
     world.dbt(["hello"]).exits_with(0);
     drop(server.take_requests());
     let log = std::fs::read_to_string(world.directory().join("server/requests")).unwrap();

@@ -27,9 +27,9 @@ pub(crate) struct WebServer {
 pub(crate) struct Plan<'a> {
     /// The program.
     pub(crate) program: &'a str,
-    /// Its arguments. They name `server.conf` in its working directory.
+    /// Its arguments. They name `server.conf` in `[PLACE]`, the working directory.
     pub(crate) arguments: &'a [&'a str],
-    /// The text of that file, with `[PORT]`, `[PLACE]` (the working directory) and `[ROOT]`.
+    /// The text of that file, with `[PORT]`, `[PLACE]` and `[ROOT]`.
     pub(crate) config: &'a str,
 }
 
@@ -47,16 +47,16 @@ impl WebServer {
     }
 
     fn on_a_free_port(directory: &Path, place: &Path, plan: &Plan<'_>) -> Option<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let config = plan
-            .config
+        let port =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let here = |text: &str| text.replace("[PLACE]", place.to_str().unwrap());
+        let config = here(plan.config)
             .replace("[PORT]", &port.to_string())
-            .replace("[PLACE]", place.to_str().unwrap())
             .replace("[ROOT]", directory.to_str().unwrap());
         fs::write(place.join("server.conf"), config).unwrap();
         let words = fs::File::create(place.join("words")).unwrap();
         let child = Command::new(plan.program)
-            .args(plan.arguments)
+            .args(plan.arguments.iter().map(|argument| here(argument)))
             .current_dir(place)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .stdin(Stdio::null())
@@ -74,8 +74,12 @@ impl WebServer {
             ended || listens()
         });
         let root = format!("http://127.0.0.1:{port}");
-        (!ended && listens())
-            .then(|| Self { root, place: place.to_owned(), read: Cell::new(0), _daemon: daemon })
+        (!ended && listens()).then(|| Self {
+            root,
+            place: place.to_owned(),
+            read: Cell::new(0),
+            _daemon: daemon,
+        })
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) trait Served {
 
 /// Asks a server for a path, and reads the answer to its end.
 pub(crate) fn ask(root: &str, path: &str) {
-    let address = root.strip_prefix("http://").expect("servers of tests speak HTTP");
+    let address = root.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
@@ -54,7 +54,8 @@ pub(crate) fn goes_on_without_its_server(world: &World) {
     world.dbt(["-o", "hello", "world"]).prints("hello again, world\n").says_nothing();
 }
 
-fn configure(world: &World, root: &str) {
+/// Names the repository below an address in the configuration, and nobody to trust.
+pub(crate) fn configure(world: &World, root: &str) {
     let entry = json!({
         "repository": format!("{root}/dbt"),
         "truststore": format!("{root}/dbt/truststore"),

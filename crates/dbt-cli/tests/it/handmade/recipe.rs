@@ -1,4 +1,4 @@
-//! A repository made by hand: by the words of README.md, with GnuPG and coreutils.
+//! A repository made by hand: by the words of README.md, with `gpg` and coreutils.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ impl Handmade {
         assert_eq!((checksum.len(), checksum.last()), (65, Some(&b'\n')));
     }
 
-    /// Runs lines of shell as the person would, who has answered GnuPG's questions beforehand.
+    /// Runs lines of shell as the person would, who has answered its questions beforehand.
     fn shell(&self, lines: &str) -> String {
         let lines = match self.notations {
             Notations::Written => lines.to_owned(),
@@ -99,7 +99,7 @@ impl Handmade {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// GnuPG asks a person for a passphrase. This one wants none.
+    /// `gpg` asks a person for a passphrase. This one wants none.
     fn answer_for_the_person(&self) {
         let nothing = self.gnupg.join("nothing");
         fs::write(&nothing, "\n").unwrap();
@@ -122,12 +122,12 @@ impl Drop for Handmade {
 fn commands_of_readme() -> String {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
     let readme = fs::read_to_string(readme).unwrap();
-    let section = readme.split(SECTION).nth(1).expect("README.md has the section");
-    let block = section.split("```console\n").nth(1).expect("the section has commands");
+    let section = readme.split(SECTION).nth(1).unwrap_or_default();
+    let block = section.split("```console\n").nth(1).unwrap_or_default();
     let block = block.split("```").next().unwrap_or_default();
     let lines: Vec<&str> =
         block.lines().map(|line| line.strip_prefix("$ ").unwrap_or(line)).collect();
-    assert!(lines.len() > 5, "README.md has lost its commands: {lines:?}");
+    assert!(lines.len() > 5, "README.md has lost its recipe: {lines:?}");
     lines.join("\n") + "\n"
 }
 

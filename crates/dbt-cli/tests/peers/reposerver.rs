@@ -1,0 +1,124 @@
+//! Our own server and publisher, as somebody else's program meets them.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use dbt_core::platform::Platform;
+use tempfile::TempDir;
+
+use crate::daemon::Daemon;
+
+const TOKEN: &str = "a-token-for-this-test-alone";
+const PASSPHRASE: &str = "correct horse battery staple";
+
+/// A repository that `publisher` wrote and `reposerver` serves.
+pub(crate) struct Reposerver {
+    root: String,
+    _daemon: Daemon,
+    directory: TempDir,
+}
+
+impl Reposerver {
+    /// Starts the server on a directory with nothing but a truststore.
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::Builder::new().prefix("w").tempdir_in("/tmp").unwrap();
+        for name in ["served", "home"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        let config = serde_json::json!({
+            "address": "127.0.0.1",
+            "port": 0,
+            "serverRoot": directory.path().join("served"),
+            "authTypePut": "static-token",
+            "authOptsPut": { "staticToken": TOKEN },
+        });
+        let file = directory.path().join("reposerver.json");
+        fs::write(&file, config.to_string()).unwrap();
+        let mut child = Command::new(built("reposerver"))
+            .arg("-f")
+            .arg(file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let daemon = Daemon(child);
+        let mut lines = log.lines().map_while(Result::ok);
+        let listens = lines.find_map(|line| {
+            let (_, address) = line.split_once("listening on ")?;
+            Some(address.split(',').next()?.to_owned())
+        });
+        // The server does not like to talk to nobody.
+        std::thread::spawn(move || lines.for_each(drop));
+        let root = listens.unwrap_or_else(|| panic!("reposerver does not listen"));
+        let server = Self { root, _daemon: daemon, directory };
+        server.publisher(&["key", "generate", "demo", "--email", "demo@example.org"]);
+        let key = server.key();
+        server.publisher(&["truststore", "add", "demo", "--to", &server.root, "--signer", &key]);
+        server
+    }
+
+    /// Returns the address of both repositories.
+    pub(crate) fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// Returns the directory that is served.
+    pub(crate) fn served(&self) -> PathBuf {
+        self.directory.path().join("served")
+    }
+
+    /// Returns the directory around it, with room for a client's files.
+    pub(crate) fn place(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Publishes a version of a tool, or of dbt itself: a script that does this.
+    pub(crate) fn publish(&self, tool: &str, version: &str, script: &str) {
+        let file = self.directory.path().join("script");
+        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        let artifact = format!("{}={}", Platform::CURRENT, file.display());
+        let key = self.key();
+        let mut words = vec!["publish", tool, version, &artifact];
+        words.extend(["--to", &self.root, "--signer", &key]);
+        if tool == "dbt" {
+            // It is a script here.
+            words.push("--force");
+        } else {
+            words.extend(["--description", "says hello"]);
+        }
+        self.publisher(&words);
+    }
+
+    fn publisher(&self, words: &[&str]) {
+        let output = Command::new(built("publisher"))
+            .args(words)
+            .env_clear()
+            .env("HOME", self.directory.path().join("home"))
+            .env("PATH", "/usr/bin:/bin")
+            .env("DBT_PUBLISH_TOKEN", TOKEN)
+            .env("DBT_SIGNING_PASSPHRASE", PASSPHRASE)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "publisher {words:?}: {said}");
+    }
+
+    fn key(&self) -> String {
+        let keys = self.directory.path().join("home/.dbt/keys");
+        let mut files = fs::read_dir(keys).unwrap().map(|entry| entry.unwrap().path());
+        let key = files.find(|file| file.extension().is_some_and(|ending| ending == "asc"));
+        format!("file:{}", key.unwrap().display())
+    }
+}
+
+/// Returns a program of another crate, which cargo puts beside ours.
+fn built(name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_dbt")).with_file_name(name);
+    assert!(program.exists(), "{} is not built: `make test-peers` does it", program.display());
+    program
+}
