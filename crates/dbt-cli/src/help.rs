@@ -10,11 +10,11 @@ use crate::cli::Cli;
 use crate::usage::UsageError;
 
 /// How the help of a command is laid out.
-pub(crate) const TEMPLATE: &str = "{about-with-newline}\nusage: {usage}\n\n{all-args}{after-help}";
+pub(crate) const TEMPLATE: &str = "{about-with-newline}\nUsage: {usage}\n\n{all-args}{after-help}";
 
 /// How the program's own help is laid out; the commands stand in `before-help`, in groups.
 const TOP_TEMPLATE: &str =
-    "{about-with-newline}\nusage: {usage}\n\n{before-help}\nFlags:\n{options}\n\n{after-help}";
+    "{about-with-newline}\nUsage: {usage}\n\n{before-help}Options:\n{options}\n\n{after-help}";
 
 /// The built-in commands as the program's own help groups them.
 const GROUPS: [(&str, &[&str]); 4] = [
@@ -29,7 +29,7 @@ pub fn grammar() -> clap::Command {
     let program = brand::PROGRAM;
     let run = clap::Command::new("run")
         .about("Run a tool, also one whose name is a command's")
-        .override_usage(format!("{program} run [flags] <TOOL>[@VERSION] [ARGUMENTS]..."));
+        .override_usage(format!("{program} run [OPTIONS] <TOOL>[@VERSION] [ARGUMENTS]..."));
     let help = clap::Command::new("help")
         .about("Show the help of a command")
         .override_usage(format!("{program} help [COMMAND]..."));
@@ -39,9 +39,9 @@ pub fn grammar() -> clap::Command {
         .bin_name(program)
         .about(format!("{}: {about}", brand::LONG_NAME))
         .override_usage(format!(
-            "{program} [flags] <TOOL>[@VERSION] [ARGUMENTS]...\n       \
-             {program} [flags] -- <TOOL> [ARGUMENTS]...\n       \
-             {program} [flags] <COMMAND> ..."
+            "{program} [OPTIONS] <TOOL>[@VERSION] [ARGUMENTS]...\n       \
+             {program} [OPTIONS] -- <TOOL> [ARGUMENTS]...\n       \
+             {program} [OPTIONS] <COMMAND> ..."
         ))
         .subcommand(run)
         .subcommand(help)
@@ -116,8 +116,10 @@ pub(crate) fn help_of(mut grammar: clap::Command, path: &[String]) -> String {
         };
         here = below;
     }
-    let text = here.render_long_help().to_string();
-    let lines: Vec<&str> = text.trim().lines().map(str::trim_end).collect();
+    let text = here.render_help().to_string();
+    let mut lines: Vec<&str> = text.trim().lines().map(str::trim_end).collect();
+    // The layout's parts bring line ends of their own; one empty line is enough.
+    lines.dedup_by(|line, before| line.is_empty() && before.is_empty());
     format!("{}\n", lines.join("\n"))
 }
 
@@ -160,7 +162,7 @@ mod tests {
     fn every_command_has_help_and_an_unknown_one_is_named() {
         fn visit(command: &clap::Command, path: &[String]) {
             let text = help(path).unwrap();
-            assert!(text.contains("usage: dbt"), "{path:?}: {text}");
+            assert!(text.contains("Usage: dbt"), "{path:?}: {text}");
             for below in command.get_subcommands() {
                 let mut longer = path.to_vec();
                 longer.push(below.get_name().to_owned());

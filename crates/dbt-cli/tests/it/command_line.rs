@@ -30,11 +30,11 @@ fn help_is_data_and_names_every_command() {
 fn every_command_has_help_of_its_own() {
     let world = world();
     for (words, usage) in [
-        (&["fetch", "--help"][..], "usage: dbt fetch [OPTIONS] <TOOL[@VERSION]>..."),
-        (&["help", "catalog", "list"], "usage: dbt catalog list [OPTIONS]"),
-        (&["catalog"], "usage: dbt catalog [OPTIONS] <COMMAND>"),
-        (&["run", "--help"], "usage: dbt run [flags] <TOOL>[@VERSION] [ARGUMENTS]..."),
-        (&["server", "add", "-h"], "usage: dbt server add [OPTIONS]"),
+        (&["fetch", "--help"][..], "Usage: dbt fetch [OPTIONS] <TOOL[@VERSION]>..."),
+        (&["help", "catalog", "list"], "Usage: dbt catalog list [OPTIONS]"),
+        (&["catalog"], "Usage: dbt catalog [OPTIONS] <COMMAND>"),
+        (&["run", "--help"], "Usage: dbt run [OPTIONS] <TOOL>[@VERSION] [ARGUMENTS]..."),
+        (&["server", "add", "-h"], "Usage: dbt server add [OPTIONS]"),
     ] {
         let run = world.dbt(words);
         run.exits_with(0).says_nothing();
@@ -119,7 +119,7 @@ fn the_catalog_program_has_the_same_commands_and_says_its_own_name() {
     let world = world();
     let help = catalog(&world, &[]);
     help.exits_with(0).says_nothing();
-    assert!(help.stdout().contains("usage: catalog [OPTIONS] [COMMAND]"), "{}", help.stdout());
+    assert!(help.stdout().contains("Usage: catalog [OPTIONS] [COMMAND]"), "{}", help.stdout());
     catalog(&world, &["frob"]).exits_with(exits::USAGE).says(
         "error: `catalog` has no command `frob`\nhint: `catalog --help` shows how it is used\n",
     );
