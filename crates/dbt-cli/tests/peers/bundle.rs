@@ -73,3 +73,11 @@ fn a_python_bundle_finds_signals_as_they_were() {
     let blocked = |printed: &str| printed.contains("second SigBlk:\t0000000000000200");
     assert!(!blocked(&plain) && blocked(&changed), "{changed}");
 }
+
+#[test]
+fn a_python_bundle_runs_from_sealed_memory_too() {
+    let tool = Both::of("snake", bundle());
+    let run = tool.run_sealed(&["a b"]);
+    run.exits_with(37).says_nothing();
+    assert!(run.stdout().contains("arguments ['snake', 'a b']\n"), "{}", run.stdout());
+}

@@ -30,7 +30,7 @@ fn says(printed: &str, line: &str) {
 fn sees_itself_started_directly(program: &Path) {
     let tool = Both::of("probe", program);
     let printed = tool.behave_alike(&[], &["a b", "--help", ""], 0);
-    for line in ["argument probe", "argument a b", "execfn [SELF]", "exe [SELF]", "probe"] {
+    for line in ["argument probe", "argument a b", "execfn [SELF]", "exe [SELF]", "Name:\tprobe"] {
         says(&printed, line);
     }
 }
@@ -94,4 +94,20 @@ fn a_long_name_is_cut_for_the_process_as_it_always_is() {
     let printed = tool.behave_alike(&[], &[], 0);
     says(&printed, "argument a-tool-with-a-long-name");
     says(&printed, "Name:\ta-tool-with-a-l");
+}
+
+#[test]
+fn from_sealed_memory_a_tool_sees_another_path_and_the_same_for_the_rest() {
+    let place = TempDir::new().unwrap();
+    for flags in [&[][..], &["-static"]] {
+        let tool = Both::of("probe", &compiled(&place, flags));
+        let directly = tool.behave_alike(&[], &["a b"], 0);
+        let sealed = tool.run_sealed(&["a b"]).exits_with(0).says_nothing().stdout();
+        let differs = |line: &&str| {
+            ["execfn ", "exe ", "Name:", "SigIgn:"].iter().any(|word| line.starts_with(word))
+        };
+        let rest =
+            |text: &str| text.lines().filter(|line| !differs(line)).collect::<Vec<_>>().join("\n");
+        assert_eq!(rest(&sealed), rest(&directly));
+    }
 }

@@ -56,7 +56,6 @@ int main(int count, char **arguments) {
     printf("parent %d, group of its own: %d\n", getppid(), getpgrp() == getpid());
     link_of("exe", "/proc/self/exe");
     link_of("directory", "/proc/self/cwd");
-    lines_of("/proc/self/comm", everything);
     lines_of("/proc/self/status", status);
     lines_of("/proc/self/limits", everything);
     lines_of("/proc/self/timerslack_ns", everything);

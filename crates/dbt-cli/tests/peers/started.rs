@@ -52,6 +52,12 @@ impl Both {
         directly
     }
 
+    /// Runs it from sealed memory.
+    pub(crate) fn run_sealed(&self, arguments: &[&str]) -> Run {
+        let words = [&["--sealed", self.name.as_str()], arguments].concat();
+        self.prepared(self.world.invoke(words), &[]).run()
+    }
+
     /// Both get the same variables, the search path with the tool among them, and input.
     fn prepared<'a>(&self, invocation: Invocation<'a>, prefix: &[&str]) -> Invocation<'a> {
         let path = format!("{}:/usr/bin:/bin", self.directory.display());
