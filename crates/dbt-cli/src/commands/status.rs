@@ -7,23 +7,19 @@ use std::path::Path;
 
 use dbt_client::fsx;
 use dbt_ui::exit_code::ExitCode;
-use serde_json::{Value, json};
-
-/// What the file says in the phase in which we speak ourselves, whatever the brand.
-const OURS: &str = "dbt";
 
 /// Writes that the tool is about to start: how it ends is its own.
 pub(crate) fn tool_starts(path: Option<&Path>) {
-    write(path, &json!({ "phase": "tool", "code": null }));
+    write(path, "{\"phase\":\"tool\",\"code\":null}\n");
 }
 
-/// Writes how this program ended by itself.
+/// Writes how this program ended by itself. The word is the wire's, whatever the brand.
 pub(crate) fn ended(path: Option<&Path>, code: ExitCode) {
-    write(path, &json!({ "phase": OURS, "code": code.code() }));
+    write(path, &format!("{{\"phase\":\"dbt\",\"code\":{}}}\n", code.code()));
 }
 
 /// A status that cannot be written changes nothing about the run.
-fn write(path: Option<&Path>, status: &Value) {
+fn write(path: Option<&Path>, status: &str) {
     let Some(path) = path else { return };
-    let _written = fsx::write_atomic(path, format!("{status}\n").as_bytes(), 0o644);
+    let _written = fsx::write_atomic(path, status.as_bytes(), 0o644);
 }
