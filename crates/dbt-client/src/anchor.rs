@@ -87,7 +87,7 @@ impl Anchor<'_> {
 
     /// Plain http to another machine is trusted on first use by nobody: anyone on the way could
     /// be the server.
-    fn refuse_blind_first_use(&self) -> Result<(), AnchorError> {
+    pub(crate) fn refuse_blind_first_use(&self) -> Result<(), AnchorError> {
         let Server { repository, tools, truststore, rules, .. } = self.server;
         if rules.names_signers() || !self.state.server()?.trust.is_first_contact() {
             return Ok(());

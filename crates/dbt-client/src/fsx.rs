@@ -108,6 +108,12 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, FsxError> {
     read_opened(file, limit).map_err(failed)
 }
 
+/// Reads a whole file of ours, as [`read_limited`] does; a symbolic link in its place is refused.
+pub fn read_own(path: &Path, limit: u64) -> Result<Vec<u8>, FsxError> {
+    let failed = |source| FsxError::new("read", path, source);
+    read_opened(open_nofollow(path)?, limit).map_err(failed)
+}
+
 fn read_opened(file: File, limit: u64) -> io::Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));

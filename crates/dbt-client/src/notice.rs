@@ -73,6 +73,17 @@ pub enum Notice {
         /// What is chosen now.
         now: Version,
     },
+    /// The newest version seen before was withdrawn by its publisher.
+    Withdrawn {
+        /// The tool.
+        tool: ToolName,
+        /// What was seen.
+        seen: Version,
+        /// Why it was withdrawn. Text from outside.
+        reason: String,
+        /// What is chosen now.
+        now: Version,
+    },
     /// A version came back with other bytes.
     BytesChanged {
         /// The tool.
@@ -188,6 +199,7 @@ impl Notice {
             Self::FirstUse { .. }
             | Self::TrustChanged { .. }
             | Self::NewestRemoved { .. }
+            | Self::Withdrawn { .. }
             | Self::BytesChanged { .. }
             | Self::Incomplete { .. }
             | Self::NewerElsewhere { .. }
@@ -225,6 +237,9 @@ impl fmt::Display for Notice {
             ),
             Self::NewestRemoved { tool, seen, now } => {
                 write!(f, "`{tool}` {seen} is not published any more; running {now}")
+            }
+            Self::Withdrawn { tool, seen, reason, now } => {
+                write!(f, "`{tool}` {seen} was withdrawn: {}; running {now}", one_line(reason))
             }
             Self::BytesChanged { tool, version } => write!(
                 f,

@@ -64,7 +64,15 @@ impl Job<'_> {
         let Some(companions) = self.companions(id, checksum)? else {
             return Ok(None);
         };
-        self.install(id, &companions).map(Some)
+        match self.install(id, &companions) {
+            // Whatever lies beside it, what is not there is not published.
+            Err(ObtainError::Download(DownloadError::Fetch(error)))
+                if error.class() == Class::NotFound =>
+            {
+                Ok(None)
+            }
+            outcome => outcome.map(Some),
+        }
     }
 
     /// Returns the copy that is here, when the server names the same bytes and it still verifies.

@@ -19,6 +19,7 @@ use dbt_core::trust::{Confirmation, Document, Endorsement, TrustStore};
 use dbt_core::version::{Version, Wanted};
 
 use crate::anchor::{self, AnchorError};
+use crate::download::DownloadError;
 use crate::notice::Notice;
 use crate::obtain::{Job, ObtainError, Obtained};
 use crate::repository::{Question, Survey, bytes_of};
@@ -98,6 +99,7 @@ fn attempt(session: &Session<'_>, request: &Request) -> Result<Outcome, PrepareE
     if let Some(reason) = run.reason_not_to_ask()? {
         return run.use_cache(&reason);
     }
+    session.anchor().refuse_blind_first_use().map_err(PrepareError::Trust)?;
     let Survey { truststore, repository, tool, checksum, withdrawn } = run.survey()?;
     let repository = repository.and_then(Result::ok);
     let trust = match run.confirm_trust(truststore, repository.as_ref()) {
@@ -154,7 +156,7 @@ impl From<PrepareError> for Failure {
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
         match error.class() {
-            Class::Outage | Class::NotFound => Self::Outage(anchor::in_one_line(error.failure())),
+            Class::Outage | Class::NotFound => Self::Outage(reason_of(&error)),
             Class::SignIn => Self::SignIn(error),
             Class::Forbidden => Self::Final(PrepareError::Forbidden(error)),
             Class::Refused => Self::Final(PrepareError::Fetch(error)),
@@ -213,9 +215,11 @@ impl<'a> Run<'a> {
     fn survey(&self) -> Result<Survey, PrepareError> {
         let server = self.session.state.server()?;
         let guess = self.guess();
+        // "Unchanged" is only an answer to somebody who still has the truststore.
+        let has_truststore = self.session.state.truststore()?.is_some();
         let question = Question {
             subject: &self.subject,
-            truststore_etag: server.truststore_etag.as_deref(),
+            truststore_etag: server.truststore_etag.as_deref().filter(|_etag| has_truststore),
             with_program: self_update::is_wanted(self.session) || server.trust.is_first_contact(),
             guess: guess.as_ref(),
             withdrawn_etag: self.record.withdrawn_etag.as_deref(),
@@ -267,7 +271,7 @@ impl<'a> Run<'a> {
 
     /// Goes on under the last good truststore when only the truststore cannot be had.
     fn unconfirmed(&self, error: FetchError) -> Result<TrustStore, Failure> {
-        let reason = anchor::in_one_line(error.failure());
+        let reason = reason_of(&error);
         match error.class() {
             Class::SignIn | Class::Forbidden => return Err(error.into()),
             Class::Outage | Class::NotFound | Class::Refused => {}
@@ -367,7 +371,7 @@ impl<'a> Run<'a> {
             Some(Deviation::Removed { seen, now, said: _ }) => {
                 Err(PrepareError::Rollback { tool: self.request.tool.clone(), seen, now })
             }
-            Some(Deviation::Changed { .. }) | None => Ok(()),
+            Some(Deviation::Withdrawn { .. } | Deviation::Changed { .. }) | None => Ok(()),
         }
     }
 
@@ -404,10 +408,14 @@ impl<'a> Run<'a> {
             let platform = obtained.id.platform;
             self.session.say(Notice::Translated { tool: tool.clone(), platform });
         }
-        if let (true, Some(Deviation::Removed { seen, now, said: false })) =
-            (is_newest, record.history.compare_newest(&obtained.id.version))
-        {
-            self.session.say(Notice::NewestRemoved { tool: tool.clone(), seen, now });
+        match record.history.compare_newest(&obtained.id.version).filter(|_| is_newest) {
+            Some(Deviation::Removed { seen, now, said: false }) => {
+                self.session.say(Notice::NewestRemoved { tool: tool.clone(), seen, now });
+            }
+            Some(Deviation::Withdrawn { seen, now, reason, said: false }) => {
+                self.session.say(Notice::Withdrawn { tool: tool.clone(), seen, reason, now });
+            }
+            Some(_) | None => {}
         }
         if let Some(Deviation::Changed { version, before: _, after: _ }) = &obtained.changed {
             self.session.say(Notice::BytesChanged { tool: tool.clone(), version: version.clone() });
@@ -433,7 +441,9 @@ impl<'a> Run<'a> {
         let mut fresh = false;
         self.session.state.change_tool(&self.subject, |record| {
             let compared = record.history.compare_newest(&obtained.id.version);
-            if let (true, Some(Deviation::Removed { now, .. })) = (is_newest, compared) {
+            if let Some(Deviation::Removed { now, .. } | Deviation::Withdrawn { now, .. }) =
+                compared.filter(|_| is_newest)
+            {
                 record.history.removal_said(&now);
             }
             let (digest, bound) = (obtained.digest, obtained.endorsement.bound);
@@ -538,10 +548,21 @@ impl<'a> Run<'a> {
         if let ObtainError::Unconfirmed(reason) = error {
             return Failure::Outage(reason);
         }
-        if let ObtainError::Fetch(error) = error {
+        if let ObtainError::Fetch(error) | ObtainError::Download(DownloadError::Fetch(error)) =
+            error
+        {
             return error.into();
         }
         PrepareError::Obtain { tool: self.request.tool.clone(), source: Box::new(error) }.into()
+    }
+}
+
+/// Says what happened, with what the server calls the request: its administrator can look it up.
+fn reason_of(error: &FetchError) -> String {
+    let reason = anchor::in_one_line(error.failure());
+    match error.request_id() {
+        Some(id) => format!("{reason} (request {id})"),
+        None => reason,
     }
 }
 

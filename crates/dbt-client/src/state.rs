@@ -313,7 +313,7 @@ fn lock(directory: &Path) -> Option<fsx::Lock> {
 }
 
 fn read_if_any(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
-    match fsx::read_limited(path, STATE_LIMIT) {
+    match fsx::read_own(path, STATE_LIMIT) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.is_missing() => Ok(None),
         Err(error) => Err(StateError::Read(error)),

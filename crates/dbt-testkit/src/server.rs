@@ -1,12 +1,12 @@
 //! A small file server on loopback: it answers as the reference's does, remembers every request,
-//! and misbehaves where it is told to.
+//! and misbehaves where it is told to. Used as a proxy it leads to itself, whatever the host.
 
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -67,6 +67,7 @@ impl Received {
 pub struct FileServer {
     address: SocketAddr,
     shared: Arc<Shared>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -106,8 +107,19 @@ impl FileServer {
             changed: Condvar::new(),
         });
         let accepting = Arc::clone(&shared);
-        thread::spawn(move || accept(&listener, &accepting));
-        Self { address, shared }
+        let accepting = thread::spawn(move || accept(listener, &accepting));
+        Self { address, shared, accepting: Mutex::new(Some(accepting)) }
+    }
+
+    /// Goes away: connections are refused from now on.
+    pub fn stop(&self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(accepting) = accepting {
+            // Wakes the thread that accepts.
+            drop(TcpStream::connect(self.address));
+            accepting.join().expect("nothing panics while it accepts");
+        }
     }
 
     /// Returns `http://127.0.0.1:PORT`.
@@ -188,10 +200,7 @@ impl FileServer {
 
 impl Drop for FileServer {
     fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::Release);
-        self.shared.changed.notify_all();
-        // Wakes the thread that accepts.
-        drop(TcpStream::connect(self.address));
+        self.stop();
     }
 }
 
@@ -259,7 +268,7 @@ fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+fn accept(listener: TcpListener, shared: &Arc<Shared>) {
     for stream in listener.incoming() {
         if shared.stopped.load(Ordering::Acquire) {
             return;
@@ -275,7 +284,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
-    while let Some(request) = Request::read(&mut reader)? {
+    while let Some(mut request) = Request::read(&mut reader)? {
+        if request.method == "CONNECT" {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+            continue;
+        }
+        if let Some((_scheme, rest)) = request.path.split_once("://") {
+            request.path = rest.find('/').map_or("/", |at| &rest[at..]).to_owned();
+        }
         let (place, fault) = shared.arrive(&request, connection);
         let answer = match &fault {
             Some(Fault::Status(status)) => Answer::text(*status, "something is wrong\n"),

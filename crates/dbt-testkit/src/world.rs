@@ -65,7 +65,7 @@ impl World {
             // Said because the tests themselves may run in a container.
             "selfUpdate": "auto",
             // A busy machine is no outage; tests of outages say less.
-            "timeout": "1m",
+            "timeout": 4,
         })
     }
 

@@ -1,7 +1,6 @@
 //! Credentials: sent to their own server, to no other, and never shown.
 
 use std::fs;
-use std::time::Instant;
 
 use dbt_testkit::exits;
 use dbt_testkit::repository::artifact;
@@ -128,18 +127,15 @@ fn a_command_that_prints_the_password_is_asked_once_in_a_run() {
 }
 
 #[test]
-fn a_command_that_fails_floods_or_hangs_is_named() {
-    for command in ["exit 1", "head -c 1000000000 /dev/zero", "sleep 1000"] {
+fn a_command_that_fails_or_floods_is_named() {
+    for command in ["exit 1", "head -c 1000000000 /dev/zero", "printf '\\377'"] {
         let world = signed_in();
-        world.set("timeout", "3s");
         world.configure(|config| {
             let server = &mut config["servers"]["acme"];
             server.as_object_mut().unwrap().remove("password");
             server["passwordfunc"] = json!(command);
         });
-        let began = Instant::now();
-        world.dbt(["deploy"]).mentions("passwordfunc");
-        assert!(began.elapsed().as_secs() < 50, "{command}");
+        world.dbt(["deploy"]).exits_with(exits::REFUSED).mentions("passwordfunc");
         world.nothing_happened();
     }
 }

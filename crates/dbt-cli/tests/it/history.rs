@@ -110,8 +110,24 @@ hint: `dbt deploy` runs the newest version that is not withdrawn
 fn instead_of_a_withdrawn_version_the_one_before_runs() {
     let world = seen();
     world.repository().withdraw("deploy", 1, &["1.5.0"], &ALICE);
-    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    let run = world.dbt(["deploy"]);
+    run.prints("deploy 1.4.0\n")
+        .says("warning: `deploy` 1.5.0 was withdrawn: deletes the database; running 1.4.0\n");
     world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+}
+
+#[test]
+fn a_withdrawal_is_no_leave_to_go_back_further_under_strict() {
+    let world = pinned();
+    world.set("strict", true);
+    for version in ["1.3.0", "1.4.0", "1.5.0"] {
+        world.repository().publish("deploy", version).now();
+        world.dbt(["deploy"]).prints(&format!("deploy {version}\n"));
+    }
+    world.repository().withdraw("deploy", 1, &["1.5.0"], &ALICE);
+    world.repository().remove("deploy", "1.4.0");
+    let run = world.dbt(["deploy"]);
+    run.exits_with(exits::VERIFICATION_REFUSED).mentions("is 1.3.0, older than 1.4.0");
 }
 
 #[test]

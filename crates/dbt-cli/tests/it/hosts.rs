@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use dbt_testkit::exits;
-use dbt_testkit::people::ALICE;
+use dbt_testkit::people::{ALICE, MALLORY};
 use dbt_testkit::server::Fault;
 use dbt_testkit::world::World;
 
@@ -147,57 +147,74 @@ fn a_store_that_forbids_executing_is_named() {
     run.exits_with(exits::CANNOT_EXECUTE).mentions("noexec");
 }
 
-/// What each kind of damage does to a file of what is remembered.
-fn damages() -> Vec<(&'static str, fn(&Path))> {
-    vec![
-        ("emptied", |file| fs::write(file, "").unwrap()),
-        ("cut in half", |file| {
-            let bytes = fs::read(file).unwrap();
-            fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
-        }),
-        ("garbage", |file| fs::write(file, [0xff; 300]).unwrap()),
-        ("another shape", |file| fs::write(file, "[1, 2, 3]").unwrap()),
-        ("a directory", |file| {
-            fs::remove_file(file).unwrap();
-            fs::create_dir(file).unwrap();
-        }),
-        ("a link to nowhere", |file| {
-            fs::remove_file(file).unwrap();
-            symlink("/nonexistent", file).unwrap();
-        }),
-        ("a pipe", |file| {
-            fs::remove_file(file).unwrap();
-            assert!(Command::new("mkfifo").arg(file).status().unwrap().success());
-        }),
-    ]
-}
+type Damage = (&'static str, fn(&Path));
+
+/// Damage that leaves a file.
+const SPOILT: [Damage; 4] = [
+    ("emptied", |file| fs::write(file, "").unwrap()),
+    ("cut in half", |file| {
+        let bytes = fs::read(file).unwrap();
+        fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
+    }),
+    ("garbage", |file| fs::write(file, [0xff; 300]).unwrap()),
+    ("another shape", |file| fs::write(file, "[1, 2, 3]").unwrap()),
+];
+
+/// Something else in the place of a file.
+const EXCHANGED: [Damage; 3] = [
+    ("a directory", |file| {
+        fs::remove_file(file).unwrap();
+        fs::create_dir(file).unwrap();
+    }),
+    ("a link to nowhere", |file| {
+        fs::remove_file(file).unwrap();
+        symlink("/nonexistent", file).unwrap();
+    }),
+    ("a pipe", |file| {
+        fs::remove_file(file).unwrap();
+        assert!(Command::new("mkfifo").arg(file).status().unwrap().success());
+    }),
+];
 
 #[test]
-fn a_damaged_record_of_a_tool_is_set_aside_and_the_tool_runs() {
-    for (kind, damage) in damages() {
+fn a_spoilt_record_of_a_tool_is_set_aside_and_the_tool_runs() {
+    for (kind, damage) in SPOILT {
         let world = published();
         world.dbt(["deploy"]).prints("deploy 1.4.0\n");
         damage(&world.state_file("tools/deploy.json"));
         let run = world.dbt(["deploy"]);
-        assert_eq!(run.stdout(), "deploy 1.4.0\n", "{kind}: {run:?}");
+        assert_eq!(run.stdout(), "deploy 1.4.0\n", "{kind}: {}", run.stderr());
+        run.mentions("was damaged and has been set aside");
         world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    }
+}
+
+#[test]
+fn something_else_in_the_place_of_a_record_is_named_and_nothing_hangs() {
+    for (kind, damage) in EXCHANGED {
+        let world = published();
+        world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+        damage(&world.state_file("tools/deploy.json"));
+        let run = world.dbt(["deploy"]);
+        assert!(run.stdout().is_empty(), "{kind}: {}", run.stdout());
+        run.exits_with(exits::CONFIGURATION).mentions("tools/deploy.json");
     }
 }
 
 #[test]
 fn damaged_memory_of_a_server_is_never_taken_for_a_first_contact() {
     for file in ["state.json", "truststore"] {
-        for (kind, damage) in damages() {
+        for (kind, damage) in SPOILT.into_iter().chain(EXCHANGED) {
             let world = world();
             world.repository().publish("deploy", "1.4.0").now();
             world.dbt(["deploy"]).prints("deploy 1.4.0\n");
             damage(&world.state_file(file));
-            world.repository().trust(&[&dbt_testkit::people::MALLORY]);
-            let mallory = &dbt_testkit::people::MALLORY;
-            world.repository().publish("deploy", "1.5.0").signed_by(mallory).now();
+            world.repository().trust(&[&MALLORY]);
+            world.repository().publish("deploy", "1.5.0").signed_by(&MALLORY).now();
             let run = world.dbt(["deploy"]);
-            run.does_not_mention("first use");
-            assert!(!run.stdout().contains("1.5.0"), "{file} {kind}: {run:?}");
+            let said = run.stderr();
+            assert!(!said.contains("first use"), "{file} {kind}: {said}");
+            assert!(!run.stdout().contains("1.5.0"), "{file} {kind}: {said}");
             assert_eq!(world.executables().len(), 1, "{file} {kind}");
         }
     }

@@ -12,6 +12,7 @@ use crate::pinned;
 /// A world with `deploy` 1.4.0 in the repository, impatient so that silence is soon an outage.
 fn published() -> World {
     let world = pinned();
+    world.set("timeout", 1);
     world.repository().publish("deploy", "1.4.0").now();
     world
 }
@@ -27,7 +28,7 @@ fn cached() -> World {
 #[track_caller]
 fn is_an_outage(fault: impl Fn() -> Fault, words: &str) {
     let with_copy = cached();
-    with_copy.set("timeout", "6s");
+    with_copy.set("timeout", 0.4);
     with_copy.server().fault("*", fault());
     let run = with_copy.dbt(["deploy"]);
     run.prints("deploy 1.4.0\n").mentions("warning: `[SERVER]/dbt` cannot be used").mentions(words);
@@ -35,7 +36,7 @@ fn is_an_outage(fault: impl Fn() -> Fault, words: &str) {
     assert_eq!(run.stderr().lines().count(), 1, "{}", run.stderr());
 
     let without = published();
-    without.set("timeout", "6s");
+    without.set("timeout", 0.4);
     without.server().fault("*", fault());
     without.dbt(["deploy"]).exits_with(exits::UNREACHABLE).mentions(words);
     without.nothing_happened();
@@ -76,22 +77,29 @@ fn the_sign_in_page_of_a_hotel_does_not_stop_a_tool_that_was_verified() {
 #[test]
 fn a_server_that_is_gone_does_not_stop_a_tool_that_was_verified() {
     let world = cached();
-    let gone = "http://127.0.0.1:1";
-    for key in ["repository", "toolsRepository", "truststore"] {
-        let path = if key == "toolsRepository" { "dbt-tools" } else { "dbt" };
-        let end = if key == "truststore" { "/truststore" } else { "" };
-        world.set(key, format!("{gone}/{path}{end}"));
-    }
-    // Another URL is another repository: its state is its own, and empty.
-    world.dbt(["deploy"]).exits_with(exits::UNREACHABLE).mentions("cannot connect");
+    world.server().stop();
+    let run = world.dbt(["deploy"]);
+    run.prints("deploy 1.4.0\n").mentions("warning: `[SERVER]/dbt` cannot be used");
+    run.mentions("cannot connect");
 }
 
 #[test]
-fn a_connection_that_is_refused_runs_the_copy() {
-    let world = cached();
-    let proxy = "http://127.0.0.1:1";
-    let run = world.invoke(["deploy"]).env("HTTP_PROXY", proxy).run();
-    run.prints("deploy 1.4.0\n").mentions("warning:").mentions("127.0.0.1:1");
+fn a_server_that_is_gone_is_named_where_nothing_is_cached() {
+    let world = published();
+    world.server().stop();
+    world.dbt(["deploy"]).exits_with(exits::UNREACHABLE).mentions("cannot connect");
+    world.nothing_happened();
+}
+
+#[test]
+fn a_name_that_cannot_be_resolved_is_an_outage() {
+    let world = published();
+    world.set("truststore", "http://dbt.invalid/dbt/truststore");
+    world
+        .dbt(["deploy"])
+        .exits_with(exits::UNREACHABLE)
+        .mentions("`dbt.invalid` cannot be resolved");
+    world.nothing_happened();
 }
 
 #[test]
@@ -165,6 +173,16 @@ fn a_version_being_published_leaves_the_newest_complete_one() {
 }
 
 #[test]
+fn a_version_whose_artifact_is_missing_is_not_published() {
+    for with_copy in [true, false] {
+        let world = if with_copy { cached() } else { published() };
+        world.repository().publish("deploy", "1.5.0").now();
+        world.repository().delete(&artifact("deploy", "1.5.0"));
+        world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    }
+}
+
+#[test]
 fn a_tool_with_no_complete_version_is_not_found() {
     let world = pinned();
     world.repository().publish("deploy", "1.5.0").without_signature().now();
@@ -224,7 +242,7 @@ fn the_administrator_can_look_up_the_request_that_failed() {
 #[test]
 fn a_download_that_stalls_is_not_waited_for_for_ever() {
     let world = published();
-    world.set("timeout", "3s");
+    world.set("timeout", 0.2);
     world.server().fault(&artifact("deploy", "1.4.0"), Fault::StallAfter(20));
     world.dbt(["deploy"]).exits_with(exits::UNREACHABLE).mentions("less than 1 KiB/s");
     world.nothing_happened();
@@ -233,7 +251,7 @@ fn a_download_that_stalls_is_not_waited_for_for_ever() {
 #[test]
 fn a_download_that_fails_leaves_the_version_before() {
     let world = cached();
-    world.set("timeout", "3s");
+    world.set("timeout", 0.2);
     world.repository().publish("deploy", "1.5.0").now();
     world.server().fault(&artifact("deploy", "1.5.0"), Fault::Status(500));
     world.dbt(["deploy"]).prints("deploy 1.4.0\n").mentions("cannot be used");

@@ -3,6 +3,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 use dbt_testkit::exits;
 use dbt_testkit::people::{ALICE, MALLORY};
@@ -10,17 +12,47 @@ use dbt_testkit::repository::program;
 use dbt_testkit::times::days_ago;
 use dbt_testkit::world::World;
 
-use crate::{pinned, world};
+/// The program and the same one built as version 99.0.0.
+struct Programs {
+    now: PathBuf,
+    next: Vec<u8>,
+}
 
-/// The same program, built as version 99.0.0.
+/// Both without what debuggers need: they are hashed, copied and compared often.
+fn programs() -> &'static Programs {
+    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let now = Path::new(env!("CARGO_BIN_EXE_dbt"));
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let next = stripped(&now.with_file_name("examples").join("dbt_next"), directory);
+        Programs { now: stripped(now, directory), next: fs::read(next).unwrap() }
+    })
+}
+
+fn stripped(program: &Path, directory: &Path) -> PathBuf {
+    let target = directory.join(program.file_name().unwrap());
+    let staged = target.with_extension(std::process::id().to_string());
+    let strip = Command::new("strip").arg("-o").args([&staged, program]).status();
+    if !strip.is_ok_and(|status| status.success()) {
+        return program.to_owned();
+    }
+    fs::rename(&staged, &target).unwrap();
+    target
+}
+
 fn next() -> Vec<u8> {
-    let examples = Path::new(env!("CARGO_BIN_EXE_dbt")).with_file_name("examples");
-    fs::read(examples.join("dbt_next")).unwrap()
+    programs().next.clone()
+}
+
+fn unpinned() -> World {
+    let world = World::new(&programs().now);
+    world.repository().publish("deploy", "1.4.0").now();
+    world
 }
 
 fn published() -> World {
-    let world = pinned();
-    world.repository().publish("deploy", "1.4.0").now();
+    let world = unpinned();
+    world.pin(&[&ALICE]);
     world
 }
 
@@ -100,9 +132,8 @@ fn a_dbt_with_a_right_checksum_and_no_signature_is_not_taken() {
 #[test]
 fn a_newcomer_of_the_truststore_never_signs_dbt() {
     for strict in [false, true] {
-        let world = world();
+        let world = unpinned();
         world.set("strict", strict);
-        world.repository().publish("deploy", "1.4.0").now();
         world.dbt(["deploy"]).prints("deploy 1.4.0\n");
         world.repository().trust(&[&ALICE, &MALLORY]);
         world.repository().publish_program("99.0.0", next()).signed_by(&MALLORY).now();
@@ -116,7 +147,7 @@ fn an_older_dbt_is_never_taken() {
     world.repository().publish_program("99.0.0", next()).now();
     world.dbt(["deploy"]).prints("deploy 1.4.0\n");
     fs::remove_dir_all(world.repository().file("/dbt/99.0.0")).unwrap();
-    let old = fs::read(env!("CARGO_BIN_EXE_dbt")).unwrap();
+    let old = fs::read(&programs().now).unwrap();
     world.repository().publish_program("4.0.0", old).now();
     world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
     version_is(&world, "99.0.0");
@@ -206,6 +237,7 @@ fn a_checksum_that_cannot_be_had_stops_no_tool() {
     use dbt_testkit::server::Fault;
     for fault in [Fault::Status(500), Fault::Portal, Fault::Reset] {
         let world = published();
+        world.set("timeout", 0.4);
         world.repository().publish_program("99.0.0", next()).now();
         world.server().fault(&format!("{}.sha256", program("99.0.0")), fault);
         let before = fs::read(world.program()).unwrap();
@@ -273,7 +305,7 @@ fn where_the_program_cannot_be_replaced_tools_run() {
 }
 
 fn can_unshare() -> bool {
-    let tried = std::process::Command::new("unshare").args(["-rm", "true"]).status();
+    let tried = Command::new("unshare").args(["-rm", "true"]).status();
     tried.is_ok_and(|status| status.success())
 }
 

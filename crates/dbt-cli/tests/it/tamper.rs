@@ -225,14 +225,15 @@ fn a_hostile_listing_names_no_version_that_is_none() {
     world.repository().publish("deploy", "1.4.0").now();
     let names = [
         "../../99.0.0/",
-        "99.0.0\" onx=",
-        "0001.2.3/",
+        "0099.2.3/",
         "1.2.99999999999999999999/",
-        "9.9.9-rc1/",
+        "9.9.99-rc1/",
         "http://evil.example.com/99.0.0/",
         "javascript:99.0.0",
         "99.0.0%2f..%2f/",
-        "%39%39.0.0\u{0}/",
+        "%39%39.0.0%00/",
+        "99.0.0/../x/",
+        "99.0.0 onx=/",
     ];
     let anchors: String = names.map(|name| format!("<a href=\"{name}\">{name}</a>\n")).concat();
     let page = format!("<pre>\n{anchors}<a href=\"1.4.0/\">1.4.0/</a>\n</pre>\n");
@@ -241,6 +242,16 @@ fn a_hostile_listing_names_no_version_that_is_none() {
     world.dbt(["deploy"]).prints("deploy 1.4.0\n");
     let requests = world.server().take_lines();
     assert!(!requests.iter().any(|line| line.contains("99")), "{requests:?}");
+}
+
+#[test]
+fn a_version_that_a_listing_invents_is_not_published() {
+    let world = pinned();
+    world.repository().publish("deploy", "1.4.0").now();
+    let page = "<a href=\"99.0.0\" onx=\"\">99.0.0</a>\n<a href=\"1.4.0/\">1.4.0/</a>\n";
+    let answer = Answer::of(200, "text/html; charset=utf-8", page.into());
+    world.server().fault("/dbt-tools/deploy/", Fault::Answer(answer));
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use dbt_core::timestamp::Timestamp;
 use dbt_core::trust::{Expectation, Fetched};
+use dbt_core::version::Wanted;
 
 use crate::notice::Notice;
 use crate::obtain::ObtainError;
@@ -39,6 +40,11 @@ impl Run<'_> {
     pub(super) fn use_cache(&self, reason: &str) -> Result<Outcome, PrepareError> {
         let Some(prepared) = self.best_cached(reason)? else {
             let (tool, wanted) = (self.request.tool.clone(), self.wanted.clone());
+            if let Wanted::Exactly(version) = &wanted
+                && let Some(reason) = withdrawn_reason(&self.record, version)
+            {
+                return Err(PrepareError::Withdrawn { tool, version: version.clone(), reason });
+            }
             return Err(PrepareError::NotCached { tool, wanted, reason: reason.to_owned() });
         };
         Ok(Outcome::Ready(Box::new(prepared)))

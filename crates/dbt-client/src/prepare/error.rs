@@ -25,7 +25,7 @@ pub enum PrepareError {
         reason: String,
     },
     /// Nothing is cached, and no request is made.
-    #[error("`{tool}` {wanted} is not cached, and this run makes no request: {reason}")]
+    #[error("{} is not cached, and this run makes no request: {reason}", named(tool, wanted))]
     NotCached {
         /// The tool.
         tool: ToolName,
@@ -112,6 +112,13 @@ pub enum PrepareError {
     /// What this machine remembers could not be read or written.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+fn named(tool: &ToolName, wanted: &Wanted) -> String {
+    match wanted {
+        Wanted::Newest => format!("`{tool}`"),
+        Wanted::Under { .. } | Wanted::Exactly(_) => format!("`{tool}` {wanted}"),
+    }
 }
 
 fn no_version(tool: &ToolName, wanted: &Wanted, published: &[Version]) -> String {

@@ -41,6 +41,17 @@ pub enum Deviation {
         /// It has been said before.
         said: bool,
     },
+    /// The newest version seen was withdrawn by its publisher.
+    Withdrawn {
+        /// What was the newest.
+        seen: Version,
+        /// What is chosen now.
+        now: Version,
+        /// Why it was withdrawn. Text from outside.
+        reason: String,
+        /// It has been said before.
+        said: bool,
+    },
     /// A version has other bytes than before.
     Changed {
         /// The version.
@@ -69,13 +80,41 @@ impl History {
     }
 
     /// Compares the newest published version with the newest ever seen.
+    ///
+    /// Leaving a version that its publisher withdrew is allowed by the signed list that says so,
+    /// down to the newest release below it that was ever verified here.
     pub fn compare_newest(&self, newest: &Version) -> Option<Deviation> {
-        let floor = self.newest.as_ref()?;
-        if newest.cmp_number(floor).is_ge() {
+        let seen = self.newest.as_ref()?;
+        if newest.cmp_number(seen).is_ge() {
             return None;
         }
-        let said = self.removal_said.as_ref() == Some(newest);
-        Some(Deviation::Removed { seen: floor.clone(), now: newest.clone(), said })
+        let (now, said) = (newest.clone(), self.removal_said.as_ref() == Some(newest));
+        let Some(reason) = self.withdrawal_of(seen) else {
+            return Some(Deviation::Removed { seen: seen.clone(), now, said });
+        };
+        match self.newest_below(seen) {
+            Some(floor) if now.cmp_number(&floor).is_lt() => {
+                Some(Deviation::Removed { seen: floor, now, said })
+            }
+            _ => {
+                let (seen, reason) = (seen.clone(), reason.to_owned());
+                Some(Deviation::Withdrawn { seen, now, reason, said })
+            }
+        }
+    }
+
+    fn withdrawal_of(&self, version: &Version) -> Option<&str> {
+        self.withdrawn.as_ref()?.reason_against(version, None)
+    }
+
+    /// Returns the newest release below a version that was verified here and is not withdrawn.
+    fn newest_below(&self, version: &Version) -> Option<Version> {
+        self.artifacts
+            .keys()
+            .filter_map(|key| key.split('/').next()?.parse().ok())
+            .filter(|other: &Version| other.cmp_number(version).is_lt())
+            .filter(|other| !other.is_pre_release() && self.withdrawal_of(other).is_none())
+            .max_by(Version::cmp_number)
     }
 
     /// Compares an artifact's digest with the one seen before.
@@ -170,6 +209,28 @@ mod tests {
         history.removal_said(&newest);
         deviation(&history, true);
         assert_eq!(history.compare_newest(&"1.5.0".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn leaving_a_withdrawn_version_is_allowed_down_to_the_one_before() {
+        let tool: ToolName = "deploy".parse().unwrap();
+        let mut history = History::default();
+        for version in ["1.3.0", "1.4.0", "1.4.1-rc.1", "1.5.0"] {
+            history.record(&id(version), Digest::of(version.as_bytes()), false, true);
+        }
+        history.newest = Some("1.5.0".parse().unwrap());
+        let withdrawn = super::super::withdrawn::WithdrawnVersion {
+            version: "1.5.0".parse().unwrap(),
+            sha256: Vec::new(),
+            reason: "bad".to_owned(),
+        };
+        let list = Withdrawn { serial: 1, versions: vec![withdrawn], ..Withdrawn::new(&tool) };
+        history.withdraw(list).unwrap();
+        let compare = |now: &str| history.compare_newest(&now.parse().unwrap());
+        let (seen, now) = ("1.5.0".parse().unwrap(), "1.4.0".parse().unwrap());
+        let left = Deviation::Withdrawn { seen, now, reason: "bad".to_owned(), said: false };
+        assert_eq!(compare("1.4.0"), Some(left));
+        assert!(matches!(compare("1.3.0"), Some(Deviation::Removed { .. })));
     }
 
     #[test]
