@@ -125,7 +125,7 @@ impl Certificate {
                 && signature.packet.verify_key(&remembered.primary).is_ok()
         };
         if remembered.is_revoked() {
-            union(
+            union_first(
                 &mut self.direct,
                 remembered.direct.iter().filter(revokes).take(CERTIFICATE_BUDGET),
             );
@@ -139,7 +139,7 @@ impl Certificate {
                 continue;
             }
             if let Some(ours) = self.subkeys.iter_mut().find(|ours| ours.body == subkey.body) {
-                union(&mut ours.signatures, revocations);
+                union_first(&mut ours.signatures, revocations);
                 continue;
             }
             // The server no longer shows the subkey. It comes back without its binding, so that
@@ -166,6 +166,62 @@ impl Certificate {
             write_signatures(&mut bytes, &subkey.signatures);
         }
         armor::encode("PUBLIC KEY BLOCK", &bytes)
+    }
+
+    /// Returns the key and its revocations as an armored block, to be remembered for ever; nothing
+    /// if none is known. [`Keyring::parse`] gives a certificate with the same revocations back.
+    ///
+    /// It is small, whatever else somebody has put into the certificate: revocations that do not
+    /// fit into `limit` bytes are left out, those of the primary key last.
+    pub fn armored_revocations(&self, limit: usize) -> Option<String> {
+        if !self.has_revocation() {
+            return None;
+        }
+        let mut kept = Vec::new();
+        packets::write(&mut kept, tag::PUBLIC_KEY, &self.primary_body);
+        let direct = self.direct.iter().filter(|signature| {
+            let kind = signature.packet.typ();
+            let wanted = if self.is_revoked() {
+                SignatureType::KeyRevocation
+            } else {
+                // A block without any word of its owner would not be read as a certificate.
+                SignatureType::Key
+            };
+            kind == Some(wanted) && signature.packet.verify_key(&self.primary).is_ok()
+        });
+        add_if_it_fits(&mut kept, limit, direct, |_bytes| {});
+        if !self.is_revoked()
+            && let Some((user, signature)) = self.shortest_own_name()
+        {
+            add_if_it_fits(&mut kept, limit, [signature], |bytes| {
+                packets::write(bytes, tag::USER_ID, user.id.id());
+            });
+        }
+        for subkey in &self.subkeys {
+            add_if_it_fits(&mut kept, limit, self.revocations_of(subkey), |bytes| {
+                packets::write(bytes, tag::PUBLIC_SUBKEY, &subkey.body);
+            });
+        }
+        Some(armor::encode("PUBLIC KEY BLOCK", &kept))
+    }
+
+    /// Finds the shortest user id that the owner has signed, with that signature.
+    fn shortest_own_name(&self) -> Option<(&User, &KeptSignature)> {
+        let now = u64::MAX;
+        let own = |user: &User, signature: &KeptSignature| {
+            let packet = &signature.packet;
+            packet.is_certification()
+                && packet.typ() != Some(SignatureType::CertRevocation)
+                && standing::may_be_by(packet, &self.primary)
+                && packet.verify_certification(&self.primary, Tag::UserId, &user.id).is_ok()
+        };
+        self.users
+            .iter()
+            .enumerate()
+            .filter(|(index, _user)| self.standing.has_user_at(*index, now, now))
+            .map(|(_index, user)| user)
+            .min_by_key(|user| user.id.id().len())
+            .and_then(|user| Some((user, user.signatures.iter().find(|it| own(user, it))?)))
     }
 
     /// Returns whether `voucher` has certified one of this certificate's user ids, in the way
@@ -381,6 +437,39 @@ fn union<'a>(ours: &mut Vec<KeptSignature>, theirs: impl IntoIterator<Item = &'a
             ours.push(signature.clone());
         }
     }
+}
+
+/// Adds what was remembered before what is there, so that no flood of worthless signatures uses up
+/// what we are willing to verify before it is reached.
+fn union_first<'a>(
+    ours: &mut Vec<KeptSignature>,
+    remembered: impl IntoIterator<Item = &'a KeptSignature>,
+) {
+    let mut all: Vec<KeptSignature> = remembered.into_iter().cloned().collect();
+    union(&mut all, ours.iter());
+    *ours = all;
+}
+
+/// Writes a component and as many of its signatures as `limit` has room for; without a signature
+/// the component is left out too.
+fn add_if_it_fits<'a>(
+    out: &mut Vec<u8>,
+    limit: usize,
+    signatures: impl IntoIterator<Item = &'a KeptSignature>,
+    component: impl FnOnce(&mut Vec<u8>),
+) {
+    let before = out.len();
+    component(out);
+    let mut fits = out.len();
+    let start = fits;
+    for signature in signatures {
+        packets::write(out, tag::SIGNATURE, &signature.body);
+        if out.len() > limit {
+            break;
+        }
+        fits = out.len();
+    }
+    out.truncate(if fits > start { fits } else { before });
 }
 
 fn write_signatures(out: &mut Vec<u8>, signatures: &[KeptSignature]) {

@@ -22,6 +22,7 @@ pub struct TrustMemory {
 
 /// What is remembered of one certificate.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, kept by its name")]
 struct Remembered {
     /// It counts as established.
     established: bool,
@@ -30,12 +31,29 @@ struct Remembered {
     /// It was removed from the truststore once. It may come back, but only as a newcomer.
     #[serde(default)]
     removed: bool,
+    /// It was never more than a newcomer: of those only so many are remembered.
+    #[serde(default)]
+    stranger: bool,
     /// Its name, for what is said when it goes.
     name: String,
-    /// The certificate as it was when a revocation was first seen on it.
+    /// Its key with every revocation that was ever seen on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revoked: Option<String>,
 }
+
+/// How many characters of a name, or of what is wrong with a certificate, are kept and shown: who
+/// writes the truststore chooses them.
+const WORDS_LIMIT: usize = 200;
+
+/// How many strangers are remembered that are not in the truststore any more. Whoever can write
+/// the truststore can put others there every day; what is remembered must not grow with that.
+const STRANGERS_LIMIT: usize = 256;
+
+/// The most bytes of remembered revocations of a certificate that has counted.
+const REVOCATIONS_LIMIT: usize = 256 * 1024;
+
+/// The same of a stranger: room for a key with a few subkeys.
+const STRANGER_REVOCATIONS_LIMIT: usize = 8 * 1024;
 
 /// A certificate, as it is introduced to people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,17 +118,63 @@ impl TrustMemory {
             established: true,
             listed: false,
             removed: false,
+            stranger: false,
             name: String::new(),
             revoked: None,
         });
         remembered.established = true;
         remembered.removed = false;
+        remembered.stranger = false;
+    }
+
+    /// Remembers the revocations of certificates that this machine knows, and nothing else: also
+    /// what is in a truststore that is refused. Only its owner can revoke a key, so whoever shows
+    /// a revocation says the truth.
+    pub fn remember_revocations(&mut self, served: &Keyring) {
+        for certificate in &served.certificates {
+            let Some(known) = self.certificates.get(certificate.fingerprint()) else {
+                continue;
+            };
+            let stranger = known.stranger;
+            let mut certificate = certificate.clone();
+            self.recall_revocations(&mut certificate);
+            if let Some(revoked) = revocations(&certificate, stranger)
+                && let Some(known) = self.certificates.get_mut(certificate.fingerprint())
+            {
+                known.revoked = Some(revoked);
+            }
+        }
+    }
+
+    /// Returns the certificates of the truststore and of the one before it, each once, with every
+    /// revocation that either of them or this machine's memory knows.
+    pub fn with_revocations(
+        &self,
+        served: &Keyring,
+        previous: Option<&Keyring>,
+    ) -> Vec<Certificate> {
+        let previous = previous.map_or(&[][..], |keyring| &keyring.certificates);
+        let mut all = served.certificates.clone();
+        for earlier in previous {
+            match all.iter_mut().find(|it| it.fingerprint() == earlier.fingerprint()) {
+                Some(certificate) => certificate.merge_revocations(earlier),
+                None => all.push(earlier.clone()),
+            }
+        }
+        for certificate in &mut all {
+            self.recall_revocations(certificate);
+        }
+        all
     }
 
     /// Turns certificates as served into a truststore, under what is already known.
     ///
     /// `previous` are the certificates of the last good truststore: one of them that was
     /// established may vouch for a newcomer even if it is no longer served.
+    ///
+    /// A truststore that is to be confirmed must hold a certificate that counts. One that is only
+    /// looked at again, because nothing newer is accepted, need not: each signature is judged by
+    /// itself, and what a retired key signed in time stays good.
     pub fn assemble(
         &self,
         served: Keyring,
@@ -127,7 +191,7 @@ impl TrustMemory {
         let counts = |signer: &Signer| {
             signer.standing > Standing::Newcomer && !signer.certificate.is_revoked()
         };
-        if !signers.iter().any(counts) {
+        if confirmation == Confirmation::Confirmed && !signers.iter().any(counts) {
             return Err(AssembleError::NoneEstablished {
                 newcomers: signers.iter().map(introduce).collect(),
                 pinned: self.is_first_contact(),
@@ -135,7 +199,8 @@ impl TrustMemory {
         }
         let memory = self.updated(&signers);
         let mut changes = self.changes(&signers, demands);
-        changes.extend(skipped.iter().map(|skipped| TrustChange::Skipped(skipped.to_string())));
+        let skipped = skipped.iter().map(|skipped| shortened(&skipped.to_string()));
+        changes.extend(skipped.map(TrustChange::Skipped));
         let store =
             TrustStore::assembled(signers, demands.rules.clone(), demands.strict, confirmation);
         Ok(Assembly { store, memory, changes })
@@ -200,19 +265,29 @@ impl TrustMemory {
         let was_established = |certificate: &&Certificate| {
             self.certificates.get(certificate.fingerprint()).is_some_and(|it| it.established)
         };
-        let mut vouchers: Vec<Certificate> = previous
-            .map(|keyring| keyring.certificates.iter().filter(was_established).cloned().collect())
-            .unwrap_or_default();
-        for voucher in &mut vouchers {
-            self.recall_revocations(voucher);
-        }
-        let known = signers.iter().filter(|signer| signer.standing > Standing::Newcomer);
-        vouchers.extend(known.map(|signer| signer.certificate.clone()));
-
-        while let Some(voucher) = vouchers.pop() {
+        let mut vouchers = Vec::new();
+        let previous = previous.into_iter().flat_map(|keyring| &keyring.certificates);
+        for voucher in previous.filter(was_established) {
+            let mut voucher = voucher.clone();
+            self.recall_revocations(&mut voucher);
             if voucher.is_revoked() {
                 continue;
             }
+            // One that is retired in this moment may leave successors; not one that was stolen.
+            let served =
+                |signer: &&Signer| signer.certificate.fingerprint() == voucher.fingerprint();
+            if let Some(signer) = signers.iter().find(served) {
+                voucher.merge_revocations(&signer.certificate);
+            }
+            vouchers.push(voucher);
+        }
+        let known = signers
+            .iter()
+            .filter(|signer| signer.standing > Standing::Newcomer)
+            .filter(|signer| !signer.certificate.is_revoked());
+        vouchers.extend(known.map(|signer| signer.certificate.clone()));
+
+        while let Some(voucher) = vouchers.pop() {
             for signer in signers.iter_mut().filter(|signer| signer.standing == Standing::Newcomer)
             {
                 let came_back = self
@@ -221,7 +296,9 @@ impl TrustMemory {
                     .is_some_and(|remembered| remembered.removed);
                 if !came_back && signer.certificate.is_certified_by(&voucher, now) {
                     signer.standing = Standing::Vouched;
-                    vouchers.push(signer.certificate.clone());
+                    if !signer.certificate.is_revoked() {
+                        vouchers.push(signer.certificate.clone());
+                    }
                 }
             }
         }
@@ -242,18 +319,22 @@ impl TrustMemory {
         for signer in signers {
             let certificate = &signer.certificate;
             let known = self.certificates.get(certificate.fingerprint());
+            let established = signer.standing > Standing::Newcomer;
+            let stranger = !established && known.is_none_or(|it| it.stranger);
             certificates.insert(
                 certificate.fingerprint().clone(),
                 Remembered {
-                    established: signer.standing > Standing::Newcomer,
+                    established,
                     listed: true,
-                    removed: signer.standing == Standing::Newcomer
-                        && known.is_some_and(|it| it.removed),
-                    name: certificate.name(),
-                    revoked: certificate.has_revocation().then(|| certificate.armored()),
+                    removed: !established && known.is_some_and(|it| it.removed),
+                    stranger,
+                    name: shortened(&certificate.name()),
+                    revoked: revocations(certificate, stranger)
+                        .or_else(|| known.and_then(|it| it.revoked.clone())),
                 },
             );
         }
+        forget_strangers(&mut certificates);
         Self { certificates, manifest: self.manifest.clone() }
     }
 
@@ -284,10 +365,30 @@ impl TrustMemory {
     }
 }
 
+/// Forgets strangers that are gone, beyond as many as are worth remembering. Each of them may come
+/// back as what it was: a newcomer.
+fn forget_strangers(certificates: &mut BTreeMap<Fingerprint, Remembered>) {
+    let gone = certificates.iter().filter(|(_, it)| it.stranger && !it.listed);
+    let surplus: Vec<Fingerprint> =
+        gone.skip(STRANGERS_LIMIT).map(|(fingerprint, _)| fingerprint.clone()).collect();
+    for fingerprint in surplus {
+        certificates.remove(&fingerprint);
+    }
+}
+
+fn revocations(certificate: &Certificate, stranger: bool) -> Option<String> {
+    let limit = if stranger { STRANGER_REVOCATIONS_LIMIT } else { REVOCATIONS_LIMIT };
+    certificate.armored_revocations(limit)
+}
+
+fn shortened(words: &str) -> String {
+    words.chars().take(WORDS_LIMIT).collect()
+}
+
 fn introduce(signer: &Signer) -> Introduction {
     Introduction {
         fingerprint: signer.certificate.fingerprint().clone(),
-        name: signer.certificate.name(),
+        name: shortened(&signer.certificate.name()),
         expires: signer.certificate.expires(),
         standing: signer.standing,
     }
@@ -304,4 +405,31 @@ pub enum AssembleError {
         /// The configuration names signers and this is the first contact.
         pinned: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_so_many_strangers_that_are_gone_are_remembered() {
+        let remembered = |stranger, listed| Remembered {
+            established: false,
+            listed,
+            removed: true,
+            stranger,
+            name: String::new(),
+            revoked: None,
+        };
+        let fingerprint = |number: usize| format!("{number:040}").parse::<Fingerprint>().unwrap();
+        let mut certificates: BTreeMap<_, _> = (0..2 * STRANGERS_LIMIT)
+            .map(|number| (fingerprint(number), remembered(true, false)))
+            .collect();
+        certificates.insert(fingerprint(9000), remembered(false, false));
+        certificates.insert(fingerprint(9001), remembered(true, true));
+        forget_strangers(&mut certificates);
+        assert_eq!(certificates.len(), STRANGERS_LIMIT + 2);
+        assert!(certificates.contains_key(&fingerprint(9000)));
+        assert!(certificates.contains_key(&fingerprint(9001)));
+    }
 }

@@ -14,7 +14,9 @@ use dbt_core::trust::{
     TrustStore, Verified, VerifyError,
 };
 
-use crate::openpgp_gpg::{BIRTH, CONTENT, Gpg, SIGNING, TODAY, at, certificates};
+use crate::openpgp_gpg::{
+    BIRTH, CONTENT, Gpg, SIGNING, TODAY, armor, at, certificates, dearmor, join, packets,
+};
 
 /// Alice and Bob, whom Alice certifies; Mallory, whom nobody knows.
 struct People {
@@ -211,6 +213,201 @@ fn a_revocation_seen_once_counts_even_when_it_is_stripped() {
     let error = verify(&store, &id, companions, &Expectation::default()).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("revoked"), "{cause}");
+}
+
+/// Carol with a subkey that signs, before and after one of her keys is revoked; Erin, whom she
+/// certified before that; and Dave, whom nobody knows.
+struct Stolen {
+    before: Vec<u8>,
+    after: Vec<u8>,
+    erin: Vec<u8>,
+    dave: Vec<u8>,
+    /// Holds Carol's secret key from before.
+    thief: Gpg,
+    /// Made by the key that is revoked.
+    companions: Companions,
+}
+
+/// When Carol's key is revoked.
+const REVOKED: &str = "2025-06-01T00:00:00Z";
+
+impl Stolen {
+    /// `reason` is what `gpg` asks for: `1` the key was stolen, `3` it is retired.
+    fn primary(reason: &str) -> Self {
+        Self::new(|gpg| gpg.revoke("carol", REVOKED, reason, &[]), |primary, _| primary.to_owned())
+    }
+
+    fn subkey() -> Self {
+        Self::new(|gpg| gpg.revoke_subkey("carol", REVOKED, "1"), |_, subkey| subkey.to_owned())
+    }
+
+    fn new(revoke: impl FnOnce(&Gpg), signer: impl FnOnce(&str, &str) -> String) -> Self {
+        let gpg = Gpg::new();
+        for name in ["carol", "dave", "erin"] {
+            gpg.run(BIRTH, &["--quick-gen-key", name, "ed25519", "sign", "never"], b"");
+        }
+        let carol = &gpg.fingerprints("carol")[0];
+        let subkey = gpg.add_signing_subkey(carol, "ed25519");
+        let erin = &gpg.fingerprints("erin")[0];
+        gpg.run(SIGNING, &["--local-user", "carol", "--quick-sign-key", erin], b"");
+        let thief = Gpg::new();
+        let secret = gpg.run(TODAY, &["--export-secret-keys", carol], b"");
+        thief.run(TODAY, &["--import"], &secret);
+        let erin = gpg.export(&["erin"]);
+        let (before, dave) = (gpg.export(&["carol"]), gpg.export(&["dave"]));
+        let signature = gpg.sign_with(
+            &format!("{}!", signer(carol, &subkey)),
+            SIGNING,
+            &["--digest-algo", "SHA256"],
+        );
+        let checksum = Digest::of(CONTENT).to_string().into_bytes();
+        revoke(&gpg);
+        let after = gpg.export(&["carol"]);
+        let companions = Companions { checksum, signature };
+        Self { before, after, erin, dave, thief, companions }
+    }
+
+    /// A machine that knew Carol and no one else, and was shown the revocation.
+    fn seen(&self) -> TrustMemory {
+        let mut memory = assemble(&TrustMemory::default(), &[&self.before]).memory;
+        memory.remember_revocations(&keyring(&[&self.after, &self.dave]));
+        memory
+    }
+
+    #[track_caller]
+    fn signs_nothing(&self, store: &TrustStore) {
+        let id = tool("deploy", "1.0.0");
+        let fetched = Fetched::from_store(id, Cursor::new(CONTENT), self.companions.clone(), None);
+        let error = store.verify(fetched, &Expectation::default(), at(TODAY)).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("revoked") || cause.contains("not bound"), "{cause}");
+    }
+}
+
+#[test]
+fn a_revocation_in_a_refused_truststore_is_remembered() {
+    let stolen = Stolen::primary("1");
+    let knew = assemble(&TrustMemory::default(), &[&stolen.before]).memory;
+    let served = [&stolen.after, &stolen.dave];
+    assert!(try_assemble(&knew, &served, &TrustRules::default(), false).is_err());
+
+    // Without the revocation, the truststore of before is not accepted any more.
+    let seen = stolen.seen();
+    assert!(try_assemble(&seen, &[&stolen.before], &TrustRules::default(), false).is_err());
+    // What was installed under it is judged with the revocation.
+    let (rules, confirmation) =
+        (TrustRules::default(), Confirmation::Unconfirmed("refused".to_owned()));
+    let demands = Demands { rules: &rules, strict: false };
+    let last_good = keyring(&[&stolen.before]);
+    let assembly = seen.assemble(last_good, None, demands, confirmation, at(TODAY)).unwrap();
+    stolen.signs_nothing(&assembly.store);
+}
+
+#[test]
+fn a_stranger_revokes_nothing_and_is_not_remembered() {
+    let mut memory = knows_alice();
+    memory.remember_revocations(&keyring(&[&Stolen::primary("1").after]));
+    assert_eq!(memory, knows_alice());
+}
+
+#[test]
+fn a_flood_of_worthless_signatures_hides_no_revocation() {
+    for stolen in [Stolen::primary("1"), Stolen::subkey()] {
+        let seen = assemble(&TrustMemory::default(), &[&stolen.after, &stolen.dave]).memory;
+        let Assembly { store, memory, .. } =
+            assemble(&seen, &[&flooded(&stolen.before), &stolen.dave]);
+        stolen.signs_nothing(&store);
+        // Neither then nor ever after.
+        stolen.signs_nothing(&assemble(&memory, &[&stolen.before, &stolen.dave]).store);
+        // Nor where it is in the same file, behind the flood.
+        let both = [flooded(&stolen.after), stolen.dave.clone()].concat();
+        stolen.signs_nothing(&assemble(&TrustMemory::default(), &[&both]).store);
+    }
+}
+
+/// Puts a hundred damaged copies after each binding, and before each revocation.
+fn flooded(certificate: &[u8]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for (kind, packet) in packets(&dearmor(certificate)) {
+        // After the header: the version, and what kind of signature it is.
+        let header = 1 + (1 << (packet[0] & 3));
+        let (binds, revokes) = (packet[header + 1] == 0x18, packet[header + 1] & !0x08 == 0x20);
+        let mut damaged = packet.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        let flood = std::iter::repeat_n((kind, damaged), 100);
+        if kind == 2 && revokes {
+            all.extend(flood.clone());
+        }
+        all.push((kind, packet));
+        if kind == 2 && binds {
+            all.extend(flood);
+        }
+    }
+    armor("PUBLIC KEY BLOCK", &join(&all))
+}
+
+#[test]
+fn a_stolen_key_leaves_no_successor_and_a_retired_one_does() {
+    for (reason, standing) in [("1", Standing::Newcomer), ("3", Standing::Vouched)] {
+        let stolen = Stolen::primary(reason);
+        let memory = assemble(&TrustMemory::default(), &[&stolen.before, &stolen.dave]).memory;
+        let previous = keyring(&[&stolen.before, &stolen.dave]);
+        let served = keyring(&[&stolen.after, &stolen.dave, &stolen.erin]);
+        let rules = TrustRules::default();
+        let demands = Demands { rules: &rules, strict: false };
+        let assembly = memory
+            .assemble(served, Some(&previous), demands, Confirmation::Confirmed, at(TODAY))
+            .unwrap();
+        let erin = assembly.store.signers().iter().find(|it| it.certificate.name() == "erin");
+        assert_eq!(erin.unwrap().standing, standing, "reason {reason}");
+    }
+}
+
+#[test]
+fn names_that_whoever_serves_the_truststore_chose_are_remembered_in_part() {
+    let gpg = Gpg::new();
+    let name = "n".repeat(2000);
+    gpg.run(BIRTH, &["--quick-gen-key", &name, "ed25519", "sign", "never"], b"");
+    let long = gpg.export(&[&gpg.fingerprints(&name)[0]]);
+    let Assembly { memory, changes, .. } = assemble(&TrustMemory::default(), &[&long]);
+    assert!(serde_json::to_string(&memory).unwrap().len() < 600);
+    let [TrustChange::FirstUse(keys)] = changes.as_slice() else { panic!("{changes:?}") };
+    assert_eq!(keys[0].name.len(), 200);
+}
+
+#[test]
+fn an_admin_whose_key_was_revoked_signs_no_manifest() {
+    let stolen = Stolen::primary("1");
+    let memory = assemble(&TrustMemory::default(), &[&stolen.after, &stolen.dave]).memory;
+    let carol: Fingerprint = stolen.thief.fingerprints("carol")[0].parse().unwrap();
+    let by_carol = |prev: Option<Digest>, version| Manifest {
+        schema: MANIFEST_SCHEMA.to_owned(),
+        repository_id: "r".to_owned(),
+        version,
+        issued: TODAY.to_owned(),
+        expires: "2027-01-01T00:00:00Z".to_owned(),
+        sha256: Digest::of(b"truststore"),
+        admins: vec![carol.clone()],
+        admin_threshold: 1,
+        certs: Vec::new(),
+        prev,
+    };
+    let pinned = PinnedManifest { manifest: by_carol(None, 1), sha256: Digest::of(b"first") };
+    let bytes = serde_json::to_vec(&by_carol(Some(pinned.sha256), 2)).unwrap();
+    let options = ["--armor", "--local-user", &format!("{carol}!"), "--detach-sign"];
+    let signature = stolen.thief.run(SIGNING, &options, &bytes);
+    let stripped = keyring(&[&stolen.before, &stolen.dave]);
+    let follow = |memory: &TrustMemory, previous: Option<&Keyring>| {
+        let known = memory.with_revocations(&stripped, previous);
+        let known: Vec<_> = known.iter().collect();
+        pinned.follow(&bytes, &signature, &known, at(TODAY)).map_err(|error| error.to_string())
+    };
+    follow(&TrustMemory::default(), None).unwrap();
+    let previous = keyring(&[&stolen.after, &stolen.dave]);
+    for (memory, previous) in [(&memory, None), (&TrustMemory::default(), Some(&previous))] {
+        let error = follow(memory, previous).unwrap_err();
+        assert!(error.contains("0 of the 1"), "{error}");
+    }
 }
 
 #[test]

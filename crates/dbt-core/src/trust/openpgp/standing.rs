@@ -302,13 +302,19 @@ pub(in crate::trust) struct SubkeyStanding {
 
 impl SubkeyStanding {
     /// Verifies the bindings, the revocations and the back signatures of one subkey. When the
-    /// budget is spent, the rest does not count.
+    /// budget is spent before the end, the subkey is not bound: a revocation could be in the rest.
     pub(in crate::trust) fn of(primary: &PublicKey, subkey: &Subkey, budget: &mut Budget) -> Self {
         let created = u64::from(subkey.key.created_at().as_secs());
         let mut standing = Self::default();
         for signature in subkey.signatures.iter().map(|signature| &signature.packet) {
-            let by_primary = may_be_by(signature, primary) && budget.spend();
-            if !by_primary || signature.verify_subkey_binding(primary, &subkey.key).is_err() {
+            if !may_be_by(signature, primary) {
+                continue;
+            }
+            if !budget.spend() {
+                standing.claims.clear();
+                break;
+            }
+            if signature.verify_subkey_binding(primary, &subkey.key).is_err() {
                 continue;
             }
             if signature.typ() == Some(SignatureType::SubkeyRevocation) {
