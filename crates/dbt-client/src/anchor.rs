@@ -16,11 +16,14 @@ use crate::notice::Notice;
 use crate::repository::Repository;
 use crate::settings::Server;
 use crate::source::{Answer, FetchError, Patience};
-use crate::state::{ServerRecord, ServerState, StateError};
+use crate::state::{Judged, ServerRecord, ServerState, StateError};
 use crate::url::RepositoryUrl;
 
 /// How many manifests in between are fetched when this machine has been away.
 const MANIFEST_CHAIN_LIMIT: u64 = 256;
+
+/// How often another run may learn something while this one judges.
+const TRIES: u32 = 8;
 
 /// How long a refused first manifest is left alone.
 const MANIFEST_RETRY: Duration = Duration::from_hours(24);
@@ -69,20 +72,25 @@ impl Anchor<'_> {
         patience: &Patience,
     ) -> Result<Anchored, AnchorError> {
         self.refuse_blind_first_use()?;
-        let known = self.state.truststore()?;
-        let (bytes, etag) = match (answer, &known) {
-            (Answer::Document { bytes, etag }, _) => (bytes, etag),
-            (Answer::NotModified, Some(known)) => {
-                (known.clone(), self.state.server()?.truststore_etag)
+        for _attempt in 0..TRIES {
+            let known = self.state.truststore()?;
+            let (bytes, etag) = match (&answer, &known) {
+                (Answer::Document { bytes, etag }, _) => (bytes, etag.clone()),
+                (Answer::NotModified, Some(known)) => (known, self.state.server()?.truststore_etag),
+                (Answer::NotModified, None) => return Err(AnchorError::NothingToConfirm),
+            };
+            let offer = Offer { bytes, etag, known: known.as_deref(), manifest_listed };
+            match self.accept(&offer, repository, patience) {
+                Ok(Some(anchored)) => return Ok(anchored),
+                // Another run has learnt something in between: it is judged anew.
+                Ok(None) => {}
+                Err(error @ (AnchorError::State(_) | AnchorError::PinnedMissing)) => {
+                    return Err(error);
+                }
+                Err(refusal) => return self.refuse(refusal, offer.bytes),
             }
-            (Answer::NotModified, None) => return Err(AnchorError::NothingToConfirm),
-        };
-        let offer = Offer { bytes: &bytes, etag, known: known.as_deref(), manifest_listed };
-        match self.accept(&offer, repository, patience) {
-            Ok(anchored) => Ok(anchored),
-            Err(error @ (AnchorError::State(_) | AnchorError::PinnedMissing)) => Err(error),
-            Err(refusal) => self.refuse(refusal),
         }
+        self.refuse(AnchorError::Contended, &[])
     }
 
     /// Plain http to another machine is trusted on first use by nobody: anyone on the way could
@@ -99,12 +107,13 @@ impl Anchor<'_> {
         }
     }
 
+    /// Judges an offer and takes it over; nothing if another run was at work meanwhile.
     fn accept(
         &self,
         offer: &Offer<'_>,
         repository: &Repository,
         patience: &Patience,
-    ) -> Result<Anchored, AnchorError> {
+    ) -> Result<Option<Anchored>, AnchorError> {
         let record = self.state.server()?;
         let keyring = Keyring::parse(offer.bytes).map_err(AnchorError::Unreadable)?;
         let previous = offer.known.and_then(|bytes| Keyring::parse(bytes).ok());
@@ -137,9 +146,11 @@ impl Anchor<'_> {
         }
         let assembly =
             self.assemble(&memory, keyring, previous.as_ref(), Confirmation::Confirmed)?;
-        self.keep(offer, &assembly)?;
+        if !self.keep(offer, &record, &assembly)? {
+            return Ok(None);
+        }
         notices.extend(self.words(&record, assembly.changes));
-        Ok(Anchored { store: assembly.store, notices })
+        Ok(Some(Anchored { store: assembly.store, notices }))
     }
 
     fn assemble(
@@ -196,11 +207,8 @@ impl Anchor<'_> {
         let Some(mut pinned) = memory.manifest.clone() else {
             return Err(AnchorError::NobodyKnown);
         };
-        let certificates: Vec<&Certificate> = previous
-            .into_iter()
-            .chain([keyring])
-            .flat_map(|keyring| keyring.certificates.iter())
-            .collect();
+        let certificates = memory.with_revocations(keyring, previous);
+        let certificates: Vec<&Certificate> = certificates.iter().collect();
         let (bytes, signature) =
             repository.manifest(None, patience).map_err(AnchorError::Manifest)?;
         let newest = Manifest::parse(&bytes)?.version;
@@ -228,15 +236,20 @@ impl Anchor<'_> {
         )))
     }
 
-    /// Remembers what was accepted. An unchanged truststore costs no write.
-    fn keep(&self, offer: &Offer<'_>, assembly: &Assembly) -> Result<(), AnchorError> {
-        if offer.is_new() {
-            self.state.replace_truststore(offer.bytes)?;
-        }
+    /// Remembers what was accepted, if it was judged by all that is known by now. An unchanged
+    /// truststore costs no write.
+    fn keep(
+        &self,
+        offer: &Offer<'_>,
+        read: &ServerRecord,
+        assembly: &Assembly,
+    ) -> Result<bool, AnchorError> {
         let now = self.now;
-        self.state.change_server(|record| {
+        let judged = Judged { trust: &read.trust, truststore: offer.known };
+        let kept = self.state.accept_truststore(&judged, offer.bytes, |record| {
             record.trust = assembly.memory.clone();
             record.truststore_etag.clone_from(&offer.etag);
+            record.truststore_sha256 = Some(Digest::of(offer.bytes));
             if is_due(record.confirmed, now) || record.failures > 0 {
                 record.confirmed = Some(Timestamp(now));
             }
@@ -244,7 +257,7 @@ impl Anchor<'_> {
             record.failed = None;
             record.failure = None;
         })?;
-        Ok(())
+        Ok(kept)
     }
 
     fn words(
@@ -270,8 +283,13 @@ impl Anchor<'_> {
             .collect()
     }
 
-    fn refuse(&self, refusal: AnchorError) -> Result<Anchored, AnchorError> {
+    /// Goes on under the last good truststore. Only the revocations in what was offered are
+    /// believed.
+    fn refuse(&self, refusal: AnchorError, offered: &[u8]) -> Result<Anchored, AnchorError> {
         let reason = in_one_line(&refusal);
+        if let Ok(keyring) = Keyring::parse(offered) {
+            self.state.change_server(|record| record.trust.remember_revocations(&keyring))?;
+        }
         match self.last_good(&reason)? {
             Some(store) => {
                 let server = self.server.name.to_string();
@@ -356,6 +374,9 @@ pub enum AnchorError {
     /// All certificates are strangers.
     #[error("no key that this machine knows is left in the truststore")]
     NobodyKnown,
+    /// Other runs change what is remembered again and again.
+    #[error("other runs are changing what is remembered of the server")]
+    Contended,
     /// The manifest could not be fetched.
     #[error("failed to fetch the truststore's manifest")]
     Manifest(#[source] FetchError),
@@ -387,6 +408,7 @@ impl AnchorError {
             Self::State(_)
             | Self::Damaged(_)
             | Self::NothingToConfirm
+            | Self::Contended
             | Self::Manifest(_)
             | Self::TooFarBehind(_) => None,
         }

@@ -215,11 +215,10 @@ impl<'a> Run<'a> {
     fn survey(&self) -> Result<Survey, PrepareError> {
         let server = self.session.state.server()?;
         let guess = self.guess();
-        // "Unchanged" is only an answer to somebody who still has the truststore.
-        let has_truststore = self.session.state.truststore()?.is_some();
+        let truststore_etag = self.session.state.truststore_etag()?;
         let question = Question {
             subject: &self.subject,
-            truststore_etag: server.truststore_etag.as_deref().filter(|_etag| has_truststore),
+            truststore_etag: truststore_etag.as_deref(),
             with_program: self_update::is_wanted(self.session) || server.trust.is_first_contact(),
             guess: guess.as_ref(),
             withdrawn_etag: self.record.withdrawn_etag.as_deref(),

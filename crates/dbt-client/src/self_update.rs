@@ -105,7 +105,7 @@ pub fn update_now(session: &Session<'_>) -> Result<Option<Replaced>, SelfUpdateE
     let Some(newest) = select::newest(&listing.versions()) else {
         return Ok(None);
     };
-    let etag = session.state.server()?.truststore_etag;
+    let etag = session.state.truststore_etag()?;
     let answer =
         repository.truststore(etag.as_deref(), &patience).map_err(SelfUpdateError::Fetch)?;
     let manifest_listed = repository.shows_manifest(&listing);

@@ -43,6 +43,15 @@ struct InMemory {
     truststore: Option<Vec<u8>>,
 }
 
+/// What a truststore was judged by.
+#[derive(Debug)]
+pub(crate) struct Judged<'a> {
+    /// What was remembered of the certificates.
+    pub(crate) trust: &'a TrustMemory,
+    /// The truststore last accepted.
+    pub(crate) truststore: Option<&'a [u8]>,
+}
+
 /// What is remembered of a server as a whole.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
@@ -52,6 +61,8 @@ pub struct ServerRecord {
     pub trust: TrustMemory,
     /// The entity tag of the truststore last accepted.
     pub truststore_etag: Option<String>,
+    /// The digest of that truststore.
+    pub(crate) truststore_sha256: Option<Digest>,
     /// When the server last confirmed the truststore.
     pub confirmed: Option<Timestamp>,
     /// How often in a row it could not be used.
@@ -265,18 +276,54 @@ impl ServerState {
         }
     }
 
-    /// Replaces the truststore last accepted, keeping the one before as `truststore.previous`.
-    pub fn replace_truststore(&self, bytes: &[u8]) -> Result<(), StateError> {
+    /// Returns the entity tag of the truststore last accepted, if that is still here as it was:
+    /// without it, the answer that it is unchanged would be of no use.
+    pub fn truststore_etag(&self) -> Result<Option<String>, StateError> {
+        let record = self.server()?;
+        let here = self.truststore()?.map(|bytes| Digest::of(&bytes));
+        Ok(record.truststore_etag.filter(|_etag| here == record.truststore_sha256))
+    }
+
+    /// Takes over a truststore and what is to be remembered of it, in one step; the one before is
+    /// kept as `truststore.previous`. Says whether it did.
+    ///
+    /// It does only if nobody has changed either since they were read (`judged`): a run that began
+    /// earlier and judged by less must not undo what a later one has learnt.
+    pub(crate) fn accept_truststore(
+        &self,
+        judged: &Judged<'_>,
+        bytes: &[u8],
+        change: impl FnOnce(&mut ServerRecord),
+    ) -> Result<bool, StateError> {
         let Some(directory) = &self.directory else {
-            self.in_memory().truststore = Some(bytes.to_vec());
-            return Ok(());
+            let mut memory = self.in_memory();
+            let record = memory.server.get_or_insert_default();
+            change(record);
+            memory.truststore = Some(bytes.to_vec());
+            return Ok(true);
         };
-        let path = directory.join("truststore");
-        if let Some(previous) = self.truststore()? {
-            fsx::write_atomic(&directory.join("truststore.previous"), &previous, 0o600)
+        let _lock = lock(directory);
+        let path = directory.join("state.json");
+        let before: ServerRecord = read_json(&path)?.unwrap_or_default();
+        let known = self.truststore()?;
+        if before.trust != *judged.trust || known.as_deref() != judged.truststore {
+            return Ok(false);
+        }
+        if known.as_deref() != Some(bytes) {
+            if let Some(known) = known {
+                fsx::write_atomic(&directory.join("truststore.previous"), &known, 0o600)
+                    .map_err(StateError::Write)?;
+            }
+            fsx::write_atomic(&directory.join("truststore"), bytes, 0o600)
                 .map_err(StateError::Write)?;
         }
-        fsx::write_atomic(&path, bytes, 0o600).map_err(StateError::Write)
+        let mut after = before.clone();
+        change(&mut after);
+        after.schema = SCHEMA;
+        if after != before {
+            write_json(&path, &after)?;
+        }
+        Ok(true)
     }
 
     /// Forgets everything about the server's trust, and keeps what is installed.
@@ -430,5 +477,56 @@ mod tests {
         assert!(record(-10).left_alone(now).is_some());
         assert!(record(-61).left_alone(now).is_none());
         assert!(record(3600).left_alone(now).is_none());
+    }
+
+    fn state(home: &Path) -> ServerState {
+        let repository = "https://dbt.example.com/dbt".parse().unwrap();
+        ServerState::open(Some(home), &"acme".parse().unwrap(), &repository)
+    }
+
+    /// Accepts a truststore that was judged by what is remembered now.
+    fn accept(state: &ServerState, bytes: &[u8]) {
+        let (record, known) = (state.server().unwrap(), state.truststore().unwrap());
+        let judged = Judged { trust: &record.trust, truststore: known.as_deref() };
+        let etag = |record: &mut ServerRecord| {
+            record.truststore_etag = Some("\"1\"".to_owned());
+            record.truststore_sha256 = Some(Digest::of(bytes));
+        };
+        assert!(state.accept_truststore(&judged, bytes, etag).unwrap());
+    }
+
+    #[test]
+    fn a_run_that_judged_by_less_does_not_undo_what_another_has_learnt() {
+        let home = tempfile::tempdir().unwrap();
+        let (early, late) = (state(home.path()), state(home.path()));
+        accept(&early, b"first");
+        let read = early.server().unwrap();
+        let judged = Judged { trust: &read.trust, truststore: Some(b"first") };
+        let not_reached = |_record: &mut ServerRecord| panic!("nothing is changed");
+
+        accept(&late, b"second");
+        assert!(!early.accept_truststore(&judged, b"first", not_reached).unwrap());
+        assert_eq!(early.truststore().unwrap().as_deref(), Some(&b"second"[..]));
+
+        let approve = |record: &mut ServerRecord| {
+            record.trust.approve(&"A".repeat(40).parse().unwrap());
+        };
+        late.change_server(approve).unwrap();
+        let judged = Judged { truststore: Some(b"second"), ..judged };
+        assert!(!early.accept_truststore(&judged, b"third", not_reached).unwrap());
+        assert_eq!(early.truststore().unwrap().as_deref(), Some(&b"second"[..]));
+    }
+
+    #[test]
+    fn nothing_is_unchanged_where_the_truststore_is_lost_or_damaged() {
+        let home = tempfile::tempdir().unwrap();
+        let state = state(home.path());
+        accept(&state, b"truststore");
+        assert!(state.truststore_etag().unwrap().is_some());
+        let file = state.directory().unwrap().join("truststore");
+        std::fs::write(&file, b"trust").unwrap();
+        assert_eq!(state.truststore_etag().unwrap(), None);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(state.truststore_etag().unwrap(), None);
     }
 }
