@@ -14,14 +14,16 @@ use tree::Tree;
 /// What may be asked for.
 const USAGE: &str = "\
 usage: cargo xtask TASK
-  tidy  checks what the compiler cannot
-  map   writes the code map of ARCHITECTURE.md";
+  tidy      checks what the compiler cannot
+  map       writes the code map of ARCHITECTURE.md
+  generate  writes the documents that are made from the code";
 
 fn main() -> ExitCode {
     let mut tasks = std::env::args().skip(1);
     let task: fn(&Tree) -> Result<(), String> = match (tasks.next().as_deref(), tasks.next()) {
         (Some("tidy"), None) => tidy,
         (Some("map"), None) => map,
+        (Some("generate"), None) => generate,
         (Some("help" | "--help" | "-h"), None) => {
             return say(&mut io::stdout(), USAGE, ExitCode::SUCCESS);
         }
@@ -41,8 +43,16 @@ fn tidy(tree: &Tree) -> Result<(), String> {
 
 fn map(tree: &Tree) -> Result<(), String> {
     let mapped = map::mapped(tree).ok_or(format!("{}: no place for the map", map::PAGE))?;
-    fs::write(tree.root.join(map::PAGE), mapped.page)
-        .map_err(|error| format!("cannot write {}: {error}", map::PAGE))
+    write(tree, map::PAGE, &mapped.page)
+}
+
+fn generate(tree: &Tree) -> Result<(), String> {
+    write(tree, "docs/environment.md", &dbt_cli::docs::environment_md())?;
+    write(tree, "docs/exit-codes.md", &dbt_cli::docs::exit_codes_md())
+}
+
+fn write(tree: &Tree, page: &str, text: &str) -> Result<(), String> {
+    fs::write(tree.root.join(page), text).map_err(|error| format!("cannot write {page}: {error}"))
 }
 
 /// Returns the directory of the workspace's manifest.
