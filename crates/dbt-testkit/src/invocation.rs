@@ -3,8 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -74,6 +75,16 @@ impl<'a> Invocation<'a> {
         self
     }
 
+    /// Starts it with mounts of its own, made by a line of shell that sees `directory` as `$0`.
+    /// Only where [`mounts_work`].
+    #[must_use]
+    pub fn mounting(mut self, line: &str, directory: &Path) -> Self {
+        let line = format!("{line} && exec \"$@\"");
+        self.prefix = ["unshare", "-rm", "sh", "-c", &line].map(OsString::from).to_vec();
+        self.prefix.push(directory.as_os_str().to_owned());
+        self
+    }
+
     /// Runs it to its end.
     pub fn run(self) -> Run {
         self.start().finish()
@@ -105,6 +116,20 @@ impl<'a> Invocation<'a> {
         Running { child, words, stdout, stderr, hidden, secrets }
     }
 }
+
+/// Says whether this machine lets us have mounts of our own. Where it does not, what needs them
+/// cannot be tested.
+pub fn mounts_work() -> bool {
+    static WORK: OnceLock<bool> = OnceLock::new();
+    *WORK.get_or_init(|| {
+        let line = "mount -t tmpfs none /mnt";
+        let tried = Command::new("unshare").args(["-rm", "sh", "-c", line]).output();
+        tried.is_ok_and(|output| output.status.success())
+    })
+}
+
+/// The line of shell for [`Invocation::mounting`] that makes a directory read-only.
+pub const READ_ONLY: &str = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"";
 
 /// A program that another thread has just written may be held open by a child that thread forked.
 fn spawn(command: &mut Command) -> Child {

@@ -180,10 +180,19 @@ impl FileServer {
 
     /// Waits until a client hangs in [`Fault::Stall`] or [`Fault::StallAfter`] at a path.
     pub fn wait_until_stalled(&self, path: &str) {
+        self.wait_until(|state| state.stalled.iter().any(|stalled| stalled == path));
+    }
+
+    /// Waits until a path is asked for, since the log was last taken.
+    pub fn wait_until_asked(&self, path: &str) {
+        self.wait_until(|state| state.log.iter().any(|received| received.request.path == path));
+    }
+
+    fn wait_until(&self, is_so: impl Fn(&State) -> bool) {
         let began = Instant::now();
         let mut state = self.state();
-        while !state.stalled.iter().any(|stalled| stalled == path) {
-            let left = PATIENCE.checked_sub(began.elapsed()).expect("nobody asked for it in time");
+        while !is_so(&state) {
+            let left = PATIENCE.checked_sub(began.elapsed()).expect("it did not happen in time");
             state = self
                 .shared
                 .changed

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use dbt_testkit::exits;
+use dbt_testkit::invocation::{READ_ONLY, Run, mounts_work};
 use dbt_testkit::people::{ALICE, MALLORY};
 use dbt_testkit::server::Fault;
 use dbt_testkit::world::World;
@@ -77,73 +78,48 @@ fn an_image_made_with_a_tool_fetched_runs_it_from_a_read_only_disk() {
     assert!(!requests.iter().any(|line| line.ends_with("/deploy")), "{requests:?}");
 }
 
-/// Runs dbt where the user's home has become read-only.
-fn with_read_only_home(world: &World, words: &[&str]) -> Option<dbt_testkit::invocation::Run> {
-    let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
-    let home = world.home().display().to_string();
-    let works = Command::new("unshare").args(["-rm", "true"]).status();
-    if !works.is_ok_and(|status| status.success()) {
-        return None;
-    }
-    Some(world.invoke(words).through(&["unshare", "-rm", "sh", "-c", script, &home]).run())
-}
-
 #[test]
 fn a_home_that_became_read_only_runs_what_it_has_and_what_it_can_fetch() {
+    if !mounts_work() {
+        return;
+    }
     let world = published();
+    let deploy = || world.invoke(["deploy"]).mounting(READ_ONLY, &world.home()).run();
     world.dbt(["deploy"]).prints("deploy 1.4.0\n");
-    let Some(run) = with_read_only_home(&world, &["deploy"]) else { return };
-    run.prints("deploy 1.4.0\n");
+    deploy().prints("deploy 1.4.0\n");
     world.repository().publish("deploy", "1.5.0").now();
-    with_read_only_home(&world, &["deploy"]).unwrap().prints("deploy 1.5.0\n");
+    deploy().prints("deploy 1.5.0\n");
 }
 
-/// Runs dbt with a store on a disk of so many KiB.
-fn with_small_store(
-    world: &World,
-    size: &str,
-    words: &[&str],
-) -> Option<dbt_testkit::invocation::Run> {
-    let works = Command::new("unshare").args(["-rm", "true"]).status();
-    if !works.is_ok_and(|status| status.success()) {
-        return None;
-    }
-    let store = world.directory().join("small");
+/// Runs a tool with its store on a new disk.
+fn with_store_on(world: &World, options: &str, tool: &str) -> Run {
+    let store = world.directory().join("store");
     fs::create_dir_all(&store).unwrap();
-    let script = format!("mount -t tmpfs -o size={size} none \"$0\" && exec \"$@\"");
-    let prefix = ["unshare", "-rm", "sh", "-c", &script, store.to_str().unwrap()];
-    Some(world.invoke(words).through(&prefix).env("DBT_CACHE_DIR", &store).run())
+    let line = format!("mount -t tmpfs -o {options} none \"$0\"");
+    world.invoke([tool]).mounting(&line, &store).env("DBT_CACHE_DIR", &store).run()
 }
 
 #[test]
 fn a_store_on_a_full_disk_says_so_and_runs_nothing_half_written() {
+    if !mounts_work() {
+        return;
+    }
     let world = pinned();
     let mut big = b"#!/bin/sh\necho big\nexit 0\n".to_vec();
     big.resize(1 << 20, b'#');
     world.repository().publish("big", "1.0.0").content(big).now();
-    let Some(run) = with_small_store(&world, "256k", &["big"]) else { return };
-    assert!(run.stdout().is_empty() || run.stdout() == "big\n", "{run:?}");
-    if run.stdout().is_empty() {
-        run.mentions("No space left");
-    }
-    with_small_store(&world, "4m", &["big"]).unwrap().prints("big\n");
+    let run = with_store_on(&world, "size=256k", "big");
+    run.exits_with(exits::UNREACHABLE).mentions("there is no space left for the download");
+    assert!(run.stdout().is_empty(), "{run:?}");
+    with_store_on(&world, "size=4m", "big").prints("big\n");
 }
 
 #[test]
 fn a_store_that_forbids_executing_is_named() {
-    let world = published();
-    let works = Command::new("unshare").args(["-rm", "true"]).status();
-    if !works.is_ok_and(|status| status.success()) {
+    if !mounts_work() {
         return;
     }
-    let store = world.directory().join("noexec");
-    fs::create_dir_all(&store).unwrap();
-    let script = "mount -t tmpfs -o noexec none \"$0\" && exec \"$@\"";
-    let run = world
-        .invoke(["deploy"])
-        .through(&["unshare", "-rm", "sh", "-c", script, store.to_str().unwrap()])
-        .env("DBT_CACHE_DIR", &store)
-        .run();
+    let run = with_store_on(&published(), "noexec", "deploy");
     run.exits_with(exits::CANNOT_EXECUTE).mentions("noexec");
 }
 

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use dbt_testkit::exits;
+use dbt_testkit::invocation::{READ_ONLY, mounts_work};
 use dbt_testkit::people::{ALICE, MALLORY};
 use dbt_testkit::repository::program;
 use dbt_testkit::times::days_ago;
@@ -30,13 +31,14 @@ fn programs() -> &'static Programs {
 }
 
 fn stripped(program: &Path, directory: &Path) -> PathBuf {
-    let target = directory.join(program.file_name().unwrap());
-    let staged = target.with_extension(std::process::id().to_string());
-    let strip = Command::new("strip").arg("-o").args([&staged, program]).status();
+    // Another process that runs these tests makes the same file.
+    let staged = tempfile::NamedTempFile::new_in(directory).unwrap().into_temp_path();
+    let strip = Command::new("strip").arg("-o").args([&*staged, program]).status();
     if !strip.is_ok_and(|status| status.success()) {
         return program.to_owned();
     }
-    fs::rename(&staged, &target).unwrap();
+    let target = directory.join(program.file_name().unwrap());
+    staged.persist(&target).unwrap();
     target
 }
 
@@ -285,28 +287,15 @@ fn another_program_called_dbt_in_the_path_is_left_alone() {
 
 #[test]
 fn where_the_program_cannot_be_replaced_tools_run() {
-    let world = published();
-    world.repository().publish_program("99.0.0", next()).now();
-    let read_only = [
-        "unshare",
-        "-rm",
-        "sh",
-        "-c",
-        "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"",
-    ];
-    let directory = world.program().parent().unwrap().display().to_string();
-    let prefix: Vec<&str> = read_only.iter().copied().chain([directory.as_str()]).collect();
-    if !can_unshare() {
+    if !mounts_work() {
         return;
     }
-    let run = world.invoke(["deploy"]).through(&prefix).run();
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    let directory = world.program().parent().unwrap().to_owned();
+    let run = world.invoke(["deploy"]).mounting(READ_ONLY, &directory).run();
     run.prints("deploy 1.4.0\n").says_nothing();
     version_is(&world, "4.0.0");
-}
-
-fn can_unshare() -> bool {
-    let tried = Command::new("unshare").args(["-rm", "true"]).status();
-    tried.is_ok_and(|status| status.success())
 }
 
 #[test]
@@ -352,21 +341,17 @@ fn an_update_killed_at_any_moment_leaves_a_program_that_works() {
 
 #[test]
 fn a_disk_that_is_full_leaves_the_program_that_runs() {
-    if !can_unshare() {
+    if !mounts_work() {
         return;
     }
     let world = published();
     world.repository().publish_program("99.0.0", next()).now();
-    // The program's own directory has room for itself and little more.
-    let script = "size=$(stat -c %s \"$0/dbt\"); mkdir \"$0.full\" && mount -t tmpfs -o size=$((size + 65536)) none \"$0.full\" \
-                  && cp \"$0/dbt\" \"$0.full/\" && \"$0.full/dbt\" deploy && \"$0.full/dbt\" --version";
-    let directory = world.program().parent().unwrap().display().to_string();
-    let run = world
-        .invoke([""; 0])
-        .program("/bin/true")
-        .through(&["unshare", "-rm", "sh", "-c", script, &directory])
-        .run();
-    run.exits_with(0);
-    assert!(run.stdout().starts_with("deploy 1.4.0\n"), "{run:?}");
-    assert!(run.stdout().trim().ends_with("4.0.0"), "{run:?}");
+    // The program's directory has room for the program and little more.
+    let line = "mv \"$0\" \"$0.old\" && mkdir \"$0\" \
+                && mount -t tmpfs -o size=$(($(stat -c %s \"$0.old/dbt\") + 65536)) none \"$0\" \
+                && cp \"$0.old/dbt\" \"$0/dbt\" && \"$0/dbt\" --version";
+    let directory = world.program().parent().unwrap().to_owned();
+    let run = world.invoke(["deploy"]).mounting(line, &directory).run();
+    run.prints("dbt version 4.0.0\ndeploy 1.4.0\n").mentions("No space left");
+    assert!(fs::read(directory.with_extension("old").join("dbt")).is_ok());
 }

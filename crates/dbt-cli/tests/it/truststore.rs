@@ -301,3 +301,28 @@ fn a_second_server_has_its_own_trust() {
     world.dbt(["deploy"]).exits_with(exits::VERIFICATION_REFUSED);
     world.dbt(["-o", "deploy"]).prints("deploy 1.4.0\n").says_nothing();
 }
+
+#[test]
+fn a_new_signer_counts_once_a_person_has_approved_the_full_fingerprint() {
+    let world = acquainted();
+    world.repository().trust(&[&MALLORY]);
+    world.repository().publish("deploy", "1.5.0").signed_by(&MALLORY).now();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    let fingerprint = MALLORY.fingerprint().to_string();
+    world.dbt(["trust", "approve", &fingerprint[24..]]).exits_with(exits::USAGE);
+    world.dbt(["trust", "approve", &fingerprint]).exits_with(0);
+    world.dbt(["update", "deploy"]).exits_with(0);
+    world.dbt(["-o", "deploy"]).prints("deploy 1.5.0\n");
+}
+
+#[test]
+fn no_refusal_prints_a_command_that_would_approve_what_it_refused() {
+    let world = acquainted();
+    world.repository().trust(&[&MALLORY]);
+    world.repository().publish("deploy", "1.5.0").signed_by(&MALLORY).now();
+    let first = world.dbt(["deploy"]);
+    world.set("strict", true);
+    for run in [first, world.dbt(["update", "deploy"]), world.dbt(["-V", "deploy"])] {
+        run.does_not_mention("trust approve").does_not_mention("trust reset");
+    }
+}
