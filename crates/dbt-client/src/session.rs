@@ -1,9 +1,11 @@
 //! One run's world: settings, state, store, and whoever listens.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use dbt_core::digest::Digest;
 use dbt_core::release::Subject;
 use dbt_core::timestamp::Timestamp;
 
@@ -109,7 +111,7 @@ impl<'a> Session<'a> {
             }
             Repeat::EveryUnwatched(every, key) | Repeat::Every(every, key) => (every, key),
         };
-        let now = self.now();
+        let (now, key) = (self.now(), short(key));
         let mut due = true;
         // If the state cannot be kept, saying it once too often is the lesser evil.
         let _kept = self.state.change_server(|record| {
@@ -119,6 +121,7 @@ impl<'a> Session<'a> {
                 record.said.retain(|_key, Timestamp(last)| {
                     now.duration_since(*last).is_ok_and(|age| age < FORGET_SAID)
                 });
+                forget_oldest(&mut record.said);
                 record.said.insert(key, Timestamp(now));
             }
         });
@@ -135,3 +138,42 @@ impl<'a> Session<'a> {
 
 /// How long it is remembered that something was said.
 const FORGET_SAID: std::time::Duration = std::time::Duration::from_hours(30 * 24);
+
+/// How much is remembered of what was said. The words come from servers, and one that says
+/// something else every time must not fill the disk, or a file until it cannot be read.
+const SAID_LIMIT: usize = 256;
+
+/// The longest key that is remembered as it is.
+const KEY_LIMIT: usize = 100;
+
+fn short(key: String) -> String {
+    if key.len() <= KEY_LIMIT { key } else { Digest::of(key.as_bytes()).to_string() }
+}
+
+/// Makes room for one more.
+fn forget_oldest(said: &mut BTreeMap<String, Timestamp>) {
+    while said.len() >= SAID_LIMIT {
+        let oldest = said.iter().min_by_key(|(_key, Timestamp(last))| *last);
+        let Some(key) = oldest.map(|(key, _last)| key.clone()) else { return };
+        said.remove(&key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_was_said_last_is_remembered_and_long_words_by_their_digest() {
+        let at = |seconds| Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let mut said: BTreeMap<String, Timestamp> =
+            (0..300).map(|number| (format!("{number:03}"), at(number))).collect();
+        forget_oldest(&mut said);
+        assert_eq!(said.len(), SAID_LIMIT - 1);
+        assert!(said.contains_key("299") && !said.contains_key("000"));
+
+        assert_eq!(short("outage".to_owned()), "outage");
+        assert_eq!(short("x".repeat(1 << 20)).len(), 64);
+    }
+}
