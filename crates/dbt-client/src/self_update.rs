@@ -59,6 +59,9 @@ pub struct SelfReport {
 /// How long a candidate may take to report.
 const SELF_TEST_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a run waits for another one that replaces the same program.
+const REPLACING_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How many times a busy file is tried again: another process may hold a descriptor it inherited
 /// while the candidate was written.
 const BUSY_TRIES: u32 = 20;
@@ -80,6 +83,10 @@ pub(crate) fn update(
     trust: &TrustStore,
     patience: &Patience,
 ) -> Option<Replaced> {
+    if !trust.is_confirmed() {
+        // Nothing new is installed in this run, which is said where it is found out.
+        return None;
+    }
     let newest = select::newest(published)?;
     match attempt(session, &newest, trust, patience) {
         Ok(replaced) => replaced,
@@ -90,6 +97,11 @@ pub(crate) fn update(
                 // be kept the candidate is looked at again, and refused again.
                 let _kept = Identity::change(session, |identity| {
                     identity.reject(&newest, &reason, session.now());
+                });
+            } else if error.is_transfer() {
+                // A server that begins and does not go on must not hold up every run.
+                let _kept = Identity::change(session, |identity| {
+                    identity.leave_alone(&newest, session.now());
                 });
             }
             session.say(Notice::SelfUpdateRefused { version: newest, reason });
@@ -113,7 +125,7 @@ pub fn update_now(session: &Session<'_>) -> Result<Option<Replaced>, SelfUpdateE
     for notice in anchored.notices {
         session.say(notice);
     }
-    attempt_unless(session, &newest, &anchored.store, &patience, false)
+    attempt_as(session, &newest, &anchored.store, &patience, Manner::Asked)
 }
 
 /// Goes back to the program that the last update replaced. What is left behind is not taken over
@@ -137,41 +149,56 @@ fn attempt(
     patience: &Patience,
 ) -> Result<Option<Replaced>, SelfUpdateError> {
     let only_tell = session.settings.server.self_update == SelfUpdate::Notify;
-    attempt_unless(session, newest, trust, patience, only_tell)
+    let manner = if only_tell { Manner::Tell } else { Manner::ByItself };
+    attempt_as(session, newest, trust, patience, manner)
 }
 
-fn attempt_unless(
+/// Why somebody looks for a newer version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// A run of a tool, to take it over.
+    ByItself,
+    /// A run of a tool, to say that there is one.
+    Tell,
+    /// A person wants it now.
+    Asked,
+}
+
+fn attempt_as(
     session: &Session<'_>,
     newest: &Version,
     trust: &TrustStore,
     patience: &Patience,
-    only_tell: bool,
+    manner: Manner,
 ) -> Result<Option<Replaced>, SelfUpdateError> {
     let program = &session.settings.program;
     let Some(executable) = program.executable.as_deref() else {
         return Ok(None);
     };
     let identity = Identity::of(session, executable)?;
-    if newest.cmp_number(identity.version()).is_le() || identity.passes_over(newest, session.now())
+    let now = session.now();
+    if newest.cmp_number(identity.version()).is_le()
+        || identity.passes_over(newest, now)
+        || (manner != Manner::Asked && identity.leaves_alone(newest, now))
     {
         return Ok(None);
     }
-    let update = Update { session, executable, identity, patience, now: session.now() };
+    let update = Update { session, executable, identity, patience, now };
     let id = update.id_of(newest);
     let Some(checksum) = update.checksum_of(&id)? else {
         return Ok(None);
     };
     if checksum == update.identity.sha256 {
-        // The published file is the one that runs, whatever version it was built as.
-        Identity::change(session, |identity| identity.is_version(newest))?;
+        // The published file is the one that runs. Nobody has signed that it has this number, so
+        // nothing follows for what is published next.
         return Ok(None);
     }
-    if only_tell {
+    if manner == Manner::Tell {
         session.say(Notice::SelfUpdateAvailable { version: newest.clone() });
         return Ok(None);
     }
     let verified = update.fetch(&id, trust)?;
-    update.replace(verified).map(Some)
+    update.replace(verified)
 }
 
 /// One replacement under way.
@@ -192,7 +219,7 @@ impl Update<'_> {
     /// Returns the published checksum; nothing when the version has no build for this platform.
     /// It is asked for once: a warm run makes no request for a version it knows.
     fn checksum_of(&self, id: &ArtifactId) -> Result<Option<Digest>, SelfUpdateError> {
-        if let Some(checksum) = self.identity.checksum_of(&id.version) {
+        if let Some(checksum) = self.identity.checksum_of(&id.version, self.now) {
             return Ok(Some(checksum));
         }
         let limit = dbt_core::digest::CHECKSUM_FILE_LIMIT;
@@ -204,7 +231,9 @@ impl Update<'_> {
             Err(error) => return Err(SelfUpdateError::Fetch(error)),
         };
         let checksum = Digest::from_checksum_file(&bytes).map_err(SelfUpdateError::Checksum)?;
-        Identity::change(self.session, |identity| identity.saw(&id.version, checksum))?;
+        Identity::change(self.session, |identity| {
+            identity.saw(&id.version, checksum, self.now);
+        })?;
         Ok(Some(checksum))
     }
 
@@ -236,8 +265,9 @@ impl Update<'_> {
         Ok(trust.verify(fetched, &expectation, self.now)?)
     }
 
-    /// Puts the candidate beside the running program, asks it who it is, and switches.
-    fn replace(&self, verified: Verified<StoreFile>) -> Result<Replaced, SelfUpdateError> {
+    /// Puts the candidate beside the running program, asks it who it is, and switches; does
+    /// nothing if somebody has put another program there since this run began.
+    fn replace(&self, verified: Verified<StoreFile>) -> Result<Option<Replaced>, SelfUpdateError> {
         let (version, sha256) = (verified.id().version.clone(), verified.digest());
         let (bound, signed) = (verified.endorsement().bound, verified.endorsement().made);
         let id = verified.id().clone();
@@ -245,6 +275,20 @@ impl Update<'_> {
 
         let candidate = self.stage(&mut content, sha256)?;
         self_test(candidate.path(), &version, sha256)?;
+        let replaced = Replaced { path: self.executable.to_owned(), sha256, version };
+        let version = &replaced.version;
+
+        // One after the other: the second must not keep what the first has just put there as the
+        // program before.
+        let key = format!("replace {}", self.executable.display());
+        let _reservation = self.session.store.reserve(&key, REPLACING_PATIENCE);
+        let present = digest_of(self.executable)?;
+        if present == sha256 {
+            return Ok(Some(replaced));
+        }
+        if present != self.identity.sha256 {
+            return Ok(None);
+        }
         self.keep_previous()?;
         candidate.keep_as(self.executable)?;
 
@@ -252,15 +296,19 @@ impl Update<'_> {
             record.history.record(&id, sha256, bound, true);
         })?;
         Identity::change(self.session, |identity| {
-            identity.became(self.executable, &version, sha256, Timestamp(signed));
+            identity.became(self.executable, version, sha256, Timestamp(signed));
         })?;
-        Ok(Replaced { path: self.executable.to_owned(), sha256, version })
+        Ok(Some(replaced))
+    }
+
+    fn directory(&self) -> &Path {
+        self.executable.parent().unwrap_or_else(|| Path::new("/"))
     }
 
     /// Copies the verified bytes into the program's own directory, where a rename is atomic, and
     /// checks that the copy is what was verified.
     fn stage(&self, content: &mut StoreFile, sha256: Digest) -> Result<Candidate, SelfUpdateError> {
-        let directory = self.executable.parent().unwrap_or_else(|| Path::new("/"));
+        let directory = self.directory();
         let mut candidate = Candidate::create(directory)?;
         let failed = |source| SelfUpdateError::Write { path: directory.to_owned(), source };
         content.rewind().map_err(failed)?;
@@ -273,15 +321,27 @@ impl Update<'_> {
     fn keep_previous(&self) -> Result<(), SelfUpdateError> {
         let previous = previous_path(self.executable);
         let staged = previous.with_extension("prev.new");
-        let failed = |source| SelfUpdateError::Write { path: staged.clone(), source };
         fsx::remove(&staged)?;
-        // A hard link costs nothing; where there are none, a copy does.
+        // A hard link costs nothing; where there are none, a copy does. It is a new file: what has
+        // the name could be a link to the program that runs.
         if std::fs::hard_link(self.executable, &staged).is_err() {
-            std::fs::copy(self.executable, &staged).map_err(failed)?;
+            let failed = |source| SelfUpdateError::Write { path: staged.clone(), source };
+            let mut program = File::open(self.executable).map_err(failed)?;
+            let mut candidate = Candidate::create(self.directory())?;
+            std::io::copy(&mut program, &mut candidate.file).map_err(failed)?;
+            candidate.seal(self.identity.sha256)?;
+            return candidate.keep_as(&previous);
         }
         fsx::rename(&staged, &previous)?;
         Ok(())
     }
+}
+
+fn digest_of(program: &Path) -> Result<Digest, SelfUpdateError> {
+    let failed = |source| SelfUpdateError::Write { path: program.to_owned(), source };
+    let mut file = File::open(program).map_err(failed)?;
+    let (digest, _length) = Digest::of_reader(&mut file).map_err(failed)?;
+    Ok(digest)
 }
 
 /// Returns where the replaced program is kept.

@@ -75,6 +75,28 @@ pub enum SelfUpdateError {
 impl SelfUpdateError {
     /// Says whether it is a verdict about the candidate, which the next run would only repeat.
     pub(super) const fn is_verdict(&self) -> bool {
-        matches!(self, Self::Verify(_) | Self::SelfTest(_) | Self::Checksum(_))
+        let is_circumstance = matches!(
+            self,
+            Self::Verify(VerifyError::Unconfirmed { .. } | VerifyError::Read { .. })
+        );
+        !is_circumstance && matches!(self, Self::Verify(_) | Self::SelfTest(_) | Self::Checksum(_))
+    }
+
+    /// Says whether the server did not give all of it, which may take a while to find out.
+    pub(super) const fn is_transfer(&self) -> bool {
+        matches!(self, Self::Fetch(_) | Self::Download(DownloadError::Fetch(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_this_run_is_no_verdict_about_the_candidate() {
+        let (artifact, reason) = ("dbt 5.0.0".to_owned(), "offline".to_owned());
+        let unconfirmed = VerifyError::Unconfirmed { artifact: artifact.clone(), reason };
+        assert!(!SelfUpdateError::from(unconfirmed).is_verdict());
+        assert!(SelfUpdateError::from(VerifyError::NoSignature { artifact }).is_verdict());
     }
 }

@@ -17,6 +17,16 @@ use super::SelfUpdateError;
 /// How long a rejected candidate is left alone; then it is looked at, and said, again.
 const REJECTION_LASTS: Duration = Duration::from_hours(24);
 
+/// How long a candidate is left alone that the server did not give completely.
+const TRANSFER_RESTS: Duration = Duration::from_mins(10);
+
+/// How long a published checksum is believed: nobody has signed it.
+const CHECKSUM_LASTS: Duration = Duration::from_hours(24);
+
+/// How many rejected candidates are remembered, and how much of what was said about each.
+const REJECTED_LIMIT: usize = 16;
+const REASON_LIMIT: usize = 500;
+
 /// How many versions' checksums are remembered.
 const CHECKSUMS_LIMIT: usize = 32;
 
@@ -35,7 +45,9 @@ pub struct Identity {
     #[serde(default)]
     rejected: Vec<Rejected>,
     #[serde(default)]
-    checksums: BTreeMap<String, Digest>,
+    published: BTreeMap<String, Published>,
+    #[serde(default)]
+    not_given: Option<NotGiven>,
     /// A person went back from this version: nothing up to it is taken over again.
     #[serde(default)]
     left: Option<Version>,
@@ -50,6 +62,20 @@ pub struct Rejected {
     pub at: Timestamp,
     /// Why.
     pub reason: String,
+}
+
+/// A checksum, as published.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Published {
+    sha256: Digest,
+    seen: Timestamp,
+}
+
+/// A candidate that the server did not give completely.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+struct NotGiven {
+    version: Version,
+    at: Timestamp,
 }
 
 /// What tells one file from another without reading it.
@@ -110,7 +136,8 @@ impl Identity {
             signed: same.and_then(|known| known.signed),
             rejected: known.as_ref().map(|known| known.rejected.clone()).unwrap_or_default(),
             left: known.as_ref().and_then(|known| known.left.clone()),
-            checksums: known.map(|known| known.checksums).unwrap_or_default(),
+            not_given: known.as_ref().and_then(|known| known.not_given.clone()),
+            published: known.map(|known| known.published).unwrap_or_default(),
         };
         write(session, &identity)?;
         Ok(identity)
@@ -157,28 +184,39 @@ impl Identity {
         self.left = Some(self.version.clone());
     }
 
-    pub(super) fn checksum_of(&self, version: &Version) -> Option<Digest> {
-        self.checksums.get(version.spelling()).copied()
+    /// Says whether a version is left alone for a while, because the server did not give it.
+    pub(super) fn leaves_alone(&self, version: &Version, now: SystemTime) -> bool {
+        self.not_given.as_ref().is_some_and(|it| {
+            it.version.same_number(version) && is_within(it.at, TRANSFER_RESTS, now)
+        })
     }
 
-    pub(super) fn saw(&mut self, version: &Version, checksum: Digest) {
-        self.checksums.insert(version.spelling().to_owned(), checksum);
-        while self.checksums.len() > CHECKSUMS_LIMIT {
-            self.checksums.pop_first();
+    pub(super) fn leave_alone(&mut self, version: &Version, now: SystemTime) {
+        self.not_given = Some(NotGiven { version: version.clone(), at: Timestamp(now) });
+    }
+
+    pub(super) fn checksum_of(&self, version: &Version, now: SystemTime) -> Option<Digest> {
+        let published = self.published.get(version.spelling())?;
+        is_within(published.seen, CHECKSUM_LASTS, now).then_some(published.sha256)
+    }
+
+    pub(super) fn saw(&mut self, version: &Version, sha256: Digest, now: SystemTime) {
+        let published = Published { sha256, seen: Timestamp(now) };
+        self.published.insert(version.spelling().to_owned(), published);
+        while self.published.len() > CHECKSUMS_LIMIT {
+            self.published.pop_first();
         }
     }
 
-    pub(super) fn is_version(&mut self, version: &Version) {
-        self.version = version.clone();
-    }
-
     pub(super) fn reject(&mut self, version: &Version, reason: &str, now: SystemTime) {
-        self.checksums.remove(version.spelling());
+        self.published.remove(version.spelling());
         self.rejected.push(Rejected {
             version: version.clone(),
             at: Timestamp(now),
-            reason: reason.to_owned(),
+            reason: reason.chars().take(REASON_LIMIT).collect(),
         });
+        let surplus = self.rejected.len().saturating_sub(REJECTED_LIMIT);
+        self.rejected.drain(..surplus);
     }
 
     pub(super) fn became(
@@ -204,9 +242,13 @@ impl Identity {
 
 impl Rejected {
     fn is_recent(&self, now: SystemTime) -> bool {
-        let Timestamp(at) = self.at;
-        now.duration_since(at).is_ok_and(|age| age < REJECTION_LASTS)
+        is_within(self.at, REJECTION_LASTS, now)
     }
+}
+
+/// Says whether something is not older than so much. What is dated in the future is.
+fn is_within(Timestamp(at): Timestamp, lasts: Duration, now: SystemTime) -> bool {
+    now.duration_since(at).is_ok_and(|age| age < lasts)
 }
 
 fn path(session: &Session<'_>) -> Option<PathBuf> {
@@ -228,4 +270,59 @@ fn write(session: &Session<'_>, identity: &Identity) -> Result<(), SelfUpdateErr
         .map_err(|error| SelfUpdateError::SelfTest(error.to_string()))?;
     fsx::write_atomic(&path, &bytes, 0o600)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        let stat = FileStamp { device: 0, inode: 0, size: 0, modified_ns: 0, changed_ns: 0 };
+        Identity {
+            path: "/bin/dbt".into(),
+            stat,
+            sha256: Digest::of(b"ours"),
+            version: "4.0.0".parse().unwrap(),
+            signed: None,
+            rejected: Vec::new(),
+            published: BTreeMap::new(),
+            not_given: None,
+            left: None,
+        }
+    }
+
+    #[test]
+    fn a_checksum_that_nobody_signed_counts_for_a_day() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let version: Version = "5.0.0".parse().unwrap();
+        let mut identity = identity();
+        identity.saw(&version, Digest::of(b"ours"), now);
+        let later = |hours| now + Duration::from_hours(hours);
+        assert_eq!(identity.checksum_of(&version, later(23)), Some(Digest::of(b"ours")));
+        assert_eq!(identity.checksum_of(&version, later(25)), None);
+        assert_eq!(identity.checksum_of(&version, now - Duration::from_secs(1)), None);
+    }
+
+    #[test]
+    fn what_the_server_does_not_give_is_left_alone_for_a_while() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let version = |text: &str| text.parse::<Version>().unwrap();
+        let mut identity = identity();
+        identity.leave_alone(&version("5.0.0"), now);
+        assert!(identity.leaves_alone(&version("v5.0.0"), now + Duration::from_mins(9)));
+        assert!(!identity.leaves_alone(&version("5.0.0"), now + Duration::from_mins(11)));
+        assert!(!identity.leaves_alone(&version("5.0.1"), now));
+    }
+
+    #[test]
+    fn only_so_many_rejections_are_remembered() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let mut identity = identity();
+        for number in 0..100 {
+            let version = format!("{number}.0.0").parse().unwrap();
+            identity.reject(&version, &"x".repeat(100_000), now);
+        }
+        assert!(serde_json::to_vec(&identity).unwrap().len() < 32 * 1024);
+        assert!(identity.passes_over(&"99.0.0".parse().unwrap(), now));
+    }
 }
