@@ -6,6 +6,7 @@ mod catalog;
 mod command_line;
 mod concurrency;
 mod config;
+mod crashes;
 mod credentials;
 mod documents;
 mod handmade;

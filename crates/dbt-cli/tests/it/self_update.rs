@@ -42,7 +42,7 @@ fn stripped(program: &Path, directory: &Path) -> PathBuf {
     target
 }
 
-fn next() -> Vec<u8> {
+pub(crate) fn next() -> Vec<u8> {
     programs().next.clone()
 }
 
@@ -52,7 +52,7 @@ fn unpinned() -> World {
     world
 }
 
-fn published() -> World {
+pub(crate) fn published() -> World {
     let world = unpinned();
     world.pin(&[&ALICE]);
     world
