@@ -1,13 +1,14 @@
 //! What this machine has seen of one tool: pure decisions about rollbacks and changes.
 //! (Trust design, 2.5 `floors`, 2.7; product register, "Removed or changed releases".)
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::digest::Digest;
 use crate::release::ArtifactId;
-use crate::version::Version;
+use crate::version::{Version, Wanted};
 
-use super::withdrawn::{Withdrawn, WithdrawnError};
+use super::withdrawn::{Withdrawn, WithdrawnError, WithdrawnVersion};
 
 /// What has been seen of one tool, or of dbt itself, on one server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -109,11 +110,8 @@ impl History {
 
     /// Returns the newest release below a version that was verified here and is not withdrawn.
     fn newest_below(&self, version: &Version) -> Option<Version> {
-        self.artifacts
-            .keys()
-            .filter_map(|key| key.split('/').next()?.parse().ok())
-            .filter(|other: &Version| other.cmp_number(version).is_lt())
-            .filter(|other| !other.is_pre_release() && self.withdrawal_of(other).is_none())
+        self.verified()
+            .filter(|other| other.cmp_number(version).is_lt())
             .max_by(Version::cmp_number)
     }
 
@@ -134,12 +132,42 @@ impl History {
         while self.artifacts.len() > ARTIFACTS_LIMIT {
             self.artifacts.pop_first();
         }
-        if is_newest
-            && self.newest.as_ref().is_none_or(|floor| id.version.cmp_number(floor).is_gt())
-        {
-            self.newest = Some(id.version.clone());
-            self.removal_said = None;
+        if !is_newest {
+            return;
         }
+        match self.newest.as_ref().map(|newest| id.version.cmp_number(newest)) {
+            None | Some(Ordering::Greater) => {
+                self.newest = Some(id.version.clone());
+                self.removal_said = None;
+            }
+            // It is back.
+            Some(Ordering::Equal) => self.removal_said = None,
+            Some(Ordering::Less) => {}
+        }
+    }
+
+    /// Returns what the server named last instead of the newest version seen, if it did: what is
+    /// newer than this is not published any more.
+    pub const fn went_back_to(&self) -> Option<&Version> {
+        self.removal_said.as_ref()
+    }
+
+    /// Compares a version with the newest release that was verified here among those that
+    /// `wanted` means, leaving out what is withdrawn.
+    pub fn compare_under(&self, wanted: &Wanted, version: &Version) -> Option<Deviation> {
+        let seen =
+            self.verified().filter(|other| wanted.admits(other)).max_by(Version::cmp_number)?;
+        let (now, said) = (version.clone(), self.removal_said.as_ref() == Some(version));
+        now.cmp_number(&seen).is_lt().then_some(Deviation::Removed { seen, now, said })
+    }
+
+    /// Lists the releases that were verified here and are not withdrawn.
+    fn verified(&self) -> impl Iterator<Item = Version> {
+        self.artifacts
+            .keys()
+            .filter_map(|key| key.split('/').next()?.parse().ok())
+            .filter(|version: &Version| !version.is_pre_release())
+            .filter(|version| self.withdrawal_of(version).is_none())
     }
 
     /// Remembers that the removal of the newest version has been said.
@@ -161,8 +189,15 @@ impl History {
                 return Err(WithdrawnError::Rollback { offered, known });
             }
             for entry in &known.versions {
-                if list.reason_against(&entry.version, None).is_none() {
+                let same = |it: &&mut WithdrawnVersion| it.version.same_number(&entry.version);
+                let Some(listed) = list.versions.iter_mut().find(same) else {
                     list.versions.push(entry.clone());
+                    continue;
+                };
+                for digest in &entry.sha256 {
+                    if !listed.sha256.contains(digest) {
+                        listed.sha256.push(*digest);
+                    }
                 }
             }
         }
@@ -219,7 +254,7 @@ mod tests {
             history.record(&id(version), Digest::of(version.as_bytes()), false, true);
         }
         history.newest = Some("1.5.0".parse().unwrap());
-        let withdrawn = super::super::withdrawn::WithdrawnVersion {
+        let withdrawn = WithdrawnVersion {
             version: "1.5.0".parse().unwrap(),
             sha256: Vec::new(),
             reason: "bad".to_owned(),
@@ -254,7 +289,7 @@ mod tests {
     #[test]
     fn what_was_withdrawn_once_stays_withdrawn() {
         let tool: ToolName = "deploy".parse().unwrap();
-        let entry = |version: &str| super::super::withdrawn::WithdrawnVersion {
+        let entry = |version: &str| WithdrawnVersion {
             version: version.parse().unwrap(),
             sha256: Vec::new(),
             reason: "bad".to_owned(),
@@ -270,5 +305,53 @@ mod tests {
         history.withdraw(list(3, &["2.0.0"])).unwrap();
         let known = history.withdrawn().unwrap();
         assert_eq!(known.reason_against(&"1.0.0".parse().unwrap(), None), Some("bad"));
+    }
+
+    #[test]
+    fn bytes_that_were_withdrawn_stay_withdrawn_when_a_later_list_leaves_them_out() {
+        let tool: ToolName = "deploy".parse().unwrap();
+        let list = |serial, sha256: &[Digest]| {
+            let version = WithdrawnVersion {
+                version: "1.0.0".parse().unwrap(),
+                sha256: sha256.to_vec(),
+                reason: "bad".to_owned(),
+            };
+            Withdrawn { serial, versions: vec![version], ..Withdrawn::new(&tool) }
+        };
+        let mut history = History::default();
+        history.withdraw(list(1, &[Digest::of(b"bad")])).unwrap();
+        history.withdraw(list(2, &[])).unwrap();
+        let known = history.withdrawn().unwrap();
+        let again = "1.0.1".parse().unwrap();
+        assert_eq!(known.reason_against(&again, Some(Digest::of(b"bad"))), Some("bad"));
+    }
+
+    #[test]
+    fn what_the_server_went_back_to_is_known_until_the_newest_is_back() {
+        let mut history = History::default();
+        let record = |history: &mut History, version: &str| {
+            history.record(&id(version), Digest::of(version.as_bytes()), false, true);
+        };
+        record(&mut history, "1.5.0");
+        history.removal_said(&"1.4.0".parse().unwrap());
+        record(&mut history, "1.4.0");
+        assert_eq!(history.went_back_to().map(Version::spelling), Some("1.4.0"));
+        record(&mut history, "1.5.0");
+        assert_eq!(history.went_back_to(), None);
+    }
+
+    #[test]
+    fn within_what_is_wanted_older_than_verified_before_is_a_deviation() {
+        let mut history = History::default();
+        for version in ["1.4.0", "1.5.0", "1.6.0-rc.1", "2.0.0"] {
+            history.record(&id(version), Digest::of(version.as_bytes()), false, false);
+        }
+        let compare = |wanted: &str, now: &str| {
+            history.compare_under(&wanted.parse().unwrap(), &now.parse().unwrap())
+        };
+        assert!(matches!(compare("1", "1.4.0"), Some(Deviation::Removed { .. })));
+        assert_eq!(compare("1", "1.5.0"), None);
+        assert_eq!(compare("1.4", "1.4.0"), None);
+        assert_eq!(compare("3", "3.0.0"), None);
     }
 }

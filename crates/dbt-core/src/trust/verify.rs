@@ -159,6 +159,7 @@ impl TrustStore {
             binding: document.binding(),
             subject: document.subject(),
             must_be_bound: true,
+            counts_for_ever: matches!(document, Document::Withdrawn(_)),
         };
         let signatures = SignatureBlock::parse(signature).map_err(|source| {
             VerifyError::SignatureFile { artifact: claim.shown.clone(), source }
@@ -211,6 +212,12 @@ impl TrustStore {
 
         if let Err(reason) = self.may_sign(signer, &claim.subject, now) {
             let signer = good.signer.clone();
+            return Err(VerifyError::NotAllowed { artifact, signer, reason });
+        }
+        if claim.counts_for_ever && signer.standing == Standing::Newcomer {
+            let signer = good.signer.clone();
+            let reason =
+                "no known key stands behind it, and what it withdrew would stay withdrawn for ever";
             return Err(VerifyError::NotAllowed { artifact, signer, reason });
         }
         if self.strict && good.certificate_expires.is_some_and(|expires| expires <= now) {
@@ -294,6 +301,8 @@ struct Claim {
     binding: String,
     subject: Subject,
     must_be_bound: bool,
+    /// It cannot be taken back.
+    counts_for_ever: bool,
 }
 
 impl Claim {
@@ -303,6 +312,7 @@ impl Claim {
             binding: id.binding(),
             subject: id.subject.clone(),
             must_be_bound: expectation.must_be_bound,
+            counts_for_ever: false,
         }
     }
 

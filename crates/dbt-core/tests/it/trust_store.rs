@@ -514,6 +514,22 @@ fn a_document_counts_only_with_a_signature_that_names_it() {
     says(check(None), "does not say what it was made for");
 }
 
+#[test]
+fn a_newcomer_withdraws_nothing_because_that_would_be_for_ever() {
+    let store = assemble(&knows_alice(), &[&people().alice, &people().mallory]).store;
+    let check = |document: Document| {
+        let binding = match &document {
+            Document::Withdrawn(tool) => format!("withdrawn/{tool}"),
+            Document::Description(tool, version) => format!("description/{tool}/{version}"),
+        };
+        let signature = companions("mallory", Some(&binding)).signature;
+        store.verify_document(&document, CONTENT, &signature, at(TODAY))
+    };
+    let deploy = || "deploy".parse().unwrap();
+    check(Document::Description(deploy(), "1.0.0".parse().unwrap())).unwrap();
+    says(check(Document::Withdrawn(deploy())), "may not sign it");
+}
+
 /// Writes and signs a manifest.
 fn manifest(
     version: u64,
