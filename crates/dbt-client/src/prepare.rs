@@ -27,7 +27,7 @@ use crate::self_update::{self, Replaced};
 use crate::session::Session;
 use crate::settings::Updates;
 use crate::source::{Answer, Class, FetchError, Patience};
-use crate::state::{InstalledVersion, ToolRecord};
+use crate::state::{Hold, InstalledVersion, ToolRecord};
 use crate::store::Installed;
 
 mod cached;
@@ -122,6 +122,8 @@ struct Run<'a> {
     subject: Subject,
     record: ToolRecord,
     wanted: Wanted,
+    /// The hold that decided what is wanted: nothing was typed, and nothing is pinned.
+    held: Option<Hold>,
     /// A verified version that the request admits is here.
     has_cached_copy: bool,
     patience: Patience,
@@ -168,19 +170,25 @@ impl<'a> Run<'a> {
     fn begin(session: &'a Session<'a>, request: &'a Request) -> Result<Self, PrepareError> {
         let subject = Subject::Tool(request.tool.clone());
         let record = session.record(&subject)?;
-        let wanted = wanted(session, request, &record);
+        let pin = || session.settings.server.pins.get(&request.tool).cloned();
+        let asked = request.wanted.clone().or_else(pin);
+        let held = if asked.is_none() { record.hold.clone() } else { None };
+        let stays_on = held.as_ref().map(|hold| Wanted::Exactly(hold.version.clone()));
+        let wanted = asked.or(stays_on).unwrap_or(Wanted::Newest);
         let run = Self {
             session,
             request,
             subject,
             record,
             wanted,
+            held,
             has_cached_copy: false,
             patience: session.patience(false),
             now: session.now(),
             refusal_said: Cell::new(false),
         };
-        let has_cached_copy = run.cached_versions().any(|entry| run.content_of(entry).is_some());
+        let has_cached_copy =
+            run.cached_versions(&run.record).any(|entry| run.content_of(entry).is_some());
         Ok(Self { has_cached_copy, patience: session.patience(has_cached_copy), ..run })
     }
 
@@ -228,7 +236,7 @@ impl<'a> Run<'a> {
 
     /// Guesses which version the server will name: the newest one that is here.
     fn guess(&self) -> Option<ArtifactId> {
-        self.cached_versions().next()?.id(&self.subject)
+        self.cached_versions(&self.record).next()?.id(&self.subject)
     }
 
     /// Decides what is trusted in this run, and whether the server has just confirmed it.
@@ -302,10 +310,10 @@ impl<'a> Run<'a> {
         }
         let record = self.session.record(&self.subject).map_err(PrepareError::from)?;
         let published = listing.versions();
-        let wanted = self.release_hold(&published);
         let mut guessed = self.guess().zip(checksum);
         let mut newer_elsewhere = None;
-        for version in select::candidates(&published, &wanted) {
+        for version in candidates(self.held.as_ref(), &self.wanted, &published) {
+            let wanted = self.wanted_of(&version);
             if let Some(reason) = withdrawn_reason(&record, &version) {
                 if matches!(wanted, Wanted::Exactly(_)) {
                     return Err(PrepareError::Withdrawn {
@@ -317,7 +325,7 @@ impl<'a> Run<'a> {
                 }
                 continue;
             }
-            let is_newest = wanted == Wanted::Newest;
+            let is_newest = *wanted == Wanted::Newest;
             for id in self.builds_of(&version) {
                 let checksum = guessed.take_if(|(guess, _)| *guess == id).map(|(_, answer)| answer);
                 let job = Job {
@@ -327,7 +335,7 @@ impl<'a> Run<'a> {
                     patience: &self.patience,
                     now: self.now,
                 };
-                self.refuse_rollback(&record, &version, is_newest)?;
+                self.refuse_rollback(&record, &version, wanted)?;
                 let obtained =
                     job.obtain(&id, checksum.map(bytes_of)).map_err(|error| self.failed(error))?;
                 if let Some(obtained) = obtained {
@@ -343,7 +351,17 @@ impl<'a> Run<'a> {
             });
             newer_elsewhere.get_or_insert(version);
         }
-        Err(PrepareError::NoVersion { tool: self.request.tool.clone(), wanted, published }.into())
+        let (tool, wanted) = (self.request.tool.clone(), self.wanted.clone());
+        Err(PrepareError::NoVersion { tool, wanted, published }.into())
+    }
+
+    /// Says whether a version is newer than the one that was left behind.
+    fn ends_hold(&self, version: &Version) -> bool {
+        ends_hold(self.held.as_ref(), version)
+    }
+
+    fn wanted_of(&self, version: &Version) -> &Wanted {
+        if self.ends_hold(version) { &Wanted::Newest } else { &self.wanted }
     }
 
     /// Lists the platforms to try, best first.
@@ -361,12 +379,17 @@ impl<'a> Run<'a> {
         &self,
         record: &ToolRecord,
         version: &Version,
-        is_newest: bool,
+        wanted: &Wanted,
     ) -> Result<(), PrepareError> {
-        if !is_newest || !self.session.settings.server.strict {
+        if !self.session.settings.server.strict {
             return Ok(());
         }
-        match record.history.compare_newest(version) {
+        let compared = match wanted {
+            Wanted::Newest => record.history.compare_newest(version),
+            Wanted::Under { .. } => record.history.compare_under(wanted, version),
+            Wanted::Exactly(_) => None,
+        };
+        match compared {
             Some(Deviation::Removed { seen, now, said: _ }) => {
                 Err(PrepareError::Rollback { tool: self.request.tool.clone(), seen, now })
             }
@@ -449,6 +472,9 @@ impl<'a> Run<'a> {
             record.history.record(&obtained.id, digest, bound, is_newest);
             fresh = record.install(obtained, now);
             record.newer_elsewhere = newer_elsewhere;
+            if self.ends_hold(&obtained.id.version) && record.hold == self.held {
+                record.hold = None;
+            }
             if rests || anchor::is_due(record.checked, now) {
                 record.checked = Some(Timestamp(now));
             }
@@ -467,22 +493,6 @@ impl<'a> Run<'a> {
         }
         let signer = endorsement.signer.to_string();
         self.session.say(Notice::KeyExpiry { signer, expires: end, expired: end <= self.now });
-    }
-
-    /// Ends a hold once something newer than the version left behind is published.
-    fn release_hold(&self, published: &[Version]) -> Wanted {
-        let Some(hold) = &self.record.hold else {
-            return self.wanted.clone();
-        };
-        let follows_hold = self.wanted == Wanted::Exactly(hold.version.clone());
-        let newer =
-            select::newest(published).is_some_and(|newest| newest.cmp_number(&hold.left).is_gt());
-        if !(follows_hold && newer && self.request.wanted.is_none()) {
-            return self.wanted.clone();
-        }
-        // If the hold cannot be forgotten now, the next run tries again.
-        let _forgotten = self.session.state.change_tool(&self.subject, |record| record.hold = None);
-        Wanted::Newest
     }
 
     /// Fetches a list of withdrawn versions that the listing shows for the first time.
@@ -514,8 +524,9 @@ impl<'a> Run<'a> {
         let signature = bytes_of(self.session.repository().get(&at, limit, None, &self.patience))?;
         trust
             .verify_document(&Document::Withdrawn(tool.clone()), &bytes, &signature, self.now)
-            .map_err(PrepareError::Verify)?;
-        let list = Withdrawn::parse(&bytes, tool).map_err(PrepareError::WithdrawnList)?;
+            .map_err(|source| PrepareError::Verify { tool: tool.clone(), source })?;
+        let refused = |source| PrepareError::WithdrawnList { tool: tool.clone(), source };
+        let list = Withdrawn::parse(&bytes, tool).map_err(refused)?;
         let mut outcome = Ok(());
         self.session
             .state
@@ -526,7 +537,7 @@ impl<'a> Run<'a> {
                 }
             })
             .map_err(PrepareError::from)?;
-        outcome.map_err(PrepareError::WithdrawnList)?;
+        outcome.map_err(refused)?;
         Ok(())
     }
 
@@ -565,11 +576,16 @@ fn reason_of(error: &FetchError) -> String {
     }
 }
 
-/// Decides which version is meant: what was typed, else the configuration's pin, else the hold.
-fn wanted(session: &Session<'_>, request: &Request, record: &ToolRecord) -> Wanted {
-    let pin = || session.settings.server.pins.get(&request.tool).cloned();
-    let hold = || record.hold.as_ref().map(|hold| Wanted::Exactly(hold.version.clone()));
-    request.wanted.clone().or_else(pin).or_else(hold).unwrap_or(Wanted::Newest)
+/// Lists the versions to try, best first. A hold is ended by a version that can be had, so what
+/// would end it comes before the version that is held, and the version left behind not at all.
+fn candidates(held: Option<&Hold>, wanted: &Wanted, published: &[Version]) -> Vec<Version> {
+    let newer = held.into_iter().flat_map(|_hold| select::candidates(published, &Wanted::Newest));
+    let newer = newer.filter(|version| ends_hold(held, version));
+    newer.chain(select::candidates(published, wanted)).collect()
+}
+
+fn ends_hold(held: Option<&Hold>, version: &Version) -> bool {
+    held.is_some_and(|hold| version.cmp_number(&hold.left).is_gt())
 }
 
 fn withdrawn_reason(record: &ToolRecord, version: &Version) -> Option<String> {
@@ -614,4 +630,24 @@ impl ToolRecord {
 fn is_another_day(Timestamp(last): Timestamp, now: SystemTime) -> bool {
     const DAY: std::time::Duration = std::time::Duration::from_hours(24);
     now.duration_since(last).map_or(true, |age| age > DAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_end_a_hold_is_tried_first_and_what_was_left_behind_never() {
+        let version = |text: &str| text.parse::<Version>().unwrap();
+        let published: Vec<Version> =
+            ["1.3.0", "1.4.0", "1.5.0", "1.6.0", "1.7.0"].map(version).into();
+        let hold = Hold { version: version("1.4.0"), left: version("1.5.0") };
+        let wanted = Wanted::Exactly(hold.version.clone());
+        let spelt = |held| -> Vec<String> {
+            let candidates = candidates(held, &wanted, &published);
+            candidates.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(spelt(Some(&hold)), ["1.7.0", "1.6.0", "1.4.0"]);
+        assert_eq!(spelt(None), ["1.4.0"]);
+    }
 }

@@ -47,10 +47,12 @@ fn left_behind(record: &ToolRecord) -> Option<Version> {
 }
 
 fn installed(record: &ToolRecord) -> impl Iterator<Item = &Version> {
-    record.installed.iter().map(|InstalledVersion { version, .. }| version).filter(|version| {
+    let may_run = |entry: &&InstalledVersion| {
         let withdrawn = record.history.withdrawn();
-        withdrawn.is_none_or(|list| list.reason_against(version, None).is_none())
-    })
+        withdrawn
+            .is_none_or(|list| list.reason_against(&entry.version, Some(entry.sha256)).is_none())
+    };
+    record.installed.iter().filter(may_run).map(|entry| &entry.version)
 }
 
 /// Why a machine cannot be held on an earlier version.

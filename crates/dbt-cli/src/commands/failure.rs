@@ -31,8 +31,8 @@ fn code_of_preparing(error: &PrepareError) -> ExitCode {
         PrepareError::Withdrawn { .. }
         | PrepareError::Rollback { .. }
         | PrepareError::Trust(_)
-        | PrepareError::Verify(_)
-        | PrepareError::WithdrawnList(_) => ExitCode::VERIFICATION_REFUSED,
+        | PrepareError::Verify { .. }
+        | PrepareError::WithdrawnList { .. } => ExitCode::VERIFICATION_REFUSED,
         _ => ExitCode::INTERNAL,
     }
 }

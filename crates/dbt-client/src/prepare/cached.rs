@@ -6,28 +6,24 @@ use dbt_core::version::Wanted;
 
 use crate::notice::Notice;
 use crate::obtain::ObtainError;
-use crate::state::InstalledVersion;
+use crate::state::{InstalledVersion, ToolRecord};
 use crate::store::StoreFile;
 
 use super::{Eagerness, Failure, Outcome, PrepareError, Prepared, Run, withdrawn_reason};
 
 impl Run<'_> {
-    /// Lists the verified versions here that the request admits, best first.
-    pub(super) fn cached_versions(&self) -> impl Iterator<Item = &InstalledVersion> {
+    /// Lists the verified versions in a record that the request admits, best first. What the
+    /// server does not publish any more comes after what it does.
+    pub(super) fn cached_versions<'r>(
+        &self,
+        record: &'r ToolRecord,
+    ) -> impl Iterator<Item = &'r InstalledVersion> {
         let platform = self.session.settings.platform;
         let runs_here = |entry: &InstalledVersion| {
             entry.platform == platform.to_string()
                 || platform.fallback().is_some_and(|other| entry.platform == other.to_string())
         };
-        let mut entries: Vec<&InstalledVersion> = self
-            .record
-            .installed
-            .iter()
-            .filter(|entry| self.wanted.admits(&entry.version) && runs_here(entry))
-            .filter(|entry| withdrawn_reason(&self.record, &entry.version).is_none())
-            .collect();
-        entries.sort_by(|a, b| b.version.cmp(&a.version));
-        entries.into_iter()
+        best_first(record, &self.wanted, runs_here).into_iter()
     }
 
     /// Opens the content of an installed version, if it is still in the store.
@@ -82,14 +78,14 @@ impl Run<'_> {
         else {
             return Ok(None);
         };
-        for entry in self.cached_versions() {
+        // This run may have learnt that a version is withdrawn.
+        let record = self.session.record(&self.subject)?;
+        for entry in self.cached_versions(&record) {
             let Some(id) = entry.id(&self.subject) else { continue };
             let Some(content) = self.content_of(entry) else { continue };
             let remembered = self.session.store.remembered(&content, self.now);
-            let expectation = Expectation {
-                must_be_bound: self.record.history.must_be_bound(),
-                signed_since: None,
-            };
+            let expectation =
+                Expectation { must_be_bound: record.history.must_be_bound(), signed_since: None };
             let refused = |source: ObtainError| PrepareError::Obtain {
                 tool: self.request.tool.clone(),
                 source: Box::new(source),
@@ -110,7 +106,7 @@ impl Run<'_> {
 
     /// Says that a cached version runs instead of an answer, for a server that is left alone.
     pub(super) fn say_outage(&self, reason: &str) -> Result<(), PrepareError> {
-        let Some(entry) = self.cached_versions().next() else {
+        let Some(entry) = self.cached_versions(&self.record).next() else {
             return Ok(());
         };
         self.say_outage_with(entry.version.clone(), reason)
@@ -153,5 +149,80 @@ impl Run<'_> {
             record.failure = Some(reason.to_owned());
         })?;
         Ok(())
+    }
+}
+
+fn best_first<'r>(
+    record: &'r ToolRecord,
+    wanted: &Wanted,
+    runs_here: impl Fn(&InstalledVersion) -> bool,
+) -> Vec<&'r InstalledVersion> {
+    let may_run = |entry: &InstalledVersion| {
+        let withdrawn = record.history.withdrawn();
+        withdrawn
+            .is_none_or(|list| list.reason_against(&entry.version, Some(entry.sha256)).is_none())
+    };
+    let is_gone = |entry: &InstalledVersion| {
+        let back_to = record.history.went_back_to().filter(|_| *wanted == Wanted::Newest);
+        back_to.is_some_and(|back_to| entry.version.cmp_number(back_to).is_gt())
+    };
+    let mut entries: Vec<&InstalledVersion> = record
+        .installed
+        .iter()
+        .filter(|entry| wanted.admits(&entry.version) && runs_here(entry) && may_run(entry))
+        .collect();
+    entries.sort_by(|a, b| is_gone(a).cmp(&is_gone(b)).then(b.version.cmp(&a.version)));
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dbt_core::digest::Digest;
+    use dbt_core::trust::withdrawn::{Withdrawn, WithdrawnVersion};
+    use std::time::SystemTime;
+
+    fn record() -> ToolRecord {
+        let entry = |version: &str| InstalledVersion {
+            version: version.parse().unwrap(),
+            platform: "linux/amd64".to_owned(),
+            sha256: Digest::of(version.as_bytes()),
+            length: 1,
+            signature: String::new(),
+            signer: String::new(),
+            installed: Timestamp(SystemTime::UNIX_EPOCH),
+            used: Timestamp(SystemTime::UNIX_EPOCH),
+        };
+        let installed = ["1.3.0", "1.4.0", "1.5.0"].map(entry).into();
+        ToolRecord { installed, ..ToolRecord::default() }
+    }
+
+    #[track_caller]
+    fn check(record: &ToolRecord, wanted: &Wanted, expected: &[&str]) {
+        let best = best_first(record, wanted, |_| true);
+        let best: Vec<&str> = best.iter().map(|entry| entry.version.spelling()).collect();
+        assert_eq!(best, expected);
+    }
+
+    #[test]
+    fn what_is_not_published_any_more_runs_from_the_cache_only_if_there_is_nothing_else() {
+        let mut record = record();
+        check(&record, &Wanted::Newest, &["1.5.0", "1.4.0", "1.3.0"]);
+        record.history.removal_said(&"1.4.0".parse().unwrap());
+        check(&record, &Wanted::Newest, &["1.4.0", "1.3.0", "1.5.0"]);
+        check(&record, &Wanted::Exactly("1.5.0".parse().unwrap()), &["1.5.0"]);
+    }
+
+    #[test]
+    fn withdrawn_bytes_do_not_run_under_another_number() {
+        let mut record = record();
+        let withdrawn = WithdrawnVersion {
+            version: "1.0.0".parse().unwrap(),
+            sha256: vec![Digest::of(b"1.5.0")],
+            reason: "bad".to_owned(),
+        };
+        let list = Withdrawn::new(&"deploy".parse().unwrap());
+        record.history.withdraw(Withdrawn { versions: vec![withdrawn], ..list }).unwrap();
+        check(&record, &Wanted::Newest, &["1.4.0", "1.3.0"]);
     }
 }

@@ -105,10 +105,20 @@ pub enum PrepareError {
     },
     /// The list of withdrawn versions is not signed as it should be.
     #[error("the list of withdrawn versions is refused")]
-    Verify(#[source] VerifyError),
+    Verify {
+        /// The tool.
+        tool: ToolName,
+        /// Why.
+        source: VerifyError,
+    },
     /// The list of withdrawn versions makes no sense, or went back.
     #[error("the list of withdrawn versions is refused")]
-    WithdrawnList(#[source] WithdrawnError),
+    WithdrawnList {
+        /// The tool.
+        tool: ToolName,
+        /// Why.
+        source: WithdrawnError,
+    },
     /// What this machine remembers could not be read or written.
     #[error(transparent)]
     State(#[from] StateError),
@@ -178,10 +188,21 @@ impl PrepareError {
             )),
             Self::Trust(error) => error.hint(),
             Self::Obtain { tool, source } => source.hint(tool),
-            Self::Verify(error) => error.hint(),
-            Self::Fetch(_) | Self::WithdrawnList(_) | Self::State(_) => None,
+            Self::Verify { tool, source } => {
+                let offline = runs_offline(tool);
+                Some(source.hint().map_or_else(|| offline.clone(), |it| format!("{it}; {offline}")))
+            }
+            Self::WithdrawnList { tool, .. } => {
+                Some(format!("tell the repository's administrator; {}", runs_offline(tool)))
+            }
+            Self::Fetch(_) | Self::State(_) => None,
         }
     }
+}
+
+fn runs_offline(tool: &ToolName) -> String {
+    let program = dbt_core::brand::PROGRAM;
+    format!("`{program} -o {tool}` runs the newest cached copy, if there is one")
 }
 
 /// Finds the name that was probably meant: at most two letters off.
