@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::fingerprint::Fingerprint;
-use super::keys::{Certificate, Keyring};
+use super::keys::{Certificate, Keyring, SkippedCertificate};
 use super::manifest::PinnedManifest;
 use super::proof::Standing;
 use super::rules::TrustRules;
@@ -44,6 +44,9 @@ struct Remembered {
 /// How many characters of a name, or of what is wrong with a certificate, are kept and shown: who
 /// writes the truststore chooses them.
 const WORDS_LIMIT: usize = 200;
+
+/// How many certificates that are not used are named.
+const SKIPPED_LIMIT: usize = 8;
 
 /// How many strangers are remembered that are not in the truststore any more. Whoever can write
 /// the truststore can put others there every day; what is remembered must not grow with that.
@@ -199,8 +202,7 @@ impl TrustMemory {
         }
         let memory = self.updated(&signers);
         let mut changes = self.changes(&signers, demands);
-        let skipped = skipped.iter().map(|skipped| shortened(&skipped.to_string()));
-        changes.extend(skipped.map(TrustChange::Skipped));
+        changes.extend(skipped_words(&skipped).into_iter().map(TrustChange::Skipped));
         let store =
             TrustStore::assembled(signers, demands.rules.clone(), demands.strict, confirmation);
         Ok(Assembly { store, memory, changes })
@@ -381,6 +383,16 @@ fn revocations(certificate: &Certificate, stranger: bool) -> Option<String> {
     certificate.armored_revocations(limit)
 }
 
+/// Says what is not used, in a few lines: there may be hundreds.
+fn skipped_words(skipped: &[SkippedCertificate]) -> Vec<String> {
+    let (first, rest) = skipped.split_at(skipped.len().min(SKIPPED_LIMIT));
+    let mut words: Vec<String> = first.iter().map(|it| shortened(&it.to_string())).collect();
+    if !rest.is_empty() {
+        words.push(format!("and {} more", rest.len()));
+    }
+    words
+}
+
 fn shortened(words: &str) -> String {
     words.chars().take(WORDS_LIMIT).collect()
 }
@@ -410,6 +422,21 @@ pub enum AssembleError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::keys::SkipReason;
+
+    #[test]
+    fn a_flood_of_certificates_that_are_not_used_is_said_in_a_few_lines() {
+        let skipped = |position| SkippedCertificate {
+            position,
+            fingerprint: None,
+            reason: SkipReason::OtherBlock("x".repeat(1000)),
+        };
+        let words = skipped_words(&(1..=500).map(skipped).collect::<Vec<_>>());
+        assert_eq!(words.len(), SKIPPED_LIMIT + 1);
+        assert!(words.iter().all(|line| line.len() <= WORDS_LIMIT));
+        assert_eq!(words.last().map(String::as_str), Some("and 492 more"));
+        assert_eq!(skipped_words(&[skipped(1)]).len(), 1);
+    }
 
     #[test]
     fn only_so_many_strangers_that_are_gone_are_remembered() {
