@@ -9,6 +9,7 @@ use dbt_core::timestamp::Timestamp;
 use dbt_core::version::{Version, Wanted};
 
 use crate::session::Session;
+use crate::settings::Settings;
 use crate::state::{InstalledVersion, ServerState, StateError, ToolRecord};
 use crate::store::{Removal, StoreError};
 
@@ -33,7 +34,8 @@ pub struct Pruned {
 /// one that is pinned, held or running.
 pub fn prune(session: &Session<'_>, subject: &Subject) -> Result<Vec<Pruned>, PruneError> {
     let record = session.state.tool(subject, &mut |_damaged| {})?;
-    let superfluous = superfluous(&record, pins(session, subject).as_ref(), session.now());
+    let superfluous =
+        superfluous(&record, pin_of(session.settings, subject).as_ref(), session.now());
     let mut pruned = Vec::new();
     for entry in superfluous {
         // The record goes first: a file without one is found by nobody, a record without its
@@ -55,6 +57,21 @@ pub fn prune(session: &Session<'_>, subject: &Subject) -> Result<Vec<Pruned>, Pr
     Ok(pruned)
 }
 
+/// Lists the artifacts of one server's tools that stay whatever is cleared: those that a pin of
+/// the configuration or a hold names.
+pub fn kept(settings: &Settings) -> Result<BTreeSet<Digest>, PruneError> {
+    let home = settings.places.home.as_deref();
+    let state = ServerState::open(home, &settings.server.name, &settings.server.repository);
+    let mut kept = BTreeSet::new();
+    for subject in state.tools() {
+        let record = state.tool(&subject, &mut |_damaged| {})?;
+        let pin = pin_of(settings, &subject);
+        let stays = |entry: &&InstalledVersion| stays(entry, &record, pin.as_ref());
+        kept.extend(record.installed.iter().filter(stays).map(|entry| entry.sha256));
+    }
+    Ok(kept)
+}
+
 /// Lists what [`prune`] would remove.
 pub fn prunable(session: &Session<'_>, subject: &Subject) -> Result<Vec<Pruned>, PruneError> {
     let record = session.state.tool(subject, &mut |_damaged| {})?;
@@ -63,15 +80,15 @@ pub fn prunable(session: &Session<'_>, subject: &Subject) -> Result<Vec<Pruned>,
         version: entry.version,
         length: entry.length,
     };
-    Ok(superfluous(&record, pins(session, subject).as_ref(), session.now())
+    Ok(superfluous(&record, pin_of(session.settings, subject).as_ref(), session.now())
         .into_iter()
         .map(pruned)
         .collect())
 }
 
-fn pins(session: &Session<'_>, subject: &Subject) -> Option<Wanted> {
+fn pin_of(settings: &Settings, subject: &Subject) -> Option<Wanted> {
     match subject {
-        Subject::Tool(tool) => session.settings.server.pins.get(tool).cloned(),
+        Subject::Tool(tool) => settings.server.pins.get(tool).cloned(),
         Subject::Program => None,
     }
 }
@@ -88,11 +105,14 @@ fn superfluous(
         let Timestamp(used) = entry.used;
         now.duration_since(used).is_ok_and(|age| age > UNUSED_FOR)
     };
-    let kept = |entry: &&InstalledVersion| {
-        pin.is_some_and(|pin| pin.admits(&entry.version))
-            || record.hold.as_ref().is_some_and(|hold| hold.version.same_number(&entry.version))
-    };
-    entries.into_iter().skip(KEPT).filter(unused).filter(|entry| !kept(entry)).cloned().collect()
+    let stays = |entry: &&InstalledVersion| stays(entry, record, pin);
+    entries.into_iter().skip(KEPT).filter(unused).filter(|entry| !stays(entry)).cloned().collect()
+}
+
+/// Says whether a pin or a hold names a version.
+fn stays(entry: &InstalledVersion, record: &ToolRecord, pin: Option<&Wanted>) -> bool {
+    pin.is_some_and(|pin| pin.admits(&entry.version))
+        || record.hold.as_ref().is_some_and(|hold| hold.version.same_number(&entry.version))
 }
 
 /// Says whether another record, of this server or another, names the same bytes.

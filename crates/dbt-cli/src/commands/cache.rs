@@ -1,6 +1,6 @@
 //! `dbt cache`: the tools kept on this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dbt_client::prune;
 use dbt_client::session::Session;
@@ -15,14 +15,16 @@ use serde_json::json;
 
 use crate::cli::Cache;
 use crate::commands::failure;
-use crate::commands::world::World;
+use crate::commands::world::{World, every_server};
+use crate::process::Process;
 
 /// Lists, prunes or clears.
-pub(crate) fn cache(world: &World<'_>, asked: Cache) -> Result<(), Report> {
+pub(crate) fn cache(process: &Process, asked: Cache) -> Result<(), Report> {
+    let world = &World::open(process)?;
     match asked {
         Cache::List { json } => list(world, json),
         Cache::Prune { dry_run } => prune(world, dry_run),
-        Cache::Clear { yes } => clear(world, yes),
+        Cache::Clear { yes } => clear(process, world, yes),
     }
 }
 
@@ -71,14 +73,19 @@ fn prune(world: &World<'_>, dry_run: bool) -> Result<(), Report> {
 }
 
 /// Empties the store. `catalog purge` without a tool's name means the same.
-pub(crate) fn clear(world: &World<'_>, yes: bool) -> Result<(), Report> {
+pub(crate) fn clear(process: &Process, world: &World<'_>, yes: bool) -> Result<(), Report> {
     let session = world.session();
-    let question = "remove every tool that is kept on this machine and does not run?";
+    let question =
+        "remove every tool on this machine that is not running, pinned or held on a version?";
     if !yes && prompt::ask(question) != Answer::Yes {
         world.printer.note("nothing was removed");
         return Ok(());
     }
-    let cleared = session.store.clear(session.now()).map_err(failure::storing)?;
+    let mut kept = BTreeSet::new();
+    for settings in every_server(process)? {
+        kept.extend(prune::kept(&settings).map_err(failure::pruning)?);
+    }
+    let cleared = session.store.clear(&kept, session.now()).map_err(failure::storing)?;
     world.printer.verbose(format!("{cleared:?}"));
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(crate) fn catalog(process: &Process, asked: Catalog) -> Result<(), Report> {
             if json { print_json(world, &entries) } else { print(world, &entries, false) }
         }
         Catalog::Show { tool, json } => show(world, &tool, json),
-        Catalog::Purge(purge) => purge_cache(world, &purge),
+        Catalog::Purge(purge) => purge_cache(process, world, &purge),
     }
 }
 
@@ -108,9 +108,9 @@ fn show(world: &World<'_>, tool: &ToolName, as_json: bool) -> Result<(), Report>
 
 /// Without a tool's name the local cache is meant, as the reference's README says. Deleting from
 /// the repository is the publisher's work.
-fn purge_cache(world: &World<'_>, purge: &Purge) -> Result<(), Report> {
+fn purge_cache(process: &Process, world: &World<'_>, purge: &Purge) -> Result<(), Report> {
     let Some(tool) = &purge.tool else {
-        return cache::clear(world, purge.yes);
+        return cache::clear(process, world, purge.yes);
     };
     let message = format!("this version does not delete `{tool}` from the repository");
     Err(Report::new(ExitCode::USAGE, message).hint(format!(

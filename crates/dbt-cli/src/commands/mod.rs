@@ -40,7 +40,7 @@ pub(crate) fn dispatch(process: &Process, command: BuiltIn) -> Result<(), Report
         BuiltIn::Link(asked) => link::link(&World::open(process)?, &asked),
         BuiltIn::Unlink(asked) => link::unlink(&World::open(process)?, &asked),
         BuiltIn::Catalog(asked) => catalog::catalog(process, asked),
-        BuiltIn::Cache(asked) => cache::cache(&World::open(process)?, asked),
+        BuiltIn::Cache(asked) => cache::cache(process, asked),
         BuiltIn::Server(asked) => server::server(process, asked),
         BuiltIn::Login(asked) => sign_in::login(process, &asked),
         BuiltIn::Logout => sign_in::logout(process),

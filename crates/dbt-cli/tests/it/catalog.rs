@@ -115,3 +115,12 @@ fn nothing_is_cleared_without_a_terminal_to_ask_on() {
     assert_ne!(world.dbt(["cache", "clear"]).stderr(), "");
     world.dbt(["-o", "other"]).prints("other 0.1.0\n");
 }
+
+#[test]
+fn the_cache_is_cleared_and_nothing_that_is_pinned_goes() {
+    let world = published();
+    world.set("pins", serde_json::json!({"deploy": "1.4"}));
+    world.dbt(["deploy"]).exits_with(0);
+    world.dbt(["cache", "clear", "--yes"]).exits_with(0);
+    world.dbt(["-o", "deploy"]).prints("deploy 1.4.0\n");
+}

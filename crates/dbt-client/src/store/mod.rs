@@ -23,6 +23,7 @@ mod root;
 mod staging;
 mod upkeep;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -252,10 +253,11 @@ impl Store {
         upkeep::sweep(&self.inner, now);
     }
 
-    /// Removes every installed artifact that no process runs, and everything we remember of them.
-    /// Only our own files: what the reference or anybody else has put beside them stays.
-    pub fn clear(&self, now: SystemTime) -> Result<Cleared, StoreError> {
-        upkeep::clear(&self.inner, now)
+    /// Removes every installed artifact that no process runs and that is not to be kept, and
+    /// everything we remember of them. Only our own files: what the reference or anybody else has
+    /// put beside them stays.
+    pub fn clear(&self, kept: &BTreeSet<Digest>, now: SystemTime) -> Result<Cleared, StoreError> {
+        upkeep::clear(&self.inner, kept, now)
     }
 }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -424,7 +425,7 @@ fn a_read_only_store_comes_first_and_is_never_written() {
     assert_eq!(installed.path(), Some(placed.as_path()));
     assert!(store.entries()[0].read_only);
     assert_eq!(store.remove(Digest::of(b"content")).unwrap(), Removal::Missing);
-    store.clear(SystemTime::UNIX_EPOCH).unwrap();
+    store.clear(&BTreeSet::new(), SystemTime::UNIX_EPOCH).unwrap();
     assert!(placed.exists());
 
     set_mode(placed.parent().unwrap(), 0o775);
@@ -536,7 +537,7 @@ fn listing_and_removing_touch_only_what_is_ours() {
     assert_eq!(removal, Removal::Removed { bytes: 3 });
     assert!(!one.exists() && two.exists());
     assert_eq!(world.store.remove(Digest::of(b"one")).unwrap(), Removal::Missing);
-    let cleared = world.store.clear(SystemTime::UNIX_EPOCH).unwrap();
+    let cleared = world.store.clear(&BTreeSet::new(), SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!((cleared.removed, cleared.bytes), (1, 3));
     assert!(foreign.iter().all(|path| path.exists()));
 }

@@ -5,7 +5,7 @@
 //! courtesy (its updates and child processes find it again), and as such best effort: on Linux
 //! `/proc` tells, for a script by its interpreter's arguments; elsewhere nothing does.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -149,12 +149,19 @@ pub(super) fn remove(store: &Inner, digest: Digest) -> Result<Removal, StoreErro
     Ok(bytes.map_or(Removal::Missing, |bytes| Removal::Removed { bytes }))
 }
 
-/// Removes every artifact that no process runs.
-pub(super) fn clear(store: &Inner, now: SystemTime) -> Result<Cleared, StoreError> {
+/// Removes every artifact that no process runs and that is not to be kept.
+pub(super) fn clear(
+    store: &Inner,
+    kept: &BTreeSet<Digest>,
+    now: SystemTime,
+) -> Result<Cleared, StoreError> {
     let running = Running::now();
     let mut cleared = Cleared::default();
     for root in store.own_roots() {
         for entry in entries_of(root) {
+            if kept.contains(&entry.digest) {
+                continue;
+            }
             if running.includes(&entry.path) {
                 cleared.running.push(entry.path);
                 continue;
