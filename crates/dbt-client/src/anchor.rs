@@ -371,6 +371,9 @@ pub enum AnchorError {
         /// Which URL.
         url: String,
     },
+    /// Nothing new may be installed, and what was asked for would be new.
+    #[error("nothing new is installed: {0}")]
+    NothingNew(String),
     /// All certificates are strangers.
     #[error("no key that this machine knows is left in the truststore")]
     NobodyKnown,
@@ -396,7 +399,7 @@ impl AnchorError {
     pub fn hint(&self) -> Option<String> {
         let ask = "ask an administrator for the fingerprints that count now";
         match self {
-            Self::NobodyKnown | Self::PinnedMissing | Self::OtherTruststore | Self::Refused(_) => {
+            Self::NothingNew(_) | Self::NobodyKnown | Self::PinnedMissing | Self::OtherTruststore | Self::Refused(_) => {
                 Some(ask.to_owned())
             }
             Self::Unreadable(_) => {

@@ -143,6 +143,8 @@ struct Answers {
 enum Failure {
     /// The server, or a part that is needed, cannot be used now.
     Outage(String),
+    /// The server works and its truststore is refused, which has been said.
+    Refused(String),
     /// The server wants a sign-in.
     SignIn(FetchError),
     /// Anything that a cached copy does not help against.
@@ -556,7 +558,8 @@ impl<'a> Run<'a> {
     /// Tells what stops a run from what an older copy helps against.
     fn failed(&self, error: ObtainError) -> Failure {
         if let ObtainError::Unconfirmed(reason) = error {
-            return Failure::Outage(reason);
+            let refused = self.refusal_said.get();
+            return if refused { Failure::Refused(reason) } else { Failure::Outage(reason) };
         }
         if let ObtainError::Fetch(error) | ObtainError::Download(DownloadError::Fetch(error)) =
             error

@@ -14,9 +14,9 @@ use dbt_core::name::ServerName;
 use dbt_core::platform::Platform;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::timestamp::Timestamp;
-use dbt_core::trust::Companions;
 use dbt_core::trust::history::History;
 use dbt_core::trust::memory::TrustMemory;
+use dbt_core::trust::{Companions, Fingerprint};
 use dbt_core::version::Version;
 
 use crate::fsx::{self, FsxError};
@@ -326,14 +326,18 @@ impl ServerState {
         Ok(true)
     }
 
-    /// Forgets everything about the server's trust, and keeps what is installed.
-    pub fn reset_trust(&self) -> Result<(), StateError> {
+    /// Forgets everything about the server's trust but this key, which a person has named, and
+    /// keeps what is installed. At no moment would the server's next answer be a first contact.
+    pub fn reset_trust(&self, anchor: &Fingerprint) -> Result<(), StateError> {
+        let mut record = ServerRecord { schema: SCHEMA, ..ServerRecord::default() };
+        record.trust.approve(anchor);
         let Some(directory) = &self.directory else {
-            *self.in_memory() = InMemory::default();
+            *self.in_memory() = InMemory { server: Some(record), ..InMemory::default() };
             return Ok(());
         };
         let _lock = lock(directory);
-        for name in ["state.json", "truststore", "truststore.previous"] {
+        write_json(&directory.join("state.json"), &record)?;
+        for name in ["truststore", "truststore.previous"] {
             fsx::remove(&directory.join(name)).map_err(StateError::Write)?;
         }
         Ok(())

@@ -101,14 +101,16 @@ pub(crate) fn restart(process: &Process, replaced: &Replaced) -> Report {
     }
 }
 
-/// Looks for newer versions in the background, while the cached copy runs. It has no terminal,
-/// belongs to no session, and nobody waits for it.
+/// Looks for newer versions in the background, while the cached copy runs. A shell in between
+/// starts it and ends at once, so that the tool has no child that it did not start.
 fn check_afterwards(world: &World<'_>, request: &Request) {
     let Some(executable) = world.settings.program.executable.as_deref() else {
         return;
     };
-    let mut command = Command::new(executable);
+    let mut command = Command::new("sh");
     command
+        .args(["-c", "\"$@\" </dev/null >/dev/null 2>&1 &", "sh"])
+        .arg(executable)
         .args(["--server", world.settings.server.name.as_str(), "update"])
         .arg(request.tool.as_str())
         .stdin(Stdio::null())
@@ -116,7 +118,7 @@ fn check_afterwards(world: &World<'_>, request: &Request) {
         .stderr(Stdio::null());
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    if let Err(error) = command.spawn() {
+    if let Err(error) = command.status() {
         world.printer.verbose(format!("failed to look for newer versions: {error}"));
     }
 }

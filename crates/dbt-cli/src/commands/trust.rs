@@ -176,11 +176,7 @@ fn reset(world: &World<'_>, anchor: &Anchor) -> Result<(), Report> {
             .hint("name a signing key's fingerprint"));
     };
     let session = world.session();
-    session.state.reset_trust().map_err(failure::remembering)?;
-    session
-        .state
-        .change_server(|record| record.trust.approve(fingerprint))
-        .map_err(failure::remembering)?;
+    session.state.reset_trust(fingerprint).map_err(failure::remembering)?;
     world.printer.note(format!(
         "what was remembered of the keys of server `{}` is forgotten; {fingerprint} counts from now on",
         world.settings.server.name

@@ -307,12 +307,24 @@ fn a_new_signer_counts_once_a_person_has_approved_the_full_fingerprint() {
     let world = acquainted();
     world.repository().trust(&[&MALLORY]);
     world.repository().publish("deploy", "1.5.0").signed_by(&MALLORY).now();
-    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    let run = world.dbt(["deploy"]);
+    run.prints("deploy 1.4.0\n").mentions("is refused").does_not_mention("cannot be used");
     let fingerprint = MALLORY.fingerprint().to_string();
     world.dbt(["trust", "approve", &fingerprint[24..]]).exits_with(exits::USAGE);
     world.dbt(["trust", "approve", &fingerprint]).exits_with(0);
-    world.dbt(["update", "deploy"]).exits_with(0);
-    world.dbt(["-o", "deploy"]).prints("deploy 1.5.0\n");
+    // The server was there all the time, so it is asked at once.
+    world.dbt(["deploy"]).prints("deploy 1.5.0\n");
+}
+
+#[test]
+fn what_would_be_new_is_refused_while_the_truststore_is_and_nothing_is_cached() {
+    let world = acquainted();
+    world.repository().trust(&[&MALLORY]);
+    world.repository().publish("other", "1.0.0").signed_by(&MALLORY).now();
+    let run = world.dbt(["other"]);
+    run.exits_with(exits::VERIFICATION_REFUSED).mentions("nothing new is installed");
+    assert!(!world.tools_started().iter().any(|started| started.contains("other")));
+    assert_eq!(world.executables().len(), 1, "only what was there before");
 }
 
 #[test]

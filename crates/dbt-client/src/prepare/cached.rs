@@ -4,6 +4,7 @@ use dbt_core::timestamp::Timestamp;
 use dbt_core::trust::{Expectation, Fetched};
 use dbt_core::version::Wanted;
 
+use crate::anchor::AnchorError;
 use crate::notice::Notice;
 use crate::obtain::ObtainError;
 use crate::state::{InstalledVersion, ToolRecord};
@@ -60,6 +61,10 @@ impl Run<'_> {
                 self.say_outage_of(&prepared, &reason)?;
                 Ok(Outcome::Ready(Box::new(prepared)))
             }
+            Failure::Refused(reason) => match self.best_cached(&reason)? {
+                Some(prepared) => Ok(Outcome::Ready(Box::new(prepared))),
+                None => Err(PrepareError::Trust(AnchorError::NothingNew(reason))),
+            },
             Failure::SignIn(source) => {
                 let server = self.session.settings.server.name.to_string();
                 let Some(prepared) = self.best_cached("the server wants a sign-in")? else {
