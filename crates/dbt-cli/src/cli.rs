@@ -10,13 +10,13 @@ use std::str::FromStr;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use dbt_client::config::duration::Interval;
 use dbt_core::brand;
 use dbt_core::digest::Digest;
 use dbt_core::name::{ServerName, ToolName};
 use dbt_core::trust::fingerprint::Fingerprint;
 use dbt_core::version::{Version, Wanted};
 
-use crate::duration::Interval;
 use crate::help::{self, grammar, help_of, path_of};
 use crate::usage::UsageError;
 

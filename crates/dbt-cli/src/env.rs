@@ -5,6 +5,7 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use dbt_client::config::Variables;
 use dbt_core::brand;
 use dbt_core::secret::Secret;
 
@@ -266,7 +267,7 @@ impl Environment {
         &self.inherited
     }
 
-    /// Returns any variable by name, for `${NAME}` in the configuration.
+    /// Returns any variable by name.
     pub fn lookup(&self, name: &str) -> Option<&OsStr> {
         let same = |other: &OsStr| same_name(other, OsStr::new(name));
         self.inherited
@@ -318,6 +319,13 @@ impl Environment {
 /// Says whether two names are the same variable on this system.
 pub(crate) fn same_name(one: &OsStr, other: &OsStr) -> bool {
     if cfg!(windows) { one.eq_ignore_ascii_case(other) } else { one == other }
+}
+
+impl Variables for Environment {
+    /// `${NAME}` in the configuration means any variable, ours or not.
+    fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.lookup(name)
+    }
 }
 
 impl fmt::Debug for Environment {

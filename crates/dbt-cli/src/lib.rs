@@ -2,19 +2,15 @@
 //!
 //! Parse, resolve, dispatch, report: the work is `dbt_client`'s, the words are `dbt_ui`'s. In
 //! reading order: [`args`] routes what was typed, [`cli`] knows the built-in commands, [`env`],
-//! [`config_file`], [`host`] and [`places`] say what there is, [`settings`] decides, and the
-//! commands do it.
+//! [`host`] and [`places`] say what there is, [`settings`] decides, and the commands do it.
 
 pub mod args;
 pub mod cli;
 mod commands;
-pub mod config_file;
 pub mod docs;
-mod duration;
 pub mod env;
 pub mod help;
 pub mod host;
-mod json;
 pub mod places;
 pub mod process;
 pub mod settings;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
+use dbt_client::config::{self, LoadedFile};
 use dbt_client::settings::{Program, Settings};
 use dbt_core::clock::Clock;
 use dbt_core::platform::Platform;
@@ -13,7 +14,7 @@ use dbt_ui::printer::{Colour, Printer, Verbosity};
 use dbt_ui::report::Report;
 
 use crate::args::Flags;
-use crate::config_file::{self, LoadedFile};
+use crate::commands::failure;
 use crate::env::{Environment, Variable};
 use crate::host::{self, Host};
 use crate::places::{self, Found};
@@ -64,7 +65,8 @@ impl Process {
             return Ok(file.as_ref());
         }
         let found = &self.found;
-        let file = config_file::load(found.named_config.as_deref(), &found.usual_configs)?;
+        let file = config::load(found.named_config.as_deref(), &found.usual_configs)
+            .map_err(failure::configuring)?;
         if let Some(file) = &file {
             self.printer.verbose(format!("configuration `{}`", file.path.display()));
             file.notices.iter().for_each(|notice| self.printer.verbose(notice));

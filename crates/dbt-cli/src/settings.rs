@@ -8,22 +8,22 @@ mod sign_in;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use dbt_client::config::duration::Interval;
+use dbt_client::config::{
+    ConfigError, ConfigFile, LoadedFile, ServerEntry, Surroundings, Text, Urls,
+};
 use dbt_client::settings::{Network, Places, Program, SelfUpdate, Server, Settings, Updates};
 use dbt_client::url::RepositoryUrl;
 use dbt_core::brand;
 use dbt_core::clock::Clock;
-use dbt_core::layout::TRUSTSTORE_FILE;
 use dbt_core::name::{InvalidToolName, ServerName};
 use dbt_core::platform::Platform;
-use dbt_core::repo_path::RepoPath;
 use dbt_core::trust::fingerprint::{Fingerprint, InvalidFingerprint};
 use dbt_core::trust::rules::TrustRules;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
 
 use crate::args::Flags;
-use crate::config_file::{ConfigError, ConfigFile, LoadedFile, ServerEntry, Text};
-use crate::duration::Interval;
 use crate::env::{Environment, EnvironmentError, Variable};
 use crate::host::Host;
 
@@ -142,12 +142,12 @@ impl<'a> Inputs<'a> {
         let variable = Variable::Server.name();
         let url = RepositoryUrl::parse_relative_to(text, &self.directory())
             .map_err(|error| SettingsError::Variable { name: variable, reason: error.into() })?;
+        let meant = Urls::below(&url);
         let configured = self.config().into_iter().flat_map(|config| &config.servers);
         let mut same = configured.filter(|entry| {
             let urls = self.urls(entry).ok();
             urls.is_some_and(|urls| {
-                urls.repository == below(&url, brand::REPOSITORY_PATH)
-                    && urls.tools == below(&url, brand::TOOLS_PATH)
+                urls.repository == meant.repository && urls.tools == meant.tools
             })
         });
         Ok(same.next().map_or(Chosen::Url(url.clone()), Chosen::Entry))
@@ -158,13 +158,15 @@ impl<'a> Inputs<'a> {
         let options = &entry.options;
         let Urls { repository, tools, truststore } = self.urls(entry)?;
         let way_in = self.way_in(entry)?;
+        let directory = self.config_directory();
+        let ca_file = options.ca_file.as_ref().map(|text| text.file(self.around(&directory)));
         Ok(Server {
             name: entry.name.clone(),
             credentials: way_in.credentials,
             sign_in_hint: way_in.hint,
             rules: self.rules(&options.trust)?,
             strict: options.strict.unwrap_or(false),
-            ca_file: options.ca_file.as_ref().map(|text| self.path(text)).transpose()?,
+            ca_file: ca_file.transpose()?,
             updates: match &options.updates {
                 Some(text) => updates(text, self.env)?,
                 None => Updates::Always,
@@ -200,39 +202,13 @@ impl<'a> Inputs<'a> {
     }
 
     /// Returns where a configured server is.
-    pub fn urls(&self, entry: &ServerEntry) -> Result<Urls, SettingsError> {
-        let missing = |key| SettingsError::MissingKey { server: entry.name.clone(), key };
-        let url = |text: &Text| self.url(text);
-        let repository = entry.repository.as_ref().ok_or_else(|| missing("repository"))?;
-        let tools = entry.tools_repository.as_ref();
-        let tools = tools.ok_or_else(|| {
-            missing(if entry.legacy { "tools.repository" } else { "toolsRepository" })
-        })?;
-        let repository = url(repository)?;
-        Ok(Urls {
-            tools: url(tools)?,
-            truststore: match &entry.truststore {
-                Some(text) => url(text)?,
-                None => below(&repository, TRUSTSTORE_FILE),
-            },
-            repository,
-        })
+    pub fn urls(&self, entry: &ServerEntry) -> Result<Urls, ConfigError> {
+        let directory = self.config_directory();
+        Urls::of(entry, self.around(&directory))
     }
 
-    fn url(&self, text: &Text) -> Result<RepositoryUrl, ConfigError> {
-        let written = text.expand(self.env)?;
-        let url = RepositoryUrl::parse_relative_to(written.expose(), &self.config_directory());
-        url.map_err(|error| text.refuse(error))
-    }
-
-    /// Reads a path: from the home directory after `~/`, else from the file's own directory.
-    fn path(&self, text: &Text) -> Result<PathBuf, ConfigError> {
-        let written = text.expand(self.env)?;
-        let written = Path::new(written.expose());
-        match (written.strip_prefix("~"), &self.host.home) {
-            (Ok(rest), Some(home)) => Ok(home.join(rest)),
-            _ => Ok(self.config_directory().join(written)),
-        }
+    fn around<'b>(&'b self, directory: &'b Path) -> Surroundings<'b> {
+        Surroundings { variables: self.env, directory, home: self.host.home.as_deref() }
     }
 
     fn config_directory(&self) -> PathBuf {
@@ -303,31 +279,6 @@ impl<'a> Inputs<'a> {
         }
         Ok(decided)
     }
-}
-
-/// The three places of a server.
-#[derive(Debug, Clone)]
-pub struct Urls {
-    /// The repository of the program itself.
-    pub repository: RepositoryUrl,
-    /// The repository of the tools.
-    pub tools: RepositoryUrl,
-    /// The truststore file.
-    pub truststore: RepositoryUrl,
-}
-
-impl Urls {
-    /// Returns the places below the root of a server.
-    pub fn below(root: &RepositoryUrl) -> Self {
-        let repository = below(root, brand::REPOSITORY_PATH);
-        let truststore = below(&repository, TRUSTSTORE_FILE);
-        Self { repository, tools: below(root, brand::TOOLS_PATH), truststore }
-    }
-}
-
-/// Returns a place below another; the names are ours and are always legal.
-fn below(url: &RepositoryUrl, name: &str) -> RepositoryUrl {
-    RepoPath::root().join(name).map_or_else(|_error| url.clone(), |path| url.join(&path))
 }
 
 fn is_url(text: &str) -> bool {
@@ -427,14 +378,6 @@ pub enum SettingsError {
         /// The names there are.
         names: String,
     },
-    /// A server without something it needs.
-    #[error("the server `{server}` has no `{key}` in the configuration")]
-    MissingKey {
-        /// The server.
-        server: ServerName,
-        /// The key.
-        key: &'static str,
-    },
     /// A variable that means nothing.
     #[error("the environment variable `{name}` is wrong")]
     Variable {
@@ -463,7 +406,7 @@ impl SettingsError {
             }
             Self::UnknownServer { names, .. } => Some(format!("it has {names}")),
             Self::Config(error) => error.hint(),
-            Self::MissingKey { .. } | Self::Variable { .. } | Self::Environment(_) => None,
+            Self::Variable { .. } | Self::Environment(_) => None,
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod anchor;
 pub mod auth;
 pub mod catalog;
+pub mod config;
 pub mod download;
 pub mod exec;
 pub mod fsx;

@@ -1,333 +1,205 @@
-//! The little of the client's configuration file that publishing needs: where a server is, and
-//! how one signs in there.
+//! What publishing takes from the client's configuration file: where a server is, and how one
+//! signs in there. The file itself is read, and its credentials are given to their servers, by
+//! the same code as the client's.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use dbt_client::auth::{Credentials, SecretValue};
-use dbt_client::fsx;
+use dbt_client::auth::Credentials;
+use dbt_client::config::{self, ConfigFile, LoadedFile, ServerEntry, Surroundings, Text};
 use dbt_client::url::{Origin, RepositoryUrl};
 use dbt_core::brand;
-use dbt_core::secret::Secret;
 use dbt_ui::exit_code::ExitCode;
-use dbt_ui::report::Report;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use dbt_ui::printer::Printer;
 
 use crate::env::{Environment, Variable};
 use crate::stop::{Explained, Stop};
 
-/// The most a configuration file may have.
-const CONFIG_LIMIT: u64 = 1024 * 1024;
-
-/// The name of the only server of the legacy format.
-const LEGACY: &str = "default";
-
 /// A server of the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct ConfiguredServer {
     pub(crate) repository: Option<RepositoryUrl>,
     pub(crate) tools: Option<RepositoryUrl>,
     pub(crate) truststore: Option<RepositoryUrl>,
     pub(crate) ca_file: Option<PathBuf>,
-    sign_in: Keys,
-}
-
-impl ConfiguredServer {
-    /// Returns what is sent to this server's origins.
-    pub(crate) fn credentials(self, origins: Vec<Origin>) -> Credentials {
-        let Keys {
-            token,
-            token_file,
-            token_func,
-            username,
-            password,
-            username_func,
-            password_func,
-        } = self.sign_in;
-        let value =
-            |key: &str, fixed: Option<Secret<String>>, command: Option<String>| match command {
-                Some(command) => Some(SecretValue::command(&format!("{key}func"), command)),
-                None => fixed.map(|fixed| SecretValue::fixed(key, fixed)),
-            };
-        let file = token_file.map(|path| SecretValue::file("tokenFile", PathBuf::from(path)));
-        if let Some(token) = value("token", token, token_func).or(file) {
-            return Credentials::bearer(origins, token);
-        }
-        let username = value("username", username, username_func);
-        match username.zip(value("password", password, password_func)) {
-            Some((username, password)) => Credentials::basic(origins, username, password),
-            None => Credentials::none(),
-        }
-    }
+    /// What is sent to its origins, and to no other.
+    pub(crate) credentials: Credentials,
+    /// Why credentials of the file are not among them, if some are not.
+    pub(crate) withheld: Option<String>,
 }
 
 /// Reads the configuration and returns the server that is named, or the default one.
 pub(crate) fn server(
     named: Option<&str>,
     environment: &Environment,
+    printer: &Printer,
 ) -> Result<ConfiguredServer, Stop> {
-    let (path, bytes) = read(environment)?;
-    let shown = path.display().to_string();
-    let file: File = serde_json::from_slice(bytes.expose())
-        .map_err(|source| ConfigError::Json { path: shown.clone(), source })?;
+    let LoadedFile { path, config, notices } = load(environment)?;
+    printer.verbose(format!("configuration `{}`", path.display()));
+    for notice in &notices {
+        printer.verbose(notice);
+    }
     let variable = environment.text(Variable::Server)?;
-    let named = named.map(str::to_owned).or(variable);
-    let (name, entry) = file.choose(named, &shown)?;
-    let expand = |text: String| expanded(text, environment, &shown);
-    let url = |text: Option<String>| -> Result<Option<RepositoryUrl>, Stop> {
-        let text = text.filter(|text| !text.is_empty()).map(expand).transpose()?;
-        let url = text.map(|text| text.parse::<RepositoryUrl>()).transpose();
-        Ok(url.map_err(|error| {
-            Report::because(ExitCode::CONFIGURATION, format!("server `{name}` in `{shown}`"), error)
-        })?)
+    let entry = choose(&config, named.or(variable.as_deref()), &path)?;
+    let path = std::path::absolute(&path).unwrap_or(path);
+    let home = environment.path(Variable::UserHome);
+    let around = Surroundings {
+        variables: environment,
+        directory: path.parent().unwrap_or(Path::new("/")),
+        home: home.as_deref(),
     };
-    Ok(ConfiguredServer {
-        repository: url(entry.repository)?,
-        tools: url(entry.tools_repository)?,
-        truststore: url(entry.truststore)?,
-        ca_file: entry.ca_file.map(expand).transpose()?.map(PathBuf::from),
-        sign_in: entry.sign_in.expanded(&expand)?,
-    })
+    Ok(decide(&config, entry, &around)?)
 }
 
 /// Reads the first configuration file there is.
-fn read(environment: &Environment) -> Result<(PathBuf, Secret<Vec<u8>>), Stop> {
-    let named = environment.path(Variable::Config);
+fn load(environment: &Environment) -> Result<LoadedFile, Stop> {
     let users = environment.our_home().map(|home| home.join("conf").join(brand::CONFIG_FILE));
     let systems = PathBuf::from(brand::SYSTEM_CONFIG_DIRECTORY).join(brand::CONFIG_FILE);
-    let candidates = match named {
-        Some(named) => vec![named],
-        None => users.into_iter().chain([systems]).collect(),
+    let usual: Vec<PathBuf> = users.into_iter().chain([systems]).collect();
+    let loaded = config::load(environment.path(Variable::Config).as_deref(), &usual)?;
+    Ok(loaded.ok_or_else(|| {
+        let shown: Vec<String> = usual.iter().map(|path| format!("`{}`", path.display())).collect();
+        ChoiceError::NoFile { looked: shown.join(", ") }
+    })?)
+}
+
+fn choose<'a>(
+    config: &'a ConfigFile,
+    named: Option<&str>,
+    path: &Path,
+) -> Result<&'a ServerEntry, ChoiceError> {
+    let path = || path.display().to_string();
+    match named.or(config.default_server.as_deref()) {
+        Some(name) => config.server(name).ok_or_else(|| ChoiceError::NoServer {
+            name: name.to_owned(),
+            names: config.names(),
+            path: path(),
+        }),
+        None => config.servers.first().ok_or_else(|| ChoiceError::Empty { path: path() }),
+    }
+}
+
+/// Decides everything about a server. Which of its repositories it must have depends on what is
+/// published, so none is asked for here.
+fn decide(
+    config: &ConfigFile,
+    entry: &ServerEntry,
+    around: &Surroundings<'_>,
+) -> Result<ConfiguredServer, config::ConfigError> {
+    let url = |text: &Option<Text>| text.as_ref().map(|text| text.url(*around)).transpose();
+    let (repository, tools) = (url(&entry.repository)?, url(&entry.tools_repository)?);
+    let truststore = url(&entry.truststore)?;
+    let urls = [&repository, &tools, &truststore];
+    let origins: std::collections::BTreeSet<Origin> =
+        urls.into_iter().flatten().filter_map(|url| url.origin().cloned()).collect();
+    let keys = config.keys_of(entry, &origins, *around);
+    let credentials = if let Some((_key, token)) = keys.token(*around)? {
+        Credentials::bearer(origins, token)
+    } else if let Some((username, password)) = keys.username_and_password(*around)? {
+        Credentials::basic(origins, username, password)
+    } else {
+        Credentials::none()
     };
-    for path in &candidates {
-        match fsx::read_limited(path, CONFIG_LIMIT) {
-            Ok(bytes) => return Ok((path.clone(), Secret::new(bytes))),
-            Err(error) if error.is_missing() => {}
-            Err(error) => return Err(Report::new(ExitCode::CONFIGURATION, error).into()),
-        }
-    }
-    let shown = candidates.iter().map(|path| format!("`{}`", path.display()));
-    Err(ConfigError::Missing { looked: shown.collect::<Vec<_>>().join(", ") }.into())
-}
-
-/// Resolves `${NAME}`.
-fn expanded(text: String, environment: &Environment, path: &str) -> Result<String, Stop> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text.as_str();
-    while let Some((before, after)) = rest.split_once("${") {
-        let Some((name, after)) = after.split_once('}') else { break };
-        out.push_str(before);
-        let value = environment.text_of(name)?;
-        let missing = || ConfigError::Variable { name: name.to_owned(), path: path.to_owned() };
-        out.push_str(&value.ok_or_else(missing)?);
-        rest = after;
-    }
-    out.push_str(rest);
-    Ok(out)
-}
-
-#[derive(serde::Deserialize)]
-struct File {
-    servers: Option<InOrder>,
-    #[serde(rename = "defaultServer")]
-    default_server: Option<String>,
-    #[serde(rename = "dbt")]
-    program: Option<LegacyTree>,
-    tools: Option<LegacyTree>,
-    #[serde(flatten)]
-    sign_in: Keys,
-}
-
-/// The servers, in the order in which they are written: the first one can be the default.
-struct InOrder(Vec<(String, Entry)>);
-
-#[derive(serde::Deserialize)]
-struct LegacyTree {
-    repository: Option<String>,
-    truststore: Option<String>,
-}
-
-#[derive(Clone, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry {
-    repository: Option<String>,
-    tools_repository: Option<String>,
-    truststore: Option<String>,
-    ca_file: Option<String>,
-    #[serde(flatten)]
-    sign_in: Keys,
-}
-
-/// How one signs in.
-#[derive(Debug, Clone, Default, serde::Deserialize)]
-struct Keys {
-    token: Option<Secret<String>>,
-    #[serde(rename = "tokenFile")]
-    token_file: Option<String>,
-    #[serde(rename = "tokenFunc")]
-    token_func: Option<String>,
-    username: Option<Secret<String>>,
-    password: Option<Secret<String>>,
-    #[serde(rename = "usernamefunc")]
-    username_func: Option<String>,
-    #[serde(rename = "passwordfunc")]
-    password_func: Option<String>,
-}
-
-impl Keys {
-    fn is_empty(&self) -> bool {
-        let Self {
-            token,
-            token_file,
-            token_func,
-            username,
-            password,
-            username_func,
-            password_func,
-        } = self;
-        token.is_none()
-            && username.is_none()
-            && password.is_none()
-            && [token_file, token_func, username_func, password_func]
-                .iter()
-                .all(|key| key.is_none())
-    }
-
-    fn expanded(self, expand: &impl Fn(String) -> Result<String, Stop>) -> Result<Self, Stop> {
-        let secret = |value: Option<Secret<String>>| -> Result<Option<Secret<String>>, Stop> {
-            value.map(|value| expand(value.expose().clone()).map(Secret::new)).transpose()
-        };
-        Ok(Self {
-            token: secret(self.token)?,
-            username: secret(self.username)?,
-            password: secret(self.password)?,
-            token_file: self.token_file.map(expand).transpose()?,
-            ..self
-        })
-    }
-}
-
-impl File {
-    fn choose(self, named: Option<String>, path: &str) -> Result<(String, Entry), ConfigError> {
-        let Self { servers, default_server, program, tools, sign_in } = self;
-        let mut servers = servers.map(|servers| servers.0).unwrap_or_default();
-        if servers.is_empty()
-            && let Some(program) = program
-        {
-            let legacy = Entry {
-                repository: program.repository,
-                truststore: program.truststore,
-                tools_repository: tools.and_then(|tools| tools.repository),
-                ca_file: None,
-                sign_in: Keys::default(),
-            };
-            servers.push((LEGACY.to_owned(), legacy));
-        }
-        let first = servers.first().map(|(name, _entry)| name.clone());
-        let home = default_server.or(first).unwrap_or_default();
-        let wanted = named.unwrap_or_else(|| home.clone());
-        let known = servers.iter().map(|(name, _entry)| format!("`{name}`")).collect::<Vec<_>>();
-        let only = servers.len() == 1;
-        let (name, mut entry) =
-            servers.into_iter().find(|(name, _entry)| *name == wanted).ok_or_else(|| {
-                ConfigError::NoServer { name: wanted.clone(), names: known, path: path.to_owned() }
-            })?;
-        // What stands at the top belongs to the default server, and to nobody else's.
-        if entry.sign_in.is_empty() && (only || name == home) {
-            entry.sign_in = sign_in;
-        }
-        Ok((name, entry))
-    }
-}
-
-impl<'de> Deserialize<'de> for InOrder {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = InOrder;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of servers")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InOrder, A::Error> {
-                let mut servers: Vec<(String, Entry)> = Vec::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    if servers.iter().any(|(known, _entry)| *known == name) {
-                        map.next_value::<IgnoredAny>()?;
-                    } else {
-                        servers.push((name, map.next_value()?));
-                    }
-                }
-                Ok(InOrder(servers))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
-    }
+    let unexplained = credentials.is_none() && !keys.own_the_shared();
+    Ok(ConfiguredServer {
+        repository,
+        tools,
+        truststore,
+        ca_file: entry.options.ca_file.as_ref().map(|text| text.file(*around)).transpose()?,
+        credentials,
+        withheld: unexplained.then(|| config.withheld(entry)).flatten(),
+    })
 }
 
 /// Why the configuration does not say where to publish.
 #[derive(Debug, thiserror::Error)]
-enum ConfigError {
+enum ChoiceError {
     #[error("there is no configuration file: looked for {looked}")]
-    Missing { looked: String },
-    #[error("failed to read `{path}`")]
-    Json { path: String, source: serde_json::Error },
+    NoFile { looked: String },
     #[error("`{path}` has no server `{name}`")]
-    NoServer { name: String, names: Vec<String>, path: String },
-    #[error("`{path}` names the environment variable `{name}`, which is not set")]
-    Variable { name: String, path: String },
+    NoServer { name: String, names: String, path: String },
+    #[error("`{path}` has no server")]
+    Empty { path: String },
 }
 
-impl Explained for ConfigError {
+impl Explained for ChoiceError {
     fn code(&self) -> ExitCode {
         ExitCode::CONFIGURATION
     }
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Missing { .. } => {
+            Self::NoServer { names, .. } if !names.is_empty() => {
+                vec![format!("its servers are {names}")]
+            }
+            Self::NoFile { .. } | Self::NoServer { .. } | Self::Empty { .. } => {
                 vec!["`--to URL` or `--to DIR` says where to publish".to_owned()]
             }
-            Self::NoServer { names, .. } if !names.is_empty() => {
-                vec![format!("its servers are {}", names.join(", "))]
-            }
-            Self::NoServer { .. } | Self::Json { .. } | Self::Variable { .. } => Vec::new(),
         }
+    }
+}
+
+impl Explained for config::ConfigError {
+    fn code(&self) -> ExitCode {
+        ExitCode::CONFIGURATION
+    }
+
+    fn hints(&self) -> Vec<String> {
+        self.hint().into_iter().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+
     use super::*;
 
-    fn choose(json: &str, named: Option<&str>) -> Result<(String, Entry), ConfigError> {
-        let file: File = serde_json::from_str(json).unwrap();
-        file.choose(named.map(str::to_owned), "dbt.json")
+    /// Returns the chosen server's name, and what was decided about it.
+    fn decided(json: &str, named: Option<&str>) -> (String, ConfiguredServer) {
+        let config = ConfigFile::parse(json.as_bytes()).unwrap();
+        let entry = choose(&config, named, Path::new("dbt.json")).unwrap();
+        let variables: BTreeMap<String, OsString> = [("TOKEN".to_owned(), "t".into())].into();
+        let directory = Path::new("/etc/dbt");
+        let around = Surroundings { variables: &variables, directory, home: None };
+        (entry.name.to_string(), decide(&config, entry, &around).unwrap())
     }
 
     const TWO: &str = r#"{"servers": {"z": {"repository": "https://z/dbt"}, "a": {"repository": "https://a/dbt"}},
         "username": "u", "password": "p"}"#;
 
     #[test]
-    fn the_first_server_as_written_is_the_default_and_owns_what_stands_at_the_top() {
-        let (name, entry) = choose(TWO, None).unwrap();
-        assert_eq!((name.as_str(), entry.sign_in.is_empty()), ("z", false));
-        let (name, entry) = choose(TWO, Some("a")).unwrap();
-        assert_eq!((name.as_str(), entry.sign_in.is_empty()), ("a", true));
-        let error = choose(TWO, Some("b")).err().unwrap();
+    fn the_first_server_as_written_is_the_default_one() {
+        assert_eq!(decided(TWO, None).0, "z");
+        assert_eq!(decided(TWO, Some("a")).0, "a");
+        let config = ConfigFile::parse(TWO.as_bytes()).unwrap();
+        let error = choose(&config, Some("b"), Path::new("dbt.json")).unwrap_err();
         assert_eq!(error.hints(), ["its servers are `z`, `a`"]);
+        let error = choose(&ConfigFile::default(), None, Path::new("dbt.json")).unwrap_err();
+        assert_eq!(error.to_string(), "`dbt.json` has no server");
     }
 
     #[test]
-    fn the_legacy_format_has_one_server() {
+    fn what_stands_at_the_top_goes_to_its_owner_and_to_nobody_else() {
+        let named = TWO.replace(r#""username""#, r#""defaultServer": "z", "username""#);
+        let (_name, owner) = decided(&named, None);
+        assert!(!owner.credentials.is_none() && owner.withheld.is_none());
+        let (_name, other) = decided(&named, Some("a"));
+        assert!(other.credentials.is_none());
+        assert!(other.withheld.unwrap().contains("belong to the server `z`"));
+        // Of several servers nobody is the owner until `defaultServer` says who is.
+        let (_name, first) = decided(TWO, None);
+        assert!(first.credentials.is_none());
+        assert!(first.withheld.unwrap().contains("no `defaultServer`"));
+    }
+
+    #[test]
+    fn the_legacy_format_has_one_server_with_the_credentials_of_the_file() {
         let json = r#"{"dbt": {"repository": "https://h/dbt", "truststore": "https://h/dbt/truststore"},
-            "tools": {"repository": "https://h/dbt-tools"}, "username": "u"}"#;
-        let (name, entry) = choose(json, None).unwrap();
+            "tools": {"repository": "https://h/dbt-tools"}, "Token": "${TOKEN}"}"#;
+        let (name, server) = decided(json, None);
         assert_eq!(name, "default");
-        assert_eq!(entry.tools_repository.as_deref(), Some("https://h/dbt-tools"));
-        assert!(!entry.sign_in.is_empty());
+        assert_eq!(server.tools.unwrap().to_string(), "https://h/dbt-tools");
+        assert!(!server.credentials.is_none());
     }
 }

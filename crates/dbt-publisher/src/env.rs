@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use dbt_client::config::Variables;
 use dbt_client::settings::Network;
 use dbt_core::brand;
 use dbt_core::secret::Secret;
@@ -144,13 +145,9 @@ impl Environment {
         Self { inherited: std::env::vars_os().collect() }
     }
 
-    /// Returns any variable by name, for `${NAME}` in the configuration and for `--signer env:`.
+    /// Returns any variable by name, for `--signer env:`. An empty one is as good as none.
     pub(crate) fn lookup(&self, name: &str) -> Option<&OsStr> {
-        let same = |other: &OsStr| {
-            if cfg!(windows) { other.eq_ignore_ascii_case(name) } else { other == OsStr::new(name) }
-        };
-        let found = self.inherited.iter().find(|(other, _value)| same(other));
-        found.map(|(_name, value)| value.as_os_str()).filter(|value| !value.is_empty())
+        self.variable(name).filter(|value| !value.is_empty())
     }
 
     /// Says whether a variable is set to something.
@@ -211,6 +208,17 @@ impl Environment {
             no_proxy: no_proxy.split(',').map(|host| host.trim().to_owned()).collect(),
             ssl_cert_file: self.path(Variable::SslCertFile),
         })
+    }
+}
+
+impl Variables for Environment {
+    /// `${NAME}` in the configuration means any variable, ours or not.
+    fn variable(&self, name: &str) -> Option<&OsStr> {
+        let same = |other: &OsStr| {
+            if cfg!(windows) { other.eq_ignore_ascii_case(name) } else { other == OsStr::new(name) }
+        };
+        let found = self.inherited.iter().find(|(other, _value)| same(other));
+        found.map(|(_name, value)| value.as_os_str())
     }
 }
 

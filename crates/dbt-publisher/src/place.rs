@@ -52,7 +52,7 @@ impl Place {
             let url = |text: &Option<String>| text.as_deref().map(typed_url).transpose();
             (url(&place.repository)?, url(&place.tools_repository)?, None)
         } else {
-            let server = config::server(place.server.as_deref(), environment)?;
+            let server = config::server(place.server.as_deref(), environment, printer)?;
             let (repository, tools) = (server.repository.clone(), server.tools.clone());
             let truststore = server.truststore.clone();
             configured = Some(server);
@@ -124,8 +124,13 @@ impl Place {
             let token = SecretValue::fixed(&Variable::PublishToken.name(), token);
             return Ok(Credentials::bearer(origins, token));
         }
-        let origins: Vec<_> = origins.collect();
-        Ok(configured.map_or_else(Credentials::none, |server| server.credentials(origins)))
+        let Some(server) = configured else {
+            return Ok(Credentials::none());
+        };
+        if let Some(withheld) = server.withheld {
+            printer.note(withheld);
+        }
+        Ok(server.credentials)
     }
 }
 

@@ -33,9 +33,8 @@ const EXCEPTIONS: &[Exception] = &[
         "`{}` is not a scope of trust: expected `dbt`, `tools`, `tool:NAME`, `tool:PREFIX*` or `root`",
         "the same key",
     ),
-    ("crates/dbt-cli/src/config_file.rs", "dbt", "a key of the older format"),
-    ("crates/dbt-cli/src/config_file/edit.rs", "dbt", "the same key"),
-    ("crates/dbt-publisher/src/config.rs", "dbt", "the same key"),
+    ("crates/dbt-client/src/config/mod.rs", "dbt", "a key of the older format"),
+    ("crates/dbt-client/src/config/edit.rs", "dbt", "the same key"),
 ];
 
 /// A file, a literal in it, and why it may stand.

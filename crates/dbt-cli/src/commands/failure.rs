@@ -1,6 +1,7 @@
 //! From typed errors to what a person sees: the exit code and the hints.
 
 use dbt_client::anchor::AnchorError;
+use dbt_client::config::ConfigError;
 use dbt_client::exec::ExecError;
 use dbt_client::obtain::ObtainError;
 use dbt_client::prepare::PrepareError;
@@ -12,6 +13,12 @@ use dbt_client::state::StateError;
 use dbt_client::store::StoreError;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
+
+/// Reports that the configuration cannot be used.
+pub(crate) fn configuring(error: ConfigError) -> Report {
+    let hint = error.hint();
+    Report::new(ExitCode::CONFIGURATION, error).hints(hint)
+}
 
 /// Reports that a tool could not be made ready.
 pub(crate) fn preparing(error: PrepareError) -> Report {

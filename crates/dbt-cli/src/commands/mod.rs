@@ -4,7 +4,7 @@ mod cache;
 mod catalog;
 mod completions;
 mod doctor;
-mod failure;
+pub(crate) mod failure;
 mod fetch;
 mod link;
 mod rollback;

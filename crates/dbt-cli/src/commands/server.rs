@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dbt_client::auth::Credentials;
+use dbt_client::config::{ConfigFile, Document, NewServer, ServerEntry, Urls, announcement};
 use dbt_client::source::{self, Answer, Ask, Class, Connector, Patience};
 use dbt_client::url::RepositoryUrl;
 use dbt_core::brand;
@@ -19,9 +20,8 @@ use serde_json::json;
 
 use crate::cli::Server;
 use crate::commands::failure;
-use crate::config_file::{ConfigFile, Document, NewServer, announcement};
 use crate::process::Process;
-use crate::settings::{Urls, network};
+use crate::settings::network;
 use crate::usage::UsageError;
 
 /// Adds, lists, chooses or removes.
@@ -30,15 +30,16 @@ pub(crate) fn server(process: &Process, asked: Server) -> Result<(), Report> {
         Server::List { json } => list(process, json),
         Server::Use { name } => {
             let mut document = open(process)?;
-            document.use_server(&name)?;
-            document.save()?;
+            document
+                .use_server(&name)
+                .and_then(|()| document.save())
+                .map_err(failure::configuring)?;
             process.printer.note(format!("the server `{name}` is the default now"));
             Ok(())
         }
         Server::Remove { name } => {
             let mut document = open(process)?;
-            document.remove(&name)?;
-            document.save()?;
+            document.remove(&name).and_then(|()| document.save()).map_err(failure::configuring)?;
             process.printer.note(format!("the server `{name}` is no longer configured"));
             Ok(())
         }
@@ -53,7 +54,7 @@ fn open(process: &Process) -> Result<Document, Report> {
     let path = path.ok_or_else(|| {
         Report::new(ExitCode::CONFIGURATION, "there is no place for a configuration file")
     })?;
-    Ok(Document::open(path)?)
+    Document::open(path).map_err(failure::configuring)
 }
 
 /// One line of the list.
@@ -96,7 +97,7 @@ fn rows(process: &Process) -> Result<Vec<Row>, Report> {
     };
     // A wrong choice is an error of runs; the list is what one needs to correct it.
     let chosen = inputs.chosen_name().ok();
-    let row = |server: &crate::config_file::ServerEntry| Row {
+    let row = |server: &ServerEntry| Row {
         name: server.name.clone(),
         urls: inputs.urls(server).map_err(|error| error.to_string()),
         chosen: chosen.as_ref() == Some(&server.name),
@@ -133,9 +134,9 @@ impl Row {
 fn add(process: &Process, name_and_url: &[String], yes: bool) -> Result<(), Report> {
     let (root, name) = parse(process, name_and_url)?;
     let mut document = open(process)?;
-    document.may_add(&name)?;
+    document.may_add(&name).map_err(failure::configuring)?;
     let new = ask_server(process, name, &root)?;
-    document.add(&new.server)?;
+    document.add(&new.server).map_err(failure::configuring)?;
 
     process.printer.talk(new.introduction());
     if !yes {
@@ -156,7 +157,7 @@ fn add(process: &Process, name_and_url: &[String], yes: bool) -> Result<(), Repo
             }
         }
     }
-    document.save()?;
+    document.save().map_err(failure::configuring)?;
     process.printer.note(format!(
         "the server `{}` is in `{}`",
         new.server.name,
@@ -244,7 +245,9 @@ fn ask_server(
 
     let mut server = NewServer::at(name, Urls::below(root));
     match read(root, &announcement::path(), announcement::LIMIT) {
-        Ok(Answer::Document { bytes, .. }) => announcement::read(&bytes, &mut server)?,
+        Ok(Answer::Document { bytes, .. }) => {
+            announcement::read(&bytes, &mut server).map_err(failure::configuring)?;
+        }
         Ok(Answer::NotModified) => {}
         // Most servers announce nothing: files lie where they usually lie.
         Err(error) if error.class() == Class::NotFound => {}

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config_file;
 
 /// Everything that decides, as texts.
 #[derive(Default)]
@@ -19,7 +18,7 @@ impl World<'_> {
         let env = Environment::of(self.env.iter().copied());
         let file = self.file.map(|text| LoadedFile {
             path: PathBuf::from("/home/carol/.dbt/conf/dbt.json"),
-            config: config_file::from_text(text).unwrap(),
+            config: ConfigFile::parse(text.as_bytes()).unwrap(),
             notices: Vec::new(),
         });
         let flags = Flags { server: self.server.map(str::to_owned), ..Flags::default() };
@@ -233,7 +232,7 @@ fn time_limits_are_scaled_by_a_factor_or_by_a_time() {
     }
     for timeout in ["0", "-1", "1000", r#""0s""#, r#""soon""#, r#""2h""#] {
         let file = server_with(&format!(r#""timeout": {timeout}"#));
-        assert!(config_file::from_text(&file).is_err(), "{timeout}");
+        assert!(ConfigFile::parse(file.as_bytes()).is_err(), "{timeout}");
     }
 }
 

@@ -276,7 +276,7 @@ fn the_server_of_the_configuration_is_published_to() {
     world.write("home/.dbt/conf/dbt.json", config.as_bytes());
     world.write("deploy", SCRIPT);
     let line = LINE.replace("--to REPO", "");
-    world.run(&line).fails(81, "names the environment variable `TREE`");
+    world.run(&line).fails(81, "names the variable `TREE`");
     world.set("TREE", "dbt-tools");
     world.run(&format!("{line} -s dev")).fails(81, "has no server `dev`");
     world.run(&format!("{line} -s prod")).says_nothing();

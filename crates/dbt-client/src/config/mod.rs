@@ -1,34 +1,36 @@
-//! The configuration file, exactly as written.
+//! The configuration file, exactly as written: the one reader of all programs.
 //!
 //! Both formats of the reference are read: several servers, and the legacy one with a single
-//! server, also in one file. (Contract: wire formats, section 5.3.) Nothing is decided here;
-//! [`crate::settings`] does that. Texts are kept as written, because `${NAME}` in them means
-//! something only for the server that is used.
+//! server, also in one file. (Contract: wire formats, section 5.3.) No setting is decided here;
+//! the programs do that, with what they know of the machine. What belongs to the file itself is:
+//! where its servers are ([`Urls`]) and to which of them its credentials go ([`Keys`]). Texts are
+//! kept as written, because `${NAME}` in them means something only for the server that is used.
 
 pub mod announcement;
+pub mod duration;
 mod edit;
+mod error;
+mod json;
 mod load;
 mod object;
-
-use dbt_client::fsx::FsxError;
-use dbt_core::brand;
-use dbt_core::name::{ServerName, ToolName};
-use dbt_core::secret::Secret;
-use dbt_ui::exit_code::ExitCode;
-use dbt_ui::report::Report;
+mod sign_in;
+mod text;
+mod urls;
 
 use std::collections::BTreeSet;
-use std::io;
-use std::path::PathBuf;
-use std::str::FromStr;
 
-use crate::duration::Interval;
-use crate::env::{Environment, EnvironmentError};
-use crate::json::Value;
+use dbt_core::name::{ServerName, ToolName};
+
+use duration::Interval;
+use json::Value;
+use object::{NumberOrText, Object};
 
 pub use edit::{Document, NewServer};
-pub use load::{LoadedFile, load, read_file};
-use object::{NumberOrText, Object};
+pub use error::ConfigError;
+pub use load::{LoadedFile, load};
+pub use sign_in::Keys;
+pub use text::{Surroundings, Text, Variables};
+pub use urls::Urls;
 
 /// The name that the server of the legacy format has.
 pub const LEGACY_SERVER: &str = "default";
@@ -121,86 +123,13 @@ pub struct ServerOptions {
     pub pins: Vec<(String, Text)>,
 }
 
-/// A text of the file. It may be a secret, so it is never shown.
-#[derive(Debug, Clone)]
-pub struct Text {
-    path: String,
-    written: Secret<String>,
-}
-
-impl Text {
-    /// Returns the path of its key, as `servers.prod.token`.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// Returns the text as it is written, for a shell that expands it itself.
-    pub fn as_written(&self) -> &Secret<String> {
-        &self.written
-    }
-
-    /// Returns the text with `${NAME}` replaced from the environment; `$${` stands for `${`.
-    pub fn expand(&self, env: &Environment) -> Result<Secret<String>, ConfigError> {
-        let mut expanded = String::with_capacity(self.written.expose().len());
-        let mut rest = self.written.expose().as_str();
-        while let Some(start) = rest.find("${") {
-            let (before, after) = (rest.get(..start), rest.get(start + 2..));
-            let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
-            if let Some(before) = before.strip_suffix('$') {
-                expanded.push_str(before);
-                expanded.push_str("${");
-                rest = after;
-                continue;
-            }
-            expanded.push_str(before);
-            let named = after.split_once('}').filter(|(name, _rest)| is_variable(name));
-            if let Some((name, after)) = named {
-                expanded.push_str(&self.variable(name, env)?);
-                rest = after;
-            } else {
-                // What only looks like a variable is text: it was so for the reference.
-                expanded.push_str("${");
-                rest = after;
-            }
-        }
-        expanded.push_str(rest);
-        Ok(Secret::new(expanded))
-    }
-
-    /// Returns the expanded text of a key that holds no secret, as what it means.
-    pub fn read<T: FromStr>(&self, env: &Environment) -> Result<T, ConfigError>
-    where
-        T::Err: std::error::Error + Send + Sync + 'static,
-    {
-        let text = self.expand(env)?;
-        text.expose().parse().map_err(|error: T::Err| self.refuse(error))
-    }
-
-    /// Says that this text means nothing.
-    pub(crate) fn refuse(
-        &self,
-        reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> ConfigError {
-        ConfigError::BadValue { key: self.path.clone(), reason: reason.into() }
-    }
-
-    fn variable(&self, name: &str, env: &Environment) -> Result<String, ConfigError> {
-        let unset = || ConfigError::UnsetVariable { key: self.path.clone(), name: name.to_owned() };
-        let value = env.lookup(name).ok_or_else(unset)?.to_str();
-        let not_text = || EnvironmentError::NotText { name: name.to_owned() };
-        value.map(str::to_owned).ok_or_else(|| self.refuse(not_text()))
-    }
-}
-
-fn is_variable(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with(|first: char| first.is_ascii_digit())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
 impl ConfigFile {
-    /// Reads a document.
-    pub(crate) fn of(document: &Value) -> Result<Self, ConfigError> {
+    /// Reads the text of a file.
+    pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
+        Self::of(&load::parse(text)?)
+    }
+
+    fn of(document: &Value) -> Result<Self, ConfigError> {
         let mut top = Object::top(document)?;
         let mut file = Self {
             default_server: top.plain_text("defaultServer")?,
@@ -385,154 +314,6 @@ fn scale(object: &mut Object<'_>, key: &str) -> Result<Option<f64>, ConfigError>
         key: object.path_of(key),
         reason: format!("expected a factor above 0 and up to {LARGEST_SCALE}").into(),
     })
-}
-
-/// Why the configuration cannot be used. Nothing was done.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// The file that was named does not exist.
-    #[error("there is no configuration file `{}`", path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file could not be read.
-    #[error("failed to read the configuration file `{}`", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Something else than a file.
-    #[error("the configuration file `{}` is not a file", path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The file could not be written.
-    #[error("failed to change the configuration")]
-    Write(#[source] FsxError),
-    /// Other users could change whom we trust.
-    #[error("refusing to use the configuration file `{}`: other users can write it", path.display())]
-    WritableByOthers {
-        /// The file.
-        path: PathBuf,
-    },
-    /// More than any configuration is.
-    #[error("the configuration file `{}` is larger than {limit} bytes", path.display())]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-        /// The most that is read.
-        limit: u64,
-    },
-    /// Not JSON.
-    #[error("the configuration is not JSON")]
-    Syntax {
-        /// Where and why.
-        source: serde_json::Error,
-    },
-    /// A value of another kind than its key has.
-    #[error("`{key}` must be {expected}, and is {found}")]
-    WrongType {
-        /// The key's path.
-        key: String,
-        /// What it must be.
-        expected: &'static str,
-        /// What it is.
-        found: &'static str,
-    },
-    /// A key that stands twice.
-    #[error("`{key}` stands in the configuration twice")]
-    Twice {
-        /// The key's path.
-        key: String,
-    },
-    /// A value that means nothing.
-    #[error("`{key}` in the configuration is wrong")]
-    BadValue {
-        /// The key's path.
-        key: String,
-        /// Why.
-        #[source]
-        reason: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A variable that is not set.
-    #[error("`{key}` in the configuration names the variable `{name}`, which is not set")]
-    UnsetVariable {
-        /// The key's path.
-        key: String,
-        /// The variable.
-        name: String,
-    },
-    /// Something in one file is wrong.
-    #[error("failed to use the configuration file `{}`", path.display())]
-    In {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: Box<Self>,
-    },
-    /// A server of this name exists already.
-    #[error("the configuration has a server `{name}` already")]
-    ServerExists {
-        /// The name.
-        name: ServerName,
-    },
-    /// No server of this name exists.
-    #[error("the configuration has no server `{name}`")]
-    NoSuchServer {
-        /// The name.
-        name: ServerName,
-        /// The names there are.
-        names: String,
-    },
-}
-
-impl ConfigError {
-    /// Returns what the user can do about it, if anything.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::WritableByOthers { path } => {
-                Some(format!("`chmod go-w '{}'`, after looking at what it says", path.display()))
-            }
-            Self::UnsetVariable { .. } => Some(
-                "`$${` stands for the two characters `${` where no variable is meant".to_owned(),
-            ),
-            Self::ServerExists { name } => {
-                Some(format!("`{} server remove {name}` removes it", brand::PROGRAM))
-            }
-            Self::NoSuchServer { names, .. } if names.is_empty() => {
-                Some(format!("`{} server add URL` adds one", brand::PROGRAM))
-            }
-            Self::NoSuchServer { names, .. } => Some(format!("it has {names}")),
-            Self::In { source, .. } => source.hint(),
-            Self::Missing { .. }
-            | Self::Read { .. }
-            | Self::NotAFile { .. }
-            | Self::Write(_)
-            | Self::TooLong { .. }
-            | Self::Syntax { .. }
-            | Self::WrongType { .. }
-            | Self::Twice { .. }
-            | Self::BadValue { .. } => None,
-        }
-    }
-}
-
-impl From<ConfigError> for Report {
-    fn from(error: ConfigError) -> Self {
-        let hint = error.hint();
-        Self::new(ExitCode::CONFIGURATION, error).hints(hint)
-    }
-}
-
-/// Reads the text of a file, for tests.
-#[cfg(test)]
-pub(crate) fn from_text(text: &str) -> Result<ConfigFile, ConfigError> {
-    ConfigFile::of(&load::parse(text.as_bytes())?)
 }
 
 #[cfg(test)]

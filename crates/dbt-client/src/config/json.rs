@@ -10,7 +10,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 /// A JSON value. Members keep their order, and a key that stands twice is there twice.
 #[derive(Clone, PartialEq)]
-pub(crate) enum Value {
+pub(super) enum Value {
     /// `null`.
     Null,
     /// `true` or `false`.
@@ -27,7 +27,7 @@ pub(crate) enum Value {
 
 impl Value {
     /// Returns what kind of value it is, for a sentence.
-    pub(crate) fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "true or false",
@@ -39,7 +39,7 @@ impl Value {
     }
 
     /// Returns the members, if it is an object.
-    pub(crate) fn members(&self) -> Option<&[(String, Self)]> {
+    pub(super) fn members(&self) -> Option<&[(String, Self)]> {
         if let Self::Object(members) = self { Some(members) } else { None }
     }
 }

@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 
 use dbt_core::name::ToolName;
-use dbt_core::secret::Secret;
 
+use super::json::Value;
 use super::{ConfigError, Text};
-use crate::json::Value;
 
 /// A value that may be written in two ways.
 pub(super) enum NumberOrText {
@@ -91,10 +90,7 @@ impl<'a> Object<'a> {
         match self.get(key)? {
             None => Ok(None),
             Some(Value::Number(number)) => Ok(number.as_f64().map(NumberOrText::Number)),
-            Some(Value::String(text)) => {
-                let written = Secret::new(text.clone());
-                Ok(Some(NumberOrText::Text(Text { path, written })))
-            }
+            Some(Value::String(text)) => Ok(Some(NumberOrText::Text(Text::new(path, text)))),
             Some(other @ (Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_))) => {
                 Err(wrong_type(&path, "a number or a string", other))
             }
@@ -168,7 +164,7 @@ impl<'a> Object<'a> {
 
 fn text_at(path: String, value: &Value) -> Result<Text, ConfigError> {
     if let Value::String(text) = value {
-        return Ok(Text { path, written: Secret::new(text.clone()) });
+        return Ok(Text::new(path, text));
     }
     Err(wrong_type(&path, "a string", value))
 }

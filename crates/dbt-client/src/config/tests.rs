@@ -2,8 +2,12 @@
 
 use super::*;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
 fn of(text: &str) -> Result<ConfigFile, ConfigError> {
-    from_text(text)
+    ConfigFile::parse(text.as_bytes())
 }
 
 fn error_of(text: &str) -> String {
@@ -191,7 +195,9 @@ fn what_is_not_json_is_refused_with_its_place() {
 
 #[test]
 fn a_text_may_name_variables() {
-    let env = Environment::of([("TOKEN", "t0ken"), ("EMPTY", "")]);
+    let env = [("TOKEN", "t0ken"), ("EMPTY", "")];
+    let env: BTreeMap<String, OsString> =
+        env.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
     for (written, expected) in [
         ("${TOKEN}", "t0ken"),
         ("a${TOKEN}b${EMPTY}c", "at0kenbc"),
@@ -199,11 +205,10 @@ fn a_text_may_name_variables() {
         ("$${TOKEN} $${", "${TOKEN} ${"),
         ("pa$$word", "pa$$word"),
     ] {
-        let text = Text { path: "k".to_owned(), written: Secret::new(written.to_owned()) };
+        let text = Text::new("k".to_owned(), written);
         assert_eq!(text.expand(&env).unwrap().expose(), expected, "{written}");
     }
-    let text =
-        Text { path: "servers.a.token".to_owned(), written: Secret::new("${NONE}".to_owned()) };
+    let text = Text::new("servers.a.token".to_owned(), "${NONE}");
     let words =
         "`servers.a.token` in the configuration names the variable `NONE`, which is not set";
     assert_eq!(text.expand(&env).unwrap_err().to_string(), words);

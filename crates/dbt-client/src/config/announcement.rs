@@ -4,13 +4,13 @@
 //! `truststore`, `trust`, and how one signs in. Nothing in it is believed by itself: it is shown
 //! to the person together with the signing keys, and says nothing about this machine.
 
-use dbt_client::url::RepositoryUrl;
 use dbt_core::repo_path::RepoPath;
 use dbt_core::trust::fingerprint::Fingerprint;
 use dbt_core::trust::rules::TrustRules;
 
 use super::object::Object;
 use super::{ConfigError, NewServer, Text, load};
+use crate::url::{InvalidUrl, RepositoryUrl};
 
 /// The most that an announcement may have.
 pub const LIMIT: u64 = 64 * 1024;
@@ -53,7 +53,7 @@ pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
 /// Reads a URL. A server does not say where files of this machine are, nor gives up protection.
 fn url(text: &Text) -> Result<RepositoryUrl, ConfigError> {
     let url: RepositoryUrl =
-        literal(text)?.parse().map_err(|error: dbt_client::url::InvalidUrl| text.refuse(error))?;
+        literal(text)?.parse().map_err(|error: InvalidUrl| text.refuse(error))?;
     if url.origin().is_none() {
         return Err(text.refuse("a server cannot announce a directory"));
     }
@@ -102,7 +102,7 @@ fn trust_of(scopes: Vec<(String, Vec<Text>)>) -> Result<Vec<(String, Vec<String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Urls;
+    use crate::config::Urls;
 
     fn announced(text: &str) -> Result<NewServer, ConfigError> {
         let urls = Urls::below(&"https://h.example.com".parse().unwrap());

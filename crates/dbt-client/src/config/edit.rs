@@ -3,13 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dbt_client::fsx;
-use dbt_client::url::RepositoryUrl;
 use dbt_core::name::ServerName;
 
-use super::{ConfigError, ConfigFile, load};
-use crate::json::Value;
-use crate::settings::Urls;
+use super::json::Value;
+use super::{ConfigError, ConfigFile, Urls, load};
+use crate::fsx;
+use crate::url::RepositoryUrl;
 
 /// A configuration file that is being changed.
 #[derive(Debug)]

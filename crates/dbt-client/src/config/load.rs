@@ -4,8 +4,8 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::json::Value;
 use super::{ConfigError, ConfigFile};
-use crate::json::Value;
 
 /// The most that a configuration may have; generated ones have a few KiB.
 const LIMIT: u64 = 1024 * 1024;
@@ -52,7 +52,7 @@ fn load_one(path: &Path) -> Result<Option<LoadedFile>, ConfigError> {
 }
 
 /// Reads a configuration file, if there is one and nobody else can write it.
-pub fn read_file(path: &Path) -> Result<Option<(Vec<u8>, Metadata)>, ConfigError> {
+pub(super) fn read_file(path: &Path) -> Result<Option<(Vec<u8>, Metadata)>, ConfigError> {
     let fail = |source| ConfigError::Read { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,

@@ -1,0 +1,155 @@
+//! Which of the file's credentials belong to which server.
+
+use std::collections::BTreeSet;
+
+use super::{ConfigError, ConfigFile, ServerEntry, SignIn, Surroundings, Text, Urls};
+use crate::auth::SecretValue;
+use crate::url::Origin;
+
+/// Who asks a server: its own keys, with those at the top level behind them where they are its.
+#[derive(Debug, Clone, Copy)]
+pub struct Keys<'a> {
+    own: &'a SignIn,
+    shared: Option<&'a SignIn>,
+}
+
+impl ConfigFile {
+    /// Decides which keys say who asks a server that is at these origins.
+    pub fn keys_of<'a>(
+        &'a self,
+        entry: &'a ServerEntry,
+        origins: &BTreeSet<Origin>,
+        around: Surroundings<'_>,
+    ) -> Keys<'a> {
+        let owned = self.may_use_shared(entry, origins, around);
+        Keys { own: &entry.sign_in, shared: owned.then_some(&self.shared) }
+    }
+
+    /// Says whether the top-level credentials are this server's: it owns them, or it is nowhere
+    /// but where their owner is. The reference sends them to every server.
+    fn may_use_shared(
+        &self,
+        entry: &ServerEntry,
+        origins: &BTreeSet<Origin>,
+        around: Surroundings<'_>,
+    ) -> bool {
+        self.owner_of_shared().is_some_and(|owner| {
+            owner.name == entry.name
+                || Urls::of(owner, around)
+                    .is_ok_and(|urls| !origins.is_empty() && origins.is_subset(&urls.origins()))
+        })
+    }
+
+    /// Returns the server that the top-level credentials belong to: the one named by
+    /// `defaultServer`, the only one, or the legacy one. With several and no word about it,
+    /// nobody's.
+    fn owner_of_shared(&self) -> Option<&ServerEntry> {
+        if let Some(name) = &self.default_server {
+            return self.server(name);
+        }
+        match self.servers.as_slice() {
+            [only] => Some(only),
+            several => several.iter().find(|server| server.legacy),
+        }
+    }
+
+    /// Says where credentials are that a server does not get, if there are any.
+    pub fn withheld(&self, entry: &ServerEntry) -> Option<String> {
+        let shared = &self.shared;
+        let keys = [
+            &shared.username,
+            &shared.username_command,
+            &shared.password,
+            &shared.password_command,
+            &shared.public_key,
+            &shared.public_key_file,
+            &shared.public_key_command,
+            &shared.token,
+            &shared.token_file,
+            &shared.token_command,
+            &shared.auth_type,
+        ];
+        let set: Vec<String> =
+            keys.into_iter().flatten().map(|text| format!("`{}`", text.path())).collect();
+        if set.is_empty() {
+            return None;
+        }
+        let whose = match self.owner_of_shared() {
+            Some(owner) => format!("belong to the server `{}`", owner.name),
+            None => {
+                "belong to no server, because there are several and no `defaultServer`".to_owned()
+            }
+        };
+        Some(format!(
+            "{} at the top level of the configuration {whose}; what is meant for this one stands in `servers.{}`",
+            set.join(", "),
+            entry.name
+        ))
+    }
+}
+
+impl<'a> Keys<'a> {
+    /// Says whether the keys at the top level are this server's.
+    pub fn own_the_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Returns one key.
+    pub fn get(&self, key: impl Fn(&'a SignIn) -> &'a Option<Text>) -> Option<&'a Text> {
+        key(self.own).as_ref().or_else(|| key(self.shared?).as_ref())
+    }
+
+    /// Returns the user's name where it is written: `oidcUsername` stands in for `username`.
+    pub fn written_username(&self) -> Option<&'a Text> {
+        self.get(|keys| &keys.oidc_username).or(self.get(|keys| &keys.username))
+    }
+
+    /// Returns the token.
+    pub fn token(
+        &self,
+        around: Surroundings<'_>,
+    ) -> Result<Option<(&'a Text, SecretValue)>, ConfigError> {
+        secret(
+            self.get(|keys| &keys.token),
+            self.get(|keys| &keys.token_file),
+            self.get(|keys| &keys.token_command),
+            around,
+        )
+    }
+
+    /// Returns the user's name and password, where both are there.
+    pub fn username_and_password(
+        &self,
+        around: Surroundings<'_>,
+    ) -> Result<Option<(SecretValue, SecretValue)>, ConfigError> {
+        let command = self.get(|keys| &keys.username_command);
+        let username = secret(self.written_username(), None, command, around)?;
+        let command = self.get(|keys| &keys.password_command);
+        let password = secret(self.get(|keys| &keys.password), None, command, around)?;
+        Ok(username
+            .zip(password)
+            .map(|((_key, username), (_other, password))| (username, password)))
+    }
+}
+
+/// Returns a secret. A command beats a file, and a file what is written, as a command beats what
+/// is written for the reference.
+fn secret<'a>(
+    written: Option<&'a Text>,
+    file: Option<&'a Text>,
+    command: Option<&'a Text>,
+    around: Surroundings<'_>,
+) -> Result<Option<(&'a Text, SecretValue)>, ConfigError> {
+    if let Some(text) = command {
+        // The shell replaces the variables itself, with its own rules of quoting.
+        let line = text.as_written().expose().clone();
+        return Ok(Some((text, SecretValue::command(text.path(), line))));
+    }
+    if let Some(text) = file {
+        return Ok(Some((text, SecretValue::file(text.path(), text.file(around)?))));
+    }
+    let fixed = |text: &'a Text| {
+        Ok((text, SecretValue::fixed(text.path(), text.expand(around.variables)?)))
+    };
+    written.map(fixed).transpose()
+}
