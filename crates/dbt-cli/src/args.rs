@@ -13,7 +13,7 @@ use dbt_core::digest::Digest;
 use dbt_core::name::{BUILT_IN_WORDS, ToolName};
 use dbt_core::version::Wanted;
 
-use crate::cli::{self, BuiltIn};
+use crate::cli::{self, BuiltIn, Everywhere};
 use crate::usage::UsageError;
 
 /// The flags before the tool's name: those are ours.
@@ -29,6 +29,18 @@ pub struct Flags {
     pub server: Option<String>,
     /// `--sealed`: run a copy in sealed memory.
     pub sealed: bool,
+}
+
+impl Flags {
+    /// Adds the flags that stood after a command's name.
+    #[must_use]
+    pub fn and(mut self, everywhere: Everywhere) -> Self {
+        let Everywhere { server, offline, verbose } = everywhere;
+        self.offline |= offline;
+        self.verbose |= verbose;
+        self.server = server.or(self.server);
+        self
+    }
 }
 
 /// What is to be done.
@@ -207,9 +219,7 @@ fn built_in(
         Some(version) => parsed.command.with_version(&version)?,
         None => parsed.command,
     };
-    flags.offline |= parsed.everywhere.offline;
-    flags.verbose |= parsed.everywhere.verbose;
-    flags.server = parsed.everywhere.server.or(flags.server);
+    let flags = flags.and(parsed.everywhere);
     Ok((flags, Invocation::BuiltIn(Box::new(command))))
 }
 

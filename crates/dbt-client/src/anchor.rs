@@ -335,8 +335,8 @@ pub(crate) fn is_due(last: Option<Timestamp>, now: SystemTime) -> bool {
     last.is_none_or(|Timestamp(last)| now.duration_since(last).map_or(true, |age| age > PRECISION))
 }
 
-/// Joins an error and its causes.
-pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
+/// Joins an error and its causes, for a sentence.
+pub fn in_one_line(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -82,8 +82,8 @@ pub(crate) fn clear(process: &Process, world: &World<'_>, yes: bool) -> Result<(
         return Ok(());
     }
     let mut kept = BTreeSet::new();
-    for settings in every_server(process)? {
-        kept.extend(prune::kept(&settings).map_err(failure::pruning)?);
+    for server in every_server(process)? {
+        kept.extend(prune::kept(&server.settings?).map_err(failure::pruning)?);
     }
     let cleared = session.store.clear(&kept, session.now()).map_err(failure::storing)?;
     world.printer.verbose(format!("{cleared:?}"));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dbt_client::anchor::in_one_line;
 use dbt_client::session::Session;
 use dbt_client::settings::SelfUpdate;
 use dbt_client::source::{Answer, CertificateRoots};
@@ -14,7 +15,7 @@ use dbt_ui::report::Report;
 use serde_json::json;
 
 use crate::cli::Doctor;
-use crate::commands::world::{World, every_server};
+use crate::commands::world::{Configured, World, every_server};
 use crate::commands::{trust, which};
 use crate::process::Process;
 
@@ -62,8 +63,13 @@ pub(crate) fn doctor(process: &Process, asked: &Doctor) -> Result<(), Report> {
     program(world, &mut findings);
     configuration(process, &mut findings)?;
     store(&world.session(), &mut findings);
-    for settings in &every_server(process)? {
-        server(&world.session_of(settings), &mut findings);
+    for Configured { name, settings } in &every_server(process)? {
+        match settings {
+            Ok(settings) => server(&world.session_of(settings), &mut findings),
+            Err(report) => {
+                findings.bad(&format!("server {name}"), in_one_line(report.error()));
+            }
+        }
     }
     show(world, asked, &findings)
 }
@@ -196,27 +202,17 @@ fn reach(session: &Session<'_>, about: &str, findings: &mut Findings) {
             Err(error) => findings.bad(about, format!("the truststore cannot be used: {error}")),
         },
         Ok(Answer::NotModified) => {}
-        Err(error) => findings.bad(about, chain(&error)),
+        Err(error) => findings.bad(about, in_one_line(&error)),
     }
     match repository.list(&dbt_core::layout::Location::tools(), &patience) {
         Ok(listing) => {
             findings.good(about, format!("it lists {} tools", listing.directories().count()));
         }
-        Err(error) => findings.bad(about, chain(&error)),
+        Err(error) => findings.bad(about, in_one_line(&error)),
     }
     if let Ok(CertificateRoots::Mozilla) = session.certificate_roots() {
         findings.notable(about, "this host has no certificate authorities; Mozilla's are used");
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words = format!("{words}: {error}");
-        cause = error.source();
-    }
-    words
 }
 
 fn show(world: &World<'_>, asked: &Doctor, findings: &Findings) -> Result<(), Report> {

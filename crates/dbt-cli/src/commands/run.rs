@@ -25,7 +25,7 @@ use crate::tool_environment::tool_environment;
 use crate::usage::UsageError;
 
 /// Makes the tool ready and becomes it. Returns only if that failed.
-pub(crate) fn run(process: &Process, call: ToolCall) -> Result<(), Report> {
+pub(crate) fn run(process: &mut Process, call: ToolCall) -> Result<(), Report> {
     let world = World::open(process)?;
     let ToolCall { name, wanted, arguments } = call;
     let session = world.session();
@@ -38,6 +38,8 @@ pub(crate) fn run(process: &Process, call: ToolCall) -> Result<(), Report> {
         Ok(Outcome::Ready(prepared)) => *prepared,
         Ok(Outcome::Replaced(replaced)) => return Err(restart(process, &replaced)),
         Err(PrepareError::NoTool { tool, .. }) if tool.as_str() == cli::CATALOG => {
+            drop(session);
+            drop(world);
             return built_in_catalog(process, arguments);
         }
         Err(error) => {
@@ -57,13 +59,17 @@ pub(crate) fn run(process: &Process, call: ToolCall) -> Result<(), Report> {
 
 /// Answers for the tool `catalog` where the repository has none: the reference's users type
 /// `dbt -- catalog list`.
-fn built_in_catalog(process: &Process, words: Vec<OsString>) -> Result<(), Report> {
+fn built_in_catalog(process: &mut Process, words: Vec<OsString>) -> Result<(), Report> {
     match cli::parse_catalog(words).map_err(UsageError::report)? {
         CatalogInvocation::Help(text) => process.printer.data(text),
         CatalogInvocation::Version => {
             process.printer.data(format!("{} version {}\n", cli::CATALOG, process.program.version))
         }
-        CatalogInvocation::Command(command, _everywhere) => catalog::catalog(process, command),
+        CatalogInvocation::Command(command, everywhere) => {
+            let flags = process.flags.clone().and(everywhere);
+            process.take_flags(flags);
+            catalog::catalog(process, command)
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! `dbt trust`: whose signatures count on this machine, and what each server could do to it.
 
 use dbt_client::session::Session;
-use dbt_client::settings::Settings;
 use dbt_core::brand;
 use dbt_core::timestamp;
 use dbt_core::trust::Fingerprint;
@@ -11,7 +10,7 @@ use dbt_ui::report::Report;
 use serde_json::json;
 
 use crate::cli::{Anchor, ToolRequest, Trust, Which};
-use crate::commands::world::{World, every_server};
+use crate::commands::world::{Configured, World, every_server};
 use crate::commands::{failure, which};
 use crate::process::Process;
 
@@ -19,7 +18,7 @@ use crate::process::Process;
 pub(crate) fn trust(process: &Process, asked: Trust) -> Result<(), Report> {
     let world = &World::open(process)?;
     match asked {
-        Trust::Show { json } => show(world, &every_server(process)?, json),
+        Trust::Show { json } => show(world, every_server(process)?, json),
         Trust::Explain { tool, json } => explain(world, tool, json),
         Trust::Approve { fingerprint } => approve(world, &fingerprint),
         Trust::Reset { anchor } => reset(world, &anchor),
@@ -130,11 +129,16 @@ impl View {
     }
 }
 
-fn show(world: &World<'_>, servers: &[Settings], as_json: bool) -> Result<(), Report> {
-    let views: Vec<View> = servers
-        .iter()
-        .map(|settings| View::of(&world.session_of(settings)))
-        .collect::<Result<_, _>>()?;
+fn show(world: &World<'_>, servers: Vec<Configured>, as_json: bool) -> Result<(), Report> {
+    let mut views = Vec::new();
+    for Configured { name, settings } in servers {
+        match settings.and_then(|settings| View::of(&world.session_of(&settings))) {
+            Ok(view) => views.push(view),
+            Err(report) => {
+                world.printer.report(&report.while_doing(format!("failed to look at `{name}`")));
+            }
+        }
+    }
     if as_json {
         return world.printer.json(json!(views.iter().map(View::json).collect::<Vec<_>>()));
     }

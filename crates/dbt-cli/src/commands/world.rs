@@ -49,23 +49,32 @@ impl<'a> World<'a> {
     }
 }
 
-/// Decides the settings once for each configured server, as if it had been selected.
-pub(crate) fn every_server(process: &Process) -> Result<Vec<Settings>, Report> {
+/// A configured server, and what was decided about it as if it had been selected.
+pub(crate) struct Configured {
+    /// Its name.
+    pub(crate) name: String,
+    /// The settings, or what is wrong with them: one broken server does not hide the others.
+    pub(crate) settings: Result<Settings, Report>,
+}
+
+/// Decides the settings once for each configured server.
+pub(crate) fn every_server(process: &Process) -> Result<Vec<Configured>, Report> {
     let inputs = process.inputs()?;
-    let names: Vec<String> = inputs
-        .file
-        .iter()
-        .flat_map(|file| &file.config.servers)
-        .map(|server| server.name.to_string())
+    let servers = inputs.file.iter().flat_map(|file| &file.config.servers);
+    let mut configured: Vec<Configured> = servers
+        .map(|server| {
+            let name = server.name.to_string();
+            let flags = Flags { server: Some(name.clone()), ..process.flags.clone() };
+            let settings = settings::resolve(Inputs { flags: &flags, ..inputs });
+            Configured { name, settings: settings.map_err(Report::from) }
+        })
         .collect();
-    if names.is_empty() {
-        return Ok(vec![process.settings()?]);
+    if configured.is_empty() {
+        let settings = process.settings()?;
+        configured
+            .push(Configured { name: settings.server.name.to_string(), settings: Ok(settings) });
     }
-    let resolved = names.into_iter().map(|name| {
-        let flags = Flags { server: Some(name), ..process.flags.clone() };
-        Ok(settings::resolve(Inputs { flags: &flags, ..inputs })?)
-    });
-    resolved.collect()
+    Ok(configured)
 }
 
 /// Says what a run has to tell, on stderr.

@@ -124,3 +124,10 @@ fn the_cache_is_cleared_and_nothing_that_is_pinned_goes() {
     world.dbt(["cache", "clear", "--yes"]).exits_with(0);
     world.dbt(["-o", "deploy"]).prints("deploy 1.4.0\n");
 }
+
+#[test]
+fn flags_after_the_name_of_the_catalog_count() {
+    let world = published();
+    let run = world.dbt(["--", "catalog", "list", "-o"]);
+    run.exits_with(exits::USAGE).mentions("makes no request");
+}

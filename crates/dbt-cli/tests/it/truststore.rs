@@ -338,3 +338,15 @@ fn no_refusal_prints_a_command_that_would_approve_what_it_refused() {
         run.does_not_mention("trust approve").does_not_mention("trust reset");
     }
 }
+
+#[test]
+fn a_server_that_is_configured_wrongly_does_not_hide_the_trust_in_the_others() {
+    let world = acquainted();
+    world.dbt(["deploy"]).exits_with(0);
+    world.configure(|config| {
+        config["servers"]["broken"] = serde_json::json!({"repository": "http://user@host/"});
+    });
+    let run = world.dbt(["trust", "show"]);
+    run.mentions("failed to look at `broken`");
+    assert!(run.stdout().contains("established"), "{}", run.stdout());
+}
