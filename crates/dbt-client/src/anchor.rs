@@ -120,26 +120,19 @@ impl Anchor<'_> {
         let mut notices = Vec::new();
 
         let mut memory = record.trust.clone();
-        if memory.manifest.is_some() {
+        let evidence = Evidence {
+            offer,
+            keyring: &keyring,
+            previous: previous.as_ref(),
+            repository,
+            patience,
+        };
+        if let Some(pinned) = &record.trust.manifest {
             if offer.is_new() {
-                memory.manifest = Some(self.next_manifest(
-                    &memory,
-                    offer,
-                    &keyring,
-                    previous.as_ref(),
-                    repository,
-                    patience,
-                )?);
+                memory.manifest = Some(self.next_manifest(&record.trust, pinned, &evidence)?);
             }
         } else if offer.manifest_listed && may_try_manifest(&record, self.now) {
-            match self.first_manifest(
-                &memory,
-                offer,
-                &keyring,
-                previous.as_ref(),
-                repository,
-                patience,
-            ) {
+            match self.first_manifest(&record.trust, &evidence) {
                 Ok(pinned) => memory.manifest = Some(pinned),
                 Err(error) => notices.push(self.manifest_ignored(error)?),
             }
@@ -173,14 +166,10 @@ impl Anchor<'_> {
     fn first_manifest(
         &self,
         memory: &TrustMemory,
-        offer: &Offer<'_>,
-        keyring: &Keyring,
-        previous: Option<&Keyring>,
-        repository: &Repository,
-        patience: &Patience,
+        evidence: &Evidence<'_>,
     ) -> Result<PinnedManifest, AnchorError> {
-        let (bytes, signature) =
-            repository.manifest(None, patience).map_err(AnchorError::Manifest)?;
+        let (bytes, signature) = evidence.manifest(None)?;
+        let Evidence { keyring, previous, offer, .. } = *evidence;
         let assembly = self.assemble(memory, keyring.clone(), previous, Confirmation::Confirmed)?;
         let trusted: Vec<&Certificate> = assembly
             .store
@@ -198,31 +187,24 @@ impl Anchor<'_> {
     fn next_manifest(
         &self,
         memory: &TrustMemory,
-        offer: &Offer<'_>,
-        keyring: &Keyring,
-        previous: Option<&Keyring>,
-        repository: &Repository,
-        patience: &Patience,
+        pinned: &PinnedManifest,
+        evidence: &Evidence<'_>,
     ) -> Result<PinnedManifest, AnchorError> {
-        let Some(mut pinned) = memory.manifest.clone() else {
-            return Err(AnchorError::NobodyKnown);
-        };
-        let certificates = memory.with_revocations(keyring, previous);
+        let certificates = memory.with_revocations(evidence.keyring, evidence.previous);
         let certificates: Vec<&Certificate> = certificates.iter().collect();
-        let (bytes, signature) =
-            repository.manifest(None, patience).map_err(AnchorError::Manifest)?;
+        let (bytes, signature) = evidence.manifest(None)?;
         let newest = Manifest::parse(&bytes)?.version;
         let behind = newest.saturating_sub(pinned.manifest.version);
         if behind > MANIFEST_CHAIN_LIMIT {
             return Err(AnchorError::TooFarBehind(behind));
         }
+        let mut pinned = pinned.clone();
         for version in pinned.manifest.version + 1..newest {
-            let (bytes, signature) =
-                repository.manifest(Some(version), patience).map_err(AnchorError::Manifest)?;
+            let (bytes, signature) = evidence.manifest(Some(version))?;
             pinned = pinned.follow(&bytes, &signature, &certificates, self.now)?;
         }
         let pinned = pinned.follow(&bytes, &signature, &certificates, self.now)?;
-        offer.check_against(&pinned)?;
+        evidence.offer.check_against(&pinned)?;
         Ok(pinned)
     }
 
@@ -297,6 +279,22 @@ impl Anchor<'_> {
             }
             None => Err(refusal),
         }
+    }
+}
+
+/// What a manifest is judged by.
+struct Evidence<'a> {
+    offer: &'a Offer<'a>,
+    keyring: &'a Keyring,
+    previous: Option<&'a Keyring>,
+    repository: &'a Repository,
+    patience: &'a Patience,
+}
+
+impl Evidence<'_> {
+    /// Fetches the current manifest, or the kept one of an earlier version, with its signature.
+    fn manifest(&self, version: Option<u64>) -> Result<(Vec<u8>, Vec<u8>), AnchorError> {
+        self.repository.manifest(version, self.patience).map_err(AnchorError::Manifest)
     }
 }
 
