@@ -1,5 +1,6 @@
 //! `dbt doctor`: everything that can be wrong on a machine and with a server.
 
+use std::path::Path;
 use std::time::Duration;
 
 use dbt_client::anchor::in_one_line;
@@ -116,6 +117,13 @@ fn program(world: &World<'_>, findings: &mut Findings) {
 
 fn store(session: &Session<'_>, findings: &mut Findings) {
     match session.settings.places.home.as_deref() {
+        Some(home) if is_open_to_others(home) => findings.bad(
+            "home",
+            format!(
+                "others can write to `{path}`, and so decide what runs: `chmod go-w {path}`",
+                path = home.display()
+            ),
+        ),
         Some(home) => findings.good("home", format!("`{}`", home.display())),
         None => {
             findings.notable("home", "there is no directory for our files; nothing is remembered");
@@ -141,6 +149,20 @@ fn store(session: &Session<'_>, findings: &mut Findings) {
         findings
             .notable("state", "it cannot be kept on this machine: every run is a first contact");
     }
+}
+
+/// Says whether somebody else could exchange what is in a directory.
+#[cfg(unix)]
+fn is_open_to_others(directory: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    const WRITE_FOR_GROUP_OR_OTHERS: u32 = 0o022;
+    std::fs::metadata(directory)
+        .is_ok_and(|metadata| metadata.permissions().mode() & WRITE_FOR_GROUP_OR_OTHERS != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open_to_others(_directory: &Path) -> bool {
+    false
 }
 
 fn server(session: &Session<'_>, findings: &mut Findings) {

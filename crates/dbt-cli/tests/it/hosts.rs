@@ -256,3 +256,15 @@ fn offline_with_a_state_that_knows_the_tool_but_no_copy_says_what_to_do() {
     world.dbt(["-o", "deploy"]).exits_with(exits::UNREACHABLE).mentions("dbt fetch deploy");
     world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
 }
+
+#[test]
+fn doctor_names_a_directory_of_ours_that_others_can_write_to() {
+    let world = pinned();
+    world.repository().publish("deploy", "1.4.0").now();
+    world.dbt(["deploy"]).exits_with(0);
+    world.dbt(["doctor"]).exits_with(0);
+    fs::set_permissions(world.dbt_home(), Permissions::from_mode(0o777)).unwrap();
+    let run = world.dbt(["doctor"]);
+    run.exits_with(exits::CONFIGURATION);
+    assert!(run.stdout().contains("others can write to"), "{}", run.stdout());
+}
