@@ -1,6 +1,6 @@
 # The few commands that matter. `make help` lists them.
 #
-# Everything is built from what is installed and what crates.io serves under Cargo.lock.
+# Everything is built from what is installed and what Cargo.lock names.
 # BIN is where the built programs are; scripts/demo and scripts/bench read it.
 
 CARGO ?= cargo
