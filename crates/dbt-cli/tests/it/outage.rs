@@ -166,16 +166,20 @@ hint: `dbt catalog list` shows what there is
 
 #[test]
 fn a_version_being_published_leaves_the_newest_complete_one() {
-    let world = cached();
-    world.repository().publish("deploy", "1.5.0").without_signature().now();
-    world.repository().publish("deploy", "1.6.0").without_checksum().now();
-    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    for strict in [false, true] {
+        let world = cached();
+        world.set("strict", strict);
+        world.repository().publish("deploy", "1.5.0").without_signature().now();
+        world.repository().publish("deploy", "1.6.0").without_checksum().now();
+        world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    }
 }
 
 #[test]
 fn a_version_whose_artifact_is_missing_is_not_published() {
-    for with_copy in [true, false] {
+    for (with_copy, strict) in [(true, false), (false, false), (true, true), (false, true)] {
         let world = if with_copy { cached() } else { published() };
+        world.set("strict", strict);
         world.repository().publish("deploy", "1.5.0").now();
         world.repository().delete(&artifact("deploy", "1.5.0"));
         world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();

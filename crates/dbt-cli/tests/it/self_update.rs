@@ -250,24 +250,30 @@ fn a_checksum_that_cannot_be_had_stops_no_tool() {
 
 #[test]
 fn a_dbt_for_other_platforms_only_stops_no_tool() {
-    let world = published();
-    world.repository().publish_program("99.0.0", next()).platform("windows/arm64").now();
-    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
-    version_is(&world, "4.0.0");
+    for strict in [false, true] {
+        let world = published();
+        world.set("strict", strict);
+        world.repository().publish_program("99.0.0", next()).platform("windows/arm64").now();
+        world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+        version_is(&world, "4.0.0");
+    }
 }
 
 #[test]
 fn a_second_server_never_replaces_dbt() {
-    let (world, other) = (published(), published());
-    other.repository().publish_program("99.0.0", next()).now();
-    world.configure(|config| config["servers"]["other"] = other.server_entry());
-    world.dbt(["-s", "other", "deploy"]).exits_with(0);
-    let run = world.invoke(["deploy"]).env("DBT_SERVER", "other").run();
-    run.exits_with(0);
-    version_is(&world, "4.0.0");
-    let run = world.dbt(["-s", "other", "self", "update"]);
-    run.exits_with(exits::CONFIGURATION).mentions("only from its home server");
-    version_is(&world, "4.0.0");
+    for strict in [false, true] {
+        let (world, other) = (published(), published());
+        other.repository().publish_program("99.0.0", next()).now();
+        world.set("strict", strict);
+        world.configure(|config| config["servers"]["other"] = other.server_entry());
+        world.dbt(["-s", "other", "deploy"]).exits_with(0);
+        let run = world.invoke(["deploy"]).env("DBT_SERVER", "other").run();
+        run.exits_with(0);
+        version_is(&world, "4.0.0");
+        let run = world.dbt(["-s", "other", "self", "update"]);
+        run.exits_with(exits::CONFIGURATION).mentions("only from its home server");
+        version_is(&world, "4.0.0");
+    }
 }
 
 #[test]

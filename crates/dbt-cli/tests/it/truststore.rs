@@ -291,15 +291,18 @@ fn a_key_that_will_expire_is_said_once_a_day() {
 
 #[test]
 fn a_second_server_has_its_own_trust() {
-    let (world, other) = (acquainted(), world());
-    other.repository().trust(&[&MALLORY]);
-    other.repository().publish("deploy", "9.0.0").signed_by(&MALLORY).now();
-    world.configure(|config| config["servers"]["other"] = other.server_entry());
-    let run = world.dbt(["-s", "other", "deploy"]);
-    run.exits_with(0).mentions("first use").mentions("Mallory");
-    world.repository().publish("deploy", "1.5.0").signed_by(&MALLORY).now();
-    world.dbt(["deploy"]).exits_with(exits::VERIFICATION_REFUSED);
-    world.dbt(["-o", "deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    for strict in [false, true] {
+        let (world, other) = (acquainted(), world());
+        world.set("strict", strict);
+        other.repository().trust(&[&MALLORY]);
+        other.repository().publish("deploy", "9.0.0").signed_by(&MALLORY).now();
+        world.configure(|config| config["servers"]["other"] = other.server_entry());
+        let run = world.dbt(["-s", "other", "deploy"]);
+        run.exits_with(0).mentions("first use").mentions("Mallory");
+        world.repository().publish("deploy", "1.5.0").signed_by(&MALLORY).now();
+        world.dbt(["deploy"]).exits_with(exits::VERIFICATION_REFUSED);
+        world.dbt(["-o", "deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    }
 }
 
 #[test]
