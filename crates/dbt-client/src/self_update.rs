@@ -16,7 +16,7 @@ use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::select;
 use dbt_core::timestamp::Timestamp;
 use dbt_core::trust::{ARTIFACT_LIMIT, Expectation, Fetched, TrustStore, Verified};
-use dbt_core::version::Version;
+use dbt_core::version::{Version, Wanted};
 
 use crate::anchor::in_one_line;
 use crate::download;
@@ -87,36 +87,47 @@ pub(crate) fn update(
         // Nothing new is installed in this run, which is said where it is found out.
         return None;
     }
-    let newest = select::newest(published)?;
-    match attempt(session, &newest, trust, patience) {
-        Ok(replaced) => replaced,
-        Err(error) => {
-            let reason = in_one_line(&error);
-            if error.is_verdict() {
-                // A verdict about these bytes stands until other bytes are offered; if it cannot
-                // be kept the candidate is looked at again, and refused again.
-                let _kept = Identity::change(session, |identity| {
-                    identity.reject(&newest, &reason, session.now());
-                });
-            } else if error.is_transfer() {
-                // A server that begins and does not go on must not hold up every run.
-                let _kept = Identity::change(session, |identity| {
-                    identity.leave_alone(&newest, session.now());
-                });
+    let only_tell = session.settings.server.self_update == SelfUpdate::Notify;
+    let manner = if only_tell { Manner::Tell } else { Manner::ByItself };
+    for version in candidates(published) {
+        match attempt(session, &version, trust, patience, manner) {
+            Ok(Attempt::Decided(replaced)) => return replaced,
+            Ok(Attempt::NotPublished) => {}
+            Err(error) => {
+                refuse(session, version, &error);
+                return None;
             }
-            session.say(Notice::SelfUpdateRefused { version: newest, reason });
-            None
         }
     }
+    None
+}
+
+/// How many versions are looked at when the newest are not completely published.
+const CANDIDATES: usize = 8;
+
+/// Lists the published versions to look at, newest first.
+fn candidates(published: &[Version]) -> impl Iterator<Item = Version> {
+    select::candidates(published, &Wanted::Newest).into_iter().take(CANDIDATES)
+}
+
+/// Says that a candidate was not taken over, and remembers what the next run need not repeat.
+fn refuse(session: &Session<'_>, version: Version, error: &SelfUpdateError) {
+    let (reason, now) = (in_one_line(error), session.now());
+    // If it cannot be kept, the candidate is looked at again, and refused again.
+    if error.is_verdict() {
+        // A verdict about these bytes stands until other bytes are offered.
+        let _kept = Identity::change(session, |identity| identity.reject(&version, &reason, now));
+    } else if error.is_transfer() {
+        // A server that begins and does not go on must not hold up every run.
+        let _kept = Identity::change(session, |identity| identity.leave_alone(&version, now));
+    }
+    session.say(Notice::SelfUpdateRefused { version, reason });
 }
 
 /// Updates now, because a person asked for it: errors are errors.
 pub fn update_now(session: &Session<'_>) -> Result<Option<Replaced>, SelfUpdateError> {
     let (repository, patience) = (session.repository(), session.patience(false));
     let listing = repository.program_versions(&patience).map_err(SelfUpdateError::Fetch)?;
-    let Some(newest) = select::newest(&listing.versions()) else {
-        return Ok(None);
-    };
     let etag = session.state.truststore_etag()?;
     let answer =
         repository.truststore(etag.as_deref(), &patience).map_err(SelfUpdateError::Fetch)?;
@@ -125,7 +136,13 @@ pub fn update_now(session: &Session<'_>) -> Result<Option<Replaced>, SelfUpdateE
     for notice in anchored.notices {
         session.say(notice);
     }
-    attempt_as(session, &newest, &anchored.store, &patience, Manner::Asked)
+    for version in candidates(&listing.versions()) {
+        let attempt = attempt(session, &version, &anchored.store, &patience, Manner::Asked)?;
+        if let Attempt::Decided(replaced) = attempt {
+            return Ok(replaced);
+        }
+    }
+    Ok(None)
 }
 
 /// Goes back to the program that the last update replaced. What is left behind is not taken over
@@ -142,17 +159,6 @@ pub fn go_back(session: &Session<'_>) -> Result<PathBuf, SelfUpdateError> {
     Ok(executable)
 }
 
-fn attempt(
-    session: &Session<'_>,
-    newest: &Version,
-    trust: &TrustStore,
-    patience: &Patience,
-) -> Result<Option<Replaced>, SelfUpdateError> {
-    let only_tell = session.settings.server.self_update == SelfUpdate::Notify;
-    let manner = if only_tell { Manner::Tell } else { Manner::ByItself };
-    attempt_as(session, newest, trust, patience, manner)
-}
-
 /// Why somebody looks for a newer version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
@@ -164,41 +170,53 @@ enum Manner {
     Asked,
 }
 
-fn attempt_as(
+/// What came of looking at one version.
+enum Attempt {
+    /// It is the one that counts: dbt was replaced by it, or there is a reason not to.
+    Decided(Option<Replaced>),
+    /// It is not, or not completely, published for this platform: the one below it counts.
+    NotPublished,
+}
+
+fn attempt(
     session: &Session<'_>,
-    newest: &Version,
+    version: &Version,
     trust: &TrustStore,
     patience: &Patience,
     manner: Manner,
-) -> Result<Option<Replaced>, SelfUpdateError> {
+) -> Result<Attempt, SelfUpdateError> {
+    const NOT_TAKEN: Attempt = Attempt::Decided(None);
     let program = &session.settings.program;
     let Some(executable) = program.executable.as_deref() else {
-        return Ok(None);
+        return Ok(NOT_TAKEN);
     };
     let identity = Identity::of(session, executable)?;
     let now = session.now();
-    if newest.cmp_number(identity.version()).is_le()
-        || identity.passes_over(newest, now)
-        || (manner != Manner::Asked && identity.leaves_alone(newest, now))
+    if version.cmp_number(identity.version()).is_le()
+        || identity.passes_over(version, now)
+        || (manner != Manner::Asked && identity.leaves_alone(version, now))
     {
-        return Ok(None);
+        return Ok(NOT_TAKEN);
     }
     let update = Update { session, executable, identity, patience, now };
-    let id = update.id_of(newest);
+    let id = update.id_of(version);
     let Some(checksum) = update.checksum_of(&id)? else {
-        return Ok(None);
+        return Ok(Attempt::NotPublished);
     };
     if checksum == update.identity.sha256 {
         // The published file is the one that runs. Nobody has signed that it has this number, so
         // nothing follows for what is published next.
-        return Ok(None);
+        return Ok(NOT_TAKEN);
     }
     if manner == Manner::Tell {
-        session.say(Notice::SelfUpdateAvailable { version: newest.clone() });
-        return Ok(None);
+        session.say(Notice::SelfUpdateAvailable { version: version.clone() });
+        return Ok(NOT_TAKEN);
     }
-    let verified = update.fetch(&id, trust)?;
-    update.replace(verified)
+    match update.fetch(&id, trust) {
+        Ok(verified) => update.replace(verified).map(Attempt::Decided),
+        Err(SelfUpdateError::Incomplete) => Ok(Attempt::NotPublished),
+        Err(error) => Err(error),
+    }
 }
 
 /// One replacement under way.

@@ -260,6 +260,16 @@ fn a_dbt_for_other_platforms_only_stops_no_tool() {
 }
 
 #[test]
+fn a_half_published_dbt_does_not_hide_the_complete_one_before_it() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    world.repository().publish_program("100.0.0", next()).without_signature().now();
+    world.repository().publish_program("101.0.0", next()).without_checksum().now();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    version_is(&world, "99.0.0");
+}
+
+#[test]
 fn a_second_server_never_replaces_dbt() {
     for strict in [false, true] {
         let (world, other) = (published(), published());
