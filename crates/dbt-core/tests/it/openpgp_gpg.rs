@@ -1,7 +1,8 @@
 //! The user's `gpg`, in a home directory of its own, at whatever time a test needs.
 
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::SystemTime;
 
 use base64::Engine as _;
@@ -10,7 +11,6 @@ use dbt_core::timestamp;
 use dbt_core::trust::fingerprint::Fingerprint;
 use dbt_core::trust::keys::{Certificate, Keyring};
 use dbt_core::trust::openpgp::{GoodSignature, Judgement, SignatureBlock};
-use tempfile::TempDir;
 
 /// When most keys of the tests are made.
 pub(crate) const BIRTH: &str = "2024-01-01T00:00:00Z";
@@ -29,10 +29,15 @@ pub(crate) fn at(time: &str) -> SystemTime {
     timestamp::parse(time).unwrap()
 }
 
-/// A `gpg` with its own keys. Its agent ends with it.
+/// A `gpg` with its own keys. Its agent and its directory end with it, or with the process: one
+/// that several tests share is never dropped.
 pub(crate) struct Gpg {
-    home: TempDir,
+    home: PathBuf,
+    keeper: Child,
 }
+
+/// Waits until nobody holds the other end of its standard input, then cleans up.
+const KEEPER: &str = r#"read _; gpgconf --homedir "$1" --kill all; rm -rf "$1""#;
 
 impl Gpg {
     pub(crate) fn new() -> Self {
@@ -43,7 +48,16 @@ impl Gpg {
             use std::os::unix::fs::PermissionsExt as _;
             std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         }
-        Self { home }
+        let home = home.keep();
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER, "sh"])
+            .arg(&home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { home, keeper }
     }
 
     /// Runs `gpg` as if it were `time`, and returns what it writes. Answers come from `input`.
@@ -52,7 +66,7 @@ impl Gpg {
             time.chars().filter(|character| !matches!(character, '-' | ':' | 'Z')).collect();
         let mut child = Command::new("gpg")
             .arg("--homedir")
-            .arg(self.home.path())
+            .arg(&self.home)
             .args([
                 "--batch",
                 "--yes",
@@ -149,12 +163,8 @@ impl Gpg {
 
 impl Drop for Gpg {
     fn drop(&mut self) {
-        let ended = Command::new("gpgconf")
-            .arg("--homedir")
-            .arg(self.home.path())
-            .args(["--kill", "all"])
-            .output();
-        drop(ended);
+        drop(self.keeper.stdin.take());
+        drop(self.keeper.wait());
     }
 }
 
