@@ -192,9 +192,11 @@ fn attempt(
     };
     let identity = Identity::of(session, executable)?;
     let now = session.now();
+    // Who asks is answered anew, with the reason; a run of a tool does not repeat itself.
+    let rests = || identity.rejects(version, now) || identity.leaves_alone(version, now);
     if version.cmp_number(identity.version()).is_le()
-        || identity.passes_over(version, now)
-        || (manner != Manner::Asked && identity.leaves_alone(version, now))
+        || identity.was_left(version)
+        || (manner != Manner::Asked && rests())
     {
         return Ok(NOT_TAKEN);
     }

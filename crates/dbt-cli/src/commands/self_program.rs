@@ -23,7 +23,11 @@ pub(crate) fn self_program(world: &World<'_>, asked: &SelfCommand) -> Result<(),
                     replaced.version,
                     world.settings.program.version
                 )),
-                None => world.printer.note(format!("{} is current", brand::PROGRAM)),
+                None => {
+                    world
+                        .printer
+                        .note(format!("there is no newer {} to take over", brand::PROGRAM));
+                }
             }
         }
         SelfCommand::Rollback => {

@@ -115,6 +115,16 @@ fn an_update_of_dbt_can_be_asked_for() {
 }
 
 #[test]
+fn who_asks_for_an_update_that_was_refused_before_is_told_why_again() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).signed_by(&MALLORY).now();
+    stays(&world, "99.0.0 of dbt was offered and refused");
+    let run = world.dbt(["self", "update"]);
+    run.exits_with(exits::VERIFICATION_REFUSED).does_not_mention("current");
+    version_is(&world, "4.0.0");
+}
+
+#[test]
 fn a_dbt_signed_by_nobody_known_is_refused_and_the_tool_runs() {
     let world = published();
     world.repository().publish_program("99.0.0", next()).signed_by(&MALLORY).now();

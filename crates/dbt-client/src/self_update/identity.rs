@@ -171,12 +171,14 @@ impl Identity {
         &self.rejected
     }
 
-    /// Says whether a version is not to be taken over: it was rejected lately, or a person went
-    /// back from it.
-    pub(super) fn passes_over(&self, version: &Version, now: SystemTime) -> bool {
-        let rejected = |it: &Rejected| it.version.same_number(version) && it.is_recent(now);
+    /// Says whether a person went back from this version or a later one.
+    pub(super) fn was_left(&self, version: &Version) -> bool {
         self.left.as_ref().is_some_and(|left| version.cmp_number(left).is_le())
-            || self.rejected.iter().any(rejected)
+    }
+
+    /// Says whether a version was rejected lately.
+    pub(super) fn rejects(&self, version: &Version, now: SystemTime) -> bool {
+        self.rejected.iter().any(|it| it.version.same_number(version) && it.is_recent(now))
     }
 
     /// Remembers that a person went back from the present version.
@@ -323,6 +325,6 @@ mod tests {
             identity.reject(&version, &"x".repeat(100_000), now);
         }
         assert!(serde_json::to_vec(&identity).unwrap().len() < 32 * 1024);
-        assert!(identity.passes_over(&"99.0.0".parse().unwrap(), now));
+        assert!(identity.rejects(&"99.0.0".parse().unwrap(), now));
     }
 }
