@@ -44,7 +44,8 @@ fn in_container(env: &Environment) -> bool {
 #[cfg(unix)]
 pub(crate) fn can_write(directory: &Path) -> bool {
     use rustix::fs::{Access, access};
-    directory.is_dir() && access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    // Only a directory has an entry for itself.
+    access(directory.join("."), Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
 /// Says whether files can be made in a directory that exists.

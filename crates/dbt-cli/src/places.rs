@@ -28,9 +28,10 @@ impl Found {
 
 /// Finds the places. `can_write` says whether files can be made in a directory that exists.
 pub fn find(env: &Environment, host: &Host, can_write: impl Fn(&Path) -> bool) -> Found {
+    // What does not exist yet can be made where what is above it can be written.
     let writable = |path: &Path| {
-        let existing = path.ancestors().find(|ancestor| ancestor.exists());
-        existing.is_some_and(&can_write)
+        let decided = path.ancestors().find(|ancestor| can_write(ancestor) || ancestor.exists());
+        decided.is_some_and(&can_write)
     };
     let moved = env.path(Variable::Home).map(|path| absolute(&path, host));
     // A home that is the root of the file system is the mark of a container's nameless user.

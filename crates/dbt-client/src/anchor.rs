@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use dbt_core::digest::Digest;
 use dbt_core::timestamp::Timestamp;
-use dbt_core::trust::keys::{Certificate, Keyring, KeyringError};
+use dbt_core::trust::keys::{Certificate, Keyring, KeyringError, KnownGood};
 use dbt_core::trust::manifest::{Manifest, ManifestError, PinnedManifest};
 use dbt_core::trust::memory::{AssembleError, Assembly, Demands, TrustMemory};
 use dbt_core::trust::{Confirmation, Standing, TrustStore};
@@ -35,6 +35,8 @@ pub struct Anchor<'a> {
     pub server: &'a Server,
     /// What is remembered of it.
     pub state: &'a ServerState,
+    /// The signatures between its keys that need not be verified again.
+    pub known: &'a KnownGood,
     /// The time of this run.
     pub now: SystemTime,
 }
@@ -56,7 +58,7 @@ impl Anchor<'_> {
             return Ok(None);
         };
         let record = self.state.server()?;
-        let keyring = Keyring::parse(&bytes).map_err(AnchorError::Damaged)?;
+        let keyring = self.read(&bytes).map_err(AnchorError::Damaged)?;
         let confirmation = Confirmation::Unconfirmed(reason.to_owned());
         let assembly = self.assemble(&record.trust, keyring, None, confirmation)?;
         Ok(Some(assembly.store))
@@ -115,8 +117,12 @@ impl Anchor<'_> {
         patience: &Patience,
     ) -> Result<Option<Anchored>, AnchorError> {
         let record = self.state.server()?;
-        let keyring = Keyring::parse(offer.bytes).map_err(AnchorError::Unreadable)?;
-        let previous = offer.known.and_then(|bytes| Keyring::parse(bytes).ok());
+        let keyring = self.read(offer.bytes).map_err(AnchorError::Unreadable)?;
+        let previous = if offer.is_new() {
+            offer.known.and_then(|bytes| self.read(bytes).ok())
+        } else {
+            Some(keyring.clone())
+        };
         let mut notices = Vec::new();
 
         let mut memory = record.trust.clone();
@@ -144,6 +150,10 @@ impl Anchor<'_> {
         }
         notices.extend(self.words(&record, assembly.changes));
         Ok(Some(Anchored { store: assembly.store, notices }))
+    }
+
+    fn read(&self, truststore: &[u8]) -> Result<Keyring, KeyringError> {
+        Keyring::parse_knowing(truststore, self.known)
     }
 
     fn assemble(
@@ -269,7 +279,7 @@ impl Anchor<'_> {
     /// believed.
     fn refuse(&self, refusal: AnchorError, offered: &[u8]) -> Result<Anchored, AnchorError> {
         let reason = in_one_line(&refusal);
-        if let Ok(keyring) = Keyring::parse(offered) {
+        if let Ok(keyring) = self.read(offered) {
             self.state.change_server(|record| record.trust.remember_revocations(&keyring))?;
         }
         match self.last_good(&reason)? {

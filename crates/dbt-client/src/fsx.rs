@@ -111,14 +111,17 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, FsxError> {
 /// Reads a whole file of ours, as [`read_limited`] does; a symbolic link in its place is refused.
 pub fn read_own(path: &Path, limit: u64) -> Result<Vec<u8>, FsxError> {
     let failed = |source| FsxError::new("read", path, source);
-    read_opened(open_nofollow(path)?, limit).map_err(failed)
+    read_opened(open_without_links(path)?, limit).map_err(failed)
 }
 
 fn read_opened(file: File, limit: u64) -> io::Result<Vec<u8>> {
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
-    let mut bytes = Vec::new();
+    // With room for all of it, the file is read at once and not in growing pieces.
+    let room = usize::try_from(metadata.len().min(limit)).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(room + 64);
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         let words = format!("it is larger than {limit} bytes");
@@ -127,14 +130,19 @@ fn read_opened(file: File, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a regular file for reading; a symbolic link, a FIFO or anything else is refused.
-pub fn open_nofollow(path: &Path) -> Result<File, FsxError> {
-    let failed = |source| FsxError::new("open", path, source);
+/// Opens whatever is there, without waiting for it, unless it is a symbolic link.
+fn open_without_links(path: &Path) -> Result<File, FsxError> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
     options.custom_flags(nonblocking() | nofollow());
-    let file = options.open(path).map_err(failed)?;
+    options.open(path).map_err(|source| FsxError::new("open", path, source))
+}
+
+/// Opens a regular file for reading; a symbolic link, a FIFO or anything else is refused.
+pub fn open_nofollow(path: &Path) -> Result<File, FsxError> {
+    let failed = |source| FsxError::new("open", path, source);
+    let file = open_without_links(path)?;
     if !file.metadata().map_err(failed)?.is_file() {
         let words = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
         return Err(failed(words));
@@ -343,20 +351,20 @@ mod tests {
 
     #[test]
     fn an_error_names_what_was_done_to_which_file_and_why() {
-        let missing = Path::new("/nonexistent/file");
+        let missing = Path::new("/dev/null/file");
         let error = read_limited(missing, 1).unwrap_err();
-        assert_eq!(error.to_string(), "failed to read `/nonexistent/file`");
-        assert_eq!(error.source().unwrap().to_string(), "No such file or directory (os error 2)");
-        assert!(error.is_missing());
+        assert_eq!(error.to_string(), "failed to read `/dev/null/file`");
+        assert_eq!(error.source().unwrap().to_string(), "Not a directory (os error 20)");
+        assert!(!error.is_missing());
 
-        let error = rename(missing, Path::new("/nonexistent/other")).unwrap_err();
-        let words = "failed to rename `/nonexistent/file` to `/nonexistent/other`";
+        let error = rename(missing, Path::new("/dev/null/other")).unwrap_err();
+        let words = "failed to rename `/dev/null/file` to `/dev/null/other`";
         assert_eq!(error.to_string(), words);
         assert_eq!(io::Error::from(error).to_string(), words);
 
         let error = write_atomic(missing, b"", 0o600).unwrap_err();
-        assert_eq!(error.to_string(), "failed to write `/nonexistent/file`");
-        assert_eq!(error.source().unwrap().to_string(), "No such file or directory (os error 2)");
+        assert_eq!(error.to_string(), "failed to write `/dev/null/file`");
+        assert_eq!(error.source().unwrap().to_string(), "Not a directory (os error 20)");
     }
 
     #[test]

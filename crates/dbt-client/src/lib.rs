@@ -5,6 +5,7 @@
 
 pub mod anchor;
 pub mod auth;
+mod cached_copy;
 pub mod catalog;
 pub mod config;
 pub mod download;

@@ -11,6 +11,7 @@ use dbt_core::trust::{
     ARTIFACT_LIMIT, Companions, Endorsement, Expectation, Fetched, TrustStore, VerifyError,
 };
 
+use crate::cached_copy::CachedCopies;
 use crate::download::{self, DownloadError};
 use crate::notice::Notice;
 use crate::repository::bytes_of;
@@ -28,6 +29,7 @@ pub(crate) struct Job<'a> {
     pub(crate) record: &'a ToolRecord,
     pub(crate) trust: &'a TrustStore,
     pub(crate) patience: &'a Patience,
+    pub(crate) copies: &'a CachedCopies<'a>,
     pub(crate) now: SystemTime,
 }
 
@@ -82,9 +84,7 @@ impl Job<'_> {
         if served != entry.sha256 {
             return None;
         }
-        let content = self.session.store.find(entry.sha256, &id.file_name())?;
-        let remembered = self.session.store.remembered(&content, self.now);
-        let fetched = Fetched::from_store(id.clone(), content, entry.companions(), remembered);
+        let fetched = self.copies.fetched(id.clone(), entry)?;
         // What does not verify any more, because it rotted or because another key counts now,
         // takes the long road: fresh companions, and fresh content if need be.
         self.verify_and_install(fetched).ok()

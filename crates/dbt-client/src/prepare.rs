@@ -19,6 +19,7 @@ use dbt_core::trust::{Confirmation, Document, Endorsement, TrustStore};
 use dbt_core::version::{Version, Wanted};
 
 use crate::anchor::{self, AnchorError};
+use crate::cached_copy::CachedCopies;
 use crate::download::DownloadError;
 use crate::notice::Notice;
 use crate::obtain::{Job, ObtainError, Obtained};
@@ -91,6 +92,7 @@ pub fn prepare(session: &Session<'_>, request: &Request) -> Result<Outcome, Prep
             _ => break,
         }
     }
+    session.remember_signatures();
     outcome
 }
 
@@ -126,6 +128,7 @@ struct Run<'a> {
     held: Option<Hold>,
     /// A verified version that the request admits is here.
     has_cached_copy: bool,
+    copies: CachedCopies<'a>,
     patience: Patience,
     now: SystemTime,
     /// It has been said that the server's truststore is refused.
@@ -185,12 +188,14 @@ impl<'a> Run<'a> {
             wanted,
             held,
             has_cached_copy: false,
+            copies: CachedCopies::of(&session.store, session.now()),
             patience: session.patience(false),
             now: session.now(),
             refusal_said: Cell::new(false),
         };
-        let has_cached_copy =
-            run.cached_versions(&run.record).any(|entry| run.content_of(entry).is_some());
+        let has_cached_copy = run
+            .cached_versions(&run.record)
+            .any(|entry| entry.id(&run.subject).is_some_and(|id| run.copies.open_ahead(id, entry)));
         Ok(Self { has_cached_copy, patience: session.patience(has_cached_copy), ..run })
     }
 
@@ -233,7 +238,13 @@ impl<'a> Run<'a> {
             guess: guess.as_ref(),
             withdrawn_etag: self.record.withdrawn_etag.as_deref(),
         };
-        Ok(self.session.repository().survey(&question, &self.patience))
+        let copies = &self.copies;
+        Ok(std::thread::scope(|scope| {
+            if self.has_cached_copy {
+                scope.spawn(|| copies.read_ahead());
+            }
+            self.session.repository().survey(&question, &self.patience)
+        }))
     }
 
     /// Guesses which version the server will name: the newest one that is here.
@@ -335,6 +346,7 @@ impl<'a> Run<'a> {
                     record: &record,
                     trust,
                     patience: &self.patience,
+                    copies: &self.copies,
                     now: self.now,
                 };
                 self.refuse_rollback(&record, &version, wanted)?;
@@ -473,7 +485,7 @@ impl<'a> Run<'a> {
             let (digest, bound) = (obtained.digest, obtained.endorsement.bound);
             record.history.record(&obtained.id, digest, bound, is_newest);
             fresh = record.install(obtained, now);
-            record.newer_elsewhere = newer_elsewhere;
+            record.newer_elsewhere.clone_from(&newer_elsewhere);
             if self.ends_hold(&obtained.id.version) && record.hold == self.held {
                 record.hold = None;
             }
@@ -533,9 +545,9 @@ impl<'a> Run<'a> {
         self.session
             .state
             .change_tool(&self.subject, |record| {
-                outcome = record.history.withdraw(list);
+                outcome = record.history.withdraw(list.clone());
                 if outcome.is_ok() {
-                    record.withdrawn_etag = Some(etag.unwrap_or_default());
+                    record.withdrawn_etag = Some(etag.clone().unwrap_or_default());
                 }
             })
             .map_err(PrepareError::from)?;

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use dbt_core::digest::Digest;
 use dbt_core::release::Subject;
 use dbt_core::timestamp::Timestamp;
+use dbt_core::trust::keys::KnownGood;
 
 use crate::anchor::Anchor;
 use crate::notice::{Listener, Notice, Repeat};
@@ -15,7 +16,7 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::settings::Settings;
 use crate::source::{CertificateRoots, Connector, FetchError, Patience};
-use crate::state::{ServerState, StateError, ToolRecord};
+use crate::state::{KnownSignatures, ServerState, StateError, ToolRecord};
 use crate::store::Store;
 
 /// Everything that one run works with.
@@ -30,6 +31,7 @@ pub struct Session<'a> {
     progress: &'a dyn Progress,
     connector: Arc<Connector>,
     repository: OnceLock<Repository>,
+    known: OnceLock<KnownGood>,
 }
 
 impl<'a> Session<'a> {
@@ -50,6 +52,7 @@ impl<'a> Session<'a> {
             progress,
             connector,
             repository: OnceLock::new(),
+            known: OnceLock::new(),
         }
     }
 
@@ -65,7 +68,21 @@ impl<'a> Session<'a> {
 
     /// Returns the judge of the server's truststore.
     pub fn anchor(&self) -> Anchor<'_> {
-        Anchor { server: &self.settings.server, state: &self.state, now: self.now() }
+        let known = self.known.get_or_init(|| {
+            // Without it everything is verified anew.
+            self.state.server().map(|record| record.known_good.known()).unwrap_or_default()
+        });
+        Anchor { server: &self.settings.server, state: &self.state, known, now: self.now() }
+    }
+
+    /// Keeps what was found out about the server's keys, so that no run finds it out again.
+    pub(crate) fn remember_signatures(&self) {
+        if let Some(digests) = self.known.get().and_then(KnownGood::learnt) {
+            // It saves time and nothing else.
+            let _kept = self.state.change_server(|record| {
+                record.known_good = KnownSignatures::learnt(digests.clone());
+            });
+        }
     }
 
     /// Returns how long answers are waited for, which depends on whether a copy could run.
@@ -122,7 +139,7 @@ impl<'a> Session<'a> {
                     now.duration_since(*last).is_ok_and(|age| age < FORGET_SAID)
                 });
                 forget_oldest(&mut record.said);
-                record.said.insert(key, Timestamp(now));
+                record.said.insert(key.clone(), Timestamp(now));
             }
         });
         if due {

@@ -15,6 +15,7 @@ use dbt_core::platform::Platform;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::timestamp::Timestamp;
 use dbt_core::trust::history::History;
+use dbt_core::trust::keys::KnownGood;
 use dbt_core::trust::memory::TrustMemory;
 use dbt_core::trust::{Companions, Fingerprint};
 use dbt_core::version::Version;
@@ -29,13 +30,16 @@ const SCHEMA: u32 = 1;
 const STATE_LIMIT: u64 = 16 * 1024 * 1024;
 
 /// One server's state on this machine.
+///
+/// What a run has read it does not read again: it decides by one state of things from beginning
+/// to end. A change is made to what is in the file by then.
 #[derive(Debug)]
 pub struct ServerState {
     directory: Option<PathBuf>,
     memory: Mutex<InMemory>,
 }
 
-/// What would be in files, where no file can be written.
+/// What this run has read; where no file can be written, all there is.
 #[derive(Debug, Default)]
 struct InMemory {
     server: Option<ServerRecord>,
@@ -75,6 +79,28 @@ pub struct ServerRecord {
     pub said: BTreeMap<String, Timestamp>,
     /// The repository's `trust` metadata or manifest was last refused then.
     pub manifest_refused: Option<Timestamp>,
+    /// Signatures between keys that need not be verified again.
+    pub(crate) known_good: KnownSignatures,
+}
+
+/// Signatures between keys whose arithmetic was done by an earlier run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct KnownSignatures {
+    edition: String,
+    digests: Vec<Digest>,
+}
+
+impl KnownSignatures {
+    /// Returns what this build may believe of it.
+    pub(crate) fn known(&self) -> KnownGood {
+        let ours = self.edition == KnownGood::EDITION;
+        KnownGood::remembered(self.digests.iter().copied().filter(|_digest| ours))
+    }
+
+    pub(crate) fn learnt(digests: Vec<Digest>) -> Self {
+        Self { edition: KnownGood::EDITION.to_owned(), digests }
+    }
 }
 
 /// What is remembered of one tool, or of dbt itself.
@@ -173,32 +199,54 @@ impl ServerState {
 
     /// Reads what is remembered of the server.
     pub fn server(&self) -> Result<ServerRecord, StateError> {
+        if let Some(read) = &self.in_memory().server {
+            return Ok(read.clone());
+        }
+        let record = self.server_by_now()?;
+        self.in_memory().server = Some(record.clone());
+        Ok(record)
+    }
+
+    /// Changes what is remembered of the server, under the lock; writes only what differs.
+    ///
+    /// The change is tried on what this run has read: most change nothing, and cost nothing.
+    pub fn change_server(
+        &self,
+        mut change: impl FnMut(&mut ServerRecord),
+    ) -> Result<ServerRecord, StateError> {
+        let read = self.server()?;
+        let mut changed = read.clone();
+        change(&mut changed);
+        if changed == read {
+            return Ok(read);
+        }
+        let _lock = self.directory.as_deref().and_then(lock);
+        let before = self.server_by_now()?;
+        let mut after = before.clone();
+        change(&mut after);
+        self.keep_server(&before, after)
+    }
+
+    /// What is remembered of the server in this moment.
+    fn server_by_now(&self) -> Result<ServerRecord, StateError> {
         match &self.directory {
             Some(directory) => Ok(read_json(&directory.join("state.json"))?.unwrap_or_default()),
             None => Ok(self.in_memory().server.clone().unwrap_or_default()),
         }
     }
 
-    /// Changes what is remembered of the server, under the lock; writes only what differs.
-    pub fn change_server(
+    fn keep_server(
         &self,
-        change: impl FnOnce(&mut ServerRecord),
+        before: &ServerRecord,
+        mut after: ServerRecord,
     ) -> Result<ServerRecord, StateError> {
-        let Some(directory) = &self.directory else {
-            let mut memory = self.in_memory();
-            let record = memory.server.get_or_insert_default();
-            change(record);
-            return Ok(record.clone());
-        };
-        let _lock = lock(directory);
-        let path = directory.join("state.json");
-        let before: ServerRecord = read_json(&path)?.unwrap_or_default();
-        let mut after = before.clone();
-        change(&mut after);
         after.schema = SCHEMA;
-        if after != before {
-            write_json(&path, &after)?;
+        if let Some(directory) = &self.directory
+            && after != *before
+        {
+            write_json(&directory.join("state.json"), &after)?;
         }
+        self.in_memory().server = Some(after.clone());
         Ok(after)
     }
 
@@ -209,13 +257,23 @@ impl ServerState {
         subject: &Subject,
         damaged: &mut dyn FnMut(&Path),
     ) -> Result<ToolRecord, StateError> {
+        if let Some(read) = self.in_memory().tools.get(&file_name(subject)) {
+            return Ok(read.clone());
+        }
+        let record = self.tool_by_now(subject, damaged)?;
+        self.in_memory().tools.insert(file_name(subject), record.clone());
+        Ok(record)
+    }
+
+    /// What is remembered of a tool in this moment.
+    fn tool_by_now(
+        &self,
+        subject: &Subject,
+        damaged: &mut dyn FnMut(&Path),
+    ) -> Result<ToolRecord, StateError> {
         let Some(directory) = &self.directory else {
-            return Ok(self
-                .in_memory()
-                .tools
-                .get(&file_name(subject))
-                .cloned()
-                .unwrap_or_default());
+            let memory = self.in_memory();
+            return Ok(memory.tools.get(&file_name(subject)).cloned().unwrap_or_default());
         };
         let path = tool_path(directory, subject);
         match read_json(&path) {
@@ -230,26 +288,29 @@ impl ServerState {
         }
     }
 
-    /// Changes what is remembered of a tool or of dbt itself; writes only what differs.
+    /// Changes what is remembered of a tool or of dbt itself, as [`Self::change_server`] does.
     pub fn change_tool(
         &self,
         subject: &Subject,
-        change: impl FnOnce(&mut ToolRecord),
+        mut change: impl FnMut(&mut ToolRecord),
     ) -> Result<ToolRecord, StateError> {
-        let Some(directory) = &self.directory else {
-            let mut memory = self.in_memory();
-            let record = memory.tools.entry(file_name(subject)).or_default();
-            change(record);
-            return Ok(record.clone());
-        };
-        let _lock = lock(directory);
-        let before = self.tool(subject, &mut |_path| {})?;
+        let read = self.tool(subject, &mut |_path| {})?;
+        let mut changed = read.clone();
+        change(&mut changed);
+        if changed == read {
+            return Ok(read);
+        }
+        let _lock = self.directory.as_deref().and_then(lock);
+        let before = self.tool_by_now(subject, &mut |_path| {})?;
         let mut after = before.clone();
         change(&mut after);
         after.schema = SCHEMA;
-        if after != before {
+        if let Some(directory) = &self.directory
+            && after != before
+        {
             write_json(&tool_path(directory, subject), &after)?;
         }
+        self.in_memory().tools.insert(file_name(subject), after.clone());
         Ok(after)
     }
 
@@ -270,6 +331,15 @@ impl ServerState {
 
     /// Returns the bytes of the truststore last accepted.
     pub fn truststore(&self) -> Result<Option<Vec<u8>>, StateError> {
+        if let Some(read) = &self.in_memory().truststore {
+            return Ok(Some(read.clone()));
+        }
+        let bytes = self.truststore_by_now()?;
+        self.in_memory().truststore.clone_from(&bytes);
+        Ok(bytes)
+    }
+
+    fn truststore_by_now(&self) -> Result<Option<Vec<u8>>, StateError> {
         match &self.directory {
             Some(directory) => read_if_any(&directory.join("truststore")),
             None => Ok(self.in_memory().truststore.clone()),
@@ -293,23 +363,24 @@ impl ServerState {
         &self,
         judged: &Judged<'_>,
         bytes: &[u8],
-        change: impl FnOnce(&mut ServerRecord),
+        mut change: impl FnMut(&mut ServerRecord),
     ) -> Result<bool, StateError> {
-        let Some(directory) = &self.directory else {
-            let mut memory = self.in_memory();
-            let record = memory.server.get_or_insert_default();
-            change(record);
-            memory.truststore = Some(bytes.to_vec());
+        let mut changed = self.server()?;
+        let read = changed.clone();
+        change(&mut changed);
+        if changed == read && judged.truststore == Some(bytes) {
             return Ok(true);
-        };
-        let _lock = lock(directory);
-        let path = directory.join("state.json");
-        let before: ServerRecord = read_json(&path)?.unwrap_or_default();
-        let known = self.truststore()?;
+        }
+        let _lock = self.directory.as_deref().and_then(lock);
+        let before = self.server_by_now()?;
+        let known = self.truststore_by_now()?;
         if before.trust != *judged.trust || known.as_deref() != judged.truststore {
+            *self.in_memory() = InMemory::default();
             return Ok(false);
         }
-        if known.as_deref() != Some(bytes) {
+        if let Some(directory) = &self.directory
+            && known.as_deref() != Some(bytes)
+        {
             if let Some(known) = known {
                 fsx::write_atomic(&directory.join("truststore.previous"), &known, 0o600)
                     .map_err(StateError::Write)?;
@@ -319,10 +390,8 @@ impl ServerState {
         }
         let mut after = before.clone();
         change(&mut after);
-        after.schema = SCHEMA;
-        if after != before {
-            write_json(&path, &after)?;
-        }
+        self.keep_server(&before, after)?;
+        self.in_memory().truststore = Some(bytes.to_vec());
         Ok(true)
     }
 
@@ -335,6 +404,7 @@ impl ServerState {
             *self.in_memory() = InMemory { server: Some(record), ..InMemory::default() };
             return Ok(());
         };
+        *self.in_memory() = InMemory::default();
         let _lock = lock(directory);
         write_json(&directory.join("state.json"), &record)?;
         for name in ["truststore", "truststore.previous"] {
@@ -353,8 +423,14 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Makes the directory and says whether it can be written.
 fn is_usable(directory: &Path) -> bool {
-    fsx::create_dir_all(&directory.join("tools"), 0o700).is_ok()
-        && rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
+    use rustix::fs::{Access, access};
+    let tools = directory.join("tools");
+    let can_write = || {
+        [directory, tools.as_path()]
+            .iter()
+            .all(|path| access(*path, Access::WRITE_OK | Access::EXEC_OK).is_ok())
+    };
+    can_write() || (fsx::create_dir_all(&tools, 0o700).is_ok() && can_write())
 }
 
 /// Keeps other runs from changing the state at the same time. Where locks do not work the run
@@ -396,12 +472,19 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, S
         return Ok(None);
     };
     let damaged = |source| StateError::Damaged { path: path.to_owned(), source };
-    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
-    if value.get("schema").and_then(serde_json::Value::as_u64).is_some_and(|it| it > SCHEMA.into())
-    {
+    // The schema first: what a newer program wrote need not be what this one can read.
+    let Schema { schema } = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if schema > SCHEMA {
         return Err(StateError::Newer { path: path.to_owned() });
     }
-    serde_json::from_value(value).map(Some).map_err(damaged)
+    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+}
+
+/// What every state file says, whoever wrote it.
+#[derive(serde::Deserialize)]
+struct Schema {
+    #[serde(default)]
+    schema: u32,
 }
 
 fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StateError> {
@@ -506,31 +589,53 @@ mod tests {
         accept(&early, b"first");
         let read = early.server().unwrap();
         let judged = Judged { trust: &read.trust, truststore: Some(b"first") };
-        let not_reached = |_record: &mut ServerRecord| panic!("nothing is changed");
+        let forgets = |record: &mut ServerRecord| record.truststore_etag = None;
 
         accept(&late, b"second");
-        assert!(!early.accept_truststore(&judged, b"first", not_reached).unwrap());
+        let kept = state(home.path()).server().unwrap();
+        assert!(!early.accept_truststore(&judged, b"first", forgets).unwrap());
         assert_eq!(early.truststore().unwrap().as_deref(), Some(&b"second"[..]));
+        assert_eq!(state(home.path()).server().unwrap(), kept);
 
         let approve = |record: &mut ServerRecord| {
             record.trust.approve(&"A".repeat(40).parse().unwrap());
         };
         late.change_server(approve).unwrap();
         let judged = Judged { truststore: Some(b"second"), ..judged };
-        assert!(!early.accept_truststore(&judged, b"third", not_reached).unwrap());
+        assert!(!early.accept_truststore(&judged, b"third", forgets).unwrap());
         assert_eq!(early.truststore().unwrap().as_deref(), Some(&b"second"[..]));
+        assert!(early.server().unwrap().truststore_etag.is_some());
+    }
+
+    #[test]
+    fn a_change_is_made_to_what_is_in_the_file_by_then() {
+        let home = tempfile::tempdir().unwrap();
+        let (early, late) = (state(home.path()), state(home.path()));
+        assert_eq!(early.server().unwrap().failures, 0);
+        late.change_server(|record| record.failures += 1).unwrap();
+        let after = early.change_server(|record| record.failures += 1).unwrap();
+        assert_eq!((after.failures, early.server().unwrap().failures), (2, 2));
+    }
+
+    #[test]
+    fn what_another_edition_has_computed_is_not_believed() {
+        let digests = vec![Digest::of(b"a signature")];
+        let ours = KnownSignatures::learnt(digests.clone());
+        let theirs = KnownSignatures { edition: "0 4.0.0".to_owned(), digests };
+        let believed = |it: &KnownSignatures| format!("{:?}", it.known()).contains("Digest(");
+        assert!(believed(&ours) && !believed(&theirs));
     }
 
     #[test]
     fn nothing_is_unchanged_where_the_truststore_is_lost_or_damaged() {
         let home = tempfile::tempdir().unwrap();
-        let state = state(home.path());
-        accept(&state, b"truststore");
-        assert!(state.truststore_etag().unwrap().is_some());
-        let file = state.directory().unwrap().join("truststore");
+        let etag = || state(home.path()).truststore_etag().unwrap();
+        accept(&state(home.path()), b"truststore");
+        assert!(etag().is_some());
+        let file = state(home.path()).directory().unwrap().join("truststore");
         std::fs::write(&file, b"trust").unwrap();
-        assert_eq!(state.truststore_etag().unwrap(), None);
+        assert_eq!(etag(), None);
         std::fs::remove_file(&file).unwrap();
-        assert_eq!(state.truststore_etag().unwrap(), None);
+        assert_eq!(etag(), None);
     }
 }

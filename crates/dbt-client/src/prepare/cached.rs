@@ -1,14 +1,13 @@
 //! What runs when the server is not asked, or cannot be used.
 
 use dbt_core::timestamp::Timestamp;
-use dbt_core::trust::{Expectation, Fetched};
+use dbt_core::trust::Expectation;
 use dbt_core::version::Wanted;
 
 use crate::anchor::AnchorError;
 use crate::notice::Notice;
 use crate::obtain::ObtainError;
 use crate::state::{InstalledVersion, ToolRecord};
-use crate::store::StoreFile;
 
 use super::{Eagerness, Failure, Outcome, PrepareError, Prepared, Run, withdrawn_reason};
 
@@ -25,12 +24,6 @@ impl Run<'_> {
                 || platform.fallback().is_some_and(|other| entry.platform == other.to_string())
         };
         best_first(record, &self.wanted, runs_here).into_iter()
-    }
-
-    /// Opens the content of an installed version, if it is still in the store.
-    pub(super) fn content_of(&self, entry: &InstalledVersion) -> Option<StoreFile> {
-        let id = entry.id(&self.subject)?;
-        self.session.store.find(entry.sha256, &id.file_name())
     }
 
     /// Prepares the best verified version that is here. It takes the same road as a download.
@@ -87,15 +80,13 @@ impl Run<'_> {
         let record = self.session.record(&self.subject)?;
         for entry in self.cached_versions(&record) {
             let Some(id) = entry.id(&self.subject) else { continue };
-            let Some(content) = self.content_of(entry) else { continue };
-            let remembered = self.session.store.remembered(&content, self.now);
+            let Some(fetched) = self.copies.fetched(id, entry) else { continue };
             let expectation =
                 Expectation { must_be_bound: record.history.must_be_bound(), signed_since: None };
             let refused = |source: ObtainError| PrepareError::Obtain {
                 tool: self.request.tool.clone(),
                 source: Box::new(source),
             };
-            let fetched = Fetched::from_store(id, content, entry.companions(), remembered);
             let verified = trust
                 .verify(fetched, &expectation, self.now)
                 .map_err(|error| refused(error.into()))?;

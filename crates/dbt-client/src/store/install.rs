@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use dbt_core::digest::Digest;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
@@ -256,9 +257,14 @@ pub(super) fn remove(directory: &Directory, name: &FileName) -> Result<(), Store
     }
 }
 
-/// Leaves a trace of the last use: the directory's time, which nothing else is needed for.
+/// Leaves a trace of the last use, to the day: the directory's time, which nothing else is needed
+/// for.
 fn mark_used(root: &Root, directory: &Directory) {
-    if root.rule == root::Rule::Ours {
+    const PRECISION: Duration = Duration::from_hours(12);
+
+    let last = directory.handle.metadata().and_then(|metadata| metadata.modified());
+    let is_recent = last.is_ok_and(|last| last.elapsed().is_ok_and(|age| age < PRECISION));
+    if root.rule == root::Rule::Ours && !is_recent {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
         let _best_effort = rustix::fs::futimens(&directory.handle, &times);

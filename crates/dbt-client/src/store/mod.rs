@@ -63,6 +63,8 @@ struct Inner {
     own: OnceLock<Arc<Root>>,
     shared_path: PathBuf,
     shared: OnceLock<Arc<Root>>,
+    /// It was looked whether the shared one exists.
+    looked_for_shared: OnceLock<()>,
     writable: OnceLock<Option<Arc<Root>>>,
     /// Where the reference keeps its files.
     reference: Option<PathBuf>,
@@ -93,6 +95,7 @@ impl Store {
             own: OnceLock::new(),
             shared_path: absolute(&places.temporary).join(shared_name),
             shared: OnceLock::new(),
+            looked_for_shared: OnceLock::new(),
             writable: OnceLock::new(),
             reference: places.home.as_deref().map(|home| absolute(home).join("tools")),
             concerns: Mutex::new(Vec::new()),
@@ -104,9 +107,6 @@ impl Store {
         let open_own = |path| inner.noting(Root::open(path, Rule::Ours, owner)).flatten();
         if let Some(root) = inner.own_path.as_deref().and_then(open_own) {
             inner.set_own(root);
-        }
-        if let Some(root) = inner.noting(Root::open_shared(&inner.shared_path, owner)).flatten() {
-            inner.set_shared(root);
         }
         Self { inner: Arc::new(Inner { read_only, ..inner }) }
     }
@@ -234,6 +234,7 @@ impl Store {
 
     /// Returns what was found wrong so far, for `doctor` and for errors.
     pub fn concerns(&self) -> Vec<Concern> {
+        let _opened = self.inner.shared();
         self.inner.concerns()
     }
 
@@ -294,7 +295,18 @@ impl Inner {
     }
 
     fn own_roots(&self) -> impl Iterator<Item = &Arc<Root>> {
-        self.own.get().into_iter().chain(self.shared.get())
+        self.own.get().into_iter().chain(std::iter::once_with(|| self.shared()).flatten())
+    }
+
+    /// Returns the one that stands in for our own, if it exists. Few runs ever look for it.
+    fn shared(&self) -> Option<&Arc<Root>> {
+        self.looked_for_shared.get_or_init(|| {
+            let opened = self.noting(Root::open_shared(&self.shared_path, self.owner));
+            if let Some(root) = opened.flatten() {
+                self.set_shared(root);
+            }
+        });
+        self.shared.get()
     }
 
     /// Returns the store that is written, which is decided once: our own, else the temporary one.

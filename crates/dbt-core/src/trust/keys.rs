@@ -10,10 +10,12 @@ use pgp::packet::{PacketHeader, PublicKey, PublicSubkey, Signature, SignatureTyp
 use pgp::types::{KeyDetails as _, Tag};
 
 use super::fingerprint::Fingerprint;
+use super::openpgp::arithmetic::Statement;
 use super::openpgp::packets::{self, Packet, tag};
 use super::openpgp::standing::{self, Budget, OutOfBudget, Revoked, Standing, SubkeyStanding};
 use super::openpgp::{armor, policy};
 
+pub use super::openpgp::arithmetic::KnownGood;
 pub use super::openpgp::keyring::{
     Keyring, KeyringError, SkipReason, SkippedCertificate, TRUSTSTORE_LIMIT,
 };
@@ -49,6 +51,7 @@ pub struct Certificate {
     users: Vec<User>,
     subkeys: Vec<Subkey>,
     standing: Standing,
+    known: KnownGood,
 }
 
 /// A signature packet, and the bytes it was read from: what we write is what we read.
@@ -122,7 +125,7 @@ impl Certificate {
         }
         let revokes = |signature: &&KeptSignature| {
             signature.packet.typ() == Some(SignatureType::KeyRevocation)
-                && signature.packet.verify_key(&remembered.primary).is_ok()
+                && self.known.admits(&Statement::Key(&remembered.primary), &signature.packet)
         };
         if remembered.is_revoked() {
             union_first(
@@ -187,7 +190,8 @@ impl Certificate {
                 // A block without any word of its owner would not be read as a certificate.
                 SignatureType::Key
             };
-            kind == Some(wanted) && signature.packet.verify_key(&self.primary).is_ok()
+            kind == Some(wanted)
+                && self.known.admits(&Statement::Key(&self.primary), &signature.packet)
         });
         add_if_it_fits(&mut kept, limit, direct, |_bytes| {});
         if !self.is_revoked()
@@ -213,7 +217,7 @@ impl Certificate {
             packet.is_certification()
                 && packet.typ() != Some(SignatureType::CertRevocation)
                 && standing::may_be_by(packet, &self.primary)
-                && packet.verify_certification(&self.primary, Tag::UserId, &user.id).is_ok()
+                && self.known.admits(&self.says_of(&user.id, self), packet)
         };
         self.users
             .iter()
@@ -251,13 +255,7 @@ impl Certificate {
                 continue;
             }
             *budget -= 1;
-            let verified = signature.verify_third_party_certification(
-                &self.primary,
-                &voucher.primary,
-                Tag::UserId,
-                &user.id,
-            );
-            if verified.is_err() {
+            if !self.known.admits(&self.says_of(&user.id, voucher), signature) {
                 continue;
             }
             let made = policy::made(signature);
@@ -270,6 +268,11 @@ impl Certificate {
             }
         }
         certified.is_some() && certified > withdrawn
+    }
+
+    /// The statement that a user id belongs to this certificate.
+    fn says_of<'a>(&'a self, id: &'a UserId, by: &'a Self) -> Statement<'a> {
+        Statement::User { key: &self.primary, id, by: &by.primary }
     }
 
     fn certification_counts(
@@ -324,7 +327,8 @@ impl Certificate {
                 Err(KeyProblem::MayNotSign)
             };
         };
-        let standing = SubkeyStanding::of(&self.primary, subkey, &mut Budget(SUBKEY_BUDGET));
+        let mut budget = Budget::new(SUBKEY_BUDGET, &self.known);
+        let standing = SubkeyStanding::of(&self.primary, subkey, &mut budget);
         match standing::revoked_at(&standing.revocations, at) {
             Revoked::Entirely => return Err(KeyProblem::Revoked),
             Revoked::Since(since) => return Err(KeyProblem::RevokedSince(since)),
@@ -360,12 +364,17 @@ impl Certificate {
         primary.into_iter().chain(subkeys.map(SigningKey::Subkey))
     }
 
+    /// What is known to be good of this certificate's signatures.
+    pub(super) const fn known(&self) -> &KnownGood {
+        &self.known
+    }
+
     fn created_seconds(&self) -> u64 {
         u64::from(self.primary.created_at().as_secs())
     }
 
     fn revocations_of<'a>(&self, subkey: &'a Subkey) -> Vec<&'a KeptSignature> {
-        let mut budget = Budget(SUBKEY_BUDGET);
+        let mut budget = Budget::new(SUBKEY_BUDGET, &self.known);
         let positions = standing::subkey_revocations(&self.primary, subkey, &mut budget);
         positions.into_iter().filter_map(|position| subkey.signatures.get(position)).collect()
     }
@@ -388,6 +397,7 @@ impl Certificate {
             users,
             subkeys,
             standing: _,
+            known: _,
         } = other;
         union(&mut self.direct, &direct);
         for user in users {
@@ -543,6 +553,7 @@ pub(super) fn assemble(
         users: Vec::new(),
         subkeys: Vec::new(),
         standing: Standing::default(),
+        known: keyring_budget.known().clone(),
     };
     let mut place = Place::Direct;
     for packet in rest {

@@ -212,10 +212,10 @@ impl TrustMemory {
     fn recall_revocations(&self, certificate: &mut Certificate) {
         let revoked =
             self.certificates.get(certificate.fingerprint()).and_then(|it| it.revoked.as_ref());
-        let Some(keyring) = revoked.and_then(|armored| Keyring::parse(armored.as_bytes()).ok())
-        else {
-            return;
-        };
+        let keyring = revoked.and_then(|armored| {
+            Keyring::parse_knowing(armored.as_bytes(), certificate.known()).ok()
+        });
+        let Some(keyring) = keyring else { return };
         for remembered in &keyring.certificates {
             certificate.merge_revocations(remembered);
         }

@@ -21,6 +21,7 @@ use super::fingerprint::Fingerprint;
 use super::keys::{Certificate, SigningKey, seconds, time};
 use crate::digest::{Digest, READ_SIZE};
 
+pub(super) mod arithmetic;
 pub(super) mod armor;
 pub(super) mod keyring;
 pub(super) mod packets;

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use dbt_core::trust::keys::{Keyring, KeyringError, SkipReason, TRUSTSTORE_LIMIT};
+use dbt_core::trust::keys::{Keyring, KeyringError, KnownGood, SkipReason, TRUSTSTORE_LIMIT};
 
 use super::openpgp_gpg::{BIRTH, Gpg, TODAY, armor, certificates, dearmor, join, packets};
 
@@ -258,4 +258,36 @@ fn what_gpg_adds_to_a_certificate_does_not_disable_it() {
     let (first, rest) = exported.split_at(3);
     let bytes = [join(first), strange, join(rest)].concat();
     assert_eq!(fingerprints(&armor("PUBLIC KEY BLOCK", &bytes)), [key]);
+}
+
+#[test]
+fn what_was_found_good_once_is_not_computed_again_and_nothing_else_becomes_good() {
+    let People { blocks, .. } = people();
+    let truststore = blocks.concat();
+    let first = KnownGood::default();
+    let plain = Keyring::parse(&truststore).unwrap();
+    assert_eq!(
+        Keyring::parse_knowing(&truststore, &first).unwrap().certificates,
+        plain.certificates
+    );
+    let learnt = first.learnt().unwrap();
+    // A self-signature for each.
+    assert_eq!(learnt.len(), 3);
+
+    let second = KnownGood::remembered(learnt.clone());
+    let again = Keyring::parse_knowing(&truststore, &second).unwrap();
+    assert_eq!(again.certificates, plain.certificates);
+    assert_eq!(second.learnt(), None, "everything was known");
+
+    // Bob's self-signature says something else: in the key, the name, the signed part, the arithmetic.
+    let bob = packets(&dearmor(&blocks[1]));
+    for (packet, at) in [(0, 20), (1, 2), (2, 10), (2, bob[2].1.len() - 1)] {
+        let mut changed = bob.clone();
+        changed[packet].1[at] ^= 1;
+        let changed = armor("PUBLIC KEY BLOCK", &join(&changed));
+        let known = KnownGood::remembered(learnt.clone());
+        let outcome = Keyring::parse_knowing(&changed, &known);
+        assert!(outcome.is_err(), "packet {packet} at {at}: {outcome:?}");
+        assert_eq!(known.learnt(), None, "what is bad is not remembered");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::arithmetic::KnownGood;
 use super::armor::{self, BadArmor};
 use super::packets::{self, Packet, tag};
 use super::policy::WeakKey;
@@ -38,6 +39,12 @@ impl Keyring {
     /// At least one certificate must be usable, otherwise the file is refused: then it is more
     /// likely an error page than a truststore. Expired and revoked certificates are usable.
     pub fn parse(bytes: &[u8]) -> Result<Self, KeyringError> {
+        Self::parse_knowing(bytes, &KnownGood::default())
+    }
+
+    /// Does the same as [`parse`](Self::parse), faster: arithmetic that was done before is not
+    /// done again, and what is done is added to `known`.
+    pub fn parse_knowing(bytes: &[u8], known: &KnownGood) -> Result<Self, KeyringError> {
         if bytes.len() as u64 > TRUSTSTORE_LIMIT {
             return Err(KeyringError::TooLong);
         }
@@ -45,8 +52,8 @@ impl Keyring {
         if blocks.is_empty() {
             return Err(KeyringError::without_blocks(bytes));
         }
-        let mut reader =
-            Reader { keyring: Self::default(), budget: Budget(KEYRING_BUDGET), position: 0 };
+        let budget = Budget::new(KEYRING_BUDGET, known);
+        let mut reader = Reader { keyring: Self::default(), budget, position: 0 };
         for block in blocks {
             reader.read_block(block)?;
         }

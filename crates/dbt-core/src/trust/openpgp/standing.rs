@@ -7,8 +7,9 @@
 //! `gpg` puts it) without verifying it; and it adds 32-bit times without looking for overflow.
 
 use pgp::packet::{PublicKey, RevocationCode, Signature, SignatureType, SubpacketData};
-use pgp::types::{KeyDetails, Tag};
+use pgp::types::KeyDetails;
 
+use super::arithmetic::{KnownGood, Statement};
 use super::policy;
 use crate::trust::keys::{Subkey, User};
 
@@ -16,28 +17,45 @@ use crate::trust::keys::{Subkey, User};
 const BACK_SIGNATURES_TRIED: usize = 4;
 
 /// How many signatures may be verified before we give up: verification is slow, and a certificate
-/// is written by whoever serves the file.
+/// is written by whoever serves the file. What is known to be good counts too, so that nothing
+/// depends on what is remembered.
 #[derive(Debug)]
-pub(in crate::trust) struct Budget(pub(in crate::trust) usize);
+pub(in crate::trust) struct Budget {
+    left: usize,
+    known: KnownGood,
+}
 
 impl Budget {
+    pub(in crate::trust) fn new(limit: usize, known: &KnownGood) -> Self {
+        Self { left: limit, known: known.clone() }
+    }
+
     /// Runs `check` with at most `limit` of what is left.
     pub(in crate::trust) fn within<T>(
         &mut self,
         limit: usize,
         check: impl FnOnce(&mut Self) -> T,
     ) -> T {
-        let allowed = limit.min(self.0);
-        let mut part = Self(allowed);
+        let allowed = limit.min(self.left);
+        let mut part = Self::new(allowed, &self.known);
         let result = check(&mut part);
-        self.0 -= allowed - part.0;
+        self.left -= allowed - part.left;
         result
     }
 
-    fn spend(&mut self) -> bool {
-        let left = self.0.checked_sub(1);
-        self.0 = left.unwrap_or(0);
-        left.is_some()
+    /// Checks that a signature is good for a statement, if that may still be found out.
+    pub(in crate::trust) fn admits(
+        &mut self,
+        statement: &Statement<'_>,
+        signature: &Signature,
+    ) -> Result<bool, OutOfBudget> {
+        self.left = self.left.checked_sub(1).ok_or(OutOfBudget)?;
+        Ok(self.known.admits(statement, signature))
+    }
+
+    /// What is known to be good, for the certificates that are read with this budget.
+    pub(in crate::trust) const fn known(&self) -> &KnownGood {
+        &self.known
     }
 }
 
@@ -184,10 +202,7 @@ impl Standing {
             if !matches!(kind, Some(SignatureType::Key | SignatureType::KeyRevocation)) {
                 continue;
             }
-            if !budget.spend() {
-                return Err(OutOfBudget);
-            }
-            if signature.verify_key(primary).is_err() {
+            if !budget.admits(&Statement::Key(primary), signature)? {
                 continue;
             }
             if kind == Some(SignatureType::KeyRevocation) {
@@ -202,10 +217,8 @@ impl Standing {
                 if !signature.is_certification() || !may_be_by(signature, primary) {
                     continue;
                 }
-                if !budget.spend() {
-                    return Err(OutOfBudget);
-                }
-                if signature.verify_certification(primary, Tag::UserId, &user.id).is_err() {
+                let statement = Statement::User { key: primary, id: &user.id, by: primary };
+                if !budget.admits(&statement, signature)? {
                     continue;
                 }
                 if signature.typ() == Some(SignatureType::CertRevocation) {
@@ -310,12 +323,13 @@ impl SubkeyStanding {
             if !may_be_by(signature, primary) {
                 continue;
             }
-            if !budget.spend() {
-                standing.claims.clear();
-                break;
-            }
-            if signature.verify_subkey_binding(primary, &subkey.key).is_err() {
-                continue;
+            match budget.admits(&Statement::Subkey { primary, subkey: &subkey.key }, signature) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(OutOfBudget) => {
+                    standing.claims.clear();
+                    break;
+                }
             }
             if signature.typ() == Some(SignatureType::SubkeyRevocation) {
                 standing.revocations.push(Revocation::of(signature));
@@ -360,8 +374,9 @@ fn is_confirmed(
     let created = u64::from(subkey.key.created_at().as_secs());
     embedded.take(BACK_SIGNATURES_TRIED).any(|signature| {
         Claim::of(signature, created).is_some_and(|claim| claim.until.is_none())
-            && budget.spend()
-            && signature.verify_primary_key_binding(&subkey.key, primary).is_ok()
+            && budget
+                .admits(&Statement::Back { subkey: &subkey.key, primary }, signature)
+                .unwrap_or(false)
     })
 }
 
@@ -388,8 +403,9 @@ pub(in crate::trust) fn subkey_revocations(
         })
         .filter(|(_index, signature)| {
             may_be_by(&signature.packet, primary)
-                && budget.spend()
-                && signature.packet.verify_subkey_binding(primary, &subkey.key).is_ok()
+                && budget
+                    .admits(&Statement::Subkey { primary, subkey: &subkey.key }, &signature.packet)
+                    .unwrap_or(false)
         })
         .map(|(index, _signature)| index)
         .collect()
