@@ -354,7 +354,8 @@ impl<'a> Run<'a> {
             newer_elsewhere.get_or_insert(version);
         }
         let (tool, wanted) = (self.request.tool.clone(), self.wanted.clone());
-        Err(PrepareError::NoVersion { tool, wanted, published }.into())
+        let cached = self.has_cached_copy;
+        Err(PrepareError::NoVersion { tool, wanted, published, cached }.into())
     }
 
     /// Says whether a version is newer than the one that was left behind.
@@ -548,8 +549,9 @@ impl<'a> Run<'a> {
         match self.session.repository().list(&Location::tools(), &self.patience) {
             Ok(listing) => {
                 let names = listing.directories().filter_map(|name| name.parse().ok()).collect();
+                let (tool, wanted) = (self.request.tool.clone(), self.wanted.clone());
                 let cached = self.has_cached_copy;
-                PrepareError::NoTool { tool: self.request.tool.clone(), names, cached }.into()
+                PrepareError::NoTool { tool, wanted, names, cached }.into()
             }
             Err(_root_missing) => error.into(),
         }

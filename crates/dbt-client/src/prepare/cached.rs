@@ -54,9 +54,9 @@ impl Run<'_> {
             Failure::Outage(reason) => {
                 self.remember_failure(&reason)?;
                 let Some(prepared) = self.best_cached(&reason)? else {
-                    let tool = self.request.tool.clone();
+                    let (tool, wanted) = (self.request.tool.clone(), self.wanted.clone());
                     let server = self.session.settings.server.repository.to_string();
-                    return Err(PrepareError::Unreachable { tool, server, reason });
+                    return Err(PrepareError::Unreachable { tool, wanted, server, reason });
                 };
                 self.say_outage_of(&prepared, &reason)?;
                 Ok(Outcome::Ready(Box::new(prepared)))
