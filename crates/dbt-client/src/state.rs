@@ -71,6 +71,8 @@ pub struct ServerRecord {
     pub failed: Option<Timestamp>,
     /// What happened then, for people.
     pub failure: Option<String>,
+    /// When the versions of dbt itself could last not be listed, although the server answered.
+    pub program_failed: Option<Timestamp>,
     /// When each notice was last said.
     pub said: BTreeMap<String, Timestamp>,
     /// The repository's `trust` metadata or manifest was last refused then.
@@ -410,6 +412,9 @@ fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StateEr
     fsx::write_atomic(path, &bytes, 0o600).map_err(StateError::Write)
 }
 
+/// How long nobody asks for the versions of dbt itself after they could not be listed.
+const PROGRAM_REST: Duration = Duration::from_mins(10);
+
 /// How long a failed server is left alone: a minute after the first failure, doubling to ten.
 pub fn back_off(failures: u32) -> Duration {
     const FIRST: Duration = Duration::from_mins(1);
@@ -427,6 +432,15 @@ impl ServerRecord {
         // A clock that went back must not keep the server away for longer than the back-off.
         let since = now.duration_since(failed).ok()?;
         (since < back_off(self.failures)).then(|| self.failure.clone().unwrap_or_default())
+    }
+
+    /// Says whether the versions of dbt itself are not asked for now: what does not answer must
+    /// not hold up every run of a tool.
+    pub fn program_rests(&self, now: SystemTime) -> bool {
+        let failed = self.program_failed.map(|Timestamp(failed)| failed);
+        failed.is_some_and(|failed| {
+            now.duration_since(failed).is_ok_and(|since| since < PROGRAM_REST)
+        })
     }
 }
 

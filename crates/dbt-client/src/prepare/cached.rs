@@ -146,9 +146,13 @@ impl Run<'_> {
     }
 
     /// Counts the failure, so that the server is left alone for a while.
-    fn remember_failure(&self, reason: &str) -> Result<(), PrepareError> {
+    pub(super) fn remember_failure(&self, reason: &str) -> Result<(), PrepareError> {
         let now = self.now;
         self.session.state.change_server(|record| {
+            // Counted already: by this run, or by one that found it out at the same time.
+            if record.left_alone(now).is_some() {
+                return;
+            }
             record.failures = record.failures.saturating_add(1);
             record.failed = Some(Timestamp(now));
             record.failure = Some(reason.to_owned());
