@@ -4,7 +4,7 @@
 //! written whole, beside itself, and renamed; a lock keeps two runs from losing each other's
 //! changes. Where nothing can be written, the state lives in memory for this run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
@@ -20,6 +20,7 @@ use dbt_core::trust::{Companions, Fingerprint};
 use dbt_core::version::Version;
 
 use crate::fsx::{self, FsxError};
+use crate::settings::Places;
 use crate::url::RepositoryUrl;
 
 /// The schema of the files below; a higher one was written by a newer program.
@@ -32,6 +33,9 @@ const STATE_LIMIT: u64 = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub struct ServerState {
     directory: Option<PathBuf>,
+    /// What was written when it could be; read where `directory` is missing and the memory is
+    /// empty.
+    read_only: Option<PathBuf>,
     memory: Mutex<InMemory>,
 }
 
@@ -149,13 +153,18 @@ impl ServerState {
     ///
     /// The directory carries the server's name for people and the repository's URL for safety:
     /// a name that is pointed at another repository starts anew.
-    pub fn open(home: Option<&Path>, name: &ServerName, repository: &RepositoryUrl) -> Self {
+    pub fn open(places: &Places, name: &ServerName, repository: &RepositoryUrl) -> Self {
         let digest = Digest::of(repository.to_string().as_bytes()).to_string();
         let digest: String = digest.chars().take(16).collect();
-        let directory =
-            home.map(|home| home.join("state").join(format!("{}-{digest}", name.slug())));
-        let directory = directory.filter(|directory| is_usable(directory));
-        Self { directory, memory: Mutex::new(InMemory::default()) }
+        let below = |home: &PathBuf| home.join("state").join(format!("{}-{digest}", name.slug()));
+        let directory = places.home.as_ref().map(below);
+        let (directory, read_only) = match directory {
+            Some(directory) if is_usable(&directory) => (Some(directory), None),
+            Some(directory) => (None, Some(directory)),
+            None => (None, places.read_only_home.as_ref().map(below)),
+        };
+        let read_only = read_only.filter(|directory| is_readable(directory));
+        Self { directory, read_only, memory: Mutex::default() }
     }
 
     /// Opens the states of all servers that were ever used, below dbt's home.
@@ -164,7 +173,7 @@ impl ServerState {
         entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.is_dir())
-            .map(|path| Self { directory: Some(path), memory: Mutex::default() })
+            .map(|path| Self { directory: Some(path), read_only: None, memory: Mutex::default() })
             .collect()
     }
 
@@ -177,7 +186,32 @@ impl ServerState {
     pub fn server(&self) -> Result<ServerRecord, StateError> {
         match &self.directory {
             Some(directory) => Ok(read_json(&directory.join("state.json"))?.unwrap_or_default()),
-            None => Ok(self.in_memory().server.clone().unwrap_or_default()),
+            None => self.server_in(&self.in_memory()),
+        }
+    }
+
+    /// Reads what is remembered of the server where nothing can be written.
+    fn server_in(&self, memory: &InMemory) -> Result<ServerRecord, StateError> {
+        match (&memory.server, &self.read_only) {
+            (Some(record), _) => Ok(record.clone()),
+            (None, Some(directory)) => {
+                Ok(read_json(&directory.join("state.json"))?.unwrap_or_default())
+            }
+            (None, None) => Ok(ServerRecord::default()),
+        }
+    }
+
+    /// Reads what is remembered of a tool where nothing can be written.
+    fn tool_in(&self, memory: &InMemory, subject: &Subject) -> Result<ToolRecord, StateError> {
+        match (memory.tools.get(&file_name(subject)), &self.read_only) {
+            (Some(record), _) => Ok(record.clone()),
+            (None, Some(directory)) => match read_json(&tool_path(directory, subject)) {
+                Ok(record) => Ok(record.unwrap_or_default()),
+                // It cannot be set aside, and would stop every run.
+                Err(StateError::Damaged { .. }) => Ok(ToolRecord::default()),
+                Err(error) => Err(error),
+            },
+            (None, None) => Ok(ToolRecord::default()),
         }
     }
 
@@ -188,9 +222,10 @@ impl ServerState {
     ) -> Result<ServerRecord, StateError> {
         let Some(directory) = &self.directory else {
             let mut memory = self.in_memory();
-            let record = memory.server.get_or_insert_default();
-            change(record);
-            return Ok(record.clone());
+            let mut record = self.server_in(&memory)?;
+            change(&mut record);
+            memory.server = Some(record.clone());
+            return Ok(record);
         };
         let _lock = lock(directory);
         let path = directory.join("state.json");
@@ -212,12 +247,7 @@ impl ServerState {
         damaged: &mut dyn FnMut(&Path),
     ) -> Result<ToolRecord, StateError> {
         let Some(directory) = &self.directory else {
-            return Ok(self
-                .in_memory()
-                .tools
-                .get(&file_name(subject))
-                .cloned()
-                .unwrap_or_default());
+            return self.tool_in(&self.in_memory(), subject);
         };
         let path = tool_path(directory, subject);
         match read_json(&path) {
@@ -240,9 +270,10 @@ impl ServerState {
     ) -> Result<ToolRecord, StateError> {
         let Some(directory) = &self.directory else {
             let mut memory = self.in_memory();
-            let record = memory.tools.entry(file_name(subject)).or_default();
-            change(record);
-            return Ok(record.clone());
+            let mut record = self.tool_in(&memory, subject)?;
+            change(&mut record);
+            memory.tools.insert(file_name(subject), record.clone());
+            return Ok(record);
         };
         let _lock = lock(directory);
         let before = self.tool(subject, &mut |_path| {})?;
@@ -257,16 +288,15 @@ impl ServerState {
 
     /// Returns the tools of which something is remembered.
     pub fn tools(&self) -> Vec<Subject> {
-        let Some(directory) = &self.directory else {
-            let memory = self.in_memory();
-            return memory.tools.keys().filter_map(|name| subject_of(name)).collect();
-        };
-        let mut names: Vec<String> = std::fs::read_dir(directory.join("tools"))
+        let directory = self.directory.as_ref().or(self.read_only.as_ref());
+        let listed = directory.map(|directory| std::fs::read_dir(directory.join("tools")));
+        let mut names: BTreeSet<String> = listed
             .into_iter()
+            .flatten()
             .flatten()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .collect();
-        names.sort();
+        names.extend(self.in_memory().tools.keys().cloned());
         names.iter().filter_map(|name| subject_of(name)).collect()
     }
 
@@ -274,7 +304,11 @@ impl ServerState {
     pub fn truststore(&self) -> Result<Option<Vec<u8>>, StateError> {
         match &self.directory {
             Some(directory) => read_if_any(&directory.join("truststore")),
-            None => Ok(self.in_memory().truststore.clone()),
+            None => match (&self.in_memory().truststore, &self.read_only) {
+                (Some(bytes), _) => Ok(Some(bytes.clone())),
+                (None, Some(directory)) => read_if_any(&directory.join("truststore")),
+                (None, None) => Ok(None),
+            },
         }
     }
 
@@ -299,8 +333,9 @@ impl ServerState {
     ) -> Result<bool, StateError> {
         let Some(directory) = &self.directory else {
             let mut memory = self.in_memory();
-            let record = memory.server.get_or_insert_default();
-            change(record);
+            let mut record = self.server_in(&memory)?;
+            change(&mut record);
+            memory.server = Some(record);
             memory.truststore = Some(bytes.to_vec());
             return Ok(true);
         };
@@ -357,6 +392,13 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 fn is_usable(directory: &Path) -> bool {
     fsx::create_dir_all(&directory.join("tools"), 0o700).is_ok()
         && rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// Says whether what is remembered in a directory can be read: in another user's home it cannot,
+/// and this machine is then as new to us.
+fn is_readable(directory: &Path) -> bool {
+    let state = directory.join("state.json");
+    rustix::fs::access(&state, rustix::fs::Access::READ_OK).is_ok()
 }
 
 /// Keeps other runs from changing the state at the same time. Where locks do not work the run
@@ -498,8 +540,16 @@ mod tests {
     }
 
     fn state(home: &Path) -> ServerState {
+        let places = Places {
+            home: Some(home.to_owned()),
+            read_only_home: None,
+            store: None,
+            read_only_stores: Vec::new(),
+            temporary: home.to_owned(),
+            links: None,
+        };
         let repository = "https://dbt.example.com/dbt".parse().unwrap();
-        ServerState::open(Some(home), &"acme".parse().unwrap(), &repository)
+        ServerState::open(&places, &"acme".parse().unwrap(), &repository)
     }
 
     /// Accepts a truststore that was judged by what is remembered now.
