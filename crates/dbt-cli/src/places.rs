@@ -42,6 +42,7 @@ pub fn find(env: &Environment, host: &Host, can_write: impl Fn(&Path) -> bool) -
         Some(moved) => Some(moved),
         None => usable_home.map(|home| home.join(brand::HOME_DIRECTORY)),
     };
+    let read_only_home = home.clone().filter(|home| !writable(home) && home.is_dir());
     let home = home.filter(|home| writable(home));
 
     let wanted = env.path(Variable::CacheDir).map(|path| absolute(&path, host));
@@ -65,6 +66,7 @@ pub fn find(env: &Environment, host: &Host, can_write: impl Fn(&Path) -> bool) -
     Found {
         places: Places {
             home,
+            read_only_home,
             store,
             read_only_stores,
             temporary: temporary.unwrap_or_else(|| PathBuf::from("/tmp")),

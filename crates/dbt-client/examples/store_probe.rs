@@ -52,6 +52,7 @@ fn run() -> Outcome<()> {
         return Err("usage: store_probe STORE TEMPORARY REPOSITORY COMMAND TOOL".into());
     };
     let store = Store::open(&Places {
+        read_only_home: None,
         home: None,
         store: Some(PathBuf::from(store)),
         read_only_stores: Vec::new(),

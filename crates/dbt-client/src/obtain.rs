@@ -8,7 +8,8 @@ use dbt_core::name::ToolName;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::trust::history::Deviation;
 use dbt_core::trust::{
-    ARTIFACT_LIMIT, Companions, Endorsement, Expectation, Fetched, TrustStore, VerifyError,
+    ARTIFACT_LIMIT, Companions, Confirmation, Endorsement, Expectation, Fetched, TrustStore,
+    VerifyError,
 };
 
 use crate::cached_copy::CachedCopies;
@@ -119,9 +120,9 @@ impl Job<'_> {
         let digest = Digest::from_checksum_file(&companions.checksum)
             .map_err(|source| VerifyError::ChecksumFile { artifact: id.to_string(), source })?;
         self.refuse_change(id, digest)?;
-        if !self.trust.is_confirmed() {
+        if let Confirmation::Unconfirmed(reason) = self.trust.confirmation() {
             return Err(ObtainError::Unconfirmed(format!(
-                "{} {} would be new here, and the truststore could not be confirmed",
+                "{} {} would be new here, and the truststore could not be confirmed: {reason}",
                 id.subject, id.version
             )));
         }

@@ -234,17 +234,25 @@ impl<'a> Run<'a> {
         let question = Question {
             subject: &self.subject,
             truststore_etag: truststore_etag.as_deref(),
-            with_program: self_update::is_wanted(self.session) || server.trust.is_first_contact(),
+            with_program: server.trust.is_first_contact()
+                || (self_update::is_wanted(self.session) && !server.program_rests(self.now)),
             guess: guess.as_ref(),
             withdrawn_etag: self.record.withdrawn_etag.as_deref(),
         };
         let copies = &self.copies;
-        Ok(std::thread::scope(|scope| {
+        let survey = std::thread::scope(|scope| {
             if self.has_cached_copy {
                 scope.spawn(|| copies.read_ahead());
             }
             self.session.repository().survey(&question, &self.patience)
-        }))
+        });
+        if let (Ok(_answered), Some(Err(error))) = (&survey.truststore, &survey.repository) {
+            self.session.detail(|| format!("the versions of dbt: {}", anchor::in_one_line(error)));
+            self.session.state.change_server(|record| {
+                record.program_failed = Some(Timestamp(self.now));
+            })?;
+        }
+        Ok(survey)
     }
 
     /// Guesses which version the server will name: the newest one that is here.
@@ -297,7 +305,10 @@ impl<'a> Run<'a> {
             Class::Outage | Class::NotFound | Class::Refused => {}
         }
         let last_good = self.session.anchor().last_good(&reason).map_err(PrepareError::Trust)?;
-        last_good.ok_or(Failure::Outage(reason))
+        let last_good = last_good.ok_or_else(|| Failure::Outage(reason.clone()))?;
+        // It may have been waited for, which the next runs need not do again.
+        self.remember_failure(&reason)?;
+        Ok(last_good)
     }
 
     /// Takes over a newer dbt from the home server, before the tool is looked at.
@@ -366,7 +377,8 @@ impl<'a> Run<'a> {
             newer_elsewhere.get_or_insert(version);
         }
         let (tool, wanted) = (self.request.tool.clone(), self.wanted.clone());
-        Err(PrepareError::NoVersion { tool, wanted, published }.into())
+        let cached = self.has_cached_copy;
+        Err(PrepareError::NoVersion { tool, wanted, published, cached }.into())
     }
 
     /// Says whether a version is newer than the one that was left behind.
@@ -560,8 +572,9 @@ impl<'a> Run<'a> {
         match self.session.repository().list(&Location::tools(), &self.patience) {
             Ok(listing) => {
                 let names = listing.directories().filter_map(|name| name.parse().ok()).collect();
+                let (tool, wanted) = (self.request.tool.clone(), self.wanted.clone());
                 let cached = self.has_cached_copy;
-                PrepareError::NoTool { tool: self.request.tool.clone(), names, cached }.into()
+                PrepareError::NoTool { tool, wanted, names, cached }.into()
             }
             Err(_root_missing) => error.into(),
         }

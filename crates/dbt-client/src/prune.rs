@@ -60,8 +60,8 @@ pub fn prune(session: &Session<'_>, subject: &Subject) -> Result<Vec<Pruned>, Pr
 /// Lists the artifacts of one server's tools that stay whatever is cleared: those that a pin of
 /// the configuration or a hold names.
 pub fn kept(settings: &Settings) -> Result<BTreeSet<Digest>, PruneError> {
-    let home = settings.places.home.as_deref();
-    let state = ServerState::open(home, &settings.server.name, &settings.server.repository);
+    let Settings { places, server, .. } = settings;
+    let state = ServerState::open(places, &server.name, &server.repository);
     let mut kept = BTreeSet::new();
     for subject in state.tools() {
         let record = state.tool(&subject, &mut |_damaged| {})?;

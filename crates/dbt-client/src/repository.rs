@@ -79,8 +79,10 @@ impl Repository {
     pub fn survey(&self, question: &Question<'_>, patience: &Patience) -> Survey {
         let Question { subject, truststore_etag, with_program, guess, withdrawn_etag } = question;
         let versions = Location::versions_of(subject);
+        // The tool can do without the versions of dbt, so they must leave it time.
+        let shorter = patience.half();
         thread::scope(|scope| {
-            let repository = with_program.then(|| scope.spawn(|| self.program_versions(patience)));
+            let repository = with_program.then(|| scope.spawn(|| self.program_versions(&shorter)));
             let tool = scope.spawn(|| self.list(&versions, patience));
             let checksum = guess.map(|id| scope.spawn(|| self.checksum(id, patience)));
             let withdrawn = withdrawn_etag.and_then(|etag| match subject {

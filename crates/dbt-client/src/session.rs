@@ -42,11 +42,10 @@ impl<'a> Session<'a> {
         listener: &'a dyn Listener,
         progress: &'a dyn Progress,
     ) -> Self {
-        let home = settings.places.home.as_deref();
         let server = &settings.server;
         Self {
             settings,
-            state: ServerState::open(home, &server.name, &server.repository),
+            state: ServerState::open(&settings.places, &server.name, &server.repository),
             store: Store::open(&settings.places),
             listener,
             progress,

@@ -89,6 +89,9 @@ pub struct Server {
 pub struct Places {
     /// `~/.dbt`, or what `DBT_HOME` says.
     pub home: Option<PathBuf>,
+    /// The same where it is there and can only be read: an image brought it, or a disk became
+    /// read-only. What was remembered there still counts; what this run learns is forgotten.
+    pub read_only_home: Option<PathBuf>,
     /// The store of verified artifacts; `tools` below `home` unless `DBT_CACHE_DIR` moves it.
     pub store: Option<PathBuf>,
     /// Stores that are looked up first and never written.

@@ -4,7 +4,7 @@
 //! written whole, beside itself, and renamed; a lock keeps two runs from losing each other's
 //! changes. Where nothing can be written, the state lives in memory for this run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
@@ -21,6 +21,7 @@ use dbt_core::trust::{Companions, Fingerprint};
 use dbt_core::version::Version;
 
 use crate::fsx::{self, FsxError};
+use crate::settings::Places;
 use crate::url::RepositoryUrl;
 
 /// The schema of the files below; a higher one was written by a newer program.
@@ -36,6 +37,9 @@ const STATE_LIMIT: u64 = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub struct ServerState {
     directory: Option<PathBuf>,
+    /// What was written when it could be; read where `directory` is missing and the memory is
+    /// empty.
+    read_only: Option<PathBuf>,
     memory: Mutex<InMemory>,
 }
 
@@ -75,6 +79,8 @@ pub struct ServerRecord {
     pub failed: Option<Timestamp>,
     /// What happened then, for people.
     pub failure: Option<String>,
+    /// When the versions of dbt itself could last not be listed, although the server answered.
+    pub program_failed: Option<Timestamp>,
     /// When each notice was last said.
     pub said: BTreeMap<String, Timestamp>,
     /// The repository's `trust` metadata or manifest was last refused then.
@@ -173,13 +179,18 @@ impl ServerState {
     ///
     /// The directory carries the server's name for people and the repository's URL for safety:
     /// a name that is pointed at another repository starts anew.
-    pub fn open(home: Option<&Path>, name: &ServerName, repository: &RepositoryUrl) -> Self {
+    pub fn open(places: &Places, name: &ServerName, repository: &RepositoryUrl) -> Self {
         let digest = Digest::of(repository.to_string().as_bytes()).to_string();
         let digest: String = digest.chars().take(16).collect();
-        let directory =
-            home.map(|home| home.join("state").join(format!("{}-{digest}", name.slug())));
-        let directory = directory.filter(|directory| is_usable(directory));
-        Self { directory, memory: Mutex::new(InMemory::default()) }
+        let below = |home: &PathBuf| home.join("state").join(format!("{}-{digest}", name.slug()));
+        let directory = places.home.as_ref().map(below);
+        let (directory, read_only) = match directory {
+            Some(directory) if is_usable(&directory) => (Some(directory), None),
+            Some(directory) => (None, Some(directory)),
+            None => (None, places.read_only_home.as_ref().map(below)),
+        };
+        let read_only = read_only.filter(|directory| is_readable(directory));
+        Self { directory, read_only, memory: Mutex::default() }
     }
 
     /// Opens the states of all servers that were ever used, below dbt's home.
@@ -188,7 +199,7 @@ impl ServerState {
         entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.is_dir())
-            .map(|path| Self { directory: Some(path), memory: Mutex::default() })
+            .map(|path| Self { directory: Some(path), read_only: None, memory: Mutex::default() })
             .collect()
     }
 
@@ -231,7 +242,32 @@ impl ServerState {
     fn server_by_now(&self) -> Result<ServerRecord, StateError> {
         match &self.directory {
             Some(directory) => Ok(read_json(&directory.join("state.json"))?.unwrap_or_default()),
-            None => Ok(self.in_memory().server.clone().unwrap_or_default()),
+            None => self.server_in(&self.in_memory()),
+        }
+    }
+
+    /// Reads what is remembered of the server where nothing can be written.
+    fn server_in(&self, memory: &InMemory) -> Result<ServerRecord, StateError> {
+        match (&memory.server, &self.read_only) {
+            (Some(record), _) => Ok(record.clone()),
+            (None, Some(directory)) => {
+                Ok(read_json(&directory.join("state.json"))?.unwrap_or_default())
+            }
+            (None, None) => Ok(ServerRecord::default()),
+        }
+    }
+
+    /// Reads what is remembered of a tool where nothing can be written.
+    fn tool_in(&self, memory: &InMemory, subject: &Subject) -> Result<ToolRecord, StateError> {
+        match (memory.tools.get(&file_name(subject)), &self.read_only) {
+            (Some(record), _) => Ok(record.clone()),
+            (None, Some(directory)) => match read_json(&tool_path(directory, subject)) {
+                Ok(record) => Ok(record.unwrap_or_default()),
+                // It cannot be set aside, and would stop every run.
+                Err(StateError::Damaged { .. }) => Ok(ToolRecord::default()),
+                Err(error) => Err(error),
+            },
+            (None, None) => Ok(ToolRecord::default()),
         }
     }
 
@@ -272,8 +308,7 @@ impl ServerState {
         damaged: &mut dyn FnMut(&Path),
     ) -> Result<ToolRecord, StateError> {
         let Some(directory) = &self.directory else {
-            let memory = self.in_memory();
-            return Ok(memory.tools.get(&file_name(subject)).cloned().unwrap_or_default());
+            return self.tool_in(&self.in_memory(), subject);
         };
         let path = tool_path(directory, subject);
         match read_json(&path) {
@@ -316,16 +351,15 @@ impl ServerState {
 
     /// Returns the tools of which something is remembered.
     pub fn tools(&self) -> Vec<Subject> {
-        let Some(directory) = &self.directory else {
-            let memory = self.in_memory();
-            return memory.tools.keys().filter_map(|name| subject_of(name)).collect();
-        };
-        let mut names: Vec<String> = std::fs::read_dir(directory.join("tools"))
+        let directory = self.directory.as_ref().or(self.read_only.as_ref());
+        let listed = directory.map(|directory| std::fs::read_dir(directory.join("tools")));
+        let mut names: BTreeSet<String> = listed
             .into_iter()
+            .flatten()
             .flatten()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .collect();
-        names.sort();
+        names.extend(self.in_memory().tools.keys().cloned());
         names.iter().filter_map(|name| subject_of(name)).collect()
     }
 
@@ -342,7 +376,11 @@ impl ServerState {
     fn truststore_by_now(&self) -> Result<Option<Vec<u8>>, StateError> {
         match &self.directory {
             Some(directory) => read_if_any(&directory.join("truststore")),
-            None => Ok(self.in_memory().truststore.clone()),
+            None => match (&self.in_memory().truststore, &self.read_only) {
+                (Some(bytes), _) => Ok(Some(bytes.clone())),
+                (None, Some(directory)) => read_if_any(&directory.join("truststore")),
+                (None, None) => Ok(None),
+            },
         }
     }
 
@@ -375,7 +413,10 @@ impl ServerState {
         let before = self.server_by_now()?;
         let known = self.truststore_by_now()?;
         if before.trust != *judged.trust || known.as_deref() != judged.truststore {
-            *self.in_memory() = InMemory::default();
+            if self.directory.is_some() {
+                // It is read anew.
+                *self.in_memory() = InMemory::default();
+            }
             return Ok(false);
         }
         if let Some(directory) = &self.directory
@@ -431,6 +472,13 @@ fn is_usable(directory: &Path) -> bool {
             .all(|path| access(*path, Access::WRITE_OK | Access::EXEC_OK).is_ok())
     };
     can_write() || (fsx::create_dir_all(&tools, 0o700).is_ok() && can_write())
+}
+
+/// Says whether what is remembered in a directory can be read: in another user's home it cannot,
+/// and this machine is then as new to us.
+fn is_readable(directory: &Path) -> bool {
+    let state = directory.join("state.json");
+    rustix::fs::access(&state, rustix::fs::Access::READ_OK).is_ok()
 }
 
 /// Keeps other runs from changing the state at the same time. Where locks do not work the run
@@ -493,6 +541,9 @@ fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StateEr
     fsx::write_atomic(path, &bytes, 0o600).map_err(StateError::Write)
 }
 
+/// How long nobody asks for the versions of dbt itself after they could not be listed.
+const PROGRAM_REST: Duration = Duration::from_mins(10);
+
 /// How long a failed server is left alone: a minute after the first failure, doubling to ten.
 pub fn back_off(failures: u32) -> Duration {
     const FIRST: Duration = Duration::from_mins(1);
@@ -510,6 +561,15 @@ impl ServerRecord {
         // A clock that went back must not keep the server away for longer than the back-off.
         let since = now.duration_since(failed).ok()?;
         (since < back_off(self.failures)).then(|| self.failure.clone().unwrap_or_default())
+    }
+
+    /// Says whether the versions of dbt itself are not asked for now: what does not answer must
+    /// not hold up every run of a tool.
+    pub fn program_rests(&self, now: SystemTime) -> bool {
+        let failed = self.program_failed.map(|Timestamp(failed)| failed);
+        failed.is_some_and(|failed| {
+            now.duration_since(failed).is_ok_and(|since| since < PROGRAM_REST)
+        })
     }
 }
 
@@ -567,8 +627,16 @@ mod tests {
     }
 
     fn state(home: &Path) -> ServerState {
+        let places = Places {
+            home: Some(home.to_owned()),
+            read_only_home: None,
+            store: None,
+            read_only_stores: Vec::new(),
+            temporary: home.to_owned(),
+            links: None,
+        };
         let repository = "https://dbt.example.com/dbt".parse().unwrap();
-        ServerState::open(Some(home), &"acme".parse().unwrap(), &repository)
+        ServerState::open(&places, &"acme".parse().unwrap(), &repository)
     }
 
     /// Accepts a truststore that was judged by what is remembered now.

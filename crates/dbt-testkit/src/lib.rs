@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, reason = "a world that cannot be made fails its test")]
 #![expect(clippy::missing_panics_doc, reason = "the crate's documentation says it for all")]
 
+pub mod black_hole;
 pub mod exits;
 pub mod http;
 pub mod invocation;
@@ -16,5 +17,6 @@ pub mod people;
 mod redact;
 pub mod repository;
 pub mod server;
+pub mod stranger;
 pub mod times;
 pub mod world;

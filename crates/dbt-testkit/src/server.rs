@@ -19,6 +19,9 @@ use crate::listing;
 /// How long anything here is waited for: much longer than a slow machine needs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long each piece of [`Fault::Trickle`] takes.
+const TRICKLE: Duration = Duration::from_millis(50);
+
 /// How a path misbehaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -32,6 +35,8 @@ pub enum Fault {
     Stall,
     /// The head and so many bytes of the answer, and then nothing.
     StallAfter(usize),
+    /// The head, and then a few KiB/s without end: no stall, and no answer.
+    Trickle,
     /// The head and so many bytes of the answer; then the connection ends.
     CutAfter(usize),
     /// The connection is reset without an answer.
@@ -293,7 +298,17 @@ fn accept(listener: TcpListener, shared: &Arc<Shared>) {
 fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
-    while let Some(mut request) = Request::read(&mut reader)? {
+    loop {
+        let mut request = match Request::read(&mut reader) {
+            Ok(Some(request)) => request,
+            Ok(None) => return Ok(()),
+            // Other servers say so too where TLS is spoken to them.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n")?;
+                return stream.shutdown(Shutdown::Both);
+            }
+            Err(error) => return Err(error),
+        };
         if request.method == "CONNECT" {
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
             continue;
@@ -316,7 +331,6 @@ fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) -> io::Re
             return stream.shutdown(Shutdown::Both);
         }
     }
-    Ok(())
 }
 
 /// Sends an answer as the fault wants it; says whether the connection goes on.
@@ -339,6 +353,14 @@ fn send(
             stream.write_all(&body[..*count])?;
             shared.stall(&request.path, stream);
             Ok(false)
+        }
+        Some(Fault::Trickle) => {
+            answer.write_head(stream, None)?;
+            loop {
+                stream.write_all(&[b' '; 256])?;
+                // This is the fault itself, and waits for nothing.
+                thread::sleep(TRICKLE);
+            }
         }
         Some(Fault::CutAfter(count)) => {
             answer.write_head(stream, Some(length))?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use dbt_core::brand;
+use dbt_core::digest::Digest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -122,6 +123,26 @@ impl World {
     /// Sets a key of the server in the configuration file.
     pub fn set(&self, key: &str, value: impl Into<Value>) {
         self.configure(|config| config["servers"][SERVER][key] = value.into());
+    }
+
+    /// Gives the server another address in the configuration, and lets the machine remember it as
+    /// the same one.
+    #[expect(clippy::disallowed_methods, reason = "a test that cannot set up its world has failed")]
+    pub fn move_server(&self, url: &str) {
+        let state = |repository: &str| {
+            let digest = Digest::of(repository.as_bytes()).to_string();
+            self.dbt_home().join("state").join(format!("{SERVER}-{}", &digest[..16]))
+        };
+        self.configure(|config| {
+            let server = &mut config["servers"][SERVER];
+            let before = state(server["repository"].as_str().unwrap());
+            server["repository"] = format!("{url}{REPOSITORY}").into();
+            server["truststore"] = format!("{url}{REPOSITORY}/truststore").into();
+            server["toolsRepository"] = format!("{url}{TOOLS}").into();
+            if before.exists() {
+                fs::rename(before, state(&format!("{url}{REPOSITORY}"))).unwrap();
+            }
+        });
     }
 
     /// Names people in the configuration's `trust`, for dbt and for all tools.

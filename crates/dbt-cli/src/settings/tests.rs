@@ -23,6 +23,7 @@ impl World<'_> {
         });
         let flags = Flags { server: self.server.map(str::to_owned), ..Flags::default() };
         let places = Places {
+            read_only_home: None,
             home: None,
             store: None,
             read_only_stores: Vec::new(),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
 mod catalog;
+mod ci;
 mod command_line;
 mod concurrency;
 mod config;

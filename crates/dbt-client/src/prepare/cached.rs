@@ -47,9 +47,9 @@ impl Run<'_> {
             Failure::Outage(reason) => {
                 self.remember_failure(&reason)?;
                 let Some(prepared) = self.best_cached(&reason)? else {
-                    let tool = self.request.tool.clone();
+                    let (tool, wanted) = (self.request.tool.clone(), self.wanted.clone());
                     let server = self.session.settings.server.repository.to_string();
-                    return Err(PrepareError::Unreachable { tool, server, reason });
+                    return Err(PrepareError::Unreachable { tool, wanted, server, reason });
                 };
                 self.say_outage_of(&prepared, &reason)?;
                 Ok(Outcome::Ready(Box::new(prepared)))
@@ -137,9 +137,13 @@ impl Run<'_> {
     }
 
     /// Counts the failure, so that the server is left alone for a while.
-    fn remember_failure(&self, reason: &str) -> Result<(), PrepareError> {
+    pub(super) fn remember_failure(&self, reason: &str) -> Result<(), PrepareError> {
         let now = self.now;
         self.session.state.change_server(|record| {
+            // Counted already: by this run, or by one that found it out at the same time.
+            if record.left_alone(now).is_some() {
+                return;
+            }
             record.failures = record.failures.saturating_add(1);
             record.failed = Some(Timestamp(now));
             record.failure = Some(reason.to_owned());

@@ -15,10 +15,12 @@ use crate::state::StateError;
 #[non_exhaustive]
 pub enum PrepareError {
     /// The server cannot be used and nothing is cached.
-    #[error("`{tool}` is not cached, and `{server}` cannot be used: {reason}")]
+    #[error("{} is not cached, and `{server}` cannot be used: {reason}", named(tool, wanted))]
     Unreachable {
         /// The tool.
         tool: ToolName,
+        /// The version wanted.
+        wanted: Wanted,
         /// The server's repository.
         server: String,
         /// What happened.
@@ -55,6 +57,8 @@ pub enum PrepareError {
     NoTool {
         /// What was asked for.
         tool: ToolName,
+        /// The version wanted.
+        wanted: Wanted,
         /// What there is.
         names: Vec<ToolName>,
         /// A verified copy is cached.
@@ -69,6 +73,8 @@ pub enum PrepareError {
         wanted: Wanted,
         /// What is published.
         published: Vec<Version>,
+        /// A verified copy is cached.
+        cached: bool,
     },
     /// The version was withdrawn by its publisher.
     #[error("`{tool}` {version} was withdrawn: {}", .reason.escape_debug())]
@@ -131,6 +137,14 @@ fn named(tool: &ToolName, wanted: &Wanted) -> String {
     }
 }
 
+/// Returns what is typed to get it again.
+fn typed(tool: &ToolName, wanted: &Wanted) -> String {
+    match wanted {
+        Wanted::Newest => tool.to_string(),
+        Wanted::Under { .. } | Wanted::Exactly(_) => format!("{tool}@{wanted}"),
+    }
+}
+
 fn no_version(tool: &ToolName, wanted: &Wanted, published: &[Version]) -> String {
     if published.is_empty() {
         return format!("no version of `{tool}` is published");
@@ -161,24 +175,25 @@ impl PrepareError {
             Self::Unreachable { .. } => {
                 Some(format!("`{program} doctor` checks the connection and the configuration"))
             }
-            Self::NotCached { tool, .. } => Some(format!(
-                "`{program} fetch {tool}` downloads it while the server can be reached"
+            Self::NotCached { tool, wanted, .. } => Some(format!(
+                "`{program} fetch {}` downloads it while the server can be reached",
+                typed(tool, wanted)
             )),
             Self::SignIn { hint: Some(hint), .. } => Some(hint.clone()),
             Self::SignIn { hint: None, .. } => Some(format!("`{program} login` signs you in")),
             Self::Forbidden(_) => {
                 Some("ask an administrator of the repository for the right to read it".to_owned())
             }
-            Self::NoTool { tool, cached: true, .. } => {
-                Some(format!("`{program} -o {tool}` runs the cached copy"))
-            }
-            Self::NoTool { tool, names, cached: false } => nearest(tool, names)
+            Self::NoTool { tool, wanted, cached: true, .. } => Some(runs_copy(tool, wanted)),
+            Self::NoTool { tool, names, cached: false, .. } => nearest(tool, names)
                 .map(|name| {
                     format!("did you mean `{name}`? `{program} catalog list` shows what there is")
                 })
                 .or_else(|| Some(format!("`{program} catalog list` shows what there is"))),
-            Self::NoVersion { tool, .. } => {
-                Some(format!("`{program} catalog list --versions {tool}` shows what is published"))
+            Self::NoVersion { tool, wanted, cached, .. } => {
+                let list =
+                    format!("`{program} catalog list --versions {tool}` shows what is published");
+                Some(if *cached { format!("{}; {list}", runs_copy(tool, wanted)) } else { list })
             }
             Self::Withdrawn { tool, .. } => {
                 Some(format!("`{program} {tool}` runs the newest version that is not withdrawn"))
@@ -198,6 +213,10 @@ impl PrepareError {
             Self::Fetch(_) | Self::State(_) => None,
         }
     }
+}
+
+fn runs_copy(tool: &ToolName, wanted: &Wanted) -> String {
+    format!("`{} -o {}` runs the cached copy", dbt_core::brand::PROGRAM, typed(tool, wanted))
 }
 
 fn runs_offline(tool: &ToolName) -> String {

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dbt_core::listing::{LISTING_LIMIT, Listing};
+use dbt_core::listing::{LISTING_LIMIT, Listing, ListingError};
 use dbt_core::repo_path::RepoPath;
 use ureq::http::header::{self, HeaderName};
 use ureq::http::{HeaderMap, HeaderValue, Method};
@@ -97,8 +97,11 @@ impl Source for Server {
             attempts.expect(&mut reply, 200)?;
             let bytes = reply.body.read_all(LISTING_LIMIT);
             let bytes = bytes.map_err(|failure| Failed::after(&reply, failure))?;
-            Listing::parse(&bytes, &target.to_string())
-                .map_err(|error| Failed::after(&reply, error.into()))
+            Listing::parse(&bytes, &target.to_string()).map_err(|error| match error {
+                // Most likely the sign-in page of a network, which is told as one.
+                ListingError::NotAListing if body::is_html(&bytes) => Failed::html(&reply, &target),
+                error => Failed::after(&reply, error.into()),
+            })
         })
     }
 
@@ -274,9 +277,14 @@ impl Attempts<'_> {
         attempt: impl Fn(&Self) -> Result<T, Failed>,
     ) -> Result<T, FetchError> {
         let mut retries = 0;
+        let mut before: Option<Failed> = None;
         loop {
             let failed = match attempt(self) {
                 Ok(good) => return Ok(good),
+                // That there was no time for another try is not what went wrong.
+                Err(late) if matches!(late.failure, Failure::TimeOver) => {
+                    return Err(before.unwrap_or(late).into_error(self.action, &self.target));
+                }
                 Err(failed) => failed,
             };
             let pause = pause_after(&failed.failure, retries, patience);
@@ -287,6 +295,7 @@ impl Attempts<'_> {
             if !wait(pause, patience) {
                 return Err(Failed::from(Failure::Cancelled).into_error(self.action, &self.target));
             }
+            before = Some(failed);
         }
     }
 

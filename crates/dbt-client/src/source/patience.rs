@@ -57,6 +57,15 @@ impl Patience {
         self
     }
 
+    /// Returns the same limits with half of the time that is left: for what others wait for, and
+    /// could do without.
+    #[must_use]
+    pub fn half(&self) -> Self {
+        let now = Instant::now();
+        let half = |deadline: Instant| now + deadline.saturating_duration_since(now) / 2;
+        Self { deadline: self.deadline.map(half), ..self.clone() }
+    }
+
     /// Returns how much must come in a stretch of [`Self::stall`].
     #[expect(
         clippy::cast_possible_truncation,

@@ -232,6 +232,7 @@ mod tests {
 
         fn store(&self) -> Store {
             Store::open(&crate::settings::Places {
+                read_only_home: None,
                 home: None,
                 store: Some(self.top.path().join("store")),
                 read_only_stores: Vec::new(),

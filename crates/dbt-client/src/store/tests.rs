@@ -57,6 +57,7 @@ fn places(top: &Path) -> Places {
     let temporary = top.join("tmp");
     fs::create_dir_all(&temporary).unwrap();
     Places {
+        read_only_home: None,
         home: Some(top.join("home")),
         store: Some(top.join("store")),
         read_only_stores: vec![top.join("image")],
@@ -471,6 +472,7 @@ fn where_nothing_can_be_written_the_artifact_stays_in_memory() {
     }
     let nowhere = Path::new("/proc/nowhere");
     let places = Places {
+        read_only_home: None,
         home: None,
         store: Some(nowhere.join("store")),
         read_only_stores: Vec::new(),
