@@ -8,7 +8,8 @@ use dbt_core::name::ToolName;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::trust::history::Deviation;
 use dbt_core::trust::{
-    ARTIFACT_LIMIT, Companions, Endorsement, Expectation, Fetched, TrustStore, VerifyError,
+    ARTIFACT_LIMIT, Companions, Confirmation, Endorsement, Expectation, Fetched, TrustStore,
+    VerifyError,
 };
 
 use crate::download::{self, DownloadError};
@@ -119,10 +120,11 @@ impl Job<'_> {
         let digest = Digest::from_checksum_file(&companions.checksum)
             .map_err(|source| VerifyError::ChecksumFile { artifact: id.to_string(), source })?;
         self.refuse_change(id, digest)?;
-        if !self.trust.is_confirmed() {
+        if let Confirmation::Unconfirmed(reason) = self.trust.confirmation() {
             return Err(ObtainError::Unconfirmed(format!(
-                "{} {} would be new here, and the truststore could not be confirmed",
-                id.subject, id.version
+                "`{}` {} would be new here, and the truststore could not be confirmed: {reason}",
+                id.subject.name(),
+                id.version
             )));
         }
         let store = &self.session.store;

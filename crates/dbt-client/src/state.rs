@@ -397,9 +397,13 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, S
     };
     let damaged = |source| StateError::Damaged { path: path.to_owned(), source };
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
-    if value.get("schema").and_then(serde_json::Value::as_u64).is_some_and(|it| it > SCHEMA.into())
-    {
-        return Err(StateError::Newer { path: path.to_owned() });
+    match value.get("schema").and_then(serde_json::Value::as_u64) {
+        Some(schema) if schema > SCHEMA.into() => {
+            return Err(StateError::Newer { path: path.to_owned() });
+        }
+        Some(schema) if schema > 0 => {}
+        // Every field may be missing, so an empty object would be a machine that knows nobody.
+        _ => return Err(damaged(serde::de::Error::custom("it does not say its schema"))),
     }
     serde_json::from_value(value).map(Some).map_err(damaged)
 }
@@ -454,6 +458,26 @@ pub enum StateError {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl StateError {
+    /// Returns what the user can do about it.
+    pub fn hint(&self) -> String {
+        let program = dbt_core::brand::PROGRAM;
+        match self {
+            Self::Read(_) | Self::Write(_) => {
+                format!(
+                    "`{program} doctor` checks whose the files are and what may be done to them"
+                )
+            }
+            Self::Damaged { .. } => {
+                "put it back from a backup, or ask an administrator before you \
+                                     remove it: it says whose signatures count on this machine"
+                    .to_owned()
+            }
+            Self::Newer { .. } => format!("use the newer version of `{program}`"),
+        }
+    }
 }
 
 #[cfg(test)]
