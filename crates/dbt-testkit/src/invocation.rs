@@ -214,6 +214,11 @@ impl Run {
         self
     }
 
+    /// Returns its exit code, unless a signal ended it.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
     /// Expects that it was ended by a signal.
     #[track_caller]
     pub fn ends_by_signal(&self, signal: i32) -> &Self {

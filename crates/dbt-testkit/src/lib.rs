@@ -9,6 +9,7 @@
 #![expect(clippy::missing_panics_doc, reason = "the crate's documentation says it for all")]
 
 pub mod exits;
+pub mod hostile;
 pub mod http;
 pub mod invocation;
 mod listing;
@@ -16,5 +17,6 @@ pub mod people;
 mod redact;
 pub mod repository;
 pub mod server;
+pub mod snapshot;
 pub mod times;
 pub mod world;

@@ -11,6 +11,7 @@ mod credentials;
 mod documents;
 mod handmade;
 mod history;
+mod hostile;
 mod hosts;
 mod manifest;
 mod names;
