@@ -12,7 +12,7 @@ use dbt_core::trust::manifest::{Manifest, ManifestError, PinnedManifest};
 use dbt_core::trust::memory::{AssembleError, Assembly, Demands, TrustMemory};
 use dbt_core::trust::{Confirmation, Standing, TrustStore};
 
-use crate::notice::Notice;
+use crate::notice::{Newcomers, Notice};
 use crate::repository::Repository;
 use crate::settings::Server;
 use crate::source::{Answer, FetchError, Patience};
@@ -269,10 +269,21 @@ impl Anchor<'_> {
                 | TrustChange::Added(_)
                 | TrustChange::Removed { .. }
                 | TrustChange::Skipped(_)) => {
-                    Notice::TrustChanged { server: self.server.name.to_string(), change }
+                    let server = self.server.name.to_string();
+                    Notice::TrustChanged { server, change, newcomers: self.newcomers() }
                 }
             })
             .collect()
+    }
+
+    fn newcomers(&self) -> Newcomers {
+        if self.server.strict {
+            Newcomers::SignNothing
+        } else if self.server.rules.names_signers() {
+            Newcomers::SignTheRest
+        } else {
+            Newcomers::SignTools
+        }
     }
 
     /// Goes on under the last good truststore. Only the revocations in what was offered are
@@ -282,6 +293,7 @@ impl Anchor<'_> {
         if let Ok(keyring) = self.read(offered) {
             self.state.change_server(|record| record.trust.remember_revocations(&keyring))?;
         }
+        self.known.forget();
         match self.last_good(&reason)? {
             Some(store) => {
                 let server = self.server.name.to_string();
@@ -416,9 +428,12 @@ impl AnchorError {
             Self::BlindFirstUse { .. } => Some(
                 "use https, or put the fingerprints that an administrator gives you into the server's `trust`".to_owned(),
             ),
-            Self::State(_)
-            | Self::Damaged(_)
-            | Self::NothingToConfirm
+            Self::State(error) => Some(error.hint()),
+            Self::Damaged(_) => Some(format!(
+                "`{} update` fetches it again while the server can be reached",
+                dbt_core::brand::PROGRAM
+            )),
+            Self::NothingToConfirm
             | Self::Contended
             | Self::Manifest(_)
             | Self::TooFarBehind(_) => None,

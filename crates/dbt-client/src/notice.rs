@@ -10,6 +10,30 @@ use dbt_core::trust::Standing;
 use dbt_core::trust::memory::{Introduction, TrustChange};
 use dbt_core::version::Version;
 
+/// What a key may sign that no known key stands behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Newcomers {
+    /// Tools, and never this program.
+    SignTools,
+    /// What the configuration's `trust` does not speak of.
+    SignTheRest,
+    /// Nothing: the server is `strict`.
+    SignNothing,
+}
+
+impl Newcomers {
+    fn words(self) -> String {
+        let program = dbt_core::brand::PROGRAM;
+        match self {
+            Self::SignTools => format!("it may sign tools, and never {program}"),
+            Self::SignTheRest => {
+                "it may sign nothing for which the configuration's `trust` names signers".to_owned()
+            }
+            Self::SignNothing => "it may sign nothing, because this server is `strict`".to_owned(),
+        }
+    }
+}
+
 /// Something that is said to the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -27,6 +51,8 @@ pub enum Notice {
         server: String,
         /// What has changed.
         change: TrustChange,
+        /// What a key that nobody stands behind may sign here.
+        newcomers: Newcomers,
     },
     /// The server offers a truststore or manifest that is not accepted.
     TruststoreRefused {
@@ -214,7 +240,9 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FirstUse { server, keys } => first_use(f, server, keys),
-            Self::TrustChanged { server, change } => trust_changed(f, server, change),
+            Self::TrustChanged { server, change, newcomers } => {
+                trust_changed(f, server, change, *newcomers)
+            }
             Self::TruststoreRefused { server, reason } => write!(
                 f,
                 "the truststore that server `{server}` offers is refused: {reason}; tools run under the last good one, and nothing new is installed"
@@ -303,7 +331,12 @@ fn first_use(f: &mut fmt::Formatter<'_>, server: &str, keys: &[Introduction]) ->
     )
 }
 
-fn trust_changed(f: &mut fmt::Formatter<'_>, server: &str, change: &TrustChange) -> fmt::Result {
+fn trust_changed(
+    f: &mut fmt::Formatter<'_>,
+    server: &str,
+    change: &TrustChange,
+    newcomers: Newcomers,
+) -> fmt::Result {
     match change {
         TrustChange::FirstUse(keys) => first_use(f, server, keys),
         TrustChange::Added(key) => {
@@ -311,8 +344,8 @@ fn trust_changed(f: &mut fmt::Formatter<'_>, server: &str, change: &TrustChange)
             match key.standing {
                 Standing::Newcomer => write!(
                     f,
-                    "server `{server}` has a new signing key that no known key stands behind: {fingerprint} ({name}); it may sign tools, and never {}",
-                    dbt_core::brand::PROGRAM
+                    "server `{server}` has a new signing key that no known key stands behind: {fingerprint} ({name}); {}",
+                    newcomers.words()
                 ),
                 Standing::Vouched | Standing::Established | Standing::Pinned => write!(
                     f,

@@ -122,8 +122,9 @@ impl Job<'_> {
         self.refuse_change(id, digest)?;
         if let Confirmation::Unconfirmed(reason) = self.trust.confirmation() {
             return Err(ObtainError::Unconfirmed(format!(
-                "{} {} would be new here, and the truststore could not be confirmed: {reason}",
-                id.subject, id.version
+                "`{}` {} would be new here, and the truststore could not be confirmed: {reason}",
+                id.subject.name(),
+                id.version
             )));
         }
         let store = &self.session.store;

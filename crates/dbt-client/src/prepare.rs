@@ -5,7 +5,7 @@
 //! there.
 
 use std::cell::Cell;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use dbt_core::layout::{Location, WITHDRAWN_FILE};
 use dbt_core::listing::Listing;
@@ -97,7 +97,7 @@ pub fn prepare(session: &Session<'_>, request: &Request) -> Result<Outcome, Prep
 }
 
 fn attempt(session: &Session<'_>, request: &Request) -> Result<Outcome, PrepareError> {
-    let run = Run::begin(session, request)?;
+    let mut run = Run::begin(session, request)?;
     if let Some(reason) = run.reason_not_to_ask()? {
         return run.use_cache(&reason);
     }
@@ -108,9 +108,12 @@ fn attempt(session: &Session<'_>, request: &Request) -> Result<Outcome, PrepareE
         Ok(trust) => trust,
         Err(failure) => return run.after_failure(failure),
     };
+    let began = Instant::now();
     if let Some(replaced) = run.update_program(repository.as_ref(), &trust) {
         return Ok(Outcome::Replaced(replaced));
     }
+    // What a refused candidate took, download and trial, is not the tool's time.
+    run.patience = run.patience.clone().later(began.elapsed());
     match run.choose_and_obtain(Answers { tool, checksum, withdrawn }, &trust) {
         Ok(prepared) => Ok(Outcome::Ready(Box::new(prepared))),
         Err(failure) => run.after_failure(failure),
@@ -247,7 +250,13 @@ impl<'a> Run<'a> {
             self.session.repository().survey(&question, &self.patience)
         });
         if let (Ok(_answered), Some(Err(error))) = (&survey.truststore, &survey.repository) {
-            self.session.detail(|| format!("the versions of dbt: {}", anchor::in_one_line(error)));
+            self.session.detail(|| {
+                format!(
+                    "the versions of {}: {}",
+                    dbt_core::brand::PROGRAM,
+                    anchor::in_one_line(error)
+                )
+            });
             self.session.state.change_server(|record| {
                 record.program_failed = Some(Timestamp(self.now));
             })?;
@@ -596,7 +605,11 @@ impl<'a> Run<'a> {
 }
 
 /// Says what happened, with what the server calls the request: its administrator can look it up.
+/// What is wrong with one document names it.
 fn reason_of(error: &FetchError) -> String {
+    if error.failure().is_about_one_document() {
+        return anchor::in_one_line(error);
+    }
     let reason = anchor::in_one_line(error.failure());
     match error.request_id() {
         Some(id) => format!("{reason} (request {id})"),

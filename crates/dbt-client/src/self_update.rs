@@ -437,9 +437,13 @@ fn self_test(candidate: &Path, version: &Version, sha256: Digest) -> Result<(), 
         let program = report.program.escape_debug().to_string();
         return Err(SelfUpdateError::SelfTest(format!("it says that it is `{program}`")));
     }
-    if !reported.is_some_and(|reported| reported.same_number(version)) || report.sha256 != sha256 {
+    if !reported.is_some_and(|reported| reported.same_number(version)) {
         let reported = report.version.escape_debug().to_string();
         return Err(SelfUpdateError::SelfTest(format!("it says that it is version `{reported}`")));
+    }
+    if report.sha256 != sha256 {
+        let words = "it says that it is another file than the one that was verified";
+        return Err(SelfUpdateError::SelfTest(words.to_owned()));
     }
     Ok(())
 }

@@ -27,7 +27,9 @@ impl FromStr for ToolName {
     type Err = InvalidToolName;
 
     fn from_str(text: &str) -> Result<Self, InvalidToolName> {
-        let refuse = |reason| Err(InvalidToolName { name: text.to_owned(), reason });
+        // What is far too long is not repeated at length.
+        let name = || text.chars().take(TOOL_NAME_LIMIT).collect();
+        let refuse = |reason| Err(InvalidToolName { name: name(), reason });
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
 
         if text.is_empty() {

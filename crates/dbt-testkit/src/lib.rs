@@ -10,6 +10,7 @@
 
 pub mod black_hole;
 pub mod exits;
+pub mod hostile;
 pub mod http;
 pub mod invocation;
 mod listing;
@@ -17,6 +18,7 @@ pub mod people;
 mod redact;
 pub mod repository;
 pub mod server;
+pub mod snapshot;
 pub mod stranger;
 pub mod times;
 pub mod world;

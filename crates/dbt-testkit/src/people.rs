@@ -104,7 +104,19 @@ impl Person {
 
     /// Signs some bytes at a time, naming what they are unless `binding` is nothing.
     pub fn sign(&self, bytes: &[u8], binding: Option<&str>, at: SystemTime) -> String {
+        self.sign_otherwise(bytes, binding, at, |_draft| {})
+    }
+
+    /// Signs as [`sign`](Self::sign) does, after `change` to what kind of signature it is.
+    pub(crate) fn sign_otherwise(
+        &self,
+        bytes: &[u8],
+        binding: Option<&str>,
+        at: SystemTime,
+        change: impl FnOnce(&mut SignatureConfig),
+    ) -> String {
         let mut draft = self.draft(SignatureType::Binary, at);
+        change(&mut draft);
         if let Some(binding) = binding {
             draft.hashed_subpackets.push(regular(SubpacketData::Notation(Notation {
                 readable: true,

@@ -47,6 +47,16 @@ pub enum Fault {
     Endless,
     /// A redirect.
     RedirectTo(String),
+    /// Redirects from here to `/hop/1`, `/hop/2` and so on, so many. Wants `/hop/*` as well.
+    Hops(u32),
+    /// The head, and then one byte a second.
+    Drip,
+    /// The head and so many bytes of the answer; then the connection is reset.
+    ResetAfter(usize),
+    /// Exactly these bytes in place of head and body; then the connection ends.
+    Raw(Vec<u8>),
+    /// The first bytes in place of the head, and the second ones over and over.
+    Flood(Vec<u8>, Vec<u8>),
 }
 
 /// One request as it was received.
@@ -102,7 +112,12 @@ struct State {
 impl FileServer {
     /// Starts to serve a directory.
     pub fn start(root: &Path) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback can be used");
+        Self::start_on(0, root).expect("loopback can be used")
+    }
+
+    /// Starts to serve a directory on a port of loopback; 0 is any that is free.
+    pub fn start_on(port: u16, root: &Path) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
         let address = listener.local_addr().expect("a listener has an address");
         let shared = Arc::new(Shared {
             root: root.to_owned(),
@@ -113,7 +128,7 @@ impl FileServer {
         });
         let accepting = Arc::clone(&shared);
         let accepting = thread::spawn(move || accept(listener, &accepting));
-        Self { address, shared, accepting: Mutex::new(Some(accepting)) }
+        Ok(Self { address, shared, accepting: Mutex::new(Some(accepting)) })
     }
 
     /// Goes away: connections are refused from now on.
@@ -191,6 +206,20 @@ impl FileServer {
     /// Waits until a path is asked for, since the log was last taken.
     pub fn wait_until_asked(&self, path: &str) {
         self.wait_until(|state| state.log.iter().any(|received| received.request.path == path));
+    }
+
+    /// Waits until so many requests have arrived since the log was last taken.
+    pub fn wait_until_so_many(&self, count: usize) {
+        self.wait_until(|state| state.log.len() >= count);
+    }
+
+    /// Waits a while for requests, and returns those since the last call.
+    pub fn next_requests(&self, patience: Duration) -> Vec<Received> {
+        let state = self.state();
+        let waited =
+            self.shared.changed.wait_timeout_while(state, patience, |state| state.log.is_empty());
+        drop(waited);
+        self.take_requests()
     }
 
     fn wait_until(&self, is_so: impl Fn(&State) -> bool) {
@@ -322,6 +351,7 @@ fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) -> io::Re
             Some(Fault::Answer(answer)) => answer.clone(),
             Some(Fault::Portal) => portal(),
             Some(Fault::RedirectTo(there)) => Answer::text(302, "").with("Location", there),
+            Some(Fault::Hops(count)) => hop(&request.path, *count),
             _ => shared.answer(&request),
         };
         shared.decide(place, answer.status);
@@ -372,16 +402,27 @@ fn send(
             stream.write_all(body)?;
             Ok(false)
         }
-        Some(Fault::Reset) => {
-            // Closing with a linger time of nothing sends a reset.
-            rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO))?;
-            Ok(false)
+        Some(Fault::Reset) => reset(stream),
+        Some(Fault::ResetAfter(count)) => {
+            answer.write_head(stream, Some(length))?;
+            stream.write_all(&body[..*count])?;
+            reset(stream)
         }
         Some(Fault::Endless) => {
             answer.write_head(stream, None)?;
-            loop {
-                stream.write_all(&[b'A'; 8 * 1024])?;
-            }
+            flood(stream, &[b'A'; 8 * 1024])
+        }
+        Some(Fault::Flood(first, again)) => {
+            stream.write_all(first)?;
+            flood(stream, again)
+        }
+        Some(Fault::Raw(bytes)) => {
+            stream.write_all(bytes)?;
+            Ok(false)
+        }
+        Some(Fault::Drip) => {
+            answer.write_head(stream, Some(length))?;
+            drip(stream, body)
         }
         _ => {
             answer.write_head(stream, Some(length))?;
@@ -389,6 +430,42 @@ fn send(
             Ok(true)
         }
     }
+}
+
+fn reset(stream: &TcpStream) -> io::Result<bool> {
+    // Closing with a linger time of nothing sends a reset.
+    rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO))?;
+    Ok(false)
+}
+
+/// Sends the same over and over, until the client goes away.
+fn flood(stream: &mut TcpStream, again: &[u8]) -> io::Result<bool> {
+    loop {
+        stream.write_all(again)?;
+    }
+}
+
+/// Sends a byte a second, until all is sent or the client goes away.
+fn drip(stream: &mut TcpStream, body: &[u8]) -> io::Result<bool> {
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    for byte in body {
+        stream.write_all(std::slice::from_ref(byte))?;
+        match stream.read(&mut [0]) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock) => {}
+            Err(error) => return Err(error),
+            Ok(_) => break,
+        }
+    }
+    Ok(false)
+}
+
+/// Sends on from one hop to the next; there is nothing at the last.
+fn hop(path: &str, count: u32) -> Answer {
+    let at = path.strip_prefix("/hop/").and_then(|at| at.parse().ok()).unwrap_or(0);
+    if at >= count {
+        return Answer::text(404, "404 page not found\n");
+    }
+    Answer::text(302, "").with("Location", &format!("/hop/{}", at + 1))
 }
 
 fn portal() -> Answer {

@@ -3,6 +3,7 @@
 //! A check takes the [`Tree`] and returns one line for each thing that is wrong, with its place.
 
 mod arrows;
+mod cases;
 mod documents;
 mod forgotten;
 mod names;
@@ -20,6 +21,7 @@ const CHECKS: &[Check] = &[
     arrows::the_core_has_the_dependencies_it_should,
     arrows::heavy_crates_stay_in_their_room,
     arrows::every_crate_takes_the_workspace_lints,
+    cases::every_hostile_case_has_its_test,
     documents::links_resolve,
     documents::every_page_can_be_reached,
     documents::the_code_map_is_true,
@@ -66,6 +68,11 @@ mod tests {
     #[test]
     fn every_crate_takes_the_workspace_lints() {
         holds(arrows::every_crate_takes_the_workspace_lints);
+    }
+
+    #[test]
+    fn every_hostile_case_has_its_test() {
+        holds(cases::every_hostile_case_has_its_test);
     }
 
     #[test]

@@ -62,7 +62,8 @@ pub(crate) fn fetching(error: FetchError) -> Report {
 
 fn code_of_fetching(error: &FetchError) -> ExitCode {
     match error.class() {
-        Class::Outage | Class::Refused => ExitCode::UNREACHABLE,
+        Class::Outage => ExitCode::UNREACHABLE,
+        Class::Refused => ExitCode::VERIFICATION_REFUSED,
         Class::SignIn | Class::Forbidden => ExitCode::REFUSED,
         Class::NotFound => ExitCode::NOT_FOUND,
     }
@@ -76,7 +77,8 @@ pub(crate) fn executing(error: ExecError) -> Report {
 
 /// Reports that what is remembered could not be read or written.
 pub(crate) fn remembering(error: StateError) -> Report {
-    Report::new(ExitCode::CONFIGURATION, error)
+    let hint = error.hint();
+    Report::new(ExitCode::CONFIGURATION, error).hints([hint])
 }
 
 /// Reports that the store could not be changed.

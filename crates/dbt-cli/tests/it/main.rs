@@ -12,6 +12,7 @@ mod credentials;
 mod documents;
 mod handmade;
 mod history;
+mod hostile;
 mod hosts;
 mod manifest;
 mod names;

@@ -42,6 +42,10 @@ fn stripped(program: &Path, directory: &Path) -> PathBuf {
     target
 }
 
+pub(crate) fn now() -> &'static Path {
+    &programs().now
+}
+
 pub(crate) fn next() -> Vec<u8> {
     programs().next.clone()
 }

@@ -136,11 +136,13 @@ fn a_checksum_of_other_bytes_is_refused_though_the_signature_is_good() {
 
 #[test]
 fn a_page_or_an_endless_answer_instead_of_a_checksum_is_no_checksum() {
-    for fault in [Fault::Portal, Fault::Endless] {
+    for (fault, code) in
+        [(Fault::Portal, exits::UNREACHABLE), (Fault::Endless, exits::VERIFICATION_REFUSED)]
+    {
         let world = pinned();
         world.repository().publish("deploy", "1.4.0").now();
         world.server().fault(&format!("{}.sha256", artifact("deploy", "1.4.0")), fault);
-        world.dbt(["deploy"]).exits_with(exits::UNREACHABLE);
+        world.dbt(["deploy"]).exits_with(code);
         world.nothing_happened();
     }
 }
@@ -259,7 +261,7 @@ fn a_listing_of_a_million_names_is_refused_or_read_and_ends() {
     let page = "<a href=\"x/\">x/</a>\n".repeat(1_000_000);
     let answer = Answer::of(200, "text/html; charset=utf-8", page.into_bytes());
     world.server().fault("/dbt-tools/deploy/", Fault::Answer(answer));
-    world.dbt(["deploy"]).exits_with(exits::UNREACHABLE);
+    world.dbt(["deploy"]).exits_with(exits::VERIFICATION_REFUSED);
     world.nothing_happened();
 }
 

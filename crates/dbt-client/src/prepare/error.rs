@@ -49,7 +49,7 @@ pub enum PrepareError {
     /// The server says no.
     #[error("the server does not allow it")]
     Forbidden(#[source] FetchError),
-    /// The server's answer cannot be used, and a cached copy does not help.
+    /// The server gave an answer that no honest one gives, and a cached copy does not help.
     #[error("the server's answer is refused")]
     Fetch(#[source] FetchError),
     /// There is no such tool.
@@ -210,7 +210,10 @@ impl PrepareError {
             Self::WithdrawnList { tool, .. } => {
                 Some(format!("tell the repository's administrator; {}", runs_offline(tool)))
             }
-            Self::Fetch(_) | Self::State(_) => None,
+            Self::Fetch(_) => Some(format!(
+                "tell the repository's administrator; with `-o`, `{program}` runs the newest cached copy, if there is one"
+            )),
+            Self::State(error) => Some(error.hint()),
         }
     }
 }

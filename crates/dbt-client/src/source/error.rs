@@ -293,6 +293,22 @@ impl Failure {
         }
     }
 
+    /// Says whether there was an answer, and it was no good: another document may be had.
+    pub(crate) fn is_about_one_document(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound
+                | Self::Server { .. }
+                | Self::Status { .. }
+                | Self::Redirect(_)
+                | Self::Html { .. }
+                | Self::TooLarge { .. }
+                | Self::Truncated { .. }
+                | Self::Protocol(_)
+                | Self::Listing(_)
+        )
+    }
+
     /// Says whether the same request may go well in a moment.
     pub(super) fn is_passing(&self) -> bool {
         matches!(

@@ -66,6 +66,13 @@ impl Patience {
         Self { deadline: self.deadline.map(half), ..self.clone() }
     }
 
+    /// Returns the same limits, with a deadline that is so much later.
+    #[must_use]
+    pub(crate) fn later(mut self, by: Duration) -> Self {
+        self.deadline = self.deadline.map(|deadline| deadline + by);
+        self
+    }
+
     /// Returns how much must come in a stretch of [`Self::stall`].
     #[expect(
         clippy::cast_possible_truncation,

@@ -297,6 +297,9 @@ impl Detached {
             Err(WeakKey::RsaBits(bits)) => {
                 return Err(SignatureRefusal::RsaTooSmall { key: fingerprint, bits });
             }
+            Err(WeakKey::SmallOrder) => {
+                return Err(SignatureRefusal::SmallOrder { key: fingerprint });
+            }
         }
         let config = self.packet.config();
         let same_kind = config.is_some_and(|config| {

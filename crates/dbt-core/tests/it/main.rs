@@ -5,6 +5,7 @@
 mod openpgp_certificates;
 mod openpgp_gpg;
 mod openpgp_hostile;
+mod openpgp_numbers;
 mod openpgp_signatures;
 mod openpgp_truststore;
 mod trust_store;

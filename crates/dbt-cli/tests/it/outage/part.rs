@@ -487,7 +487,7 @@ static DIRECTORIES: [Row; 18] = [
         cached: Runs(
             "1.4.0",
             outage!(
-                "deploy 1.5.0 would be new here, and the truststore could not be confirmed: the server failed (500)"
+                "`deploy` 1.5.0 would be new here, and the truststore could not be confirmed: the server failed (500)"
             ),
         ),
         missing: unreachable!("the server failed (500)"),

@@ -50,6 +50,11 @@ impl KnownGood {
         Some(known.learnt.iter().chain(&known.before).take(LIMIT).copied().collect())
     }
 
+    /// Forgets what this run has found: what was refused leaves no trace.
+    pub fn forget(&self) {
+        self.known().learnt.clear();
+    }
+
     /// Checks that `signature` is good for a statement. Only good ones are remembered.
     pub(in crate::trust) fn admits(
         &self,

@@ -225,6 +225,9 @@ pub enum SkipReason {
     /// The primary key is too small.
     #[error("an RSA key of {0} bits is too small, at least 2048 are needed")]
     RsaTooSmall(u16),
+    /// The primary key is a point of small order.
+    #[error("anybody can make signatures that this key accepts (it is a point of small order)")]
+    SmallOrder,
     /// A packet of this type does not belong in a certificate.
     #[error("a packet of type {0} does not belong in a certificate")]
     ForeignPacket(u8),
@@ -247,6 +250,7 @@ impl From<WeakKey> for SkipReason {
         match weak {
             WeakKey::Algorithm(name) => Self::KeyAlgorithm(name),
             WeakKey::RsaBits(bits) => Self::RsaTooSmall(bits),
+            WeakKey::SmallOrder => Self::SmallOrder,
         }
     }
 }

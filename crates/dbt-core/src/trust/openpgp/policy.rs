@@ -4,7 +4,9 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::crypto::public_key::PublicKeyAlgorithm;
 use pgp::packet::{Signature, SubpacketData};
 use pgp::ser::Serialize as _;
-use pgp::types::{EcdsaPublicParams, EddsaLegacyPublicParams, KeyDetails, PublicParams};
+use pgp::types::{
+    EcdsaPublicParams, Ed25519PublicParams, EddsaLegacyPublicParams, KeyDetails, PublicParams,
+};
 
 use super::ARTIFACT_NOTATION;
 
@@ -59,6 +61,8 @@ pub(in crate::trust) fn hash_name(algorithm: HashAlgorithm) -> String {
 pub(in crate::trust) enum WeakKey {
     Algorithm(String),
     RsaBits(u16),
+    /// Anybody can make signatures that it accepts.
+    SmallOrder,
 }
 
 /// Is this key of a kind and a size that we accept?
@@ -83,9 +87,12 @@ pub(in crate::trust) fn check_key(key: &impl KeyDetails) -> Result<(), WeakKey> 
             | EcdsaPublicParams::P384 { .. }
             | EcdsaPublicParams::P521 { .. },
         )
-        | PublicParams::EdDSALegacy(EddsaLegacyPublicParams::Ed25519 { .. })
-        | PublicParams::Ed25519(_)
         | PublicParams::Ed448(_) => Ok(()),
+        PublicParams::EdDSALegacy(EddsaLegacyPublicParams::Ed25519 { key })
+        | PublicParams::Ed25519(Ed25519PublicParams { key }) => {
+            // The library verifies as RFC 8032 allows, and not as strictly as one should.
+            if key.is_weak() { Err(WeakKey::SmallOrder) } else { Ok(()) }
+        }
         PublicParams::ECDSA(other) => {
             Err(WeakKey::Algorithm(format!("ECDSA over {}", other.curve().name())))
         }

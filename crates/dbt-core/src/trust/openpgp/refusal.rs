@@ -89,6 +89,12 @@ pub enum SignatureRefusal {
         /// Its size.
         bits: u16,
     },
+    /// An Ed25519 key that is a point of small order.
+    #[error("anybody can make signatures that key {key} accepts")]
+    SmallOrder {
+        /// The key.
+        key: Fingerprint,
+    },
     /// The signer demands that a reader who does not understand something refuses.
     #[error("the signature has a critical {what}, which is not understood")]
     UnknownCritical {

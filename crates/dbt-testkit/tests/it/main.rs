@@ -1,0 +1,5 @@
+//! The programs of the workshop, as a person uses them.
+
+#![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
+
+mod evilrepo;
