@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
+mod addresses;
 mod catalog;
+mod certificates;
 mod command_line;
 mod concurrency;
 mod config;
@@ -15,6 +17,7 @@ mod hosts;
 mod manifest;
 mod names;
 mod outage;
+mod proxies;
 mod requests;
 mod run;
 mod self_update;
