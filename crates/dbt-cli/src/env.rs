@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use dbt_client::config::Variables;
+use dbt_client::settings::{NETWORK_VARIABLES, NotText};
 use dbt_core::brand;
 use dbt_core::secret::Secret;
 
@@ -48,22 +49,6 @@ pub enum Variable {
     NoColor,
     /// The kind of terminal.
     Term,
-    /// The proxy for `https`.
-    HttpsProxy,
-    /// The same, as some systems spell it.
-    HttpsProxyLower,
-    /// The proxy for `http`.
-    HttpProxy,
-    /// The same, as some systems spell it.
-    HttpProxyLower,
-    /// Hosts reached directly.
-    NoProxy,
-    /// The same, as some systems spell it.
-    NoProxyLower,
-    /// Says that we run inside a web server.
-    RequestMethod,
-    /// Further certificate authorities.
-    SslCertFile,
     /// Says that we run in a container.
     Container,
     /// Says that we run in a cluster.
@@ -98,7 +83,7 @@ const fn common(
     Row { variable, name, ours: false, default, meaning }
 }
 
-const TABLE: [Row; 28] = [
+const TABLE: [Row; 20] = [
     ours(
         Variable::Config,
         "CONFIG",
@@ -187,34 +172,6 @@ const TABLE: [Row; 28] = [
     ),
     common(Variable::NoColor, "NO_COLOR", "", "set to anything: no colour"),
     common(Variable::Term, "TERM", "", "`dumb`: no colour and no progress"),
-    common(Variable::HttpsProxy, "HTTPS_PROXY", "", "the proxy for `https` URLs"),
-    common(Variable::HttpsProxyLower, "https_proxy", "", "the same; `HTTPS_PROXY` wins"),
-    common(
-        Variable::HttpProxy,
-        "HTTP_PROXY",
-        "",
-        "the proxy for `http` URLs; ignored where `REQUEST_METHOD` is set, because there a remote client chose it",
-    ),
-    common(Variable::HttpProxyLower, "http_proxy", "", "the same; `HTTP_PROXY` wins"),
-    common(
-        Variable::NoProxy,
-        "NO_PROXY",
-        "",
-        "hosts that are reached directly, separated by commas: domains with their subdomains, addresses, ranges such as `10.0.0.0/8`, or `*`",
-    ),
-    common(Variable::NoProxyLower, "no_proxy", "", "the same; `NO_PROXY` wins"),
-    common(
-        Variable::RequestMethod,
-        "REQUEST_METHOD",
-        "",
-        "set by web servers for the programs they start",
-    ),
-    common(
-        Variable::SslCertFile,
-        "SSL_CERT_FILE",
-        "",
-        "a PEM file of certificate authorities, trusted beside the system's",
-    ),
     common(
         Variable::Container,
         "container",
@@ -355,6 +312,12 @@ pub enum EnvironmentError {
     },
 }
 
+impl From<NotText> for EnvironmentError {
+    fn from(error: NotText) -> Self {
+        Self::NotText { name: error.name.to_owned() }
+    }
+}
+
 /// Returns the documentation of the table, as `docs/environment.md` has it.
 pub(crate) fn environment_md() -> String {
     let program = brand::PROGRAM;
@@ -374,6 +337,11 @@ pub(crate) fn environment_md() -> String {
         text.push_str(
             &["| `", &row.full_name(), "` | ", &default, " | ", &meaning, " |\n"].concat(),
         );
+    }
+    for (name, meaning) in NETWORK_VARIABLES {
+        let meaning = meaning.replace("`doctor`", &format!("`{program} doctor`"));
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "| `{name}` |  | {meaning} |");
     }
     let given = crate::tool_environment::GIVEN.map(|name| format!("`{}{name}`", brand::ENV_PREFIX));
     let given = given.join(", ");

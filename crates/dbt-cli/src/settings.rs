@@ -62,7 +62,7 @@ pub fn resolve(inputs: Inputs<'_>) -> Result<Settings, SettingsError> {
         offline: inputs.flags.offline || inputs.env.flag(Variable::Offline)?,
         platform: inputs.platform,
         clock: inputs.clock,
-        network: network(inputs.env)?,
+        network: network(inputs.env, inputs.places)?,
         sealed: inputs.flags.sealed,
         program: inputs.program.clone(),
     })
@@ -342,23 +342,10 @@ fn not_a_choice(text: &str) -> Box<dyn std::error::Error + Send + Sync> {
 }
 
 /// Reads how connections leave this machine.
-pub fn network(env: &Environment) -> Result<Network, SettingsError> {
-    let first = |upper, lower| -> Result<Option<String>, EnvironmentError> {
-        Ok(env.text(upper)?.or(env.text(lower)?))
-    };
-    let no_proxy = first(Variable::NoProxy, Variable::NoProxyLower)?.unwrap_or_default();
-    let hosts = no_proxy.split(',').map(str::trim).filter(|host| !host.is_empty());
-    Ok(Network {
-        https_proxy: first(Variable::HttpsProxy, Variable::HttpsProxyLower)?,
-        // A web server turns the header `Proxy` of any request into this variable.
-        http_proxy: if env.is_set(Variable::RequestMethod) {
-            env.text(Variable::HttpProxyLower)?
-        } else {
-            first(Variable::HttpProxy, Variable::HttpProxyLower)?
-        },
-        no_proxy: hosts.map(str::to_owned).collect(),
-        ssl_cert_file: env.path(Variable::SslCertFile),
-    })
+pub fn network(env: &Environment, places: &Places) -> Result<Network, SettingsError> {
+    let network = Network::of(env).map_err(EnvironmentError::from)?;
+    let remembered = places.home.as_ref().map(|home| home.join("state").join("authorities.pem"));
+    Ok(Network { remembered_roots: remembered, ..network })
 }
 
 /// Why there are no settings. Nothing was done.

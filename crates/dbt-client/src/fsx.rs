@@ -44,6 +44,11 @@ impl FsxError {
         self.source.kind()
     }
 
+    /// Returns the system's reason, for an error that names the file itself.
+    pub(crate) fn into_cause(self) -> io::Error {
+        self.source
+    }
+
     /// Says whether the file does not exist.
     pub fn is_missing(&self) -> bool {
         self.kind() == io::ErrorKind::NotFound

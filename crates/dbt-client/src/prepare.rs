@@ -148,7 +148,12 @@ struct Answers {
 /// Why the server's answers did not lead to a tool.
 enum Failure {
     /// The server, or a part that is needed, cannot be used now.
-    Outage(String),
+    Outage {
+        /// What happened.
+        reason: String,
+        /// What the user can do about it, if anything is known.
+        hint: Option<String>,
+    },
     /// The server works and its truststore is refused, which has been said.
     Refused(String),
     /// The server wants a sign-in.
@@ -166,7 +171,9 @@ impl From<PrepareError> for Failure {
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
         match error.class() {
-            Class::Outage | Class::NotFound => Self::Outage(reason_of(&error)),
+            Class::Outage | Class::NotFound => {
+                Self::Outage { reason: reason_of(&error), hint: error.hint() }
+            }
             Class::SignIn => Self::SignIn(error),
             Class::Forbidden => Self::Final(PrepareError::Forbidden(error)),
             Class::Refused => Self::Final(PrepareError::Fetch(error)),
@@ -298,7 +305,7 @@ impl<'a> Run<'a> {
     /// Tells a server that gives no truststore from one that gives a bad one.
     fn not_trusted(error: AnchorError) -> Failure {
         if matches!(error, AnchorError::Unreadable(_) | AnchorError::NothingToConfirm) {
-            return Failure::Outage(anchor::in_one_line(&error));
+            return Failure::Outage { reason: anchor::in_one_line(&error), hint: None };
         }
         if let AnchorError::Manifest(source) = error {
             return source.into();
@@ -314,7 +321,8 @@ impl<'a> Run<'a> {
             Class::Outage | Class::NotFound | Class::Refused => {}
         }
         let last_good = self.session.anchor().last_good(&reason).map_err(PrepareError::Trust)?;
-        let last_good = last_good.ok_or_else(|| Failure::Outage(reason.clone()))?;
+        let outage = || Failure::Outage { reason: reason.clone(), hint: error.hint() };
+        let last_good = last_good.ok_or_else(outage)?;
         // It may have been waited for, which the next runs need not do again.
         self.remember_failure(&reason)?;
         Ok(last_good)
@@ -593,7 +601,11 @@ impl<'a> Run<'a> {
     fn failed(&self, error: ObtainError) -> Failure {
         if let ObtainError::Unconfirmed(reason) = error {
             let refused = self.refusal_said.get();
-            return if refused { Failure::Refused(reason) } else { Failure::Outage(reason) };
+            return if refused {
+                Failure::Refused(reason)
+            } else {
+                Failure::Outage { reason, hint: None }
+            };
         }
         if let ObtainError::Fetch(error) | ObtainError::Download(DownloadError::Fetch(error)) =
             error

@@ -1,7 +1,8 @@
 //! Everything a run needs to know, decided: below this nobody asks where a value came from.
 
+mod network;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use dbt_core::version::{Version, Wanted};
 
 use crate::auth::Credentials;
 use crate::url::RepositoryUrl;
+
+pub use network::{NETWORK_VARIABLES, Network, NotText};
 
 /// One run's settings.
 #[derive(Debug, Clone)]
@@ -124,30 +127,4 @@ pub enum SelfUpdate {
     Notify,
     /// No.
     Off,
-}
-
-/// How connections leave this machine, as the environment says.
-#[derive(Clone, Default)]
-pub struct Network {
-    /// The proxy for `https` URLs.
-    pub https_proxy: Option<String>,
-    /// The proxy for `http` URLs.
-    pub http_proxy: Option<String>,
-    /// Hosts that are reached directly: domains with their subdomains, addresses, CIDR ranges,
-    /// or `*`.
-    pub no_proxy: Vec<String>,
-    /// The certificate authorities named by `SSL_CERT_FILE`, beside the system's.
-    pub ssl_cert_file: Option<PathBuf>,
-}
-
-impl fmt::Debug for Network {
-    /// Shows whether there are proxies, not their URLs: passwords stand in them.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Network")
-            .field("https_proxy", &self.https_proxy.is_some())
-            .field("http_proxy", &self.http_proxy.is_some())
-            .field("no_proxy", &self.no_proxy)
-            .field("ssl_cert_file", &self.ssl_cert_file)
-            .finish()
-    }
 }

@@ -97,6 +97,17 @@ pub(crate) struct Signing {
     pub(crate) passphrase_file: Option<PathBuf>,
 }
 
+/// Where signed files go, who signs them and who uploads them.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Delivery {
+    #[command(flatten)]
+    pub(crate) place: Where,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    #[command(flatten)]
+    pub(crate) uploading: SignIn,
+}
+
 /// `publish`
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "one flag of the command line each")]
@@ -124,11 +135,7 @@ pub(crate) struct Publish {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) place: Where,
-    #[command(flatten)]
-    pub(crate) signing: Signing,
-    #[command(flatten)]
-    pub(crate) uploading: SignIn,
+    pub(crate) delivery: Delivery,
 }
 
 /// `sign`
@@ -149,11 +156,7 @@ pub(crate) struct Sign {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) place: Where,
-    #[command(flatten)]
-    pub(crate) signing: Signing,
-    #[command(flatten)]
-    pub(crate) uploading: SignIn,
+    pub(crate) delivery: Delivery,
 }
 
 /// `withdraw`
@@ -174,11 +177,7 @@ pub(crate) struct Withdraw {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) place: Where,
-    #[command(flatten)]
-    pub(crate) signing: Signing,
-    #[command(flatten)]
-    pub(crate) uploading: SignIn,
+    pub(crate) delivery: Delivery,
 }
 
 /// `key ...`

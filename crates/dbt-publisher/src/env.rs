@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use dbt_client::config::Variables;
-use dbt_client::settings::Network;
+use dbt_client::settings;
 use dbt_core::brand;
 use dbt_core::secret::Secret;
 use dbt_ui::exit_code::ExitCode;
@@ -35,29 +35,13 @@ pub enum Variable {
     NoColor,
     /// The kind of terminal.
     Term,
-    /// The proxy for `https`.
-    HttpsProxy,
-    /// The same, as some systems spell it.
-    HttpsProxyLower,
-    /// The proxy for `http`.
-    HttpProxy,
-    /// The same, as some systems spell it.
-    HttpProxyLower,
-    /// Hosts reached directly.
-    NoProxy,
-    /// The same, as some systems spell it.
-    NoProxyLower,
-    /// Says that we run inside a web server.
-    RequestMethod,
-    /// Further certificate authorities.
-    SslCertFile,
 }
 
 /// One line of the documentation: the variable, its name, whether the name gets our prefix, and
 /// what it means.
 type Row = (Variable, &'static str, bool, &'static str);
 
-const TABLE: [Row; 17] = [
+const TABLE: [Row; 9] = [
     (Variable::Config, "CONFIG", true, "the configuration file that `-s` reads"),
     (Variable::Home, "HOME", true, "the directory of configuration and keys"),
     (Variable::Server, "SERVER", true, "the server to publish to, as `-s`"),
@@ -82,24 +66,6 @@ const TABLE: [Row; 17] = [
     ),
     (Variable::NoColor, "NO_COLOR", false, "set to anything: no colour"),
     (Variable::Term, "TERM", false, "`dumb`: no colour and no progress"),
-    (Variable::HttpsProxy, "HTTPS_PROXY", false, "the proxy for `https` URLs"),
-    (Variable::HttpsProxyLower, "https_proxy", false, "the same; `HTTPS_PROXY` wins"),
-    (Variable::HttpProxy, "HTTP_PROXY", false, "the proxy for `http` URLs"),
-    (Variable::HttpProxyLower, "http_proxy", false, "the same; `HTTP_PROXY` wins"),
-    (Variable::NoProxy, "NO_PROXY", false, "hosts that are reached directly, separated by commas"),
-    (Variable::NoProxyLower, "no_proxy", false, "the same; `NO_PROXY` wins"),
-    (
-        Variable::RequestMethod,
-        "REQUEST_METHOD",
-        false,
-        "set by web servers: then a remote client may have chosen `HTTP_PROXY`, and it is ignored",
-    ),
-    (
-        Variable::SslCertFile,
-        "SSL_CERT_FILE",
-        false,
-        "a PEM file of certificate authorities, trusted beside the system's",
-    ),
 ];
 
 /// Variables that no program which we start gets to see.
@@ -196,19 +162,6 @@ impl Environment {
         let below = || Some(self.path(Variable::UserHome)?.join(brand::HOME_DIRECTORY));
         self.path(Variable::Home).or_else(below)
     }
-
-    /// Returns how connections leave this machine.
-    pub(crate) fn network(&self) -> Result<Network, NotText> {
-        let first = |one, other| Ok(self.text(one)?.or(self.text(other)?));
-        let plain = first(Variable::HttpProxy, Variable::HttpProxyLower)?;
-        let no_proxy = first(Variable::NoProxy, Variable::NoProxyLower)?.unwrap_or_default();
-        Ok(Network {
-            https_proxy: first(Variable::HttpsProxy, Variable::HttpsProxyLower)?,
-            http_proxy: plain.filter(|_proxy| !self.is_set(Variable::RequestMethod)),
-            no_proxy: no_proxy.split(',').map(|host| host.trim().to_owned()).collect(),
-            ssl_cert_file: self.path(Variable::SslCertFile),
-        })
-    }
 }
 
 impl Variables for Environment {
@@ -233,6 +186,12 @@ impl fmt::Debug for Environment {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the environment variable `{0}` is not UTF-8 text")]
 pub struct NotText(String);
+
+impl From<settings::NotText> for NotText {
+    fn from(error: settings::NotText) -> Self {
+        Self(error.name.to_owned())
+    }
+}
 
 impl Explained for NotText {
     fn code(&self) -> ExitCode {

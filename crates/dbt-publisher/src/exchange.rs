@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use dbt_client::auth::Credentials;
+use dbt_client::settings::Network;
 use dbt_client::source::{
     self, Answer, Ask, Class, Connector, Content, Failure, FetchError, Patience, Replace,
     open_destination,
@@ -19,7 +20,7 @@ use dbt_ui::bar::Bar;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
 
-use crate::env::{Environment, Variable};
+use crate::env::{Environment, NotText, Variable};
 use crate::place::Place;
 use crate::stop::{Explained, Stop};
 
@@ -88,7 +89,7 @@ impl Exchange {
     /// Prepares connections. Nothing is sent yet.
     pub(crate) fn open(place: &Place, environment: &Environment) -> Result<Self, Stop> {
         let agent = format!("{}/{}", crate::args::PROGRAM, env!("CARGO_PKG_VERSION"));
-        let network = environment.network()?;
+        let network = Network::of(environment).map_err(NotText::from)?;
         let connector = Connector::new(&network, place.ca_file.as_deref(), &agent);
         let dumb = environment.text(Variable::Term)?.is_some_and(|term| term == "dumb");
         let visible = !dumb && io::IsTerminal::is_terminal(&io::stderr());

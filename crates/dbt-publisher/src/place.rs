@@ -15,7 +15,7 @@ use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 use dbt_ui::report::Report;
 
-use crate::args::{SignIn, Where};
+use crate::args::{Delivery, SignIn, Where};
 use crate::config::{self, ConfiguredServer};
 use crate::env::{Environment, Variable};
 use crate::stop::Stop;
@@ -33,6 +33,15 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Decides from where what is signed goes.
+    pub(crate) fn of(
+        delivery: &Delivery,
+        environment: &Environment,
+        printer: &Printer,
+    ) -> Result<Self, Stop> {
+        Self::resolve(&delivery.place, &delivery.uploading, environment, printer)
+    }
+
     /// Decides from what was typed, the environment and the configuration.
     pub(crate) fn resolve(
         place: &Where,

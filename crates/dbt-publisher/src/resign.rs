@@ -27,7 +27,6 @@ use crate::args::Sign;
 use crate::env::Environment;
 use crate::exchange::{Exchange, Spot, content_of};
 use crate::key::certificate::{armored_block, split_signatures};
-use crate::key::passphrase::PassphraseSource;
 use crate::known;
 use crate::place::Place;
 use crate::publish::plan::{Reserved, subject_of};
@@ -38,7 +37,7 @@ use crate::stop::Stop;
 pub(crate) fn run(typed: Sign, environment: &Environment, printer: &Printer) -> Result<(), Stop> {
     let subject = subject_of(&typed.tool, Reserved::Accepted)?;
     let version: Version = typed.version.parse()?;
-    let place = Place::resolve(&typed.place, &typed.uploading, environment, printer)?;
+    let place = Place::of(&typed.delivery, environment, printer)?;
     let exchange = Exchange::open(&place, environment)?;
     let clock = Clock::System;
     let work = Work {
@@ -56,8 +55,7 @@ pub(crate) fn run(typed: Sign, environment: &Environment, printer: &Printer) -> 
         return Err(Report::new(ExitCode::NOT_FOUND, message).into());
     }
 
-    let passphrase = PassphraseSource { file: typed.signing.passphrase_file.clone(), environment };
-    let signer = signer::open_typed(typed.signing.signer.as_deref(), &passphrase, clock)?;
+    let signer = signer::of(&typed.delivery.signing, environment, clock)?;
     let mut done = Vec::new();
     for mut thing in found {
         let signature = thing.sign_again(signer.as_ref(), clock)?;

@@ -22,7 +22,6 @@ use serde_json::json;
 use crate::args::Withdraw;
 use crate::env::Environment;
 use crate::exchange::{Exchange, Spot, content_of};
-use crate::key::passphrase::PassphraseSource;
 use crate::known;
 use crate::place::Place;
 use crate::publish::plan::{Reserved, subject_of, version_of};
@@ -42,7 +41,7 @@ pub(crate) fn run(
     let versions: Result<Vec<Version>, Stop> =
         typed.versions.iter().map(|version| version_of(version)).collect();
     let reason = reason_of(&typed.reason)?;
-    let place = Place::resolve(&typed.place, &typed.uploading, environment, printer)?;
+    let place = Place::of(&typed.delivery, environment, printer)?;
     let exchange = Exchange::open(&place, environment)?;
     let clock = Clock::System;
     let at = Location::withdrawn(&tool);
@@ -67,9 +66,7 @@ pub(crate) fn run(
     if changed {
         list.serial += 1;
         list.issued = timestamp::format(clock.now());
-        let passphrase =
-            PassphraseSource { file: typed.signing.passphrase_file.clone(), environment };
-        let signer = signer::open_typed(typed.signing.signer.as_deref(), &passphrase, clock)?;
+        let signer = signer::of(&typed.delivery.signing, environment, clock)?;
         let mut bytes = serde_json::to_vec_pretty(&list).map_err(Report::internal)?;
         bytes.push(b'\n');
         let binding = format!("withdrawn/{tool}");

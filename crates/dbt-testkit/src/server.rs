@@ -147,6 +147,11 @@ impl FileServer {
         format!("http://{}", self.address)
     }
 
+    /// Returns where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Makes a path misbehave. One that ends in `*` means everything that begins so. The latest
     /// fault counts.
     pub fn fault(&self, path: &str, fault: Fault) {

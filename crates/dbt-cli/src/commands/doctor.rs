@@ -1,13 +1,15 @@
 //! `dbt doctor`: everything that can be wrong on a machine and with a server.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use dbt_client::anchor::in_one_line;
 use dbt_client::session::Session;
 use dbt_client::settings::SelfUpdate;
-use dbt_client::source::{Answer, CertificateRoots};
+use dbt_client::source::{self, Answer};
 use dbt_client::store::WritablePlace;
+use dbt_client::url::Scheme;
 use dbt_core::brand;
 use dbt_core::timestamp;
 use dbt_core::trust::keys::Keyring;
@@ -107,12 +109,6 @@ fn program(world: &World<'_>, findings: &mut Findings) {
             "off: configured so, or this program's directory cannot be written, or this is a container",
         ),
     }
-    let network = &settings.network;
-    for (scheme, proxy) in [("https", &network.https_proxy), ("http", &network.http_proxy)] {
-        if proxy.is_some() {
-            findings.notable("proxy", format!("{scheme} connections go through a proxy"));
-        }
-    }
 }
 
 fn store(session: &Session<'_>, findings: &mut Findings) {
@@ -173,6 +169,7 @@ fn server(session: &Session<'_>, findings: &mut Findings) {
         Err(report) => findings.bad(&about, report.error().to_string()),
     }
     signers(session, &about, findings);
+    connections(session, &about, findings);
     if session.settings.offline {
         return;
     }
@@ -232,8 +229,37 @@ fn reach(session: &Session<'_>, about: &str, findings: &mut Findings) {
         }
         Err(error) => findings.bad(about, in_one_line(&error)),
     }
-    if let Ok(CertificateRoots::Mozilla) = session.certificate_roots() {
+}
+
+/// Says how the server's places are reached: proxies, and whose certificates are believed.
+fn connections(session: &Session<'_>, about: &str, findings: &mut Findings) {
+    let server = &session.settings.server;
+    let places = [&server.repository, &server.tools, &server.truststore];
+    let origins: BTreeSet<_> = places.into_iter().filter_map(|place| place.origin()).collect();
+    for origin in &origins {
+        match source::proxy_for(&session.settings.network, origin) {
+            Ok(None) => {}
+            Ok(Some(proxy)) => {
+                findings.good(about, format!("`{origin}` is reached through the proxy `{proxy}`"));
+            }
+            Err(failure) => findings.bad(about, failure.to_string()),
+        }
+    }
+    if !origins.iter().any(|origin| origin.scheme() == Scheme::Https) {
+        return;
+    }
+    let roots = match session.certificate_roots() {
+        Ok(roots) => roots,
+        Err(error) => return findings.bad(about, in_one_line(&error)),
+    };
+    if !roots.places.is_empty() {
+        findings.good(about, format!("certificate authorities: {}", roots.places.join(", ")));
+    }
+    if roots.is_mozilla {
         findings.notable(about, "this host has no certificate authorities; Mozilla's are used");
+    }
+    for unused in roots.unused {
+        findings.notable(about, unused);
     }
 }
 

@@ -236,7 +236,7 @@ fn ask_server(
         ));
     }
     let agent = format!("{}/{}", brand::PROGRAM, process.program.version);
-    let network = network(&process.env).map_err(Report::from)?;
+    let network = network(&process.env, process.inputs()?.places).map_err(Report::from)?;
     let connector = Connector::new(&network, None, &agent);
     let read = |place: &RepositoryUrl, path: &RepoPath, limit| {
         let source = source::open(place, &connector, &Credentials::none());

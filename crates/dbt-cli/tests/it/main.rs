@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
+mod addresses;
 mod catalog;
+mod certificates;
 mod ci;
 mod command_line;
 mod concurrency;
@@ -17,6 +19,7 @@ mod hosts;
 mod manifest;
 mod names;
 mod outage;
+mod proxies;
 mod requests;
 mod run;
 mod self_update;

@@ -44,12 +44,12 @@ impl Run<'_> {
     pub(super) fn after_failure(&self, failure: Failure) -> Result<Outcome, PrepareError> {
         match failure {
             Failure::Final(error) => Err(error),
-            Failure::Outage(reason) => {
+            Failure::Outage { reason, hint } => {
                 self.remember_failure(&reason)?;
                 let Some(prepared) = self.best_cached(&reason)? else {
                     let (tool, wanted) = (self.request.tool.clone(), self.wanted.clone());
                     let server = self.session.settings.server.repository.to_string();
-                    return Err(PrepareError::Unreachable { tool, wanted, server, reason });
+                    return Err(PrepareError::Unreachable { tool, wanted, server, reason, hint });
                 };
                 self.say_outage_of(&prepared, &reason)?;
                 Ok(Outcome::Ready(Box::new(prepared)))

@@ -25,6 +25,8 @@ pub enum PrepareError {
         server: String,
         /// What happened.
         reason: String,
+        /// What can be done about just that.
+        hint: Option<String>,
     },
     /// Nothing is cached, and no request is made.
     #[error("{} is not cached, and this run makes no request: {reason}", named(tool, wanted))]
@@ -172,14 +174,16 @@ impl PrepareError {
     pub fn hint(&self) -> Option<String> {
         let program = dbt_core::brand::PROGRAM;
         match self {
-            Self::Unreachable { .. } => {
+            Self::Unreachable { hint: None, .. } => {
                 Some(format!("`{program} doctor` checks the connection and the configuration"))
             }
             Self::NotCached { tool, wanted, .. } => Some(format!(
                 "`{program} fetch {}` downloads it while the server can be reached",
                 typed(tool, wanted)
             )),
-            Self::SignIn { hint: Some(hint), .. } => Some(hint.clone()),
+            Self::Unreachable { hint: Some(hint), .. } | Self::SignIn { hint: Some(hint), .. } => {
+                Some(hint.clone())
+            }
             Self::SignIn { hint: None, .. } => Some(format!("`{program} login` signs you in")),
             Self::Forbidden(_) => {
                 Some("ask an administrator of the repository for the right to read it".to_owned())

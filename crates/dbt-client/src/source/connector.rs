@@ -15,13 +15,17 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, SendBody, Timeout};
 
+use super::authorities::{CertificateRoots, Places};
 use super::body::Body;
 use super::error::{Failure, FetchError};
+use super::forward::{self, ForwardConnector};
 use super::patience::Patience;
+use super::proxy;
+use super::system_store::SystemStore;
 use super::target::Target;
-use super::tls::{self, CertificateRoots, Tls, TlsConnector};
-use super::turns::Turns;
-use super::{proxy, turns};
+use super::tls::{self, Handshake, Tls, TlsConnector};
+use super::turns::{self, Turns};
+use super::whole::WholeConnector;
 use crate::settings::Network;
 
 /// How connections are made. One for a process, shared by its threads; cheap to make, and loads
@@ -59,8 +63,12 @@ impl Connector {
     /// Makes a connector. `ca_file` names certificate authorities beside the system's;
     /// `user_agent` is what servers are told (`dbt/4.0.0`).
     pub fn new(network: &Network, ca_file: Option<&Path>, user_agent: &str) -> Arc<Self> {
-        let files = [ca_file, network.ssl_cert_file.as_deref()];
-        let tls = Arc::new(Tls::new(files.into_iter().flatten().map(Path::to_owned).collect()));
+        let tls = Arc::new(Tls::new(Places {
+            ca_file: ca_file.map(Path::to_owned),
+            file: network.ssl_cert_file.clone(),
+            directories: network.ssl_cert_dirs.clone(),
+            system: SystemStore::of_this_host(network.remembered_roots.as_deref()),
+        }));
         let config = Agent::config_builder()
             // The library would read the environment otherwise.
             .proxy(None)
@@ -73,7 +81,9 @@ impl Connector {
             ().chain(SocksConnector::default())
                 .chain(ConnectProxyConnector::default())
                 .chain(TcpConnector::default())
-                .chain(TlsConnector(Arc::clone(&tls)));
+                .chain(TlsConnector(Arc::clone(&tls)))
+                .chain(ForwardConnector)
+                .chain(WholeConnector);
         let agent = Agent::with_parts(config, connections, Names(DefaultResolver::default()));
         let network = network.clone();
         Arc::new(Self { agent, network, tls, turns: Arc::default() })
@@ -106,7 +116,7 @@ impl Connector {
         if patience.cancel.is_cancelled() {
             return Err(Failure::Cancelled);
         }
-        let proxy = proxy::for_origin(&self.network, target.origin())?;
+        let route = proxy::for_origin(&self.network, target.origin())?;
         let in_line = patience.connect + patience.first_byte;
         let in_line = patience.within_deadline(in_line).ok_or(Failure::TimeOver)?;
         let turn = Turns::take(&self.turns, target.origin(), in_line);
@@ -114,6 +124,9 @@ impl Connector {
         let mut request = Request::builder().method(method).uri(target.uri());
         if let Some(built) = request.headers_mut() {
             built.extend(headers.clone());
+            if let Some((name, value)) = route.sign_in()? {
+                built.insert(name, value);
+            }
         }
         let request = request.body(body).map_err(|error| Failure::Protocol(error.to_string()))?;
         let left = |limit| patience.within_deadline(limit);
@@ -121,7 +134,7 @@ impl Connector {
         let request = self
             .agent
             .configure_request(request)
-            .proxy(proxy.clone())
+            .proxy(route.proxy().cloned())
             .timeout_resolve(left(patience.connect))
             .timeout_connect(left(patience.connect))
             .timeout_recv_response(left(patience.first_byte))
@@ -131,14 +144,11 @@ impl Connector {
             .build();
         let (head, body) = match self.agent.run(request) {
             Ok(response) => response.into_parts(),
-            Err(error) => {
-                let failure = failure_of(error, patience);
-                return Err(match proxy {
-                    Some(proxy) => of_proxy(failure, &proxy),
-                    None => failure,
-                });
-            }
+            Err(error) => return Err(route.failure_of(error, patience)),
         };
+        if let Some(failure) = route.refusal(head.status.as_u16(), &head.headers) {
+            return Err(failure);
+        }
         let expected = body.content_length();
         let reader = body.into_with_config().limit(u64::MAX).reader();
         let body = Body::new(reader, expected, (*patience).clone(), turn);
@@ -195,6 +205,7 @@ impl Resolver for Names {
         config: &ureq::config::Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let uri = forward::used(config, uri).map_or(uri, ureq::Proxy::uri);
         let unknown = |source| {
             let host = uri.host().unwrap_or_default().to_owned();
             ureq::Error::Other(Box::new(Failure::Dns { host, source }))
@@ -209,7 +220,7 @@ impl Resolver for Names {
 
 /// Says what the library's error is, in words.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is told in the library's words")]
-fn failure_of(error: ureq::Error, patience: &Patience) -> Failure {
+pub(super) fn failure_of(error: ureq::Error, patience: &Patience) -> Failure {
     match error {
         ureq::Error::Io(error) => failure_of_io(error),
         ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
@@ -219,14 +230,13 @@ fn failure_of(error: ureq::Error, patience: &Patience) -> Failure {
             Failure::Stall { limit: patience.stall }
         }
         ureq::Error::Timeout(_) => Failure::TimeOver,
-        ureq::Error::Rustls(error) => tls::failure(&error),
-        ureq::Error::ConnectProxyFailed(problem) => {
-            Failure::Proxy { proxy: String::new(), problem }
-        }
         ureq::Error::BodyExceedsLimit(limit) => Failure::TooLarge { limit },
         ureq::Error::Other(error) => match error.downcast::<Failure>() {
             Ok(failure) => *failure,
-            Err(other) => Failure::Protocol(other.to_string()),
+            Err(other) => match other.downcast::<Handshake>() {
+                Ok(handshake) => failure_of(handshake.error, patience),
+                Err(other) => Failure::Protocol(other.to_string()),
+            },
         },
         // Its text holds the whole URL, with what may be a secret query.
         ureq::Error::BadUri(_) => Failure::Protocol("the URL is not accepted".to_owned()),
@@ -277,18 +287,4 @@ fn unwrapped<E: std::error::Error + 'static>(
         Ok(inner) => failure(*inner),
         Err(other) => Failure::Protocol(other.to_string()),
     }
-}
-
-/// Names the proxy where it is what fails.
-fn of_proxy(failure: Failure, proxy: &ureq::Proxy) -> Failure {
-    let problem = if let Failure::Proxy { problem, .. } = failure {
-        problem
-    } else if let Failure::Dns { .. } = failure {
-        "its name cannot be resolved".to_owned()
-    } else if let Failure::Connect { source } = failure {
-        source.to_string()
-    } else {
-        return failure;
-    };
-    Failure::Proxy { proxy: proxy::shown(proxy), problem }
 }

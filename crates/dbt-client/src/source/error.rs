@@ -321,11 +321,15 @@ impl Failure {
     #[expect(clippy::wildcard_enum_match_arm, reason = "few failures can be helped")]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Tls(TlsProblem::UnknownIssuer) => Some(
-                "if your organisation has its own certificate authority, name its file as `caFile` \
-                 of the server in the configuration"
+            Self::Tls(
+                TlsProblem::UnknownIssuer { unused, .. } | TlsProblem::SelfSigned { unused },
+            ) => Some(match unused.first() {
+                Some(unused) => unused.clone(),
+                None => "if your organisation, or its proxy, has a certificate authority of its \
+                         own, name its file as `caFile` of the server in the configuration, or in \
+                         `SSL_CERT_FILE`"
                     .to_owned(),
-            ),
+            }),
             Self::Tls(TlsProblem::NotYetValid) => Some("check this machine's clock".to_owned()),
             Self::Redirect(RedirectProblem::OtherOrigin(there)) => {
                 Some(format!("if `{there}` is right, write it into the configuration"))
@@ -411,8 +415,22 @@ pub enum TlsProblem {
     #[error("the server's certificate is for another host")]
     WrongHost,
     /// Nobody known vouches for it.
-    #[error("the server's certificate is signed by nobody that this machine knows")]
-    UnknownIssuer,
+    #[error(
+        "the server's certificate is signed by {}, and this machine does not know that authority",
+        issuer.as_ref().map_or("somebody".to_owned(), |name| format!("`{name}`"))
+    )]
+    UnknownIssuer {
+        /// Who should be known, as the certificate says.
+        issuer: Option<String>,
+        /// What the environment names and cannot be used.
+        unused: Vec<String>,
+    },
+    /// Nobody vouches for it.
+    #[error("the server's certificate is signed by nobody but itself")]
+    SelfSigned {
+        /// What the environment names and cannot be used.
+        unused: Vec<String>,
+    },
     /// It was withdrawn.
     #[error("the server's certificate has been revoked")]
     Revoked,

@@ -4,18 +4,25 @@
 //! publisher. Whatever comes out of a source is unverified; this module promises only that it is
 //! bounded, whole, from where it was asked for, and that credentials went nowhere else.
 
+mod authorities;
 mod body;
+mod certificate;
 mod connector;
 mod destination;
 mod error;
 mod file;
+mod forward;
 mod http;
+#[cfg(any(test, all(target_vendor = "apple", not(feature = "system-framework"))))]
+mod keychain;
 mod memory;
 mod patience;
 mod proxy;
+mod system_store;
 mod target;
 mod tls;
 mod turns;
+mod whole;
 
 use std::fmt::Debug;
 use std::io::Read;
@@ -27,12 +34,13 @@ use dbt_core::repo_path::RepoPath;
 use crate::auth::Credentials;
 use crate::url::RepositoryUrl;
 
+pub use authorities::CertificateRoots;
 pub use connector::Connector;
 pub use destination::{Content, Destination, Replace, open_destination};
 pub use error::{Class, Failure, FetchError, RedirectProblem, TlsProblem};
 pub use memory::Memory;
 pub use patience::{Cancel, Patience};
-pub use tls::CertificateRoots;
+pub use proxy::shown_for as proxy_for;
 
 /// A repository that is read.
 pub trait Source: Send + Sync + Debug {

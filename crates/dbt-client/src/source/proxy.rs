@@ -1,40 +1,139 @@
-//! Which proxy a request goes through.
+//! Which proxy a request goes through, and what is the proxy's fault.
 //!
 //! The HTTP library's own choice is not used: it takes the same proxy whatever the scheme, does
 //! not read address ranges, and does not count subdomains.
 
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ureq::Proxy;
+use ureq::http::header::{self, HeaderName};
+use ureq::http::{HeaderMap, HeaderValue};
+
+use super::connector::{failure_of, secret_header};
 use super::error::Failure;
+use super::forward;
+use super::patience::Patience;
+use super::tls::Handshake;
 use crate::settings::Network;
 use crate::url::{Origin, Scheme};
 
-/// Returns the proxy for a server, or nothing when it is reached directly.
-///
-/// Servers on this machine are always reached directly.
-pub(super) fn for_origin(
-    network: &Network,
-    origin: &Origin,
-) -> Result<Option<ureq::Proxy>, Failure> {
+/// How a server is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Without a proxy.
+    Direct,
+    /// Through a connection that a proxy opens and does not look into.
+    Tunnel(Proxy),
+    /// By asking a proxy for whole URLs: plain `http` through an HTTP proxy.
+    WholeUrls(Proxy),
+}
+
+/// Returns the way to a server. Servers on this machine are always reached directly.
+pub(super) fn for_origin(network: &Network, origin: &Origin) -> Result<Route, Failure> {
     let proxy = match origin.scheme() {
         Scheme::Https => network.https_proxy.as_deref(),
         Scheme::Http => network.http_proxy.as_deref(),
     };
     let Some(proxy) = proxy.map(str::trim).filter(|proxy| !proxy.is_empty()) else {
-        return Ok(None);
+        return Ok(Route::Direct);
     };
     if origin.is_loopback() || network.no_proxy.iter().any(|rule| excepts(rule, origin)) {
-        return Ok(None);
+        return Ok(Route::Direct);
     }
-    ureq::Proxy::new(proxy).map(Some).map_err(|_error| Failure::Proxy {
+    // The error is not repeated: it may hold the password.
+    let unreadable = |_error: ureq::Error| Failure::Proxy {
         proxy: "(not shown)".to_owned(),
         problem: "the variable does not hold a URL like `http://proxy.example.com:3128`".to_owned(),
-    })
+    };
+    let proxy = Proxy::new(proxy).map_err(unreadable)?;
+    if origin.scheme() == Scheme::Http && forward::takes_urls(&proxy) {
+        return forward::by_whole_urls(&proxy).map(Route::WholeUrls).map_err(unreadable);
+    }
+    Ok(Route::Tunnel(proxy))
 }
 
-/// Returns a proxy as it may be shown.
-pub(super) fn shown(proxy: &ureq::Proxy) -> String {
+/// Returns the proxy for a server, without its password, for `doctor`.
+pub fn shown_for(network: &Network, origin: &Origin) -> Result<Option<String>, Failure> {
+    Ok(for_origin(network, origin)?.proxy().map(shown))
+}
+
+fn shown(proxy: &Proxy) -> String {
     format!("{}:{}", proxy.host(), proxy.port())
+}
+
+impl Route {
+    pub(super) const fn proxy(&self) -> Option<&Proxy> {
+        match self {
+            Self::Direct => None,
+            Self::Tunnel(proxy) | Self::WholeUrls(proxy) => Some(proxy),
+        }
+    }
+
+    /// Returns what tells the proxy who asks, where that is part of every request.
+    pub(super) fn sign_in(&self) -> Result<Option<(HeaderName, HeaderValue)>, Failure> {
+        let Self::WholeUrls(proxy) = self else { return Ok(None) };
+        if proxy.username().is_none() && proxy.password().is_none() {
+            return Ok(None);
+        }
+        let (user, password) = (proxy.username(), proxy.password());
+        let both = format!("{}:{}", user.unwrap_or_default(), password.unwrap_or_default());
+        let value = secret_header(&format!("Basic {}", STANDARD.encode(both)))?;
+        Ok(Some((header::PROXY_AUTHORIZATION, value)))
+    }
+
+    /// Returns why an answer is the proxy's own and not the server's, where that can be known.
+    pub(super) fn refusal(&self, status: u16, headers: &HeaderMap) -> Option<Failure> {
+        let Self::WholeUrls(proxy) = self else { return None };
+        let signed =
+            ["proxy-status", "x-squid-error"].iter().any(|name| headers.contains_key(*name));
+        let own = status == 407 || (signed && matches!(status, 403 | 500..=599));
+        own.then(|| Failure::Proxy { proxy: shown(proxy), problem: said(status) })
+    }
+
+    /// Says what went wrong on the way, and names the proxy where it is what fails.
+    pub(super) fn failure_of(&self, error: ureq::Error, patience: &Patience) -> Failure {
+        let Some(proxy) = self.proxy() else { return failure_of(error, patience) };
+        let of_proxy = |problem| Failure::Proxy { proxy: shown(proxy), problem };
+        let is_to_proxy = |handshake: &Handshake| match self {
+            Self::Direct | Self::WholeUrls(_) => true,
+            Self::Tunnel(_) => handshake.host == proxy.host(),
+        };
+        if let ureq::Error::ConnectProxyFailed(problem) = &error {
+            return of_proxy(status_in(problem).map_or_else(|| problem.clone(), said));
+        }
+        if let ureq::Error::Other(other) = &error
+            && other.downcast_ref::<Handshake>().is_some_and(is_to_proxy)
+        {
+            return of_proxy(failure_of(error, patience).to_string());
+        }
+        let failure = failure_of(error, patience);
+        if let Failure::Dns { .. } = failure {
+            of_proxy("its name cannot be resolved".to_owned())
+        } else if let Failure::Connect { source } = failure {
+            of_proxy(source.to_string())
+        } else {
+            failure
+        }
+    }
+}
+
+/// Finds the status in the library's words: `proxy server responded 407/407`.
+fn status_in(words: &str) -> Option<u16> {
+    words.rsplit('/').next()?.parse().ok()
+}
+
+/// Says what a proxy's answer means.
+fn said(status: u16) -> String {
+    match status {
+        407 => "it wants to know who asks (407): its user name and password belong into its URL, \
+                `http://USER:PASSWORD@HOST:PORT`"
+            .to_owned(),
+        403 => "it does not allow this connection (403)".to_owned(),
+        502..=504 => format!("it cannot reach the server ({status})"),
+        status => format!("it answered {status}"),
+    }
 }
 
 /// Says whether one rule of `NO_PROXY` means this server.
@@ -56,6 +155,7 @@ fn excepts(rule: &str, origin: &Origin) -> bool {
     }
     let domain = rule.strip_prefix('*').unwrap_or(rule);
     let domain = domain.strip_prefix('.').unwrap_or(domain);
+    let domain = domain.strip_suffix('.').unwrap_or(domain);
     let below = || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
     !domain.is_empty() && (host == domain || below())
 }
@@ -105,10 +205,10 @@ mod tests {
             https_proxy: Some("http://secure-proxy:3128".to_owned()),
             http_proxy: Some("plain-proxy:8080".to_owned()),
             no_proxy: no_proxy.split(',').map(str::to_owned).collect(),
-            ssl_cert_file: None,
+            ..Network::default()
         };
-        let proxy = for_origin(&network, &origin(url)).unwrap();
-        assert_eq!(proxy.is_some(), proxied, "NO_PROXY={no_proxy} {url}");
+        let route = for_origin(&network, &origin(url)).unwrap();
+        assert_eq!(route != Route::Direct, proxied, "NO_PROXY={no_proxy} {url}");
     }
 
     #[test]
@@ -118,16 +218,18 @@ mod tests {
             http_proxy: Some(" plain-proxy:8080 ".to_owned()),
             ..Network::default()
         };
-        let chosen = |url| for_origin(&network, &origin(url)).unwrap().map(|proxy| shown(&proxy));
+        let chosen = |url| shown_for(&network, &origin(url)).unwrap();
         assert_eq!(chosen("https://h").as_deref(), Some("secure-proxy:3128"));
         assert_eq!(chosen("http://h").as_deref(), Some("plain-proxy:8080"));
         let none = Network { https_proxy: Some(String::new()), ..Network::default() };
-        assert!(for_origin(&none, &origin("https://h")).unwrap().is_none());
+        assert_eq!(for_origin(&none, &origin("https://h")).unwrap(), Route::Direct);
     }
 
     #[test]
     fn a_domain_excepts_its_subdomains_and_no_neighbour() {
-        for rule in ["example.com", ".example.com", "*.example.com", " EXAMPLE.com "] {
+        for rule in
+            ["example.com", ".example.com", "*.example.com", " EXAMPLE.com ", "example.com."]
+        {
             check(rule, "https://example.com", false);
             check(rule, "https://dbt.example.com", false);
             check(rule, "https://evilexample.com", true);

@@ -1,57 +1,42 @@
-//! Secure connections: whose certificates are believed, and the layer between the HTTP library
-//! and rustls.
+//! Secure connections: the layer between the HTTP library and rustls.
 //!
-//! Believed are the configured certificate authorities and the system's. Mozilla's list is used
-//! only where a host has no store at all (an empty container). Nothing turns the checks off.
+//! Whose certificates are believed is decided in `authorities.rs`.
 
 use std::fmt;
-use std::fs;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct,
-    Error, RootCertStore, SignatureScheme, StreamOwned,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, StreamOwned,
 };
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
     TransportAdapter,
 };
+use ureq::{Proxy, ProxyProtocol};
 
+use super::authorities::{Believed, CertificateRoots, Places};
+use super::certificate::{Issuer, Unknown};
 use super::error::{Failure, TlsProblem};
-
-/// Which certificate authorities are believed besides the configured ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CertificateRoots {
-    /// The operating system's.
-    System,
-    /// Mozilla's, because this host has none.
-    Mozilla,
-}
+use super::forward;
 
 /// The TLS of one process. Costs nothing until the first secure connection.
 pub(super) struct Tls {
-    /// Files with further certificate authorities.
-    files: Vec<PathBuf>,
+    places: Places,
     config: Mutex<Option<(Arc<ClientConfig>, Arc<Believed>)>>,
 }
 
 impl Tls {
-    pub(super) const fn new(files: Vec<PathBuf>) -> Self {
-        Self { files, config: Mutex::new(None) }
+    pub(super) const fn new(places: Places) -> Self {
+        Self { places, config: Mutex::new(None) }
     }
 
-    /// Returns which store is used on this host.
+    /// Returns which authorities are believed on this host. Reads them all.
     pub(super) fn certificate_roots(&self) -> Result<CertificateRoots, Failure> {
         let (_config, believed) = self.config()?;
-        let system = believed.system().map_err(|error| failure(&error))?;
-        Ok(system.roots)
+        believed.describe().map_err(|error| failure(&error))
     }
 
     fn config(&self) -> Result<(Arc<ClientConfig>, Arc<Believed>), Failure> {
@@ -62,9 +47,7 @@ impl Tls {
         // Named here and not installed for the process: what a program installs is its own
         // decision, and a library without a default must not panic.
         let provider = Arc::new(ring::default_provider());
-        let extra = self.extra_roots(&provider)?;
-        let system = OnceLock::new();
-        let believed = Arc::new(Believed { provider: Arc::clone(&provider), extra, system });
+        let believed = Arc::new(Believed::new(&self.places, Arc::clone(&provider))?);
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| failure(&error))?
@@ -73,140 +56,11 @@ impl Tls {
             .with_no_client_auth();
         Ok(made.insert((Arc::new(config), believed)).clone())
     }
-
-    fn extra_roots(
-        &self,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Option<Arc<WebPkiServerVerifier>>, Failure> {
-        if self.files.is_empty() {
-            return Ok(None);
-        }
-        let mut roots = RootCertStore::empty();
-        for path in &self.files {
-            let fail = |source| Failure::CertificateFile { path: path.clone(), source };
-            let certificates = read_certificates(path).map_err(fail)?;
-            let (usable, _ignored) = roots.add_parsable_certificates(certificates);
-            if usable == 0 {
-                return Err(fail(io::Error::other("there is no usable certificate in it")));
-            }
-        }
-        webpki(roots, provider).map(Some).map_err(|error| failure(&error))
-    }
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
-    }
-}
-
-fn read_certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let text = fs::read(path)?;
-    CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<_, _>>()
-        .map_err(|error| io::Error::other(error.to_string()))
-}
-
-fn webpki(
-    roots: RootCertStore,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, Error> {
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-        .build()
-        .map_err(|error| Error::General(error.to_string()))
-}
-
-/// Believes the configured authorities, then the host's, which are loaded only if they are needed.
-struct Believed {
-    provider: Arc<CryptoProvider>,
-    extra: Option<Arc<WebPkiServerVerifier>>,
-    system: OnceLock<Result<System, Error>>,
-}
-
-struct System {
-    verifier: Arc<dyn ServerCertVerifier>,
-    roots: CertificateRoots,
-}
-
-impl Believed {
-    fn system(&self) -> Result<&System, Error> {
-        self.system.get_or_init(|| System::load(&self.provider)).as_ref().map_err(Clone::clone)
-    }
-}
-
-impl System {
-    fn load(provider: &Arc<CryptoProvider>) -> Result<Self, Error> {
-        match rustls_platform_verifier::Verifier::new(Arc::clone(provider)) {
-            Ok(verifier) => {
-                Ok(Self { verifier: Arc::new(verifier), roots: CertificateRoots::System })
-            }
-            // Where the store is files, the only failure is that there are none.
-            Err(_no_store) if cfg!(all(unix, not(target_vendor = "apple"))) => {
-                let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-                let verifier = webpki(roots, provider)?;
-                Ok(Self { verifier, roots: CertificateRoots::Mozilla })
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl fmt::Debug for Believed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Believed")
-    }
-}
-
-impl ServerCertVerifier for Believed {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let by = |verifier: &dyn ServerCertVerifier| {
-            verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-        };
-        let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        let ours = match &self.extra {
-            None => unknown.clone(),
-            Some(extra) => match by(extra.as_ref()) {
-                Ok(verified) => return Ok(verified),
-                Err(error) => error,
-            },
-        };
-        // Of two refusals, the one that knows the issuer says more.
-        by(self.system()?.verifier.as_ref()).map_err(
-            |theirs| {
-                if theirs == unknown { ours } else { theirs }
-            },
-        )
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        f.debug_struct("Tls").field("places", &self.places).finish_non_exhaustive()
     }
 }
 
@@ -224,11 +78,11 @@ pub(super) fn failure(error: &Error) -> Failure {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 TlsProblem::WrongHost
             }
-            // The second is an issuer of a known name whose key did not sign this.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                TlsProblem::UnknownIssuer
-            }
             CertificateError::Revoked => TlsProblem::Revoked,
+            CertificateError::Other(other) => match other.0.downcast_ref::<Unknown>() {
+                Some(unknown) => unknown_issuer(unknown),
+                None => TlsProblem::Other(reason.to_string()),
+            },
             other => TlsProblem::Other(other.to_string()),
         },
         Error::InvalidMessage(_) => TlsProblem::NotTls,
@@ -237,6 +91,17 @@ pub(super) fn failure(error: &Error) -> Failure {
         }
         other => TlsProblem::Other(other.to_string()),
     })
+}
+
+fn unknown_issuer(unknown: &Unknown) -> TlsProblem {
+    let unused = unknown.unused.clone();
+    match &unknown.issuer {
+        Some(Issuer::Itself) => TlsProblem::SelfSigned { unused },
+        Some(Issuer::Named(issuer)) => {
+            TlsProblem::UnknownIssuer { issuer: Some(issuer.clone()), unused }
+        }
+        None => TlsProblem::UnknownIssuer { issuer: None, unused },
+    }
 }
 
 /// Wraps connections to `https` servers, and to `https` proxies.
@@ -252,21 +117,31 @@ impl<In: Transport> Connector<In> for TlsConnector {
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, ureq::Error> {
         let Some(transport) = chained else { return Ok(None) };
-        if !details.needs_tls() || transport.is_tls() {
+        let proxy = forward::proxy_of(details);
+        let wanted = match proxy {
+            Some(proxy) => proxy.protocol() == ProxyProtocol::Https,
+            None => details.needs_tls(),
+        };
+        if !wanted || transport.is_tls() {
             return Ok(Some(Either::A(transport)));
         }
-        let (config, _believed) = self.0.config().map_err(|error| other(Box::new(error)))?;
-        let host = details.uri.host().unwrap_or_default();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let host = host.strip_suffix('.').unwrap_or(host);
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| other(Box::new(error)))?;
+        let host = proxy.map_or_else(|| details.uri.host().unwrap_or_default(), Proxy::host);
+        let broken =
+            |error| ureq::Error::Other(Box::new(Handshake { host: host.to_owned(), error }));
+        let refuse = |failure: Failure| broken(ureq::Error::Other(Box::new(failure)));
+        let (config, _believed) = self.0.config().map_err(refuse)?;
+        let name = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|error| refuse(Failure::Protocol(error.to_string())))?;
 
-        let connection = ClientConnection::new(config, name)?;
+        let connection =
+            ClientConnection::new(config, name).map_err(|error| refuse(failure(&error)))?;
         let clock = Arc::clone(&details.current_time);
         let socket = TransportAdapter::new(transport.boxed(), clock);
         let mut stream = StreamOwned::new(connection, socket);
         stream.sock.set_timeout(details.timeout);
-        stream.conn.complete_io(&mut stream.sock)?;
+        stream.conn.complete_io(&mut stream.sock).map_err(|error| broken(error.into()))?;
 
         let (input, output) =
             (details.config.input_buffer_size(), details.config.output_buffer_size());
@@ -274,8 +149,12 @@ impl<In: Transport> Connector<In> for TlsConnector {
     }
 }
 
-fn other(error: Box<dyn std::error::Error + Send + Sync>) -> ureq::Error {
-    ureq::Error::Other(error)
+/// There is no secure connection, and to whom: a server, or a proxy.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(super) struct Handshake {
+    pub(super) host: String,
+    pub(super) error: ureq::Error,
 }
 
 /// A connection with TLS.
@@ -317,3 +196,6 @@ impl fmt::Debug for TlsTransport {
         f.write_str("TlsTransport")
     }
 }
+
+#[cfg(test)]
+mod tests;

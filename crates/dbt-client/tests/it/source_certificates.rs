@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use dbt_client::auth::Credentials;
 use dbt_client::settings::Network;
-use dbt_client::source::{self, Answer, Ask, Class, Connector, Failure, FetchError, TlsProblem};
+use dbt_client::source::{
+    self, Answer, Ask, Class, Connector, Failure, FetchError, Patience, TlsProblem,
+};
 use dbt_core::repo_path::RepoPath;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
@@ -24,6 +28,7 @@ pub(crate) struct Authority {
 impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "Acme Authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -94,12 +99,19 @@ fn check(tls: ServerConfig, ca_file: Option<&Path>, problem: &TlsProblem, words:
     assert_eq!(error.class(), Class::Outage);
 }
 
-const UNKNOWN: &str = "the server's certificate is signed by nobody that this machine knows";
+const UNKNOWN: &str = "the server's certificate is signed by `Acme Authority`, and this \
+                       machine does not know that authority";
+
+fn unknown() -> TlsProblem {
+    let issuer = Some("Acme Authority".to_owned());
+    TlsProblem::UnknownIssuer { issuer, unused: Vec::new() }
+}
 
 #[test]
 fn a_self_signed_certificate_is_refused_in_words_and_accepted_by_name() {
     let (tls, _pem) = self_signed("127.0.0.1");
-    check(tls, None, &TlsProblem::UnknownIssuer, UNKNOWN);
+    let words = "the server's certificate is signed by nobody but itself";
+    check(tls, None, &TlsProblem::SelfSigned { unused: Vec::new() }, words);
 
     let (tls, pem) = self_signed("127.0.0.1");
     let directory = tempfile::tempdir().unwrap();
@@ -111,7 +123,7 @@ fn a_self_signed_certificate_is_refused_in_words_and_accepted_by_name() {
 #[test]
 fn the_organisations_own_authority_is_believed_when_it_is_configured() {
     let authority = Authority::new();
-    check(authority.server("127.0.0.1"), None, &TlsProblem::UnknownIssuer, UNKNOWN);
+    check(authority.server("127.0.0.1"), None, &unknown(), UNKNOWN);
     let answer = get(authority.server("127.0.0.1"), Some(authority.file()));
     assert_eq!(text(answer.unwrap()), "words");
 
@@ -127,7 +139,7 @@ fn the_organisations_own_authority_is_believed_when_it_is_configured() {
 #[test]
 fn another_authority_of_the_same_kind_is_not_believed() {
     let (ours, theirs) = (Authority::new(), Authority::new());
-    check(theirs.server("127.0.0.1"), Some(ours.file()), &TlsProblem::UnknownIssuer, UNKNOWN);
+    check(theirs.server("127.0.0.1"), Some(ours.file()), &unknown(), UNKNOWN);
 }
 
 #[test]
@@ -213,4 +225,28 @@ fn a_connection_that_ends_without_saying_so_is_truncated() {
         matches!(error.failure(), Failure::Truncated { received: 5, expected: 10 }),
         "{error:?}"
     );
+}
+
+#[test]
+fn an_answer_without_a_length_ends_only_where_that_is_said() {
+    let authority = Authority::new();
+    let answer = || Step::Send([crate::server::head(200, &[]), b"words".to_vec()].concat());
+    let secure = TestServer::start_tls(authority.server("127.0.0.1"), move |_request| {
+        vec![answer(), Step::Close]
+    });
+    let wait = Step::Wait(std::time::Duration::from_millis(100));
+    let reset = TestServer::start(move |_request| vec![answer(), wait.clone(), Step::Reset]);
+    for server in [secure, reset] {
+        let connector = Connector::new(&Network::default(), Some(authority.file()), "dbt/4.0.0");
+        let source = source::open(&server.repository(), &connector, &Credentials::none());
+        let limits = Patience::with_cached_copy(1.0);
+        let error = source.get(&path("file"), &Ask::document(10, &limits)).unwrap_err();
+        assert!(matches!(error.failure(), Failure::Reset { .. }), "{error:?}");
+    }
+    // Without TLS the end of the connection is all there is.
+    let plain = TestServer::start(move |_request| vec![answer(), Step::Close]);
+    let connector = Connector::new(&Network::default(), None, "dbt/4.0.0");
+    let source = source::open(&plain.repository(), &connector, &Credentials::none());
+    let answer = source.get(&path("file"), &Ask::document(10, &patience()));
+    assert_eq!(text(answer.unwrap()), "words");
 }

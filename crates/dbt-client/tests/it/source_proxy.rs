@@ -2,11 +2,12 @@
 
 use dbt_client::auth::{Credentials, SecretValue};
 use dbt_client::settings::Network;
-use dbt_client::source::{self, Ask, Class, Connector, FetchError};
+use dbt_client::source::{self, Ask, Class, Connector, Content, FetchError, Patience, Replace};
 use dbt_client::url::RepositoryUrl;
+use dbt_core::digest::Digest;
 use dbt_core::secret::Secret;
 
-use crate::server::{TestProxy, TestServer, ok};
+use crate::server::{TestProxy, TestServer, ok, reply};
 use crate::source_certificates::Authority;
 use crate::source_http::{path, patience, said, text};
 
@@ -90,18 +91,119 @@ fn an_excepted_host_and_this_machine_are_reached_directly() {
 }
 
 #[test]
-fn a_server_without_tls_is_reached_through_its_own_proxy() {
-    let server = TestServer::start(|_request| ok("words"));
-    let proxy = TestProxy::to(server.address(), None);
+fn a_server_without_tls_is_asked_for_by_its_whole_url() {
+    let proxy = TestServer::start(|request| match request.path.as_str() {
+        "http://repo.test/repo/file" | "http://other.test:81/repo/file" => ok("words"),
+        _ => reply(400, &[], ""),
+    });
     let network = Network {
-        http_proxy: Some(proxy.url()),
+        http_proxy: Some(format!("http://alice:hunter%3a2@{}", proxy.address())),
         https_proxy: Some("http://127.0.0.1:1".to_owned()),
         ..Network::default()
     };
     let connector = Connector::new(&network, None, "dbt/4.0.0");
+    let get = |url: &str| {
+        let source = source::open(&url.parse().unwrap(), &connector, &Credentials::none());
+        text(source.get(&path("file"), &Ask::document(10, &patience())).unwrap())
+    };
+    for _ in 0..3 {
+        assert_eq!(get("http://repo.test/repo"), "words");
+    }
+    assert_eq!(get("http://other.test:81/repo"), "words");
+    let requests = proxy.requests();
+    let hosts: Vec<_> = requests.iter().filter_map(|request| request.header("host")).collect();
+    assert_eq!(hosts, ["repo.test", "repo.test", "repo.test", "other.test:81"]);
+    for request in requests {
+        let basic = "Basic YWxpY2U6aHVudGVyOjI=";
+        assert_eq!(request.header("proxy-authorization"), Some(basic));
+        assert_eq!(request.header("authorization"), None);
+    }
+    // One connection for each server, used again.
+    assert_eq!(proxy.connections(), 2);
+}
+
+#[test]
+fn what_is_written_goes_through_the_proxy_as_it_is() {
+    let proxy = TestServer::start(|_request| reply(201, &[], ""));
+    let network = Network { http_proxy: Some(proxy.address().to_string()), ..Network::default() };
+    let connector = Connector::new(&network, None, "publisher/4.0.0");
     let url = "http://repo.test/repo".parse().unwrap();
-    let source = source::open(&url, &connector, &Credentials::none());
-    let answer = source.get(&path("file"), &Ask::document(10, &patience()));
-    assert_eq!(text(answer.unwrap()), "words");
-    assert_eq!(proxy.asked()[0].path, "repo.test:80");
+    let destination = source::open_destination(&url, &connector, &Credentials::none());
+    // Looks like the head of a request, in several pieces.
+    let body = b"PUT /file HTTP/1.1\r\n\r\n".repeat(20_000);
+    for name in ["one", "two"] {
+        let content = Content { length: body.len() as u64, sha256: Digest::of(&body) };
+        let put = destination.put(
+            &path(name),
+            &mut body.as_slice(),
+            &content,
+            Replace::Allowed,
+            &patience(),
+        );
+        put.unwrap();
+    }
+    for (request, name) in proxy.requests().iter().zip(["one", "two"]) {
+        assert_eq!(request.path, format!("http://repo.test/repo/{name}"));
+        assert_eq!(request.body, body);
+    }
+    assert_eq!(proxy.requests().len(), 2);
+}
+
+#[test]
+fn a_secure_proxy_takes_whole_urls_and_must_prove_who_it_is() {
+    let (authority, evil) = (Authority::new(), Authority::new());
+    let known = &authority;
+    let get = |authority: &Authority, host: &str| {
+        let proxy = TestServer::start_tls(authority.server(host), |_request| ok("words"));
+        let url = format!("https://alice:hunter2@{}", proxy.address());
+        let network = Network { http_proxy: Some(url), ..Network::default() };
+        let connector = Connector::new(&network, Some(known.file()), "dbt/4.0.0");
+        let url = "http://repo.test/repo".parse().unwrap();
+        let source = source::open(&url, &connector, &Credentials::none());
+        let answer = source.get(&path("file"), &Ask::document(10, &patience())).map(text);
+        (answer, proxy.paths())
+    };
+    let (answer, paths) = get(&authority, "127.0.0.1");
+    assert_eq!(answer.unwrap(), "words");
+    assert_eq!(paths, ["http://repo.test/repo/file"]);
+    for (authority, host) in [(&evil, "127.0.0.1"), (&authority, "repo.test")] {
+        let (answer, paths) = get(authority, host);
+        let words = said(&answer.unwrap_err());
+        assert!(words.contains("the proxy `127.0.0.1:"), "{words}");
+        assert!(words.contains("certificate"), "{words}");
+        assert_eq!(paths, [""; 0]);
+    }
+}
+
+#[test]
+fn a_proxys_own_answers_are_told_from_the_servers() {
+    let words = |status, name: &str, scheme: &str| {
+        let name = name.to_owned();
+        let proxy = TestServer::start(move |_request| reply(status, &[(&name, "x")], ""));
+        let url = format!("http://alice:hunter2@{}", proxy.address());
+        let network =
+            Network { http_proxy: Some(url.clone()), https_proxy: Some(url), ..Network::default() };
+        let connector = Connector::new(&network, None, "dbt/4.0.0");
+        let url = format!("{scheme}://repo.test/repo").parse().unwrap();
+        let source = source::open(&url, &connector, &Credentials::none());
+        let limits = Patience::with_cached_copy(1.0);
+        let error = source.get(&path("file"), &Ask::document(10, &limits)).unwrap_err();
+        assert!(!format!("{error:?}").contains("hunter2"));
+        (said(&error), error.class())
+    };
+    for (status, name, of_proxy) in [
+        (407, "x", "it wants to know who asks (407)"),
+        (403, "Proxy-Status", "it does not allow this connection (403)"),
+        (502, "X-Squid-Error", "it cannot reach the server (502)"),
+    ] {
+        for scheme in ["http", "https"] {
+            let (said, class) = words(status, name, scheme);
+            assert!(said.contains("the proxy `127.0.0.1:"), "{said}");
+            assert!(said.contains(of_proxy), "{said}");
+            assert_eq!(class, Class::Outage);
+        }
+    }
+    let (said, class) = words(403, "x", "http");
+    assert!(said.contains("access is denied (403)"), "{said}");
+    assert_eq!(class, Class::Forbidden);
 }

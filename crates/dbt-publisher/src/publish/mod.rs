@@ -23,7 +23,6 @@ use self::upload::{Item, Outcome, Role, Uploaded, Uploader};
 use crate::args::Publish;
 use crate::env::Environment;
 use crate::exchange::{Body, Exchange, Presence, Spot, content_of};
-use crate::key::passphrase::PassphraseSource;
 use crate::place::Place;
 use crate::signer::{self, Signer};
 use crate::stop::Stop;
@@ -41,13 +40,12 @@ pub(crate) fn run(
     printer: &Printer,
 ) -> Result<(), Stop> {
     let plan = Plan::read(&typed, printer)?;
-    let place = Place::resolve(&typed.place, &typed.uploading, environment, printer)?;
+    let place = Place::of(&typed.delivery, environment, printer)?;
     let exchange = Exchange::open(&place, environment)?;
     let clock = Clock::System;
     needs_description(&plan, &place, &exchange)?;
 
-    let passphrase = PassphraseSource { file: typed.signing.passphrase_file.clone(), environment };
-    let signer = signer::open_typed(typed.signing.signer.as_deref(), &passphrase, clock)?;
+    let signer = signer::of(&typed.delivery.signing, environment, clock)?;
     let (subject, version) = (plan.subject.clone(), plan.version.clone());
     let items = signed_items(plan, signer.as_ref(), clock, typed.replace)?;
 

@@ -19,6 +19,7 @@ use dbt_core::trust::openpgp::{SignatureBlock, SignatureFormatError, SignatureRe
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
 
+use crate::args::Signing;
 use crate::env::Environment;
 use crate::key::passphrase::PassphraseSource;
 use crate::key::ring;
@@ -141,6 +142,16 @@ impl FromStr for SignerChoice {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a signer: expected `gpg`, `gpg:ID`, `file:PATH` or `env:VARIABLE`")]
 pub(crate) struct UnknownSigner(String);
+
+/// Prepares who signs a delivery.
+pub(crate) fn of(
+    signing: &Signing,
+    environment: &Environment,
+    clock: Clock,
+) -> Result<Box<dyn Signer>, Stop> {
+    let passphrase = PassphraseSource { file: signing.passphrase_file.clone(), environment };
+    open_typed(signing.signer.as_deref(), &passphrase, clock)
+}
 
 /// Prepares the signer that was typed, or the default one.
 pub(crate) fn open_typed(
