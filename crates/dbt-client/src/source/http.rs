@@ -97,11 +97,12 @@ impl Source for Server {
             attempts.expect(&mut reply, 200)?;
             let bytes = reply.body.read_all(LISTING_LIMIT);
             let bytes = bytes.map_err(|failure| Failed::after(&reply, failure))?;
-            Listing::parse(&bytes, &target.to_string()).map_err(|error| match error {
-                // Most likely the sign-in page of a network, which is told as one.
-                ListingError::NotAListing if body::is_html(&bytes) => Failed::html(&reply, &target),
-                error => Failed::after(&reply, error.into()),
-            })
+            let listing = Listing::parse(&bytes, &target.to_string());
+            // Most likely the sign-in page of a network, which is told as one.
+            if matches!(listing, Err(ListingError::NotAListing)) && body::is_html(&bytes) {
+                return Err(Failed::html(&reply, &target));
+            }
+            listing.map_err(|error| Failed::after(&reply, error.into()))
         })
     }
 
