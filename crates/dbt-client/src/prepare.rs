@@ -257,13 +257,7 @@ impl<'a> Run<'a> {
             self.session.repository().survey(&question, &self.patience)
         });
         if let (Ok(_answered), Some(Err(error))) = (&survey.truststore, &survey.repository) {
-            self.session.detail(|| {
-                format!(
-                    "the versions of {}: {}",
-                    dbt_core::brand::PROGRAM,
-                    anchor::in_one_line(error)
-                )
-            });
+            self.session.detail(|| anchor::in_one_line(error));
             self.session.state.change_server(|record| {
                 record.program_failed = Some(Timestamp(self.now));
             })?;

@@ -118,6 +118,36 @@ fn a_bad_signature_on_the_new_version_stops_and_offers_the_copy() {
 }
 
 #[test]
+fn a_tool_that_never_was_is_not_found() {
+    let world = published();
+    world.dbt(["unknown"]).exits_with(exits::NOT_FOUND).says(
+        "\
+error: there is no tool `unknown` in the repository
+hint: `dbt catalog list` shows what there is
+",
+    );
+}
+
+#[test]
+fn a_version_that_was_named_is_named_in_what_can_be_done() {
+    let world = cached();
+    world.dbt(["-o", "deploy@1.3.0"]).exits_with(exits::UNREACHABLE).says(
+        "\
+error: `deploy` 1.3.0 is not cached, and this run makes no request: offline
+hint: `dbt fetch deploy@1.3.0` downloads it while the server can be reached
+",
+    );
+    std::fs::remove_dir_all(world.repository().file("/dbt-tools/deploy")).unwrap();
+    world.dbt(["deploy@1.4.0"]).exits_with(exits::NOT_FOUND).says(
+        "\
+error: there is no tool `deploy` in the repository
+hint: `dbt -o deploy@1.4.0` runs the cached copy
+",
+    );
+    assert_eq!(world.tools_started(), ["deploy 1.4.0"]);
+}
+
+#[test]
 fn a_server_that_recovers_is_believed_again() {
     let world = cached();
     world.server().fault("*", Fault::Status(500));

@@ -82,5 +82,5 @@ pub(super) fn of_shell(text: &str) -> String {
 }
 
 fn lines<'a>(commands: impl Iterator<Item = &'a str>) -> String {
-    commands.map(|command| format!("{command}\n")).collect()
+    commands.flat_map(|command| [command, "\n"]).collect()
 }

@@ -95,7 +95,7 @@ const NO_VERSION_BUT_THE_COPY: Expected = Stops(
 
 const OLDER: Expected = Runs("1.4.0", "");
 
-static VERSIONS: [Row; 17] = [
+static VERSIONS: [Row; 13] = [
     Row {
         what: "the newest version was deleted",
         arrange: |world| {
@@ -178,36 +178,6 @@ static VERSIONS: [Row; 17] = [
         missing: NO_VERSION,
     },
     Row {
-        what: "the newest version has no `.asc` yet",
-        arrange: |world| world.repository().publish("deploy", "1.5.0").without_signature().now(),
-        cached: OLDER,
-        missing: OLDER,
-    },
-    Row {
-        what: "the newest version has no `.sha256` yet",
-        arrange: |world| world.repository().publish("deploy", "1.5.0").without_checksum().now(),
-        cached: OLDER,
-        missing: OLDER,
-    },
-    Row {
-        what: "the newest version's file is missing",
-        arrange: |world| {
-            world.set("strict", true);
-            world.repository().publish("deploy", "1.5.0").now();
-            world.repository().delete(&artifact("deploy", "1.5.0"));
-        },
-        cached: OLDER,
-        missing: OLDER,
-    },
-    Row {
-        what: "the newest version has nothing but its `description.txt`",
-        arrange: |world| {
-            world.repository().write("/dbt-tools/deploy/1.5.0/description.txt", b"Soon.\n");
-        },
-        cached: OLDER,
-        missing: OLDER,
-    },
-    Row {
         what: "the only version has lost its `.sha256`",
         arrange: |world| world.repository().delete(&(artifact("deploy", "1.4.0") + ".sha256")),
         cached: NO_VERSION_BUT_THE_COPY,
@@ -251,6 +221,39 @@ static VERSIONS: [Row; 17] = [
             "error: there is no tool `deploy` in the repository\n\
              hint: `dbt catalog list` shows what there is\n",
         ),
+    },
+];
+
+/// Versions that are not there yet: under `strict` too they change nothing.
+static HALF: [Row; 4] = [
+    Row {
+        what: "the newest version has no `.asc` yet",
+        arrange: |world| world.repository().publish("deploy", "1.5.0").without_signature().now(),
+        cached: OLDER,
+        missing: OLDER,
+    },
+    Row {
+        what: "the newest version has no `.sha256` yet",
+        arrange: |world| world.repository().publish("deploy", "1.5.0").without_checksum().now(),
+        cached: OLDER,
+        missing: OLDER,
+    },
+    Row {
+        what: "the newest version's file is missing",
+        arrange: |world| {
+            world.repository().publish("deploy", "1.5.0").now();
+            world.repository().delete(&artifact("deploy", "1.5.0"));
+        },
+        cached: OLDER,
+        missing: OLDER,
+    },
+    Row {
+        what: "the newest version has nothing but its `description.txt`",
+        arrange: |world| {
+            world.repository().write("/dbt-tools/deploy/1.5.0/description.txt", b"Soon.\n");
+        },
+        cached: OLDER,
+        missing: OLDER,
     },
 ];
 
@@ -338,7 +341,7 @@ static PROGRAMS: [Row; 7] = [
     Row {
         what: "the newest dbt cannot be downloaded",
         arrange: |world| {
-            world.set("timeout", 0.4);
+            world.set("timeout", 1);
             world.repository().publish_program("99.0.0", failing()).now();
             world.server().fault(&program("99.0.0"), Fault::Status(500));
         },
@@ -365,7 +368,7 @@ fn failing() -> Vec<u8> {
 
 /// Lets one path of the server fail, impatiently.
 fn fails(world: &World, path: &str, fault: Fault) {
-    world.set("timeout", 0.4);
+    world.set("timeout", 0.7);
     world.server().fault(path, fault);
 }
 
@@ -379,7 +382,16 @@ const DENIED: Expected = Stops(
 
 const TRUSTSTORE: &str = "/dbt/truststore";
 
-static DIRECTORIES: [Row; 18] = [
+static DIRECTORIES: [Row; 19] = [
+    Row {
+        what: "the download of a newer version begins and does not go on",
+        arrange: |world| {
+            world.repository().publish("deploy", "1.5.0").now();
+            fails(world, &artifact("deploy", "1.5.0"), Fault::StallAfter(20));
+        },
+        cached: Runs("1.4.0", outage!("less than 1 KiB/s came for …")),
+        missing: unreachable!("less than 1 KiB/s came for …"),
+    },
     Row {
         what: "the truststore's server has no address",
         arrange: |world| world.set("truststore", "http://dbt.invalid/dbt/truststore"),
@@ -568,8 +580,9 @@ impl Row {
         format!("| {} | {} | {cached} | {missing} |", self.what, self.cached.words())
     }
 
-    fn check(&self, is_cached: bool) -> Result<(), String> {
+    fn check(&self, is_cached: bool, is_strict: bool) -> Result<(), String> {
         let world = published();
+        world.set("strict", is_strict);
         // One of the people has a key that has expired.
         world.pin(&[&ALICE, &OLGA]);
         world.repository().trust(&[&ALICE, &OLGA]);
@@ -605,15 +618,27 @@ impl Row {
 
 #[track_caller]
 fn check(rows: &'static [Row]) {
+    check_where(rows, false);
+}
+
+#[track_caller]
+fn check_where(rows: &'static [Row], is_strict: bool) {
     let cells: Vec<(&Row, bool)> =
         rows.iter().flat_map(|row| [(row, true), (row, false)]).collect();
-    let wrong: Vec<String> = super::at_once(&cells, |(row, is_cached)| row.check(*is_cached));
+    let wrong: Vec<String> =
+        super::at_once(&cells, |(row, is_cached)| row.check(*is_cached, is_strict));
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cells.len(), wrong.join("\n"));
 }
 
 #[test]
 fn whatever_is_wrong_with_a_version_a_run_does_as_the_table_says() {
     check(&VERSIONS);
+}
+
+#[test]
+fn a_version_that_is_not_there_yet_leaves_the_one_before() {
+    check(&HALF);
+    check_where(&HALF, true);
 }
 
 #[test]
@@ -628,9 +653,12 @@ fn whatever_part_of_a_server_fails_a_run_does_as_the_table_says() {
 
 #[test]
 fn the_page_about_outages_says_what_the_tables_of_parts_say() {
-    for (name, rows) in
-        [("versions", &VERSIONS[..]), ("dbt itself", &PROGRAMS), ("parts", &DIRECTORIES)]
-    {
+    for (name, rows) in [
+        ("versions", &VERSIONS[..]),
+        ("versions on their way", &HALF),
+        ("dbt itself", &PROGRAMS),
+        ("parts", &DIRECTORIES),
+    ] {
         page::has(name, rows.iter().map(Row::on_the_page));
     }
 }
