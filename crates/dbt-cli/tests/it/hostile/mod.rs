@@ -65,6 +65,12 @@ impl Row {
         self
     }
 
+    /// The client tries again, and waits in between.
+    const fn tried_again(mut self) -> Self {
+        self.timeout = 1.0;
+        self
+    }
+
     const fn impatient(mut self) -> Self {
         self.timeout = 0.1;
         self
