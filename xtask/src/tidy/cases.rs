@@ -54,10 +54,9 @@ mod tests {
 
     #[test]
     fn a_case_without_a_test_or_a_row_is_named() {
+        let rows = CASES[3..].iter().map(|case| ["| ", case, " | x | `it_holds` |\n"].concat());
         let mut page = "| Case | Attack | Test |\n|---|---|---|\n".to_owned();
-        for case in &CASES[3..] {
-            page += &format!("| {case} | x | `it_holds` |\n");
-        }
+        page.extend(rows);
         page += "| C01 | x | with signed metadata |\n| C02 | x | some day |\n| C99 | x | `y` |\n";
         page += "| C04 | x | `again` |\n";
         let problems = every_hostile_case_has_its_test(&Tree::of(&[(PAGE, &page)]));

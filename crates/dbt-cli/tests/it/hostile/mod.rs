@@ -65,6 +65,12 @@ impl Row {
         self
     }
 
+    /// The client tries again, and waits in between.
+    const fn tried_again(mut self) -> Self {
+        self.timeout = 1.0;
+        self
+    }
+
     const fn impatient(mut self) -> Self {
         self.timeout = 0.1;
         self
@@ -205,8 +211,12 @@ fn nothing_of_the_attackers(world: &World, honest: Digest, elsewhere: &FileServe
         assert_eq!(started, "deploy 1.4.0", "{when}: something else has run");
     }
     for file in world.executables() {
-        assert!(file.starts_with(world.dbt_home().join("tools/sha256")), "{when}: {file:?}");
-        assert_eq!(Digest::of(&fs::read(&file).unwrap()), honest, "{when}: {file:?}");
+        assert!(
+            file.starts_with(world.dbt_home().join("tools/sha256")),
+            "{when}: {}",
+            file.display()
+        );
+        assert_eq!(Digest::of(&fs::read(&file).unwrap()), honest, "{when}: {}", file.display());
     }
     assert_eq!(left_in(&world.directory().join("t")), 0, "{when}: temporary files");
     for received in elsewhere.take_requests() {

@@ -49,12 +49,22 @@ fn machine(strict: bool) -> World {
     world
 }
 
-#[test]
-fn no_dbt_of_an_attackers_is_taken_and_the_tool_runs() {
-    play_on(ROWS, machine, |world, when| {
+fn play_candidates(lasting: bool) {
+    let rows = ROWS.iter().filter(|row| (row.timeout < 1.0) == lasting);
+    play_on(rows, machine, |world, when| {
         let installed = fs::read(crate::self_update::now()).unwrap();
         assert!(fs::read(world.program()).unwrap() == installed, "{when}: dbt has changed");
         let beside = fs::read_dir(world.program().parent().unwrap()).unwrap().count();
         assert_eq!(beside, 1, "{when}: something is left beside the program");
     });
+}
+
+#[test]
+fn no_dbt_of_an_attackers_is_taken_and_the_tool_runs() {
+    play_candidates(false);
+}
+
+#[test]
+fn a_dbt_that_never_ends_takes_nothing_of_the_tools_time() {
+    play_candidates(true);
 }

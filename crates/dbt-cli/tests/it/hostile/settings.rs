@@ -151,7 +151,7 @@ fn a_second_server_of_the_configuration_gets_no_secret_of_the_first() {
             "truststore": format!("{}/dbt/truststore", evil.server().url()),
             "toolsRepository": format!("{}/dbt-tools", evil.server().url()),
             "selfUpdate": "off",
-        })
+        });
     });
     for answer in [200, 401] {
         if answer == 401 {

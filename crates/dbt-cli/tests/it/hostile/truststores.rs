@@ -31,7 +31,7 @@ pub(super) const ROWS: &[Row] = &[
     blocked("C01-400", "unexpected answer (400)"),
     blocked("C01-404", "/dbt/truststore`: there is no such file or directory (404)"),
     blocked("C01-410", "/dbt/truststore`: there is no such file or directory (404)"),
-    blocked("C01-500", "/dbt/truststore`: the server failed (500)"),
+    blocked("C01-500", "/dbt/truststore`: the server failed (500)").tried_again(),
     blocked("C01-page", "/dbt/truststore`: `127.0.0.1` answered with a page"),
     blocked("C01-elsewhere", "/dbt/truststore`: the server redirects to another server"),
     Row {
@@ -46,7 +46,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     outage("C02-portal", "cannot be used"),
     outage("C02-redirect", "redirects to another server"),
-    outage("C02-511", "the server failed (511)"),
+    outage("C02-511", "the server failed (511)").tried_again(),
     unreadable("C03-empty", "the truststore is empty"),
     unreadable("C03-blank", "the truststore is empty"),
     unreadable("C03-nul", "no `BEGIN PGP PUBLIC KEY BLOCK`"),

@@ -13,7 +13,7 @@ pub(super) const ROWS: &[Row] = &[
     harmless("L07-no-signature"),
     harmless("L07-no-checksum"),
     harmless("L07-no-file"),
-    outage("L07-broken", "/dbt-tools/deploy/1.5.0/"),
+    outage("L07-broken", "/dbt-tools/deploy/1.5.0/").tried_again(),
 ];
 
 /// Attacks after which something else than the 1.4.0 of before may run, or that take long.
