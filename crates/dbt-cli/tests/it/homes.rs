@@ -58,7 +58,7 @@ fn a_home_that_is_none_stops_no_tool() {
         println!("{}", home.display());
         runs(&without_file(&world).env("HOME", home).run());
     }
-    let unset = ["env", "-u", "HOME", "DBT_HOME=/nonexistent/dbt"];
+    let unset = ["env", "-u", "HOME", "DBT_HOME=/dev/null/dbt"];
     runs(&without_file(&world).through(&unset).run());
     runs(&without_file(&world).env("HOME", "").env("DBT_HOME", "/proc/dbt").run());
 }
