@@ -48,6 +48,7 @@ fn map(tree: &Tree) -> Result<(), String> {
 
 fn generate(tree: &Tree) -> Result<(), String> {
     write(tree, "docs/environment.md", &dbt_cli::docs::environment_md())?;
+    write(tree, "docs/doctor.md", &dbt_cli::docs::doctor_md())?;
     write(tree, "docs/exit-codes.md", &dbt_cli::docs::exit_codes_md())
 }
 

@@ -53,6 +53,8 @@ pub enum Variable {
     Container,
     /// Says that we run in a cluster.
     Kubernetes,
+    /// Where programs are looked for.
+    SearchPath,
 }
 
 /// One line of the documentation.
@@ -83,7 +85,7 @@ const fn common(
     Row { variable, name, ours: false, default, meaning }
 }
 
-const TABLE: [Row; 20] = [
+const TABLE: [Row; 21] = [
     ours(
         Variable::Config,
         "CONFIG",
@@ -179,6 +181,7 @@ const TABLE: [Row; 20] = [
         "set by container engines: the program does not replace itself unless told to",
     ),
     common(Variable::Kubernetes, "KUBERNETES_SERVICE_HOST", "", "set by Kubernetes: the same"),
+    common(Variable::SearchPath, "PATH", "", "where `doctor` looks for this program and for links"),
 ];
 
 impl Variable {
@@ -241,6 +244,24 @@ impl Environment {
     /// Returns a variable as a path.
     pub fn path(&self, variable: Variable) -> Option<PathBuf> {
         self.get(variable).map(PathBuf::from)
+    }
+
+    /// Returns the directories in which programs are looked for.
+    pub fn search_path(&self) -> Vec<PathBuf> {
+        let path = self.get(Variable::SearchPath);
+        path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default()
+    }
+
+    /// Returns the names of the variables of ours, and of those of proxies and certificates, that
+    /// are set.
+    pub fn names_set(&self) -> Vec<String> {
+        let unremarkable =
+            [Variable::UserHome, Variable::SearchPath, Variable::Term, Variable::NoColor];
+        let rows = TABLE.iter().filter(|row| !unremarkable.contains(&row.variable));
+        let ours = rows.filter(|row| self.is_set(row.variable)).map(Row::full_name);
+        let shared = NETWORK_VARIABLES.iter().map(|(name, _meaning)| *name);
+        let shared = shared.filter(|name| self.lookup(name).is_some_and(|value| !value.is_empty()));
+        ours.chain(shared.map(str::to_owned)).collect()
     }
 
     /// Returns a variable as text.
@@ -367,7 +388,7 @@ mod tests {
             assert_eq!(row.variable as usize, index, "{}", row.name);
             assert!(!row.meaning.is_empty() && !row.meaning.ends_with('.'), "{}", row.name);
         }
-        assert_eq!(TABLE.len(), Variable::Kubernetes as usize + 1);
+        assert_eq!(TABLE.len(), Variable::SearchPath as usize + 1);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::env::{Environment, Variable};
 pub struct Host {
     /// The home directory that is this process's own, if there is one.
     pub home: Option<PathBuf>,
+    /// The home directory of another user that root was started with, as `sudo` leaves it.
+    pub foreign_home: Option<PathBuf>,
     /// The file that runs.
     pub executable: Option<PathBuf>,
     /// The directory we were started in.
@@ -26,6 +28,7 @@ impl Host {
         let beside = executable.as_deref().and_then(Path::parent);
         Self {
             home: home(env),
+            foreign_home: foreign_home(env),
             can_replace_itself: beside.is_some_and(can_write),
             in_container: in_container(env),
             directory: std::env::current_dir().ok(),
@@ -62,11 +65,24 @@ pub(crate) fn can_write(directory: &Path) -> bool {
 fn home(env: &Environment) -> Option<PathBuf> {
     let user = rustix::process::geteuid();
     let given = env.path(Variable::UserHome).filter(|home| home.is_absolute());
-    if user.is_root() && given.as_deref().is_some_and(|home| belongs_to_another(home, 0)) {
+    if foreign_home(env).is_some() {
         let own = entry_of(&std::fs::read_to_string("/etc/passwd").unwrap_or_default(), 0);
         return Some(own.unwrap_or_else(|| PathBuf::from("/root")));
     }
     given.or_else(|| entry_of(&std::fs::read_to_string("/etc/passwd").ok()?, user.as_raw()))
+}
+
+/// Returns the home directory that root was given and that is another user's.
+#[cfg(unix)]
+fn foreign_home(env: &Environment) -> Option<PathBuf> {
+    let given = env.path(Variable::UserHome).filter(|home| home.is_absolute())?;
+    let is_foreign = rustix::process::geteuid().is_root() && belongs_to_another(&given, 0);
+    is_foreign.then_some(given)
+}
+
+#[cfg(not(unix))]
+fn foreign_home(_env: &Environment) -> Option<PathBuf> {
+    None
 }
 
 #[cfg(not(unix))]

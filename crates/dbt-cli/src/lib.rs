@@ -23,6 +23,7 @@ use std::ffi::OsString;
 use std::process::ExitCode as ProcessCode;
 
 use dbt_core::brand;
+use dbt_core::clock::Clock;
 use dbt_core::name::ToolName;
 use dbt_core::version::Version;
 use dbt_ui::exit_code::ExitCode;
@@ -55,12 +56,24 @@ fn main_as(version: &str, program: impl FnOnce(&mut Process) -> Result<(), Repor
     let code = match program(&mut process) {
         Ok(()) => ExitCode::SUCCESS,
         Err(report) => {
+            let hint = clock_hint(report.code());
+            let report = report.hints(hint);
             process.printer.report(&report);
             report.code()
         }
     };
     status::ended(process.status_file().as_deref(), code);
     code.into()
+}
+
+/// Returns the hint for failures that an impossible clock explains, whatever else is said of them.
+fn clock_hint(code: ExitCode) -> Option<String> {
+    let depends_on_time =
+        [ExitCode::UNREACHABLE, ExitCode::METADATA_TOO_OLD, ExitCode::VERIFICATION_REFUSED];
+    let now = Clock::System.now();
+    version::impossible(now).filter(|_impossible| depends_on_time.contains(&code))?;
+    let shown = dbt_core::timestamp::format(now);
+    Some(format!("the clock of this machine shows {shown}, which cannot be: set it"))
 }
 
 fn client(process: &mut Process) -> Result<(), Report> {

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use dbt_core::digest::READ_SIZE;
 use dbt_core::repo_path::RepoPath;
@@ -126,7 +127,7 @@ impl Download<'_> {
                 return Err(self.too_large());
             }
             let bytes = buffer.get(..count).unwrap_or_default();
-            self.into.write_all(bytes).map_err(|error| Broken::ForGood(written(error)))?;
+            self.into.write_all(bytes).map_err(|error| Broken::ForGood(written(error, length)))?;
             self.written += count as u64;
             self.progress.advance(count as u64);
         }
@@ -141,8 +142,8 @@ impl Download<'_> {
 
     fn start_anew(&mut self) -> Result<(), DownloadError> {
         self.written = 0;
-        self.into.set_len(0).map_err(written)?;
-        self.into.seek(SeekFrom::Start(0)).map_err(written)?;
+        self.into.set_len(0).map_err(|error| written(error, None))?;
+        self.into.seek(SeekFrom::Start(0)).map_err(|error| written(error, None))?;
         Ok(())
     }
 
@@ -175,11 +176,14 @@ enum Broken {
     ForGood(DownloadError),
 }
 
-fn written(source: io::Error) -> DownloadError {
-    if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        DownloadError::NoSpace { source }
-    } else {
-        DownloadError::Write { source }
+#[expect(clippy::wildcard_enum_match_arm, reason = "everything else is said as it is")]
+fn written(source: io::Error, needed: Option<u64>) -> DownloadError {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            DownloadError::NoSpace { place: PathBuf::new(), needed, source }
+        }
+        io::ErrorKind::FileTooLarge => DownloadError::Limited { needed, source },
+        _ => DownloadError::Write { source },
     }
 }
 
@@ -192,8 +196,21 @@ pub enum DownloadError {
     Fetch(#[from] FetchError),
 
     /// The disk, or the user's share of it, is full.
-    #[error("there is no space left for the download")]
+    #[error("there is no space left {}for the download{}", within(place), of_bytes(*needed))]
     NoSpace {
+        /// Where.
+        place: PathBuf,
+        /// How much is needed, if the server said it.
+        needed: Option<u64>,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// This process may not write files of that size.
+    #[error("this process may not write a file as large as the download{}", of_bytes(*needed))]
+    Limited {
+        /// How much is needed, if the server said it.
+        needed: Option<u64>,
         /// What the system said.
         source: io::Error,
     },
@@ -206,15 +223,34 @@ pub enum DownloadError {
     },
 }
 
+fn within(place: &Path) -> String {
+    if place.as_os_str().is_empty() { String::new() } else { format!("in `{}` ", place.display()) }
+}
+
+fn of_bytes(needed: Option<u64>) -> String {
+    needed.map(|needed| format!(" of {needed} bytes")).unwrap_or_default()
+}
+
 impl DownloadError {
+    /// Names the place that was written to.
+    #[must_use]
+    pub fn at(mut self, written_to: &Path) -> Self {
+        if let Self::NoSpace { place, .. } = &mut self {
+            written_to.clone_into(place);
+        }
+        self
+    }
+
     /// Returns what the user can do about it, if anything.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Fetch(error) => error.hint(),
             Self::NoSpace { .. } => Some(format!(
-                "`{} cache prune` deletes versions that are no longer run",
-                dbt_core::brand::PROGRAM
+                "`{} cache prune` deletes versions that are no longer run; {}CACHE_DIR moves the store",
+                dbt_core::brand::PROGRAM,
+                dbt_core::brand::ENV_PREFIX,
             )),
+            Self::Limited { .. } => Some("`ulimit -f unlimited`".to_owned()),
             Self::Write { .. } => None,
         }
     }

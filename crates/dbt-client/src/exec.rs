@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// `name` is what the tool sees as its own name. The environment is exactly `environment`.
 ///
 /// An artifact that is in memory only, because nothing can be written, is executed from there as
-/// [`become_sealed_tool`] does.
+/// [`become_sealed_tool`] does; so is a copy of one whose file system forbids executing.
 pub fn become_tool(
     installed: Installed,
     name: &str,
@@ -51,10 +51,29 @@ pub fn become_tool(
         let error = image.replace();
 
         if !dbt_sys::exec::is_busy(&error) || begun.elapsed() >= PATIENCE {
-            return ExecError::explain(&installed, path, error);
+            let explained = ExecError::explain(&installed, path, error);
+            let ExecError::NoExec { path } = explained else { return explained };
+            return become_copy(&installed, path, name, arguments, environment);
         }
         std::thread::sleep(pause);
         pause *= 2;
+    }
+}
+
+/// Becomes a copy in memory, where the file system with the store forbids executing: homes are
+/// mounted so against programs that nobody has vouched for, and this one is verified.
+fn become_copy(
+    installed: &Installed,
+    path: PathBuf,
+    name: &str,
+    arguments: &[OsString],
+    environment: &[(OsString, OsString)],
+) -> ExecError {
+    match sealed_copy(installed, name) {
+        Ok(Some(copy)) => become_sealed(&copy, &path, name, arguments, environment),
+        Ok(None) => ExecError::Changed(StoreError::Changed { path }),
+        // The kernel allows no such memory either.
+        Err(_no_memory) => ExecError::NoExec { path },
     }
 }
 
@@ -92,6 +111,10 @@ fn become_sealed(
     };
     let head = Head::read(file);
     let error = match stay_open(file, &head) {
+        // Its interpreter would find nothing there, and say so in words that nobody understands.
+        Ok(Some(copy)) if !can_be_opened(&copy) => {
+            return ExecError::NoDescriptors { path: path.to_owned() };
+        }
         Ok(Some(copy)) => image.replace_by_descriptor(copy.as_fd()),
         Ok(None) => image.replace_by_descriptor(file.as_fd()),
         Err(source) => return refused(source),
@@ -117,6 +140,12 @@ fn stay_open(file: &std::fs::File, head: &Head) -> io::Result<Option<std::os::fd
     }
     let copy = rustix::io::dup(file)?;
     Ok(Some(copy))
+}
+
+/// Says whether the interpreter of a script will be able to open it.
+fn can_be_opened(script: &std::os::fd::OwnedFd) -> bool {
+    use std::os::fd::AsRawFd as _;
+    std::fs::metadata(format!("/dev/fd/{}", script.as_raw_fd())).is_ok()
 }
 
 /// Puts the tool's name before its arguments.
@@ -163,6 +192,12 @@ pub enum ExecError {
         /// The file.
         path: PathBuf,
     },
+    /// It is a script in memory, and interpreters find such only by way of `/proc`.
+    #[error("`{}` is a script, which cannot run from memory where `/proc` is not mounted", path.display())]
+    NoDescriptors {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system refuses it.
     #[error("failed to execute `{}`", path.display())]
     Refused {
@@ -199,11 +234,10 @@ impl ExecError {
             Self::NoInterpreter { script: false, .. } => {
                 "it was built for another system's C library; ask for a static build".into()
             }
+            Self::NoDescriptors { .. } => "mount `/proc`".into(),
             Self::NoExec { .. } => {
-                let (program, prefix) = (brand::PROGRAM, brand::ENV_PREFIX);
-                format!(
-                    "set {prefix}CACHE_DIR to a directory elsewhere, or run `{program} --sealed ...`"
-                )
+                let prefix = brand::ENV_PREFIX;
+                format!("set {prefix}CACHE_DIR to a directory on another file system")
             }
             Self::Refused { source, .. } => return hint_for(source),
         };
@@ -420,6 +454,6 @@ mod tests {
     #[test]
     fn a_mount_that_forbids_executing_is_named() {
         let text = explained(b"#!/bin/sh\n", rustix::io::Errno::ACCESS);
-        assert!(text.contains("noexec") && text.contains("--sealed"), "{text}");
+        assert!(text.contains("noexec") && text.contains("CACHE_DIR"), "{text}");
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 #[cfg(unix)]
 use std::os::unix::fs::{
@@ -165,14 +165,39 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsxError
     let directory = directory_of(path);
     let (staged, mut file) = Staged::create(directory).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
-    #[cfg(unix)]
-    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
-    #[cfg(not(unix))]
-    let _unused = mode;
-    file.sync_all().map_err(failed)?;
+    give_mode(&file, mode).map_err(failed)?;
+    synced(file.sync_all()).map_err(failed)?;
     drop(file);
     staged.keep_as(path).map_err(failed)?;
     sync_dir(directory)
+}
+
+/// Gives a file its mode. What has it already is not asked for it: some file systems of other
+/// machines refuse every change.
+#[cfg(unix)]
+fn give_mode(file: &File, mode: u32) -> io::Result<()> {
+    if file.metadata()?.mode() & 0o7777 == mode {
+        return Ok(());
+    }
+    file.set_permissions(fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn give_mode(_file: &File, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
+/// Takes a file system that cannot be told to write to its disk for one that does it by itself,
+/// as some of other machines do.
+pub(crate) fn synced(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+        {
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }
 
 /// A file with a random name, removed unless it gets another one.
@@ -219,17 +244,38 @@ impl Drop for Staged {
 /// What the name of a file begins with that is about to replace another.
 pub const STAGED: &str = ".new-";
 
+/// After this, a file that was to replace another is taken for left behind.
+const ABANDONED: Duration = Duration::from_hours(24);
+
+/// Lists the files in a directory, and in those below it, that were to replace others and that
+/// whoever wrote them has left behind.
+pub fn left_behind(directory: &Path, now: SystemTime) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                directories.push(entry.path());
+                continue;
+            }
+            let age = metadata.modified().ok().and_then(|it| now.duration_since(it).ok());
+            let is_staged = entry.file_name().as_encoded_bytes().starts_with(STAGED.as_bytes());
+            if is_staged && age.is_some_and(|age| age > ABANDONED) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
 /// Makes the names in a directory survive a power loss, where the file system can.
 pub fn sync_dir(path: &Path) -> Result<(), FsxError> {
     if cfg!(not(unix)) {
         return Ok(());
     }
     let outcome = File::open(path).and_then(|directory| directory.sync_all());
-    match outcome {
-        // Some network file systems refuse to synchronise directories; they do it themselves.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        outcome => outcome.map_err(|source| FsxError::new("write to disk", path, source)),
-    }
+    synced(outcome).map_err(|source| FsxError::new("write to disk", path, source))
 }
 
 /// Removes a file's name. Says whether there was one.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod download;
 pub mod exec;
 pub mod fsx;
+mod nearest;
 pub mod notice;
 pub mod obtain;
 pub mod prepare;

@@ -160,7 +160,8 @@ impl Job<'_> {
         self.session.detail(|| format!("downloading {id}"));
         let progress = self.session.progress();
         let patience = Patience::for_artifact(self.session.settings.server.time_scale);
-        download::fetch(source, &at.path, ARTIFACT_LIMIT, staged.file_mut(), progress, &patience)?;
+        download::fetch(source, &at.path, ARTIFACT_LIMIT, staged.file_mut(), progress, &patience)
+            .map_err(|error| error.at(staged.path()))?;
         Ok(staged)
     }
 
@@ -250,7 +251,11 @@ impl ObtainError {
             }
             Self::Changed { .. } => Some(offline()),
             Self::Store(error) => error.hint(),
-            Self::Fetch(_) | Self::Unconfirmed(_) | Self::Download(_) => None,
+            Self::Download(
+                error @ (DownloadError::NoSpace { .. } | DownloadError::Limited { .. }),
+            ) => Some(error.hint().map_or_else(offline, |hint| format!("{hint}; {}", offline()))),
+            Self::Download(error) => error.hint(),
+            Self::Fetch(_) | Self::Unconfirmed(_) => None,
         }
     }
 }

@@ -8,6 +8,7 @@ use dbt_core::release::Subject;
 use dbt_core::timestamp::Timestamp;
 use dbt_core::version::{Version, Wanted};
 
+use crate::fsx;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::state::{InstalledVersion, ServerState, StateError, ToolRecord};
@@ -55,6 +56,16 @@ pub fn prune(session: &Session<'_>, subject: &Subject) -> Result<Vec<Pruned>, Pr
         });
     }
     Ok(pruned)
+}
+
+/// Removes what killed runs have left behind, in the store and among what is remembered.
+pub fn sweep(session: &Session<'_>) {
+    let now = session.now();
+    session.store.sweep(now);
+    let home = session.settings.places.home.as_deref();
+    for path in home.into_iter().flat_map(|home| fsx::left_behind(&home.join("state"), now)) {
+        let _best_effort = fsx::remove(&path);
+    }
 }
 
 /// Lists the artifacts of one server's tools that stay whatever is cleared: those that a pin of

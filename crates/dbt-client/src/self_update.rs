@@ -274,7 +274,8 @@ impl Update<'_> {
         let source = repository.tree(at.tree);
         let progress = self.session.progress();
         let patience = Patience::for_artifact(self.session.settings.server.time_scale);
-        download::fetch(source, &at.path, ARTIFACT_LIMIT, staged.file_mut(), progress, &patience)?;
+        download::fetch(source, &at.path, ARTIFACT_LIMIT, staged.file_mut(), progress, &patience)
+            .map_err(|error| error.at(staged.path()))?;
 
         let record = self.session.record(&Subject::Program)?;
         let expectation = Expectation {

@@ -15,7 +15,7 @@ use crate::notice::{Listener, Notice, Repeat};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::settings::Settings;
-use crate::source::{CertificateRoots, Connector, FetchError, Patience};
+use crate::source::{self, CertificateRoots, Connector, FetchError, Patience};
 use crate::state::{KnownSignatures, ServerState, StateError, ToolRecord};
 use crate::store::Store;
 
@@ -97,6 +97,12 @@ impl<'a> Session<'a> {
     /// Returns which certificate authorities are used on this host. Loads them.
     pub fn certificate_roots(&self) -> Result<CertificateRoots, FetchError> {
         self.connector.certificate_roots()
+    }
+
+    /// Asks the server what time it is.
+    pub fn server_time(&self) -> Option<SystemTime> {
+        let patience = self.patience(true);
+        source::time_at(&self.settings.server.repository, &self.connector, &patience)
     }
 
     /// Returns who follows long work.

@@ -5,6 +5,9 @@
 //! not end, and a daemon started with stdin closed would have one. So a function that the loader
 //! runs before the runtime writes down how things were. The runtime's other changes (handlers for
 //! SIGSEGV and SIGBUS, an alternate signal stack) end by themselves when a program is executed.
+//!
+//! One thing is changed here too: SIGXFSZ is ignored, so that a file that grows beyond what a
+//! process may write (`ulimit -f`) is an error with words and not a silent death.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,6 +16,7 @@ static AT_START: AtomicU32 = AtomicU32::new(0);
 
 const RECORDED: u32 = 1 << 31;
 const SIGPIPE_IGNORED: u32 = 1 << 8;
+const SIGXFSZ_IGNORED: u32 = 1 << 9;
 
 /// The standard descriptors, whose numbers are also their bits in [`AT_START`].
 const STANDARD: [i32; 3] = [0, 1, 2];
@@ -26,12 +30,16 @@ const STANDARD: [i32; 3] = [0, 1, 2];
 static BEFORE_MAIN: extern "C" fn() = record;
 
 /// Writes down what the runtime is about to change. It runs before the runtime exists, so it
-/// allocates nothing, cannot panic, and only asks.
+/// allocates nothing and cannot panic.
 extern "C" fn record() {
     let mut seen = RECORDED;
-    if disposition_of_sigpipe() == Some(libc::SIG_IGN) {
+    if disposition_of(libc::SIGPIPE) == Some(libc::SIG_IGN) {
         seen |= SIGPIPE_IGNORED;
     }
+    if disposition_of(libc::SIGXFSZ) == Some(libc::SIG_IGN) {
+        seen |= SIGXFSZ_IGNORED;
+    }
+    set(libc::SIGXFSZ, libc::SIG_IGN);
     for descriptor in STANDARD {
         // SAFETY: F_GETFD takes no pointer and is defined for any number, open or not.
         if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } == -1 {
@@ -41,11 +49,11 @@ extern "C" fn record() {
     AT_START.store(seen, Ordering::Relaxed);
 }
 
-fn disposition_of_sigpipe() -> Option<libc::sighandler_t> {
+fn disposition_of(signal: i32) -> Option<libc::sighandler_t> {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: a null new action changes nothing; the old one is written to memory that is ours,
     // is large enough and lives until the call returns.
-    let outcome = unsafe { libc::sigaction(libc::SIGPIPE, std::ptr::null(), action.as_mut_ptr()) };
+    let outcome = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
     if outcome != 0 {
         return None;
     }
@@ -54,10 +62,10 @@ fn disposition_of_sigpipe() -> Option<libc::sighandler_t> {
     Some(action.sa_sigaction)
 }
 
-fn set_sigpipe(handler: libc::sighandler_t) {
+fn set(signal: i32, handler: libc::sighandler_t) {
     // SAFETY: `signal` takes no pointers of ours; SIG_DFL and SIG_IGN, the only values passed,
     // run no code of this process.
-    unsafe { libc::signal(libc::SIGPIPE, handler) };
+    unsafe { libc::signal(signal, handler) };
 }
 
 /// The process as it was handed to us. Dropping it brings back what the runtime needs, for the
@@ -67,13 +75,17 @@ pub(crate) struct AsHandedOver {
 }
 
 impl AsHandedOver {
-    /// Undoes what the runtime changed. Signal mask, umask, limits and all other dispositions
+    /// Undoes what the runtime and we changed. Signal mask, umask, limits and all other dispositions
     /// have never been touched.
     pub(crate) fn restore() -> Self {
         let seen = AT_START.load(Ordering::Relaxed);
         // Where nothing was recorded, nothing better is known than what a program starts with.
-        let ignored = seen & SIGPIPE_IGNORED != 0;
-        set_sigpipe(if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
+        for (signal, ignored) in
+            [(libc::SIGPIPE, SIGPIPE_IGNORED), (libc::SIGXFSZ, SIGXFSZ_IGNORED)]
+        {
+            let ignored = seen & ignored != 0;
+            set(signal, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
+        }
         Self::mark(seen, libc::FD_CLOEXEC);
         Self { seen }
     }
@@ -93,7 +105,8 @@ impl AsHandedOver {
 
 impl Drop for AsHandedOver {
     fn drop(&mut self) {
-        set_sigpipe(libc::SIG_IGN);
+        set(libc::SIGPIPE, libc::SIG_IGN);
+        set(libc::SIGXFSZ, libc::SIG_IGN);
         Self::mark(self.seen, 0);
     }
 }
@@ -119,8 +132,10 @@ pub(crate) mod tests {
     #[test]
     fn restoring_is_undone_when_nothing_was_executed() {
         let _turn = turn();
-        assert_eq!(disposition_of_sigpipe(), Some(libc::SIG_IGN), "the runtime ignores SIGPIPE");
-        drop(AsHandedOver::restore());
-        assert_eq!(disposition_of_sigpipe(), Some(libc::SIG_IGN));
+        for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
+            assert_eq!(disposition_of(signal), Some(libc::SIG_IGN), "{signal} is ignored");
+            drop(AsHandedOver::restore());
+            assert_eq!(disposition_of(signal), Some(libc::SIG_IGN));
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -83,6 +84,18 @@ impl<'a> Invocation<'a> {
         self.prefix = ["unshare", "-rm", "sh", "-c", &line].map(OsString::from).to_vec();
         self.prefix.push(directory.as_os_str().to_owned());
         self
+    }
+
+    /// Starts it with mounts of its own, and within them through another program.
+    #[must_use]
+    pub fn through_mounts(self, line: &str, directory: &Path, prefix: &[&str]) -> Self {
+        let mut mounted = self.mounting(line, directory);
+        if std::fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0) {
+            // Among this machine's users, of whom the other program may become one.
+            mounted.prefix[1] = OsString::from("-m");
+        }
+        mounted.prefix.extend(prefix.iter().map(OsString::from));
+        mounted
     }
 
     /// Runs it to its end.

@@ -68,7 +68,7 @@ fn prune(world: &World<'_>, dry_run: bool) -> Result<(), Report> {
             table.row([pruned.subject.name(), pruned.version.spelling(), &size(pruned.length)]);
         }
     }
-    session.store.sweep(session.now());
+    prune::sweep(&session);
     if table.is_empty() { Ok(()) } else { world.printer.data(table) }
 }
 

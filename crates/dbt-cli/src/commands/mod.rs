@@ -26,6 +26,7 @@ use crate::help;
 use crate::process::Process;
 use crate::usage::UsageError;
 
+pub(crate) use doctor::doctor_md;
 pub(crate) use run::run as run_tool;
 pub(crate) use self_test::self_test;
 use world::World;

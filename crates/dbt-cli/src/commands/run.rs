@@ -50,6 +50,7 @@ pub(crate) fn run(process: &mut Process, call: ToolCall) -> Result<(), Report> {
     if prepared.fresh {
         // Cleaning up never stops a tool.
         let _pruned = prune::prune(&session, &prepared.id.subject);
+        prune::sweep(&session);
     }
     if world.settings.server.updates == Updates::After && !world.settings.offline {
         check_afterwards(&world, &request);

@@ -27,12 +27,17 @@ pub(crate) struct World<'a> {
 impl<'a> World<'a> {
     /// Decides the settings of this run.
     pub(crate) fn open(process: &'a Process) -> Result<Self, Report> {
-        Ok(Self {
-            settings: process.settings()?,
+        Ok(Self::of(process, process.settings()?))
+    }
+
+    /// Takes settings that were decided elsewhere.
+    pub(crate) fn of(process: &'a Process, settings: Settings) -> Self {
+        Self {
+            settings,
             printer: &process.printer,
             speaker: Speaker { printer: &process.printer, watched: process.is_watched() },
             progress: Drawn { bar: Bar::new(process.is_watched()) },
-        })
+        }
     }
 
     /// Opens the session with the selected server. Nothing is sent yet.

@@ -95,7 +95,7 @@ fn ssl_cert_file_adds_to_the_systems_store_and_does_not_replace_it() {
     world.nothing_happened();
     run(&["deploy"], Some(ca_file(&world))).prints("deploy 1.4.0\n").says_nothing();
 
-    let found = run(&["doctor"], Some(ca_file(&world))).stdout();
+    let found = run(&["doctor", "--json"], Some(ca_file(&world))).stdout();
     let file = ca_file(&world).display().to_string();
     let words = format!("certificate authorities: `{file}`, `/etc/ssl/certs/ca-certificates.crt`");
     assert!(found.contains(&words), "{found}");
@@ -104,8 +104,11 @@ fn ssl_cert_file_adds_to_the_systems_store_and_does_not_replace_it() {
     move_to(&world, &of_system.url());
     let missing = Some(world.directory().join("missing.pem"));
     run(&["deploy"], missing.clone()).prints("deploy 1.4.0\n").says_nothing();
-    let found = run(&["doctor"], missing.clone()).stdout();
-    assert!(found.contains("note  server acme: `SSL_CERT_FILE` names `"), "{found}");
+    let found = run(&["doctor", "--json"], missing.clone()).stdout();
+    assert!(
+        found.contains("certificates-unused") && found.contains("`SSL_CERT_FILE` names `"),
+        "{found}"
+    );
     move_to(&world, &of_file.url());
     run(&["update", "deploy"], missing).mentions("which cannot be used: No such file");
 }
@@ -122,8 +125,8 @@ fn a_host_without_any_store_uses_mozillas_and_says_so() {
     std::fs::create_dir(&empty).unwrap();
     let hide = "for d in /etc/ssl /etc/pki /usr/local/etc /usr/local/share; do \
                 test ! -d $d || mount --bind \"$0\" $d || exit; done";
-    let found = world.invoke(["doctor"]).mounting(hide, &empty).run().stdout();
-    assert!(found.contains("no certificate authorities; Mozilla's are used"), "{found}");
+    let found = world.invoke(["doctor", "--json"]).mounting(hide, &empty).run().stdout();
+    assert!(found.contains("certificates-not-the-systems"), "{found}");
     let run = world.invoke(["deploy"]).mounting(hide, &empty).run();
     run.exits_with(exits::UNREACHABLE).mentions("`Acme Authority`");
     world.nothing_happened();
@@ -142,7 +145,7 @@ fn a_ca_file_that_cannot_be_used_is_named() {
         run.exits_with(exits::UNREACHABLE).mentions("failed to read certificate authorities from");
         run.mentions(why);
         world.nothing_happened();
-        let doctor = world.dbt(["doctor"]);
+        let doctor = world.dbt(["doctor", "--json"]);
         assert!(doctor.exits_with(exits::CONFIGURATION).stdout().contains(why));
     }
 }

@@ -19,3 +19,8 @@ fn the_document_of_the_environment_is_current() {
 fn the_document_of_the_exit_codes_is_current() {
     is_current("exit-codes.md", &dbt_cli::docs::exit_codes_md());
 }
+
+#[test]
+fn the_page_of_findings_is_what_the_code_says() {
+    is_current("doctor.md", &dbt_cli::docs::doctor_md());
+}

@@ -11,9 +11,11 @@ mod concurrency;
 mod config;
 mod crashes;
 mod credentials;
+mod doctor;
 mod documents;
 mod handmade;
 mod history;
+mod homes;
 mod hostile;
 mod hosts;
 mod manifest;
@@ -28,6 +30,8 @@ mod tamper;
 mod truststore;
 mod versions;
 
+use std::path::PathBuf;
+
 use dbt_testkit::people::ALICE;
 use dbt_testkit::world::World;
 
@@ -41,4 +45,22 @@ fn pinned() -> World {
     let world = world();
     world.pin(&[&ALICE]);
     world
+}
+
+/// A library that shows another time to whoever is started with it.
+fn other_time(world: &World, seconds: u64) -> PathBuf {
+    let (source, library) = (world.directory().join("t.c"), world.directory().join("t.so"));
+    let code = format!(
+        "#include <sys/syscall.h>\n#include <time.h>\n#include <unistd.h>\n\
+         int clock_gettime(clockid_t id, struct timespec *t) {{\n\
+         if (id != CLOCK_REALTIME) return syscall(SYS_clock_gettime, id, t);\n\
+         t->tv_sec = {seconds}; t->tv_nsec = 0; return 0; }}\n"
+    );
+    std::fs::write(&source, code).unwrap();
+    let made = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .status();
+    assert!(made.unwrap().success());
+    library
 }

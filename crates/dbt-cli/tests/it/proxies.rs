@@ -49,7 +49,7 @@ fn plain_http_goes_through_a_proxy_that_opens_no_tunnels() {
     assert!(asked.contains(&"GET http://repo.test/dbt/truststore".to_owned()), "{asked:?}");
     assert!(asked.iter().all(|line| line.starts_with("GET http://repo.test/")), "{asked:?}");
 
-    let doctor = world.invoke(["doctor"]).env("http_proxy", &url).run();
+    let doctor = world.invoke(["doctor", "--json"]).env("http_proxy", &url).run();
     let words = format!("`http://repo.test` is reached through the proxy `{}`", proxy.url());
     let words = words.replace("`http://127", "`127");
     assert!(doctor.stdout().contains(&words), "{}", doctor.stdout());
@@ -185,7 +185,7 @@ fn no_proxy_in_every_form_goes_around_the_proxy() {
         ("[2001:db8::7]", "2001:db9::/32", false),
     ] {
         let world = published(&format!("http://{host}"));
-        let doctor = world.invoke(["-o", "doctor"]).env("http_proxy", "proxy.test:3128");
+        let doctor = world.invoke(["-o", "doctor", "--json"]).env("http_proxy", "proxy.test:3128");
         let found = doctor.env("no_proxy", rules).run().stdout();
         let words = format!("`http://{host}` is reached through the proxy `proxy.test:3128`");
         assert_eq!(!found.contains(&words), is_direct, "{host} NO_PROXY={rules}\n{found}");

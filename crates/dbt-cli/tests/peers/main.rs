@@ -13,6 +13,7 @@ mod recipe;
 mod apache;
 mod bundle;
 mod compiled;
+mod disks;
 mod multicall;
 mod nginx;
 mod older_client;

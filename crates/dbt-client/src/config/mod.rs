@@ -28,6 +28,7 @@ use object::{NumberOrText, Object};
 pub use edit::{Document, NewServer};
 pub use error::ConfigError;
 pub use load::{LoadedFile, load};
+pub use object::UnknownKey;
 pub use sign_in::Keys;
 pub use text::{Surroundings, Text, Variables};
 pub use urls::Urls;
@@ -49,7 +50,7 @@ pub struct ConfigFile {
     /// The credentials at the top level.
     pub shared: SignIn,
     /// The keys that nothing reads, by path, in the order written.
-    pub unknown: Vec<String>,
+    pub unknown: Vec<UnknownKey>,
 }
 
 /// One server.
@@ -298,7 +299,7 @@ const USUAL_TIMEOUT: f64 = 15.0;
 
 /// Reads `timeout`: a number scales all limits; an interval says how long all metadata may take,
 /// and the other limits are scaled alike.
-fn scale(object: &mut Object<'_>, key: &str) -> Result<Option<f64>, ConfigError> {
+fn scale(object: &mut Object<'_>, key: &'static str) -> Result<Option<f64>, ConfigError> {
     let scale = match object.number_or_text(key)? {
         None => return Ok(None),
         Some(NumberOrText::Number(scale)) => scale,

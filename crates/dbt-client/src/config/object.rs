@@ -7,6 +7,7 @@ use dbt_core::name::ToolName;
 
 use super::json::Value;
 use super::{ConfigError, Text};
+use crate::nearest;
 
 /// A value that may be written in two ways.
 pub(super) enum NumberOrText {
@@ -21,6 +22,17 @@ pub(super) struct Object<'a> {
     path: String,
     members: &'a [(String, Value)],
     asked: BTreeSet<usize>,
+    /// The keys that somebody has asked for, whether they are there or not.
+    known: Vec<&'static str>,
+}
+
+/// A key that nothing reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownKey {
+    /// Its path.
+    pub path: String,
+    /// The key that was probably meant.
+    pub nearest: Option<&'static str>,
 }
 
 impl<'a> Object<'a> {
@@ -31,12 +43,13 @@ impl<'a> Object<'a> {
 
     fn at(path: String, value: &'a Value) -> Result<Self, ConfigError> {
         let members = value.members().ok_or_else(|| wrong_type(&path, "an object", value))?;
-        Ok(Self { path, members, asked: BTreeSet::new() })
+        Ok(Self { path, members, asked: BTreeSet::new(), known: Vec::new() })
     }
 
     /// Returns the value of a key. Keys match without regard to case, as the reference's do, and
     /// `null` and the empty string are as good as nothing.
-    pub(super) fn get(&mut self, key: &str) -> Result<Option<&'a Value>, ConfigError> {
+    pub(super) fn get(&mut self, key: &'static str) -> Result<Option<&'a Value>, ConfigError> {
+        self.known.push(key);
         let mut found = None;
         for (index, (name, value)) in self.members.iter().enumerate() {
             if !name.eq_ignore_ascii_case(key) {
@@ -56,24 +69,24 @@ impl<'a> Object<'a> {
     }
 
     /// Returns a key's object.
-    pub(super) fn object(&mut self, key: &str) -> Result<Option<Object<'a>>, ConfigError> {
+    pub(super) fn object(&mut self, key: &'static str) -> Result<Option<Object<'a>>, ConfigError> {
         let value = self.get(key)?;
         value.map(|value| Object::at(self.path_of(key), value)).transpose()
     }
 
     /// Returns a key's text.
-    pub(super) fn text(&mut self, key: &str) -> Result<Option<Text>, ConfigError> {
+    pub(super) fn text(&mut self, key: &'static str) -> Result<Option<Text>, ConfigError> {
         let value = self.get(key)?;
         value.map(|value| text_at(self.path_of(key), value)).transpose()
     }
 
     /// Returns a key's text where it is no secret and no variables are looked for.
-    pub(super) fn plain_text(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
+    pub(super) fn plain_text(&mut self, key: &'static str) -> Result<Option<String>, ConfigError> {
         Ok(self.text(key)?.map(|text| text.as_written().expose().clone()))
     }
 
     /// Returns whether a key is true or false.
-    pub(super) fn flag(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {
+    pub(super) fn flag(&mut self, key: &'static str) -> Result<Option<bool>, ConfigError> {
         match self.get(key)? {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -84,7 +97,7 @@ impl<'a> Object<'a> {
     /// Returns a key's number, or its text.
     pub(super) fn number_or_text(
         &mut self,
-        key: &str,
+        key: &'static str,
     ) -> Result<Option<NumberOrText>, ConfigError> {
         let path = self.path_of(key);
         match self.get(key)? {
@@ -98,7 +111,7 @@ impl<'a> Object<'a> {
     }
 
     /// Returns a key's list of names of tools.
-    pub(super) fn words(&mut self, key: &str) -> Result<BTreeSet<ToolName>, ConfigError> {
+    pub(super) fn words(&mut self, key: &'static str) -> Result<BTreeSet<ToolName>, ConfigError> {
         let path = self.path_of(key);
         let mut words = BTreeSet::new();
         for text in
@@ -138,11 +151,24 @@ impl<'a> Object<'a> {
         self.members().map(|(name, path, value)| Ok((name.clone(), list(&path?, value)?))).collect()
     }
 
-    /// Returns the paths of the keys that nobody asked for.
-    pub(super) fn unknown(&self) -> Vec<String> {
+    /// Returns the keys that nobody asked for.
+    pub(super) fn unknown(&self) -> Vec<UnknownKey> {
         let members = self.members.iter().enumerate();
         let unknown = members.filter(|(index, _member)| !self.asked.contains(index));
-        unknown.map(|(_index, (name, _value))| self.path_of(name)).collect()
+        let unknown = unknown.map(|(_index, (name, _value))| UnknownKey {
+            path: self.path_of(name),
+            nearest: self.nearest(name),
+        });
+        unknown.collect()
+    }
+
+    /// Finds the known key that was probably meant: a third of its letters may be wrong.
+    fn nearest(&self, written: &str) -> Option<&'static str> {
+        let written = written.to_ascii_lowercase();
+        let distance = |known: &str| nearest::distance(&written, &known.to_ascii_lowercase());
+        let near = self.known.iter().map(|known| (distance(known), *known));
+        let near = near.filter(|(distance, known)| *distance <= (known.len() / 3).max(1));
+        near.min().map(|(_distance, known)| known)
     }
 
     /// Goes through members whose keys are names; exactly the same name twice is refused.

@@ -6,6 +6,7 @@ use dbt_core::trust::withdrawn::WithdrawnError;
 use dbt_core::version::{Version, Wanted};
 
 use crate::anchor::AnchorError;
+use crate::nearest;
 use crate::obtain::ObtainError;
 use crate::source::FetchError;
 use crate::state::StateError;
@@ -235,29 +236,10 @@ fn runs_offline(tool: &ToolName) -> String {
 fn nearest<'a>(tool: &ToolName, names: &'a [ToolName]) -> Option<&'a ToolName> {
     names
         .iter()
-        .map(|name| (distance(tool.as_str(), name.as_str()), name))
+        .map(|name| (nearest::distance(tool.as_str(), name.as_str()), name))
         .filter(|(distance, _name)| *distance <= 2)
         .min()
         .map(|(_distance, name)| name)
-}
-
-/// Counts the single-letter edits between two short names (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, a) in from.bytes().enumerate() {
-        let mut diagonal = line;
-        let mut left = line + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, b) in row.iter_mut().skip(1).zip(to.bytes()) {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = *cell;
-            left = replaced.min(left + 1).min(*cell + 1);
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -272,7 +254,7 @@ mod tests {
             ("dpeloy", "deploy", 2),
             ("", "abc", 3),
         ] {
-            assert_eq!(distance(from, to), expected, "{from} {to}");
+            assert_eq!(nearest::distance(from, to), expected, "{from} {to}");
         }
         let names: Vec<ToolName> = ["deploy", "catalog"].map(|name| name.parse().unwrap()).into();
         assert_eq!(nearest(&"depoly".parse().unwrap(), &names), names.first());

@@ -143,6 +143,11 @@ impl Identity {
         Ok(identity)
     }
 
+    /// Returns what is remembered of the running program, if anything. Nothing is written.
+    pub fn remembered(session: &Session<'_>) -> Option<Self> {
+        read(session)
+    }
+
     /// Changes what is known and writes it.
     pub(super) fn change(
         session: &Session<'_>,

@@ -4,7 +4,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use dbt_core::listing::{LISTING_LIMIT, Listing, ListingError};
 use dbt_core::repo_path::RepoPath;
@@ -199,6 +199,18 @@ pub(super) fn target_of(
         let words = "it is a directory, not a server".to_owned();
         FetchError::new(action, url.to_string(), Failure::Protocol(words))
     })
+}
+
+/// Asks a server what time it is. Whatever else it answers, it says that.
+pub(super) fn time_at(
+    url: &RepositoryUrl,
+    connector: &Connector,
+    patience: &Patience,
+) -> Option<SystemTime> {
+    let target = Target::of(url)?.into_directory();
+    let call = Call { method: Method::HEAD, target: &target, headers: HeaderMap::new(), patience };
+    let reply = connector.send(&call).ok()?;
+    httpdate::parse_http_date(reply.header("date")?).ok()
 }
 
 impl Client {

@@ -27,6 +27,7 @@ mod whole;
 use std::fmt::Debug;
 use std::io::Read;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use dbt_core::listing::Listing;
 use dbt_core::repo_path::RepoPath;
@@ -154,6 +155,16 @@ impl Debug for Opened {
             .field("etag", &self.etag)
             .finish_non_exhaustive()
     }
+}
+
+/// Asks a server what time it is, without saying who asks. Nothing where there is no server, or
+/// it does not say.
+pub fn time_at(
+    url: &RepositoryUrl,
+    connector: &Connector,
+    patience: &Patience,
+) -> Option<SystemTime> {
+    http::time_at(url, connector, patience)
 }
 
 /// Returns the repository at a place. Nothing is read yet.

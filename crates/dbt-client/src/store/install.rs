@@ -5,6 +5,7 @@
 //! not that is removed. A file that was already installed is looked at once more.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use rustix::io::Errno;
 use super::file::{Form, Installed, InstalledPlace, Placed, StagingName, StoreFile};
 use super::root::{self, Concern, Directory, FileName, INSTALLED, Oddity, Opened, Root, Stamp};
 use super::{Inner, StoreError, memory, staging};
-use crate::fsx::FsxError;
+use crate::fsx::{self, FsxError};
 
 /// Above this, a file is written to disk before it gets its name: it will not be read again on
 /// every run, so that damage done by a power loss would stay unseen (trust design, 2.10).
@@ -39,7 +40,15 @@ pub(super) fn keep(
     let stamp = file.check_unchanged()?;
     match file.form {
         Form::Unnamed(ref root) => {
-            give_name(root, &file.file, Source::Unnamed, stamp, digest, name)
+            match give_name(root, &file.file, Source::Unnamed, stamp, digest, name) {
+                Err(StoreError::File(error)) if cannot_link(error.kind()) => {
+                    let root = Arc::clone(root);
+                    let directory = root.make_room(staging::STAGING)?;
+                    let named = staging::named(store, &root, directory)?;
+                    keep_copy(store, file, named, digest, name)
+                }
+                outcome => outcome,
+            }
         }
         Form::Named(ref root, mut staged) => {
             give_name(root, &file.file, Source::Named(&mut staged), stamp, digest, name)
@@ -82,7 +91,30 @@ fn confirm(
 /// The copy is hashed, not the original: that one can change at any time.
 fn adopt(
     store: &Arc<Inner>,
+    file: StoreFile,
+    digest: Digest,
+    name: &FileName,
+) -> Result<Installed, StoreError> {
+    let copy = staging::create(store)?;
+    keep_copy(store, file, copy, digest, name)
+}
+
+/// Says whether a file system cannot give a file without a name one, though it makes such files.
+const fn cannot_link(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::PermissionDenied
+            | ErrorKind::Unsupported
+            | ErrorKind::CrossesDevices
+            | ErrorKind::TooManyLinks
+    )
+}
+
+/// Installs a copy of a file, which is hashed in its stead.
+fn keep_copy(
+    store: &Arc<Inner>,
     mut file: StoreFile,
+    mut copy: StoreFile,
     digest: Digest,
     name: &FileName,
 ) -> Result<Installed, StoreError> {
@@ -90,7 +122,6 @@ fn adopt(
 
     let path = file.path.clone();
     let failed = |error| FsxError::new("copy", &path, error);
-    let mut copy = staging::create(store)?;
     file.rewind().map_err(failed)?;
     copy.fill(&mut file).map_err(failed)?;
     copy.rewind().map_err(failed)?;
@@ -129,7 +160,8 @@ fn give_name(
     let refused = |oddity| Concern::new(words, oddity);
     root::set_mode(file, INSTALLED).map_err(refused)?;
     if stamp.length > LARGE {
-        file.sync_data().map_err(|error| FsxError::new("write to disk in", words, error))?;
+        fsx::synced(file.sync_data())
+            .map_err(|error| FsxError::new("write to disk in", words, error))?;
     }
     for _attempt in 0..ATTEMPTS {
         let Some(directory) = root.make_directory_of(digest)? else { continue };
@@ -184,7 +216,16 @@ fn move_name(
     }
     match rename_to_new(staged, directory, name) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            link_and_remove(staged, directory, name)
+            match link_and_remove(staged, directory, name) {
+                // Neither is there a second name: what is replaced has the same bytes, or is in
+                // the way of them.
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
+                    let (from, to) = (&staged.directory.handle, &directory.handle);
+                    rustix::fs::renameat(from, &staged.name, to, name.as_str())
+                        .inspect(|()| staged.owned = false)
+                }
+                outcome => outcome,
+            }
         }
         outcome => outcome.inspect(|()| staged.owned = false),
     }

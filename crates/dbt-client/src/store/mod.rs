@@ -24,7 +24,7 @@ mod staging;
 mod upkeep;
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -232,6 +232,35 @@ impl Store {
         self.inner.writable().is_some_and(|root| forbids_execution(&root.top.handle))
     }
 
+    /// Says whether tools can run from memory.
+    pub fn can_use_memory() -> bool {
+        memory::create(brand::PROGRAM).is_ok()
+    }
+
+    /// Writes a little where artifacts are installed, and leaves nothing of it.
+    pub fn try_writing(&self) -> Result<(), StoreError> {
+        let mut file = self.staging()?;
+        let path = file.path().to_owned();
+        let opened = file.file_mut();
+        let written =
+            opened.write_all(&vec![0; TRIED]).and_then(|()| fsx::synced(opened.sync_all()));
+        written.map_err(|error| FsxError::new("write to", path, error).into())
+    }
+
+    /// Looks at everything that is installed, and returns what is wrong with it and with the
+    /// stores.
+    pub fn inspect(&self) -> Vec<Concern> {
+        for entry in self.entries() {
+            let _concern_is_noted = self.find(entry.digest, &entry.file_name);
+        }
+        self.concerns()
+    }
+
+    /// Lists what killed processes have left behind.
+    pub fn left_behind(&self, now: SystemTime) -> Vec<PathBuf> {
+        upkeep::left_behind(&self.inner, now)
+    }
+
     /// Returns what was found wrong so far, for `doctor` and for errors.
     pub fn concerns(&self) -> Vec<Concern> {
         let _opened = self.inner.shared();
@@ -261,6 +290,10 @@ impl Store {
         upkeep::clear(&self.inner, kept, now)
     }
 }
+
+/// How much is written to find out whether anything can be: more than a file system keeps beside
+/// a file's name.
+const TRIED: usize = 64 * 1024;
 
 /// The directory of the locks below a root.
 const LOCKS: &str = "locks";

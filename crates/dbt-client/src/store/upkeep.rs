@@ -207,23 +207,27 @@ fn directory_of(root: &Root, digest: Digest) -> PathBuf {
     root.top.path.join(ARTIFACTS).join(prefix(&hex)).join(&hex)
 }
 
+/// Lists what killed processes have left behind that takes space.
+pub(super) fn left_behind(store: &Inner, now: SystemTime) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for root in store.own_roots() {
+        let staged = names_in(&root.top.path.join(STAGING)).into_iter();
+        found.extend(staged.filter(|it| is_staging_name(it) && is_abandoned(it, now)));
+        // Half-written records; the others go with their artifact.
+        found.extend(fsx::left_behind(&root.top.path.join(REMEMBERED), now));
+    }
+    found
+}
+
 /// Removes what killed processes have left behind.
 pub(super) fn sweep(store: &Inner, now: SystemTime) {
+    for path in left_behind(store, now) {
+        let _best_effort = fsx::remove(&path);
+    }
     for root in store.own_roots() {
-        for path in names_in(&root.top.path.join(STAGING)) {
-            if is_staging_name(&path) && is_abandoned(&path, now, Locks::Tell) {
-                let _best_effort = fsx::remove(&path);
-            }
-        }
         for path in names_in(&root.top.path.join(LOCKS)) {
             let is_lock = name_of(&path).ends_with(LOCK_ENDING);
-            if is_lock && is_old(&path, now) && is_abandoned(&path, now, Locks::Tell) {
-                let _best_effort = fsx::remove(&path);
-            }
-        }
-        for path in names_in(&root.top.path.join(REMEMBERED)) {
-            // Half-written records; the others go with their artifact.
-            if name_of(&path).starts_with(fsx::STAGED) && is_abandoned(&path, now, Locks::Silent) {
+            if is_lock && is_old(&path, now) && is_abandoned(&path, now) {
                 let _best_effort = fsx::remove(&path);
             }
         }
@@ -235,20 +239,10 @@ pub(super) fn sweep(store: &Inner, now: SystemTime) {
     }
 }
 
-/// Whether the owner of a file holds a lock on it while he needs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Locks {
-    Tell,
-    Silent,
-}
-
 /// Says whether nobody needs a file any more. Process numbers would not do: the store may be
 /// shared with other machines and containers.
-fn is_abandoned(path: &Path, now: SystemTime, locks: Locks) -> bool {
+fn is_abandoned(path: &Path, now: SystemTime) -> bool {
     let Ok(file) = fsx::open_nofollow(path) else { return false };
-    if locks == Locks::Silent {
-        return is_old(path, now);
-    }
     match file.try_lock() {
         Ok(()) => true,
         Err(TryLockError::WouldBlock) => false,
