@@ -6,7 +6,7 @@
 CARGO ?= cargo
 export BIN := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
 
-.PHONY: help build demo test test-peers lint bench
+.PHONY: help build demo test test-peers lint bench fuzz
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -30,6 +30,10 @@ test-peers: ## tests against real servers and tools; scripts/install-peers first
 bench: build ## what dbt adds to starting a tool, beside a shell script that verifies the same
 	@scripts/prerequisites test
 	scripts/bench
+
+fuzz: ## each fuzz target for SECONDS (30), on two cores in about four minutes and a build
+	@scripts/prerequisites fuzz
+	scripts/fuzz $(or $(SECONDS),30)
 
 lint: ## formatting, clippy, licences and sources of dependencies
 	@scripts/prerequisites lint

@@ -16,7 +16,7 @@ pub(crate) struct Tree {
 }
 
 /// Directories at the root that are not the project's own text.
-const SKIPPED: &[&str] = &[".git", "target"];
+const SKIPPED: &[&str] = &[".git", "target", "fuzz/target", "fuzz/artifacts", "fuzz/coverage"];
 
 impl Tree {
     /// Reads the workspace at `root`.

@@ -34,7 +34,7 @@ impl RepositoryUrl {
     /// `./` or `../`.
     pub fn parse_relative_to(text: &str, directory: &Path) -> Result<Self, InvalidUrl> {
         let text = text.trim_ascii();
-        if is_dotted(text) {
+        if is_dotted(text) && !text.contains('\0') {
             return Ok(Self(Place::Directory(lexically_normal(&directory.join(text)))));
         }
         text.parse()
@@ -171,6 +171,10 @@ impl FromStr for RepositoryUrl {
         }
         if text.len() > URL_LIMIT {
             return refuse(Reason::TooLong);
+        }
+        // No path of a system holds one, however it is written.
+        if text.contains('\0') {
+            return refuse(Reason::BadCharacter);
         }
         if is_dotted(text) {
             return refuse(Reason::RelativePath);

@@ -129,6 +129,7 @@ impl<'de> serde::Deserialize<'de> for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -172,5 +173,33 @@ mod tests {
         let bytes = vec![7_u8; 300_000];
         let (digest, length) = Digest::of_reader(&mut bytes.as_slice()).unwrap();
         assert_eq!((digest, length), (Digest::of(&bytes), 300_000));
+    }
+
+    proptest! {
+        #[test]
+        fn every_spelling_of_every_digest_is_read(
+            bytes: [u8; 32],
+            around in "[ \t]{0,3}",
+            name in "[^\r\n]{0,20}",
+            ending in "(\r?\n){0,2}",
+        ) {
+            let digest = Digest::from_bytes(bytes);
+            let digits = digest.to_string();
+            prop_assert_eq!(digits.parse(), Ok(digest));
+            let upper = digits.to_uppercase();
+            for text in [
+                format!("{around}{digits}{around}{ending}"),
+                format!("{upper}  {name}{ending}"),
+                format!("\\{digits} *{name}{ending}"),
+            ] {
+                prop_assert_eq!(Digest::from_checksum_file(text.as_bytes()), Ok(digest), "{:?}", text);
+            }
+        }
+
+        #[test]
+        fn a_checksum_of_another_length_is_none(digits in "[0-9a-f]{0,130}") {
+            let is_one = Digest::from_checksum_file(digits.as_bytes()).is_ok();
+            prop_assert_eq!(is_one, digits.len() == 64);
+        }
     }
 }

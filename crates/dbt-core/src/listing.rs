@@ -452,7 +452,10 @@ mod html {
     pub(super) fn check_is_a_listing(page: &str, empty: bool) -> Result<(), ListingError> {
         let page = page.to_ascii_lowercase();
         let has = |marks: &[&str]| marks.iter().any(|mark| page.contains(mark));
-        if has(&["type=\"password\"", "type='password'", "type=password"]) {
+        // In a tag: a published file may have such a name.
+        let mut inputs = page.split("<input").skip(1).filter_map(|rest| rest.split('>').next());
+        let marks = ["type=\"password\"", "type='password'", "type=password"];
+        if inputs.any(|tag| marks.iter().any(|mark| tag.contains(mark))) {
             return Err(ListingError::NotAListing);
         }
         if !empty {

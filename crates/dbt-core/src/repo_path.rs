@@ -177,6 +177,40 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_path_is_its_segments(segments in proptest::collection::vec("[^/\\\\\\pC]{1,8}", 0..6)) {
+            let legal = segments.iter().all(|segment| segment != "." && segment != "..");
+            let joined = segments.iter().try_fold(RepoPath::root(), |path, name| path.join(name));
+            prop_assert_eq!(joined.is_ok(), legal);
+            prop_assert_eq!(segments.join("/").parse::<RepoPath>().ok(), joined.clone().ok());
+            if let Ok(path) = joined {
+                prop_assert_eq!(path.segments().collect::<Vec<_>>(), segments.clone());
+                prop_assert_eq!(path.file_name(), segments.last().map(String::as_str));
+                let mut above = Some(path.clone());
+                while let Some(ancestor) = above {
+                    prop_assert!(path.is_within(&ancestor));
+                    prop_assert!(ancestor == path || !ancestor.is_within(&path));
+                    above = ancestor.parent();
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_encoded_is_decoded_to_the_same(text in "[^\\pC\\\\]{1,40}") {
+            if let Ok(path) = text.parse::<RepoPath>() {
+                let encoded = path.url_encoded();
+                let legal = |c: char| c.is_ascii_graphic() && !"?#\\\"<>^`{|}".contains(c);
+                prop_assert!(encoded.chars().all(legal), "{}", encoded);
+                let mut pieces = encoded.split('%');
+                let mut decoded = pieces.next().unwrap().as_bytes().to_vec();
+                for piece in pieces {
+                    decoded.push(u8::from_str_radix(&piece[..2], 16).unwrap());
+                    decoded.extend(piece[2..].bytes());
+                }
+                prop_assert_eq!(String::from_utf8(decoded).unwrap(), text);
+            }
+        }
+
+        #[test]
         fn whatever_parses_stays_inside_when_joined(text in "[a-z./\\\\%]{0,30}") {
             if let Ok(path) = text.parse::<RepoPath>() {
                 let joined = std::path::Path::new("/root").join(path.as_str());

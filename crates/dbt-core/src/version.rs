@@ -157,6 +157,8 @@ impl FromStr for Wanted {
             [major, minor] => {
                 Ok(Self::Under { major: number(major)?, minor: Some(number(minor)?) })
             }
+            // One `v` is dropped, not two.
+            _ if bare.starts_with('v') => Err(refuse()),
             _ => bare.parse().map(Self::Exactly).map_err(|_error| refuse()),
         }
     }
@@ -180,6 +182,22 @@ mod tests {
 
     fn version(text: &str) -> Version {
         text.parse().unwrap()
+    }
+
+    const VERSION: &str = "v?(0|[1-9][0-9]{0,2})\\.(0|[1-9][0-9]{0,2})\\.(0|[1-9]){1}(-(0|[1-9][0-9]?|[a-z][a-z0-9-]{0,2})(\\.(0|[1-9]|rc[0-9]))?)?";
+
+    /// Says where a version stands by the rules of semver.org, 11, in a way of its own.
+    fn numbers(version: &Version) -> ([u64; 3], bool, Vec<(bool, u64, String)>) {
+        let bare = version.spelling().trim_start_matches('v');
+        let (release, pre) = bare.split_once('-').unwrap_or((bare, ""));
+        let parts: Vec<u64> = release.split('.').map(|part| part.parse().unwrap()).collect();
+        let identifier = |text: &str| match text.parse() {
+            Ok(number) => (false, number, String::new()),
+            Err(_text) => (true, 0, text.to_owned()),
+        };
+        let pre_release: Vec<_> =
+            pre.split('.').filter(|text| !text.is_empty()).map(identifier).collect();
+        (parts.try_into().unwrap(), pre.is_empty(), pre_release)
     }
 
     #[test]
@@ -236,7 +254,19 @@ mod tests {
 
     #[test]
     fn nonsense_is_not_a_wanted_version() {
-        for text in ["", "latest", "../../..", "1.2.3/../4.5.6", " 1.2.3", "01", "1.", ".1", "v"] {
+        for text in [
+            "",
+            "latest",
+            "../../..",
+            "1.2.3/../4.5.6",
+            " 1.2.3",
+            "01",
+            "1.",
+            ".1",
+            "v",
+            "vv1",
+            "vv1.2.3",
+        ] {
             assert!(text.parse::<Wanted>().is_err(), "{text:?}");
         }
     }
@@ -249,6 +279,48 @@ mod tests {
                 prop_assert!(version.spelling().chars().all(legal));
                 prop_assert!(!version.spelling().starts_with('.'));
             }
+        }
+
+        #[test]
+        fn versions_have_one_order_and_it_is_that_of_their_numbers(
+            texts in proptest::collection::vec(VERSION, 2..6),
+        ) {
+            let versions: Vec<Version> = texts.iter().map(|text| version(text)).collect();
+            for one in &versions {
+                for other in &versions {
+                    let (a, b) = (numbers(one), numbers(other));
+                    prop_assert_eq!(one.cmp_number(other), a.cmp(&b), "{} {}", one, other);
+                    prop_assert_eq!(one.cmp(other), other.cmp(one).reverse());
+                    prop_assert_eq!(one == other, one.spelling() == other.spelling());
+                    for third in &versions {
+                        prop_assert!(!(one <= other && other <= third) || one <= third);
+                    }
+                }
+            }
+        }
+
+        /// The older program compares three numbers and knows nothing else (wire formats, 5.3).
+        #[test]
+        fn releases_have_the_order_of_the_older_program(one: [u32; 3], other: [u32; 3]) {
+            let text = |[a, b, c]: [u32; 3]| version(&format!("{a}.{b}.{c}"));
+            prop_assert_eq!(text(one).cmp(&text(other)), one.cmp(&other));
+        }
+
+        #[test]
+        fn the_spelling_is_kept_and_whoever_names_a_version_gets_it(text in VERSION) {
+            let parsed = version(&text);
+            prop_assert_eq!(parsed.spelling(), &text);
+            let written = serde_json::to_string(&parsed).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Version>(&written).unwrap(), &parsed);
+            let wanted: Wanted = text.parse().unwrap();
+            prop_assert!(wanted.admits(&parsed));
+            prop_assert_eq!(wanted.to_string().parse::<Wanted>(), Ok(wanted));
+        }
+
+        #[test]
+        fn a_wanted_version_is_exact_when_it_is_a_version(text in "v{0,2}[0-9]{1,2}(\\.[0-9x]{1,2}){0,3}(-[a-z0-9.]{0,4})?") {
+            let exact = matches!(text.parse(), Ok(Wanted::Exactly(_)));
+            prop_assert_eq!(exact, text.parse::<Version>().is_ok(), "{}", text);
         }
 
         #[test]

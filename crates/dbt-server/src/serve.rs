@@ -112,7 +112,8 @@ fn connections(wanted: usize) -> usize {
     wanted.min(descriptors / 2).max(1)
 }
 
-async fn connection(
+/// Serves the requests of one connection, until it ends or takes too long.
+pub async fn connection(
     app: &Arc<App>,
     stream: TcpStream,
     peer: SocketAddr,

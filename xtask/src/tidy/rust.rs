@@ -58,6 +58,7 @@ pub(crate) fn is_test_file(path: &str) -> bool {
     ["/tests/", "/examples/", "/benches/"].iter().any(|part| path.contains(part))
         || path.ends_with("/tests.rs")
         || path.starts_with("crates/dbt-testkit/")
+        || path.starts_with("crates/dbt-fuzz/")
 }
 
 /// What is kept beside the code.

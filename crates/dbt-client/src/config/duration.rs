@@ -35,7 +35,9 @@ impl FromStr for Interval {
         if !(seconds > 0.0 && seconds <= LONGEST) {
             return Err(refuse());
         }
-        Ok(Self(Duration::from_secs_f64(seconds)))
+        let length = Duration::from_secs_f64(seconds);
+        // What is shorter than a nanosecond became nothing.
+        if length.is_zero() { Err(refuse()) } else { Ok(Self(length)) }
     }
 }
 
@@ -47,6 +49,7 @@ pub struct InvalidInterval(String);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn lengths_of_time_are_read_as_people_write_them() {
@@ -85,8 +88,28 @@ mod tests {
             "NaNs",
             "infs",
             "1H",
+            "0.0000000001s",
         ] {
             assert!(text.parse::<Interval>().is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whole_numbers_of_units_are_their_sum(days in 0_u64..900, hours in 0_u64..99, seconds in 1_u64..99) {
+            let text = format!("{days}d{hours}h{seconds}s");
+            let expected = Duration::from_secs(days * 86_400 + hours * 3_600 + seconds);
+            prop_assert_eq!(text.parse(), Ok(Interval(expected)));
+        }
+
+        #[test]
+        fn whatever_is_read_is_more_than_nothing_and_less_than_a_lifetime(
+            text in "([0-9.]{1,12}(ms|s|m|h|d|w)){1,3}",
+        ) {
+            if let Ok(Interval(read)) = text.parse() {
+                prop_assert!(!read.is_zero(), "{}", text);
+                prop_assert!(read.as_secs_f64() <= LONGEST, "{}", text);
+            }
         }
     }
 }

@@ -314,6 +314,38 @@ mod on_disk {
         }
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn whatever_else_stands_there_stays_in_its_order(
+            keys in proptest::collection::vec("x[a-zA-Z0-9 .-]{0,6}", 0..8),
+            at in 0_usize..8,
+        ) {
+            let mut keys: Vec<String> =
+                keys.iter().enumerate().map(|(at, key)| format!("{key}{at}")).collect();
+            let member = |key: &String| format!("\"{key}\": [\"{key}\", {{\"b\": 1, \"a\": null}}]");
+            let mut members: Vec<String> = keys.iter().map(member).collect();
+            let at = at.min(members.len());
+            members.insert(at, r#""servers": {"old": {"colour": "red"}}"#.to_owned());
+            let (_directory, path) = directory(&format!("{{{}}}", members.join(",")));
+            let mut document = Document::open(&path).unwrap();
+            document.add(&new_server("new")).unwrap();
+            document.save().unwrap();
+
+            keys.insert(at, "servers".to_owned());
+            keys.push("defaultServer".to_owned());
+            let written = fs::read_to_string(&path).unwrap();
+            let top = written.lines().filter_map(|line| line.strip_prefix("  \""));
+            let top: Vec<&str> = top.filter_map(|line| line.split('"').next()).collect();
+            proptest::prop_assert_eq!(&top, &keys);
+            for key in keys.iter().filter(|key| key.starts_with('x')) {
+                let kept = format!("\"{key}\": [\n    \"{key}\",\n    {{\n      \"b\": 1,\n      \"a\": null");
+                proptest::prop_assert!(written.contains(&kept), "{}", written);
+            }
+        }
+    }
+
     #[test]
     fn a_change_keeps_unknown_keys_and_the_order_of_everything() {
         let text = r#"{"z": {"y": [1, 2.5]}, "servers": {"b": {"colour": "red"}, "a": {}}, "password": "p"}"#;

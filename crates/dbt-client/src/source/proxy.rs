@@ -194,6 +194,7 @@ fn in_range(network: &str, bits: &str, host: &str) -> bool {
 mod tests {
     use super::*;
     use crate::url::RepositoryUrl;
+    use proptest::prelude::*;
 
     fn origin(url: &str) -> Origin {
         url.parse::<RepositoryUrl>().unwrap().origin().unwrap().clone()
@@ -270,5 +271,45 @@ mod tests {
         };
         let error = for_origin(&network, &origin("https://h")).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+
+    fn direct(rule: &str, host: &str) -> bool {
+        excepts(rule, &origin(&format!("http://{host}")))
+    }
+
+    proptest! {
+        #[test]
+        fn a_domain_means_itself_and_what_is_below_and_no_neighbour(
+            domain in "[a-z]{1,6}\\.[a-z]{2,4}",
+            label in "[a-z0-9]{1,6}",
+        ) {
+            let below = format!("{label}.{domain}");
+            let neighbours = [format!("{label}{domain}"), format!("{domain}.x{label}")];
+            for rule in [domain.clone(), format!(".{domain}"), format!("*.{domain}")] {
+                prop_assert!(direct(&rule, &domain));
+                prop_assert!(direct(&rule, &below));
+                for neighbour in &neighbours {
+                    prop_assert!(!direct(&rule, neighbour), "{} {}", rule, neighbour);
+                }
+            }
+            let (port, other) = (format!(" {}:80 ", domain.to_uppercase()), format!("{domain}:81"));
+            prop_assert!(direct(&port, &domain));
+            prop_assert!(!direct(&other, &domain));
+        }
+
+        #[test]
+        fn a_range_is_the_addresses_with_the_same_first_bits(
+            network: [u8; 4],
+            bits in 0_u32..=32,
+            near in 0_u32..32,
+        ) {
+            let first = u32::from_be_bytes(network);
+            let other = first ^ (1 << near);
+            let spelt = |address: u32| std::net::Ipv4Addr::from(address).to_string();
+            let rule = format!("{}/{bits}", spelt(first));
+            prop_assert!(direct(&rule, &spelt(first)));
+            // The bit that differs is the `32 - near`th.
+            prop_assert_eq!(direct(&rule, &spelt(other)), 32 - near > bits);
+        }
     }
 }

@@ -1,5 +1,7 @@
 use super::*;
 
+use proptest::prelude::*;
+
 fn url(text: &str) -> RepositoryUrl {
     text.parse().unwrap()
 }
@@ -55,6 +57,8 @@ fn urls_that_could_mislead_are_refused() {
     check("https://h/a b", Err(Reason::BadCharacter));
     check("https://h/a%2fb", Err(Reason::BadCharacter));
     check("https://h/a%00b", Err(Reason::BadCharacter));
+    check("/srv/a\0b", Err(Reason::BadCharacter));
+    check("file:///srv/a%00b", Err(Reason::BadCharacter));
     check("https://h/a/../b", Err(Reason::Dots));
     check("https://h/a/%2e%2E/b", Err(Reason::Dots));
     check("https://h/a%zz", Err(Reason::BadEscape));
@@ -145,5 +149,44 @@ fn what_is_printed_reads_back_as_the_same_place() {
     for text in ["https://h/%25/%C3%A9/a+b", "http://[2001:db8::1]:8080/x", "file:///a%20%25/%FF"] {
         let first = url(text);
         assert_eq!(url(&first.to_string()), first);
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_origin_is_one_however_it_is_spelt(
+        scheme in "https?",
+        host in "[a-z]([a-z0-9-]{0,6}[a-z0-9])?(\\.[a-z]{2,4}){0,2}",
+        port in prop::option::of(1_u16..),
+        path in "(/[A-Za-z0-9._~-]{1,6}){0,3}",
+    ) {
+        let usual = if scheme == "https" { 443 } else { 80 };
+        let shown = port.map(|port| format!(":{port}")).unwrap_or_default();
+        let plain = url(&format!("{scheme}://{host}{shown}/x"));
+        let shouted = format!("{}://{}{shown}/x//", scheme.to_uppercase(), host.to_uppercase());
+        prop_assert_eq!(&url(&shouted), &plain);
+        let origin = plain.origin().unwrap();
+        prop_assert_eq!((origin.host(), origin.port()), (host.as_str(), port.unwrap_or(usual)));
+
+        let other_port = if origin.port() == 1 { 2 } else { 1 };
+        let other = url(&format!("{scheme}://{host}:{other_port}/x"));
+        prop_assert_ne!(other.origin(), plain.origin());
+        prop_assert!(!other.is_within(&plain));
+        if let Ok(below) = format!("{scheme}://{host}{shown}/x{path}").parse::<RepositoryUrl>() {
+            prop_assert_eq!(&url(&below.to_string()), &below);
+            prop_assert_eq!(below.origin(), plain.origin());
+        }
+    }
+
+    #[test]
+    fn whatever_is_joined_stays_below(text in "[^\\pC]{1,30}", base in "(/[a-z%20]{1,5}){0,2}") {
+        let bases = [format!("https://h{base}"), format!("/srv{base}")];
+        for base in bases.iter().filter_map(|text| text.parse::<RepositoryUrl>().ok()) {
+            if let Ok(path) = text.parse::<RepoPath>() {
+                let joined = base.join(&path);
+                prop_assert!(joined.is_within(&base) && joined != base);
+                prop_assert_eq!(&url(&joined.to_string()), &joined);
+            }
+        }
     }
 }

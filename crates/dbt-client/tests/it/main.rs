@@ -7,6 +7,8 @@ mod download;
 mod exec_fidelity;
 #[cfg(target_os = "linux")]
 mod exec_swap;
+#[cfg(target_os = "linux")]
+mod model;
 mod server;
 mod source_certificates;
 mod source_credentials;

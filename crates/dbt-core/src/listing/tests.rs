@@ -213,6 +213,11 @@ fn what_is_no_listing_is_refused() {
 }
 
 #[test]
+fn a_file_may_be_named_like_a_field_of_a_sign_in_page() {
+    check("<pre>\n<a href=\"type=password\">type=password</a>\n</pre>\n", &["type=password"]);
+}
+
+#[test]
 fn a_directory_with_nothing_in_it_is_a_listing() {
     check(
         "<!doctype html>\n<meta name=\"viewport\" content=\"width=device-width\">\n<pre>\n</pre>\n",

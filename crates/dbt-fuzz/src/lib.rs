@@ -1,0 +1,53 @@
+//! One function for each parser of foreign bytes: it takes any bytes, and panics when something is
+//! not true that must be. Never shipped.
+//!
+//! `fuzz/` feeds them with libFuzzer; `tests/it/` with the committed corpus, on any compiler. None
+//! of them only waits for a crash: each compares what was read with another way of knowing it.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a target says that something is wrong")]
+#![expect(clippy::expect_used, reason = "a panic is how a target says that something is wrong")]
+#![expect(clippy::missing_panics_doc, reason = "the crate's documentation says it for all")]
+
+pub mod announcement;
+pub mod answer;
+pub mod checksum;
+pub mod client_config;
+pub mod command_line;
+pub mod documents;
+pub mod fixtures;
+pub mod function_output;
+pub mod grammar;
+pub mod input;
+pub mod listing;
+pub mod request;
+pub mod server_config;
+pub mod signature;
+pub mod state;
+pub mod truststore;
+
+/// A parser of foreign bytes, and what is demanded of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name: of the program in `fuzz/fuzz_targets` and of the directory in `fuzz/corpus`.
+    pub name: &'static str,
+    /// Reads any bytes; panics when something is not true that must be.
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target { name: "announcement", run: announcement::run },
+    Target { name: "answer", run: answer::run },
+    Target { name: "checksum", run: checksum::run },
+    Target { name: "client_config", run: client_config::run },
+    Target { name: "command_line", run: command_line::run },
+    Target { name: "documents", run: documents::run },
+    Target { name: "function_output", run: function_output::run },
+    Target { name: "grammar", run: grammar::run },
+    Target { name: "listing", run: listing::run },
+    Target { name: "request", run: request::run },
+    Target { name: "server_config", run: server_config::run },
+    Target { name: "signature", run: signature::run },
+    Target { name: "state", run: state::run },
+    Target { name: "truststore", run: truststore::run },
+];

@@ -1,0 +1,123 @@
+//! Bytes on a connection to the repository server, through the real pipeline, to files in memory.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use dbt_core::clock::Clock;
+use dbt_core::repo_path::RepoPath;
+use dbt_core::secret::Secret;
+use dbt_server::app::App;
+use dbt_server::audit::{self, AuditLog};
+use dbt_server::authn::static_token::StaticToken;
+use dbt_server::authn::{AnyOf, Scope};
+use dbt_server::authz::{Access, Policy};
+use dbt_server::limits::Limits;
+use dbt_server::storage;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, watch};
+
+use crate::fixtures;
+
+/// What nobody may read, wherever it is asked for.
+const HIDDEN: &str = "bytes that nobody reads";
+
+/// What may write.
+const TOKEN: &str = "open-sesame";
+
+/// Sends bytes, says that there are no more, and reads what comes.
+pub fn run(data: &[u8]) {
+    thread_local! {
+        static RUNTIME: Runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    }
+    let (app, files, records) = app();
+    let before = files.paths();
+    let answer = RUNTIME.with(|runtime| runtime.block_on(exchange(&app, data)));
+
+    let text = String::from_utf8_lossy(&answer);
+    assert!(!text.contains(HIDDEN), "{text}");
+    assert!(answer.len() < 256 * (data.len() + 1024), "{} bytes of answers", answer.len());
+    if let Some(status) = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)) {
+        assert!(!matches!(status, "500" | "502" | "503"), "{text}");
+    }
+    let after = files.paths();
+    for path in &after {
+        let path: RepoPath = path.parse().expect("it is a path");
+        let is_new = !before.contains(&path.to_string());
+        let hidden = path.segments().any(|segment| segment.starts_with('.'));
+        assert!(!is_new || !hidden, "{path} was written");
+    }
+    let ends = records.records().len();
+    if after != before {
+        assert!(shows_the_token(data), "somebody wrote who proved nothing: {after:?}");
+        assert!(ends > 0, "a write that was not recorded");
+    }
+}
+
+/// Says whether the request could hold the token. In HTTP/2 it may be there in another spelling.
+fn shows_the_token(data: &[u8]) -> bool {
+    let has = |needle: &str| data.windows(needle.len()).any(|it| it == needle.as_bytes());
+    let lower = String::from_utf8_lossy(data).to_ascii_lowercase();
+    has(TOKEN) || lower.contains("basic") || data.starts_with(b"PRI ")
+}
+
+fn app() -> (Arc<App>, storage::memory::Memory, audit::memory::Memory) {
+    let clock = Clock::Fixed(fixtures::now());
+    let files = storage::memory::Memory::new(clock);
+    for (path, bytes) in [
+        ("dbt/truststore", "truststore"),
+        ("dbt/latest", "1.0.0"),
+        ("dbt-tools/deploy/1.0.0/linux/amd64/deploy", "artifact"),
+        ("dbt-tools/deploy/1.0.0/linux/amd64/deploy.sha256", "checksum"),
+        ("dbt/.git/config", HIDDEN),
+        (".reposerver/secret", HIDDEN),
+    ] {
+        files.seed(path.parse().unwrap(), bytes.to_owned());
+    }
+    let records = audit::memory::Memory::default();
+    let mut authn = AnyOf::default();
+    let token = StaticToken::new(&Secret::new(TOKEN.to_owned()));
+    authn.add(Scope::Writes, Box::new(token));
+    let limits = Limits { upload_bytes: 64 * 1024, ..Limits::default() };
+    let app = App {
+        authn,
+        policy: Policy { reads: Access::Anyone, writes: Access::Proven, immutable: true },
+        storage: Box::new(files.clone()),
+        audit: AuditLog::new(Box::new(records.clone()), clock),
+        writes: Semaphore::new(limits.uploads as usize),
+        limits,
+        clock,
+    };
+    (Arc::new(app), files, records)
+}
+
+/// A pair of connected sockets needs no port, so that none runs out.
+async fn exchange(app: &Arc<App>, data: &[u8]) -> Vec<u8> {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let theirs = std::net::TcpStream::from(OwnedFd::from(theirs));
+    let theirs = tokio::net::TcpStream::from_std(theirs).unwrap();
+    let ours = tokio::net::UnixStream::from_std(ours).unwrap();
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let (_never, stopping) = watch::channel(false);
+    let (mut reading, mut writing) = ours.into_split();
+    let serving = dbt_server::serve::connection(app, theirs, peer, stopping);
+    let sending = async {
+        // The server may answer and close before it has read everything.
+        let _cut = writing.write_all(data).await;
+        let _cut = writing.shutdown().await;
+    };
+    let receiving = async {
+        let mut answer = Vec::new();
+        let _cut = reading.read_to_end(&mut answer).await;
+        answer
+    };
+    let ((), (), answer) = tokio::join!(serving, sending, receiving);
+    // A write goes on after its client has left.
+    let _idle = app.writes.acquire_many(app.limits.uploads).await;
+    answer
+}

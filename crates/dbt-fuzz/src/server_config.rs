@@ -1,0 +1,39 @@
+//! The repository server's configuration file.
+
+use dbt_server::args::Flags;
+use dbt_server::config::{Config, Door, Method};
+use dbt_server::env::Environment;
+use serde_json::Value;
+
+/// Resolves a file: what is accepted guards what it says, and shows no secret.
+pub fn run(data: &[u8]) {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let file = directory.path().join("config.json");
+    std::fs::write(&file, data).unwrap();
+    let flags = Flags { root: Some(root), file: Some(file), ..Flags::default() };
+    let environment = Environment::from([("TOKEN".to_owned(), "from-the-environment".to_owned())]);
+    let Ok(config) = Config::resolve(&flags, &environment) else { return };
+
+    let written: Value = serde_json::from_slice(data).expect("it is JSON");
+    assert!(!matches!(config.writes, Door::Open), "writing is never open");
+    let asked_for = |key: &str| {
+        let members = written.as_object().expect("it is an object");
+        members.iter().find(|(name, _value)| name.eq_ignore_ascii_case(key)).map(|(_, it)| it)
+    };
+    let guards_reads = asked_for("authGets").and_then(Value::as_bool).unwrap_or(false);
+    assert_eq!(matches!(config.reads, Door::Open), !guards_reads);
+    let explained = config.explained();
+    for door in [&config.reads, &config.writes] {
+        let Door::Guarded(methods) = door else { continue };
+        assert!(!methods.is_empty(), "nobody could pass");
+        for Method::StaticToken(token) in methods {
+            let token = token.expose();
+            assert!(!token.trim().is_empty(), "everybody could pass");
+            // A short one may be a word of the explanation.
+            assert!(token.len() < 12 || !explained.contains(token), "{explained}");
+        }
+    }
+    assert!(config.root.is_absolute() && config.root.parent().is_some());
+}
