@@ -1,19 +1,19 @@
 # The few commands that matter. `make help` lists them.
 #
 # Everything is built from what is installed and what Cargo.lock names.
-# BIN is where the built programs are; scripts/demo and scripts/bench read it.
+# BIN is where the built programs are; scripts/demo reads it.
 
 CARGO ?= cargo
 export BIN := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
 
-.PHONY: help build demo test test-peers test-long lint bench
+.PHONY: help build demo test test-peers test-long test-costs lint bench
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 build: ## the programs, optimised, in target/release
 	@scripts/prerequisites build
-	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) build --release --locked --workspace --exclude dbt-bench --bins
 
 demo: build ## a repository, a publisher and a client on this machine, in about a minute
 	scripts/demo
@@ -32,9 +32,15 @@ test-long: ## faults at every step, and races of many rounds; takes minutes
 	$(CARGO) build --workspace --locked --features long --bins --example dbt_next
 	$(CARGO) test --workspace --locked --features long --test long
 
-bench: build ## what dbt adds to starting a tool, beside a shell script that verifies the same
-	@scripts/prerequisites test
-	scripts/bench
+bench: build ## what dbt costs, in ratios; scripts/install-bench first; BENCH="--only P1 --quick"
+	@scripts/prerequisites bench
+	$(CARGO) build --release --locked --package dbt-bench
+	"$(BIN)/dbt-bench" $(BENCH)
+
+test-costs: build ## counts that may not grow unnoticed: system calls, instructions, memory, size
+	@scripts/prerequisites costs
+	$(CARGO) build --release --locked --package dbt-bench
+	"$(BIN)/dbt-bench" --dbt "$(BIN)/dbt" $(or $(COSTS),--check) benches/limits.json
 
 lint: ## formatting, clippy, licences and sources of dependencies
 	@scripts/prerequisites lint
