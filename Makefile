@@ -1,19 +1,19 @@
 # The few commands that matter. `make help` lists them.
 #
 # Everything is built from what is installed and what Cargo.lock names.
-# BIN is where the built programs are; scripts/demo and scripts/bench read it.
+# BIN is where the built programs are; scripts/demo reads it.
 
 CARGO ?= cargo
 export BIN := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
 
-.PHONY: help build demo test test-peers lint bench fuzz
+.PHONY: help build demo test test-peers test-long test-costs lint bench fuzz
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 build: ## the programs, optimised, in target/release
 	@scripts/prerequisites build
-	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) build --release --locked --workspace --exclude dbt-bench --bins
 
 demo: build ## a repository, a publisher and a client on this machine, in about a minute
 	scripts/demo
@@ -27,9 +27,20 @@ test-peers: ## tests against real servers and tools; scripts/install-peers first
 	$(CARGO) build --workspace --locked --features peers --bins --example dbt_next
 	$(CARGO) test --workspace --locked --features peers --test peers
 
-bench: build ## what dbt adds to starting a tool, beside a shell script that verifies the same
-	@scripts/prerequisites test
-	scripts/bench
+test-long: ## faults at every step, and races of many rounds; takes minutes
+	@scripts/prerequisites long
+	$(CARGO) build --workspace --locked --features long --bins --example dbt_next
+	$(CARGO) test --workspace --locked --features long --test long
+
+bench: build ## what dbt costs, in ratios; scripts/install-bench first; BENCH="--only P1 --quick"
+	@scripts/prerequisites bench
+	$(CARGO) build --release --locked --package dbt-bench
+	"$(BIN)/dbt-bench" $(BENCH)
+
+test-costs: build ## counts that may not grow unnoticed: system calls, instructions, memory, size
+	@scripts/prerequisites costs
+	$(CARGO) build --release --locked --package dbt-bench
+	"$(BIN)/dbt-bench" --dbt "$(BIN)/dbt" $(or $(COSTS),--check) benches/limits.json
 
 fuzz: ## each fuzz target for SECONDS (30), on two cores in about four minutes and a build
 	@scripts/prerequisites fuzz

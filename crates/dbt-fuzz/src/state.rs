@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dbt_client::self_update::Identity;
+use dbt_client::settings::Places;
 use dbt_client::state::{ServerState, StateError};
 use dbt_core::release::Subject;
 
@@ -18,7 +19,15 @@ pub fn run(data: &[u8]) {
     }
     let home = tempfile::tempdir().unwrap();
     let repository = "https://dbt.example.com/dbt".parse().unwrap();
-    let open = || ServerState::open(Some(home.path()), &"acme".parse().unwrap(), &repository);
+    let places = Places {
+        home: Some(home.path().to_owned()),
+        read_only_home: None,
+        store: None,
+        read_only_stores: Vec::new(),
+        temporary: home.path().to_owned(),
+        links: None,
+    };
+    let open = || ServerState::open(&places, &"acme".parse().unwrap(), &repository);
     let directory = open().directory().expect("a new directory can be used").to_owned();
     std::fs::create_dir_all(directory.join("tools")).unwrap();
     match kind {

@@ -105,8 +105,8 @@ struct State {
     in_flight: usize,
     high_water: usize,
     stalled: Vec<String>,
-    /// No answer before so many requests have arrived since.
-    together: Option<usize>,
+    /// Each number: no answer to a request before it until so many have arrived.
+    rounds: Vec<usize>,
 }
 
 impl FileServer {
@@ -178,15 +178,26 @@ impl FileServer {
     /// Answers nobody before `count` further requests have arrived: who sends them one after the
     /// other never gets an answer.
     pub fn answer_only_together(&self, count: usize) {
+        self.answer_only_in_rounds(&[count]);
+    }
+
+    /// Answers in rounds of so many further requests: nobody of a round before all of it have
+    /// arrived. Who waits for an answer before sending more than that never gets one.
+    pub fn answer_only_in_rounds(&self, counts: &[usize]) {
         let mut state = self.state();
-        state.together = Some(state.log.len() + count);
+        let mut all = state.log.len();
+        state.rounds.clear();
+        for count in counts {
+            all += count;
+            state.rounds.push(all);
+        }
     }
 
     /// Returns the requests since the last call.
     pub fn take_requests(&self) -> Vec<Received> {
         let mut state = self.state();
         state.high_water = 0;
-        state.together = None;
+        state.rounds.clear();
         state.taken += state.log.len();
         std::mem::take(&mut state.log)
     }
@@ -269,7 +280,9 @@ impl Shared {
         let fault = fault.map(|(_, fault)| fault.clone());
         self.changed.notify_all();
         let began = Instant::now();
-        while state.together.is_some_and(|count| state.log.len() < count) {
+        let own = place - state.taken;
+        while state.rounds.iter().find(|all| own < **all).is_some_and(|all| state.log.len() < *all)
+        {
             let Some(left) = PATIENCE.checked_sub(began.elapsed()) else { break };
             state =
                 self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;

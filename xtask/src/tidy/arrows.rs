@@ -21,11 +21,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dbt-server", &["dbt-core"]),
     ("dbt-testkit", &["dbt-core"]),
     ("dbt-fuzz", &["dbt-core", "dbt-client", "dbt-cli", "dbt-server"]),
+    ("dbt-bench", &[]),
     ("xtask", &["dbt-cli", "dbt-ui"]),
 ];
 
 /// What tests may use besides, in any crate.
 const WORKSHOP: &str = "dbt-testkit";
+
+/// What is in no release, and may use what it likes.
+const NEVER_SHIPPED: &[&str] = &[WORKSHOP, FUZZ, "dbt-bench"];
 
 /// Fuzz targets: nothing uses them, and they use everything.
 const FUZZ: &str = "dbt-fuzz";
@@ -94,10 +98,10 @@ pub(crate) fn heavy_crates_stay_in_their_room(tree: &Tree) -> Vec<String> {
 }
 
 fn heavy(dependencies: &[Dependency]) -> Vec<String> {
-    let is_shipped = |of: &str| of != WORKSHOP && of != FUZZ;
-    dependencies
-        .iter()
-        .filter(|dependency| !dependency.for_tests && is_shipped(&dependency.of))
+    let shipped = dependencies.iter().filter(|dependency| {
+        !dependency.for_tests && !NEVER_SHIPPED.contains(&dependency.of.as_str())
+    });
+    shipped
         .filter(|Dependency { of, on, .. }| {
             HEAVY.iter().any(|(heavy, rooms)| heavy == on && !rooms.contains(&of.as_str()))
         })
@@ -105,13 +109,15 @@ fn heavy(dependencies: &[Dependency]) -> Vec<String> {
         .collect()
 }
 
-/// Checks that every crate obeys the workspace's lints. `dbt-sys` may write its own, because it
-/// alone has `unsafe`.
+/// Manifests with lints of their own, because one of the crate's files has `unsafe`.
+const OWN_LINTS: &[&str] = &["crates/dbt-sys/Cargo.toml", "benches/Cargo.toml"];
+
+/// Checks that every crate obeys the workspace's lints, but those in [`OWN_LINTS`].
 pub(crate) fn every_crate_takes_the_workspace_lints(tree: &Tree) -> Vec<String> {
     tree.texts
         .iter()
         .filter(|(path, _text)| {
-            path.ends_with("/Cargo.toml") && *path != "crates/dbt-sys/Cargo.toml"
+            path.ends_with("/Cargo.toml") && !OWN_LINTS.contains(&path.as_str())
         })
         .filter(|(_path, text)| !text.contains("[lints]\nworkspace = true\n"))
         .map(|(path, _text)| format!("{path}: does not take the workspace's lints"))
@@ -199,6 +205,7 @@ mod tests {
         let problems = heavy(&[
             dependency("dbt-client", "tokio", false),
             dependency("dbt-client", "tokio", true),
+            dependency("dbt-bench", "libc", false),
             dependency("dbt-server", "tokio", false),
         ]);
         assert_eq!(problems, ["dbt-client: tokio belongs to another room"]);

@@ -57,8 +57,9 @@ impl Source {
 pub(crate) fn is_test_file(path: &str) -> bool {
     ["/tests/", "/examples/", "/benches/"].iter().any(|part| path.contains(part))
         || path.ends_with("/tests.rs")
-        || path.starts_with("crates/dbt-testkit/")
-        || path.starts_with("crates/dbt-fuzz/")
+        || ["benches/", "crates/dbt-testkit/", "crates/dbt-fuzz/"]
+            .iter()
+            .any(|room| path.starts_with(room))
 }
 
 /// What is kept beside the code.

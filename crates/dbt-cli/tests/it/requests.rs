@@ -67,6 +67,15 @@ fn a_cold_run_costs_six_requests() {
 }
 
 #[test]
+fn a_cold_run_waits_for_the_server_three_times_at_most() {
+    let world = published(pinned());
+    // What there is; the companions; the artifact that they name.
+    world.server().answer_only_in_rounds(&[3, 2, 1]);
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    assert_eq!(world.server().take_requests().len(), 6);
+}
+
+#[test]
 fn the_first_contact_with_a_manifest_costs_two_more() {
     let world = published(world());
     world.repository().manifest(1).publish(&[&ALICE]);

@@ -472,6 +472,7 @@ impl World {
             },
             home_server: None,
             places: Places {
+                read_only_home: None,
                 home: Some(self.home.clone()),
                 store: Some(self.home.join("tools")),
                 read_only_stores: Vec::new(),

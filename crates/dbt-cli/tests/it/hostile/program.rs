@@ -43,7 +43,7 @@ pub(super) const ROWS: &[Row] = &[
 
 /// A machine whose program is small enough to be copied and hashed often.
 fn machine(strict: bool) -> World {
-    let world = World::new(crate::self_update::now());
+    let world = World::new(&crate::programs::programs().now);
     prepare(&world, strict);
     world.pin(&PINNED);
     world
@@ -52,7 +52,7 @@ fn machine(strict: bool) -> World {
 fn play_candidates(lasting: bool) {
     let rows = ROWS.iter().filter(|row| (row.timeout < 1.0) == lasting);
     play_on(rows, machine, |world, when| {
-        let installed = fs::read(crate::self_update::now()).unwrap();
+        let installed = fs::read(&crate::programs::programs().now).unwrap();
         assert!(fs::read(world.program()).unwrap() == installed, "{when}: dbt has changed");
         let beside = fs::read_dir(world.program().parent().unwrap()).unwrap().count();
         assert_eq!(beside, 1, "{when}: something is left beside the program");
