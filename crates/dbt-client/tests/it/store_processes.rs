@@ -133,19 +133,17 @@ fn without_proc_a_staging_file_has_a_name_and_the_tool_runs() {
 }
 
 #[test]
-fn a_file_system_that_forbids_executing_is_named_and_sealed_memory_still_works() {
+fn a_tool_on_a_file_system_that_forbids_executing_runs_from_memory() {
     if !is_root() {
         return;
     }
     let world = World::new();
     world.publish_word("tool", "well");
     let mount = "mount -t tmpfs -o noexec none $STORE";
-    let (code, words) = refused(&in_namespace(&world, &format!("{mount} && $PROBE run tool")));
-    assert_eq!(code, 126, "{words}");
-    assert!(words.contains("forbids executing (it is mounted `noexec`)"), "{words}");
-    assert!(words.contains("hint: set DBT_CACHE_DIR"), "{words}");
-    let sealed = in_namespace(&world, &format!("{mount} && $PROBE run-sealed tool"));
-    assert_eq!(said(&sealed), "well\n");
+    for how in ["run", "run-sealed"] {
+        let output = in_namespace(&world, &format!("{mount} && $PROBE {how} tool"));
+        assert_eq!(said(&output), "well\n", "{how}");
+    }
 }
 
 #[test]
