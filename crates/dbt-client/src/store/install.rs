@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::file::{Form, Installed, InstalledPlace, Placed, StagingName, StoreFile};
 use super::root::{self, Concern, Directory, FileName, INSTALLED, Oddity, Opened, Root, Stamp};
-use super::{Inner, StoreError, memory, staging};
+use super::{Inner, StoreError, memory, staging, verity};
 use crate::fsx::FsxError;
 
 /// Above this, a file is written to disk before it gets its name: it will not be read again on
@@ -38,7 +38,8 @@ pub(super) fn keep(
     let stamp = file.check_unchanged()?;
     match file.form {
         Form::Unnamed(ref root) => {
-            give_name(root, &file.file, Source::Unnamed, stamp, digest, name)
+            let (file, stamp) = verity::kept_by_the_kernel(file.file, stamp);
+            give_name(root, &file, Source::Unnamed, stamp, digest, name)
         }
         Form::Named(ref root, mut staged) => {
             give_name(root, &file.file, Source::Named(&mut staged), stamp, digest, name)
@@ -70,8 +71,9 @@ fn confirm(
         return Err(Concern::new(path, Oddity::Content).into());
     }
     mark_used(&placed.root, &placed.directory);
+    let kept_as = verity::kept_as(&file, stamp);
     let place = InstalledPlace::Store { path, stamp, root: placed.root, name: placed.name };
-    let installed = Installed { file, digest, place, remembered };
+    let installed = Installed { file, digest, place, remembered, kept_as };
     installed.check_identity()?;
     Ok(installed)
 }
@@ -105,7 +107,7 @@ fn seal(file: File, digest: Digest) -> Result<Installed, StoreError> {
     if !same.map_err(|error| FsxError::new("seal", "memory", error))? {
         return Err(StoreError::Changed { path: "memory".into() });
     }
-    Ok(Installed { file, digest, place: InstalledPlace::Memory, remembered: false })
+    Ok(Installed { file, digest, place: InstalledPlace::Memory, remembered: false, kept_as: None })
 }
 
 /// Where a staged file comes from.
@@ -237,7 +239,7 @@ fn is_good(opened: &Opened, staged: Stamp, digest: Digest) -> Result<bool, Store
 fn installed(opened: Opened, root: &Arc<Root>, digest: Digest, name: &FileName) -> Installed {
     let Opened { path, directory: _, file, stamp } = opened;
     let place = InstalledPlace::Store { path, stamp, root: Arc::clone(root), name: name.clone() };
-    Installed { file, digest, place, remembered: false }
+    Installed { file, digest, place, remembered: false, kept_as: None }
 }
 
 /// Removes what has an artifact's name: a file, a link, a FIFO or an empty directory.
