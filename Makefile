@@ -6,7 +6,7 @@
 CARGO ?= cargo
 export BIN := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
 
-.PHONY: help build demo test test-peers lint bench
+.PHONY: help build static demo test test-peers test-static lint bench
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -14,6 +14,10 @@ help: ## list the targets
 build: ## the programs, optimised, in target/release
 	@scripts/prerequisites build
 	$(CARGO) build --release --locked --workspace --bins
+
+static: ## the client as it is released, for Linux on amd64 and arm64; scripts/install-cross first
+	@scripts/prerequisites cross
+	scripts/static linux/amd64 linux/arm64
 
 demo: build ## a repository, a publisher and a client on this machine, in about a minute
 	scripts/demo
@@ -26,6 +30,10 @@ test-peers: ## tests against real servers and tools; scripts/install-peers first
 	@scripts/prerequisites peers
 	$(CARGO) build --workspace --locked --features peers --bins --example dbt_next
 	$(CARGO) test --workspace --locked --features peers --test peers
+
+test-static: static ## tests of what `make static` has built; scripts/install-kernel first
+	@scripts/prerequisites static
+	$(CARGO) test --workspace --locked --features static --test static
 
 bench: build ## what dbt adds to starting a tool, beside a shell script that verifies the same
 	@scripts/prerequisites test
