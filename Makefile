@@ -6,7 +6,7 @@
 CARGO ?= cargo
 export BIN := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
 
-.PHONY: help build demo test test-peers test-long test-costs lint bench fuzz
+.PHONY: help build static demo test test-peers test-long test-static test-costs lint bench fuzz
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -14,6 +14,10 @@ help: ## list the targets
 build: ## the programs, optimised, in target/release
 	@scripts/prerequisites build
 	$(CARGO) build --release --locked --workspace --exclude dbt-bench --bins
+
+static: ## the client as it is released, for Linux on amd64 and arm64; scripts/install-cross first
+	@scripts/prerequisites cross
+	scripts/static linux/amd64 linux/arm64
 
 demo: build ## a repository, a publisher and a client on this machine, in about a minute
 	scripts/demo
@@ -31,6 +35,10 @@ test-long: ## faults at every step, and races of many rounds; takes minutes
 	@scripts/prerequisites long
 	$(CARGO) build --workspace --locked --features long --bins --example dbt_next
 	$(CARGO) test --workspace --locked --features long --test long
+
+test-static: static ## tests of what `make static` has built; scripts/install-kernel first
+	@scripts/prerequisites static
+	$(CARGO) test --workspace --locked --features static --test static
 
 bench: build ## what dbt costs, in ratios; scripts/install-bench first; BENCH="--only P1 --quick"
 	@scripts/prerequisites bench

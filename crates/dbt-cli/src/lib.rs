@@ -20,6 +20,7 @@ pub mod version;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode as ProcessCode;
 
 use dbt_core::brand;
@@ -53,7 +54,9 @@ fn main_as(version: &str, program: impl FnOnce(&mut Process) -> Result<(), Repor
     };
     let line = std::env::args_os().collect();
     let mut process = Process::new(version, Environment::read(), line);
-    let code = match program(&mut process) {
+    // What is left behind by a panic is looked at once more, to say how this ended.
+    let outcome = catch_unwind(AssertUnwindSafe(|| program(&mut process)));
+    let code = match outcome.unwrap_or_else(|_panic| Err(panicked())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(report) => {
             let hint = clock_hint(report.code());
@@ -74,6 +77,13 @@ fn clock_hint(code: ExitCode) -> Option<String> {
     version::impossible(now).filter(|_impossible| depends_on_time.contains(&code))?;
     let shown = dbt_core::timestamp::format(now);
     Some(format!("the clock of this machine shows {shown}, which cannot be: set it"))
+}
+
+/// Says for people what a panic has said for those who look for the mistake. The code is ours: the
+/// runtime's own, 101, could be the tool's.
+fn panicked() -> Report {
+    Report::internal("a mistake inside the program has ended it; the lines above say where")
+        .hint("please report it, with those lines")
 }
 
 fn client(process: &mut Process) -> Result<(), Report> {
@@ -143,4 +153,15 @@ fn warn_of_flags_for_the_tool(process: &Process, call: &ToolCall) {
 
 fn say_version(process: &Process, program: &str) -> Result<(), Report> {
     process.printer.data(format!("{program} version {}\n", process.program.version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_with_the_code_of_an_internal_error() {
+        let code = main_as("4.0.0", |_process| panic!("on purpose"));
+        assert_eq!(format!("{code:?}"), format!("{:?}", ProcessCode::from(ExitCode::INTERNAL)));
+    }
 }

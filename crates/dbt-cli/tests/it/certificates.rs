@@ -106,7 +106,8 @@ fn ssl_cert_file_adds_to_the_systems_store_and_does_not_replace_it() {
     run(&["deploy"], missing.clone()).prints("deploy 1.4.0\n").says_nothing();
     let found = run(&["doctor", "--json"], missing.clone()).stdout();
     assert!(
-        found.contains("certificates-unused") && found.contains("`SSL_CERT_FILE` names `"),
+        found.contains(r#""id":"certificates-unused""#)
+            && found.contains("`SSL_CERT_FILE` names `"),
         "{found}"
     );
     move_to(&world, &of_file.url());

@@ -569,7 +569,12 @@ fn a_clock_that_is_years_off() {
 #[test]
 fn every_finding_is_provoked_by_some_test() {
     let page = dbt_cli::docs::doctor_md();
-    let tests = [include_str!("doctor.rs"), include_str!("../peers/disks.rs")].concat();
+    let tests = [
+        include_str!("doctor.rs"),
+        include_str!("certificates.rs"),
+        include_str!("../peers/disks.rs"),
+    ]
+    .concat();
     let ids = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let missing: Vec<&str> = ids.filter(|id| !tests.contains(&format!("\"{id}\""))).collect();
     assert_eq!(missing, [""; 0]);

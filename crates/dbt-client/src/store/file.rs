@@ -198,6 +198,9 @@ pub struct Installed {
     pub(super) digest: Digest,
     pub(super) place: InstalledPlace,
     pub(super) remembered: bool,
+    /// What the kernel kept the file as when this run read it; nothing for a file that this run
+    /// has written, which somebody else could have done too.
+    pub(super) kept_as: Option<Digest>,
 }
 
 /// Where an [`Installed`] artifact is.

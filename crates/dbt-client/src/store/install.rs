@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::file::{Form, Installed, InstalledPlace, Placed, StagingName, StoreFile};
 use super::root::{self, Concern, Directory, FileName, INSTALLED, Oddity, Opened, Root, Stamp};
-use super::{Inner, StoreError, memory, staging};
+use super::{Inner, StoreError, memory, staging, verity};
 use crate::fsx::{self, FsxError};
 
 /// Above this, a file is written to disk before it gets its name: it will not be read again on
@@ -30,7 +30,7 @@ const ATTEMPTS: usize = 16;
 /// Installs a file whose content was verified to have this digest.
 pub(super) fn keep(
     store: &Arc<Inner>,
-    file: StoreFile,
+    mut file: StoreFile,
     digest: Digest,
     name: &FileName,
 ) -> Result<Installed, StoreError> {
@@ -40,9 +40,11 @@ pub(super) fn keep(
     let stamp = file.check_unchanged()?;
     match file.form {
         Form::Unnamed(ref root) => {
-            match give_name(root, &file.file, Source::Unnamed, stamp, digest, name) {
+            let root = Arc::clone(root);
+            let (kept, stamp) = verity::kept_by_the_kernel(file.file, stamp);
+            file.file = kept;
+            match give_name(&root, &file.file, Source::Unnamed, stamp, digest, name) {
                 Err(StoreError::File(error)) if cannot_link(error.kind()) => {
-                    let root = Arc::clone(root);
                     let directory = root.make_room(staging::STAGING)?;
                     let named = staging::named(store, &root, directory)?;
                     keep_copy(store, file, named, digest, name)
@@ -80,8 +82,9 @@ fn confirm(
         return Err(Concern::new(path, Oddity::Content).into());
     }
     mark_used(&placed.root, &placed.directory);
+    let kept_as = verity::kept_as(&file, stamp);
     let place = InstalledPlace::Store { path, stamp, root: placed.root, name: placed.name };
-    let installed = Installed { file, digest, place, remembered };
+    let installed = Installed { file, digest, place, remembered, kept_as };
     installed.check_identity()?;
     Ok(installed)
 }
@@ -137,7 +140,7 @@ fn seal(file: File, digest: Digest) -> Result<Installed, StoreError> {
     if !same.map_err(|error| FsxError::new("seal", "memory", error))? {
         return Err(StoreError::Changed { path: "memory".into() });
     }
-    Ok(Installed { file, digest, place: InstalledPlace::Memory, remembered: false })
+    Ok(Installed { file, digest, place: InstalledPlace::Memory, remembered: false, kept_as: None })
 }
 
 /// Where a staged file comes from.
@@ -279,7 +282,7 @@ fn is_good(opened: &Opened, staged: Stamp, digest: Digest) -> Result<bool, Store
 fn installed(opened: Opened, root: &Arc<Root>, digest: Digest, name: &FileName) -> Installed {
     let Opened { path, directory: _, file, stamp } = opened;
     let place = InstalledPlace::Store { path, stamp, root: Arc::clone(root), name: name.clone() };
-    Installed { file, digest, place, remembered: false }
+    Installed { file, digest, place, remembered: false, kept_as: None }
 }
 
 /// Removes what has an artifact's name: a file, a link, a FIFO or an empty directory.

@@ -3,7 +3,7 @@
 //! ```text
 //! <store>/sha256/<aa>/<hex>/<file name>   installed artifacts: mode 0500 in directories of 0700
 //! <store>/staging/                        what is being written; nothing here is executable
-//! <store>/remembered/                     digests of large files
+//! <store>/remembered/                     digests of large files, and of what the kernel keeps
 //! <store>/locks/                          so that one of many downloads; never needed to be right
 //! ```
 //!
@@ -22,6 +22,7 @@ mod remembered;
 mod root;
 mod staging;
 mod upkeep;
+mod verity;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -191,12 +192,13 @@ impl Store {
     }
 
     /// Returns the digests that an earlier run computed over this very file, if it is too large
-    /// to be read on every run and nothing speaks against believing them. Counts this run.
+    /// to be read on every run or kept unchanged by the kernel, and nothing speaks against
+    /// believing them. Counts this run.
     pub fn remembered(&self, file: &StoreFile, now: SystemTime) -> Option<ContentDigests> {
         remembered::recall(file, now)
     }
 
-    /// Remembers the digests of a large file that this run has read. Does nothing where that is
+    /// Remembers the digests of a large or kept file that this run has read. Does nothing where that is
     /// not worth it or could not be believed.
     pub fn remember(&self, installed: &Installed, digests: &ContentDigests, now: SystemTime) {
         remembered::remember(installed, digests, now);

@@ -1,8 +1,9 @@
 //! Digests of large files, remembered between runs.
 //!
-//! Every run reads what it executes; above 64 MiB that is felt. Then, and only then, the digests
-//! of an earlier run stand in for reading the file, if everything the file system says of it is
-//! unchanged (trust design, 2.10). What is remembered is what the bytes are, never that they were
+//! Every run reads what it executes; above 64 MiB that is felt. Then the digests of an earlier run
+//! stand in for reading the file, if everything the file system says of it is unchanged (trust
+//! design, 2.10). Where the kernel keeps a file as it is (fs-verity), they do so for as long as the
+//! kernel says that it is the same. What is remembered is what the bytes are, never that they were
 //! accepted: signatures are judged on every run.
 
 use std::fs::{File, OpenOptions};
@@ -17,6 +18,7 @@ use dbt_core::trust::openpgp::ContentDigests;
 use super::file::{Form, Installed, InstalledPlace, StoreFile, mark_remembered};
 use super::install::LARGE;
 use super::root::{FileName, Root, Rule, Stamp};
+use super::verity;
 use crate::fsx;
 
 /// The directory of the records below a root.
@@ -48,53 +50,56 @@ struct Record {
     /// When the file was last read as a whole, in seconds since 1970.
     read: u64,
     digests: ContentDigests,
+    /// What the kernel kept the file as when it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept_as: Option<Digest>,
 }
 
 /// Returns what an earlier run computed over the very same file, and counts this run.
 pub(super) fn recall(file: &StoreFile, now: SystemTime) -> Option<ContentDigests> {
     let Form::Placed(placed) = &file.form else { return None };
     let stamp = file.stamp?;
-    if stamp.length <= LARGE || placed.root.rule != Rule::Ours {
+    let kept_as = verity::kept_as(&file.file, stamp);
+    if !is_worth(placed.root.rule, stamp, kept_as) {
         return None;
     }
     let place = Place::of(&placed.root, placed.digest, &placed.name);
     let record = place.read()?;
-    if !is_believed(&record, &placed.name, stamp, now) || !is_local(&file.file) {
+    if !record.is_of(&placed.name, stamp) || record.digests.sha256() != placed.digest {
         return None;
     }
-    if record.digests.sha256() != placed.digest || place.count_a_run()? > BELIEVED_RUNS {
-        return None;
+    // The kernel has compared the bytes with what is measured, and goes on doing so while they are
+    // executed: neither age nor a power loss makes them others.
+    if kept_as.is_none() || record.kept_as != kept_as {
+        let believed = stamp.length > LARGE && record.is_believed(stamp, now);
+        if !believed || !is_local(&file.file) || place.count_a_run()? > BELIEVED_RUNS {
+            return None;
+        }
     }
     mark_remembered(file);
     Some(record.digests)
 }
 
+fn is_worth(rule: Rule, stamp: Stamp, kept_as: Option<Digest>) -> bool {
+    rule == Rule::Ours && (stamp.length > LARGE || kept_as.is_some())
+}
+
 /// Writes down what this run computed, if a later run may believe it. Failing to is no error.
 pub(super) fn remember(installed: &Installed, digests: &ContentDigests, now: SystemTime) {
     let InstalledPlace::Store { stamp, root, name, .. } = &installed.place else { return };
+    let kept_as = installed.kept_as;
     // What was itself remembered must not become young again without anybody reading the file.
-    let worth = stamp.length > LARGE && root.rule == Rule::Ours && !installed.remembered;
+    let worth = is_worth(root.rule, *stamp, kept_as) && !installed.remembered;
     if !worth || digests.sha256() != installed.digest || digests.length() != stamp.length {
         return;
     }
-    if is_racy(*stamp, now) || !is_local(&installed.file) {
+    // Nobody can write to what the kernel keeps, within the same tick or later.
+    if kept_as.is_none() && (is_racy(*stamp, now) || !is_local(&installed.file)) {
         return;
     }
-    let Some(record) = Record::new(name, *stamp, digests.clone(), now) else { return };
+    let Some(record) = Record::new(name, *stamp, digests.clone(), kept_as, now) else { return };
     let place = Place::of(root, installed.digest, name);
     let _best_effort = place.write(root, &record);
-}
-
-fn is_believed(record: &Record, name: &FileName, stamp: Stamp, now: SystemTime) -> bool {
-    let Record { format, name: recorded, stamp: seen, boot, read, digests: _ } = record;
-    let read = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(*read));
-    // A clock that went back makes the difference negative, and the record worthless.
-    let age = read.and_then(|read| now.duration_since(read).ok());
-    *format == FORMAT
-        && recorded == name.as_str()
-        && *seen == stamp
-        && boot_id().is_some_and(|current| current == *boot)
-        && age.is_some_and(|age| age < BELIEVED_FOR)
 }
 
 fn is_racy(stamp: Stamp, now: SystemTime) -> bool {
@@ -142,11 +147,27 @@ impl Record {
         name: &FileName,
         stamp: Stamp,
         digests: ContentDigests,
+        kept_as: Option<Digest>,
         now: SystemTime,
     ) -> Option<Self> {
         let read = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
         let (name, boot) = (name.as_str().to_owned(), boot_id()?);
-        Some(Self { format: FORMAT, name, stamp, boot, read, digests })
+        Some(Self { format: FORMAT, name, stamp, boot, read, digests, kept_as })
+    }
+
+    /// Says whether this is about a file of that name and length.
+    fn is_of(&self, name: &FileName, stamp: Stamp) -> bool {
+        self.format == FORMAT && self.name == name.as_str() && self.digests.length() == stamp.length
+    }
+
+    /// Says whether the file has been left alone since it was read, which was not long ago.
+    fn is_believed(&self, stamp: Stamp, now: SystemTime) -> bool {
+        let read = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.read));
+        // A clock that went back makes the difference negative, and the record worthless.
+        let age = read.and_then(|read| now.duration_since(read).ok());
+        self.stamp == stamp
+            && boot_id().is_some_and(|current| current == self.boot)
+            && age.is_some_and(|age| age < BELIEVED_FOR)
     }
 }
 
@@ -311,6 +332,15 @@ mod tests {
         assert!(world.run(world.now));
         assert!(!world.run(world.now), "this would be run 1001");
         assert!(world.run(world.now));
+    }
+
+    // That a file is kept is tested where a kernel does it: `make test-static`.
+    #[test]
+    fn a_record_cannot_say_that_the_kernel_keeps_a_file_that_it_does_not_keep() {
+        let Some(world) = World::new(LARGE + 1) else { return };
+        world.run(world.now);
+        world.change_record(|record| record["kept_as"] = digest().to_string().into());
+        assert!(!world.run(world.now + Duration::from_hours(24)));
     }
 
     #[test]

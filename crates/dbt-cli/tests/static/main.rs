@@ -1,0 +1,9 @@
+//! The programs as they are released, on hosts that need them to be: `make test-static` builds
+//! them and runs this.
+
+#![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
+
+mod built;
+mod emulated;
+mod hosts;
+mod verity;
