@@ -6,7 +6,7 @@
 CARGO ?= cargo
 export BIN := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
 
-.PHONY: help build demo test test-peers lint bench
+.PHONY: help build demo test test-peers test-long lint bench
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -26,6 +26,11 @@ test-peers: ## tests against real servers and tools; scripts/install-peers first
 	@scripts/prerequisites peers
 	$(CARGO) build --workspace --locked --features peers --bins --example dbt_next
 	$(CARGO) test --workspace --locked --features peers --test peers
+
+test-long: ## faults at every step, and races of many rounds; takes minutes
+	@scripts/prerequisites long
+	$(CARGO) build --workspace --locked --features long --bins --example dbt_next
+	$(CARGO) test --workspace --locked --features long --test long
 
 bench: build ## what dbt adds to starting a tool, beside a shell script that verifies the same
 	@scripts/prerequisites test

@@ -2,9 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::PathBuf;
 
 use dbt_testkit::exits;
 use dbt_testkit::invocation::{READ_ONLY, mounts_work};
@@ -13,38 +11,7 @@ use dbt_testkit::repository::program;
 use dbt_testkit::times::days_ago;
 use dbt_testkit::world::World;
 
-/// The program and the same one built as version 99.0.0.
-struct Programs {
-    now: PathBuf,
-    next: Vec<u8>,
-}
-
-/// Both without what debuggers need: they are hashed, copied and compared often.
-fn programs() -> &'static Programs {
-    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
-    PROGRAMS.get_or_init(|| {
-        let now = Path::new(env!("CARGO_BIN_EXE_dbt"));
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let next = stripped(&now.with_file_name("examples").join("dbt_next"), directory);
-        Programs { now: stripped(now, directory), next: fs::read(next).unwrap() }
-    })
-}
-
-fn stripped(program: &Path, directory: &Path) -> PathBuf {
-    // Another process that runs these tests makes the same file.
-    let staged = tempfile::NamedTempFile::new_in(directory).unwrap().into_temp_path();
-    let strip = Command::new("strip").arg("-o").args([&*staged, program]).status();
-    if !strip.is_ok_and(|status| status.success()) {
-        return program.to_owned();
-    }
-    let target = directory.join(program.file_name().unwrap());
-    staged.persist(&target).unwrap();
-    target
-}
-
-pub(crate) fn next() -> Vec<u8> {
-    programs().next.clone()
-}
+use crate::programs::{next, programs};
 
 fn unpinned() -> World {
     let world = World::new(&programs().now);
@@ -52,7 +19,7 @@ fn unpinned() -> World {
     world
 }
 
-pub(crate) fn published() -> World {
+fn published() -> World {
     let world = unpinned();
     world.pin(&[&ALICE]);
     world
