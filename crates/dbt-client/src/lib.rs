@@ -5,6 +5,7 @@
 
 pub mod anchor;
 pub mod auth;
+mod beside;
 pub mod catalog;
 pub mod config;
 pub mod download;
