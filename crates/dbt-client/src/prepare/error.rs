@@ -93,7 +93,7 @@ pub enum PrepareError {
         now: Version,
     },
     /// The truststore is refused and there is no earlier one.
-    #[error("the server's truststore is refused")]
+    #[error("the server's truststore {}", if .0.is_of_this_machine() { "cannot be judged" } else { "is refused" })]
     Trust(#[source] AnchorError),
     /// The tool could not be fetched, or is not what it should be.
     #[error("refusing to run `{tool}`")]
