@@ -41,7 +41,10 @@ pub fn find(env: &Environment, host: &Host, can_write: impl Fn(&Path) -> bool) -
         Some(moved) => Some(moved),
         None => usable_home.map(|home| home.join(brand::HOME_DIRECTORY)),
     };
-    let home = home.filter(|home| writable(home));
+    let (home, read_only_home) = match home {
+        Some(home) if writable(&home) => (Some(home), None),
+        unwritable => (None, unwritable.filter(|home| home.is_dir())),
+    };
 
     let wanted = env.path(Variable::CacheDir).map(|path| absolute(&path, host));
     let wanted = wanted.or_else(|| ours.as_ref().map(|ours| ours.join("tools")));
@@ -64,6 +67,7 @@ pub fn find(env: &Environment, host: &Host, can_write: impl Fn(&Path) -> bool) -
     Found {
         places: Places {
             home,
+            read_only_home,
             store,
             read_only_stores,
             temporary: temporary.unwrap_or_else(|| PathBuf::from("/tmp")),

@@ -53,6 +53,7 @@ fn run() -> Outcome<()> {
     };
     let store = Store::open(&Places {
         home: None,
+        read_only_home: None,
         store: Some(PathBuf::from(store)),
         read_only_stores: Vec::new(),
         temporary: PathBuf::from(temporary),

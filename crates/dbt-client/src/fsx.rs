@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 #[cfg(unix)]
 use std::os::unix::fs::{
@@ -206,6 +206,37 @@ impl Drop for Staged {
 /// What the name of a file begins with that is about to replace another.
 pub const STAGED: &str = ".new-";
 
+/// After this, what cannot be asked for its owner is taken for left behind.
+pub const ABANDONED: Duration = Duration::from_hours(24);
+
+/// Removes what writers that were killed have left in a directory.
+pub fn sweep(directory: &Path, now: SystemTime) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_str().is_some_and(is_staged_name);
+        if is_ours && is_old(&entry.path(), now) {
+            let _best_effort = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Says whether nobody has changed a file for so long that its writer is gone.
+pub fn is_old(path: &Path, now: SystemTime) -> bool {
+    is_older(path, ABANDONED, now)
+}
+
+/// Says whether nobody has changed a file for longer than `limit`.
+pub fn is_older(path: &Path, limit: Duration, now: SystemTime) -> bool {
+    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    let age = modified.ok().and_then(|modified| now.duration_since(modified).ok());
+    age.is_some_and(|age| age > limit)
+}
+
+/// Says whether [`write_atomic`] has given a file this name.
+fn is_staged_name(name: &str) -> bool {
+    let digits = name.strip_prefix(STAGED).unwrap_or_default();
+    digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Makes the names in a directory survive a power loss, where the file system can.
 pub fn sync_dir(path: &Path) -> Result<(), FsxError> {
     if cfg!(not(unix)) {
@@ -396,6 +427,22 @@ mod tests {
         fs::create_dir(place.path().join("directory")).unwrap();
         assert!(write_atomic(&place.path().join("directory"), b"", 0o600).is_err());
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_swept_away_after_a_day_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let names = [".new-0123456789abcdef", ".new-mine", ".new-0123456789ABCDEF", "file"];
+        for name in names {
+            fs::write(place.path().join(name), b"").unwrap();
+        }
+        let left = || fs::read_dir(place.path()).unwrap().count();
+        let now = fs::metadata(place.path().join(names[0])).unwrap().modified().unwrap();
+        sweep(place.path(), now + Duration::from_hours(23));
+        assert_eq!(left(), 4);
+        sweep(place.path(), now + Duration::from_hours(25));
+        assert_eq!(left(), 3);
+        assert!(!place.path().join(names[0]).exists());
     }
 
     #[test]

@@ -10,9 +10,11 @@ use dbt_core::release::Subject;
 use dbt_core::timestamp::Timestamp;
 
 use crate::anchor::Anchor;
+use crate::fsx;
 use crate::notice::{Listener, Notice, Repeat};
 use crate::progress::Progress;
 use crate::repository::Repository;
+use crate::self_update;
 use crate::settings::Settings;
 use crate::source::{CertificateRoots, Connector, FetchError, Patience};
 use crate::state::{ServerState, StateError, ToolRecord};
@@ -40,11 +42,16 @@ impl<'a> Session<'a> {
         listener: &'a dyn Listener,
         progress: &'a dyn Progress,
     ) -> Self {
-        let home = settings.places.home.as_deref();
-        let server = &settings.server;
+        let (places, server) = (&settings.places, &settings.server);
+        let state = match (&places.home, &places.read_only_home) {
+            (None, Some(home)) => {
+                ServerState::open_read_only(home, &server.name, &server.repository)
+            }
+            (home, _) => ServerState::open(home.as_deref(), &server.name, &server.repository),
+        };
         Self {
             settings,
-            state: ServerState::open(home, &server.name, &server.repository),
+            state,
             store: Store::open(&settings.places),
             listener,
             progress,
@@ -86,6 +93,23 @@ impl<'a> Session<'a> {
     /// Returns who follows long work.
     pub fn progress(&self) -> &dyn Progress {
         self.progress
+    }
+
+    /// Removes what killed runs have left behind, wherever this program writes.
+    pub fn sweep(&self) {
+        let now = self.now();
+        self.store.sweep(now);
+        if let Some(home) = &self.settings.places.home {
+            for directory in [home.join("conf"), home.join("state")] {
+                fsx::sweep(&directory, now);
+            }
+            for server in ServerState::all(home) {
+                server.sweep(now);
+            }
+        }
+        if let Some(executable) = self.settings.program.executable.as_deref() {
+            self_update::sweep(self, executable);
+        }
     }
 
     /// Reads what is remembered of a tool; a damaged record is said and started anew.

@@ -89,6 +89,8 @@ pub struct Server {
 pub struct Places {
     /// `~/.dbt`, or what `DBT_HOME` says.
     pub home: Option<PathBuf>,
+    /// The same where nothing can be written in it: what was remembered there still counts.
+    pub read_only_home: Option<PathBuf>,
     /// The store of verified artifacts; `tools` below `home` unless `DBT_CACHE_DIR` moves it.
     pub store: Option<PathBuf>,
     /// Stores that are looked up first and never written.

@@ -2,7 +2,8 @@
 //!
 //! All of it belongs to one server's directory and to no other (trust design, 2.5). Every file is
 //! written whole, beside itself, and renamed; a lock keeps two runs from losing each other's
-//! changes. Where nothing can be written, the state lives in memory for this run.
+//! changes. Where nothing can be written, what was written before still counts, and what changes
+//! lives in memory for this run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ const STATE_LIMIT: u64 = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub struct ServerState {
     directory: Option<PathBuf>,
+    /// A directory in which nothing can be written.
+    read_only: Option<PathBuf>,
     memory: Mutex<InMemory>,
 }
 
@@ -148,12 +151,18 @@ impl ServerState {
     /// The directory carries the server's name for people and the repository's URL for safety:
     /// a name that is pointed at another repository starts anew.
     pub fn open(home: Option<&Path>, name: &ServerName, repository: &RepositoryUrl) -> Self {
-        let digest = Digest::of(repository.to_string().as_bytes()).to_string();
-        let digest: String = digest.chars().take(16).collect();
-        let directory =
-            home.map(|home| home.join("state").join(format!("{}-{digest}", name.slug())));
-        let directory = directory.filter(|directory| is_usable(directory));
-        Self { directory, memory: Mutex::new(InMemory::default()) }
+        let directory = home.map(|home| directory_of(home, name, repository));
+        let (directory, read_only) = match directory {
+            Some(directory) if is_usable(&directory) => (Some(directory), None),
+            read_only => (None, read_only),
+        };
+        Self { directory, read_only, memory: Mutex::default() }
+    }
+
+    /// Opens what was remembered below a home in which nothing can be written.
+    pub fn open_read_only(home: &Path, name: &ServerName, repository: &RepositoryUrl) -> Self {
+        let read_only = Some(directory_of(home, name, repository));
+        Self { directory: None, read_only, memory: Mutex::default() }
     }
 
     /// Opens the states of all servers that were ever used, below dbt's home.
@@ -162,7 +171,7 @@ impl ServerState {
         entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.is_dir())
-            .map(|path| Self { directory: Some(path), memory: Mutex::default() })
+            .map(|path| Self { directory: Some(path), read_only: None, memory: Mutex::default() })
             .collect()
     }
 
@@ -175,7 +184,7 @@ impl ServerState {
     pub fn server(&self) -> Result<ServerRecord, StateError> {
         match &self.directory {
             Some(directory) => Ok(read_json(&directory.join("state.json"))?.unwrap_or_default()),
-            None => Ok(self.in_memory().server.clone().unwrap_or_default()),
+            None => self.server_in(&mut self.in_memory()).cloned(),
         }
     }
 
@@ -186,7 +195,7 @@ impl ServerState {
     ) -> Result<ServerRecord, StateError> {
         let Some(directory) = &self.directory else {
             let mut memory = self.in_memory();
-            let record = memory.server.get_or_insert_default();
+            let record = self.server_in(&mut memory)?;
             change(record);
             return Ok(record.clone());
         };
@@ -210,12 +219,7 @@ impl ServerState {
         damaged: &mut dyn FnMut(&Path),
     ) -> Result<ToolRecord, StateError> {
         let Some(directory) = &self.directory else {
-            return Ok(self
-                .in_memory()
-                .tools
-                .get(&file_name(subject))
-                .cloned()
-                .unwrap_or_default());
+            return self.tool_in(&mut self.in_memory(), subject).cloned();
         };
         let path = tool_path(directory, subject);
         match read_json(&path) {
@@ -238,7 +242,7 @@ impl ServerState {
     ) -> Result<ToolRecord, StateError> {
         let Some(directory) = &self.directory else {
             let mut memory = self.in_memory();
-            let record = memory.tools.entry(file_name(subject)).or_default();
+            let record = self.tool_in(&mut memory, subject)?;
             change(record);
             return Ok(record.clone());
         };
@@ -255,16 +259,16 @@ impl ServerState {
 
     /// Returns the tools of which something is remembered.
     pub fn tools(&self) -> Vec<Subject> {
-        let Some(directory) = &self.directory else {
-            let memory = self.in_memory();
-            return memory.tools.keys().filter_map(|name| subject_of(name)).collect();
-        };
-        let mut names: Vec<String> = std::fs::read_dir(directory.join("tools"))
+        let directory = self.directory.as_ref().or(self.read_only.as_ref());
+        let mut names: Vec<String> = directory
+            .and_then(|directory| std::fs::read_dir(directory.join("tools")).ok())
             .into_iter()
             .flatten()
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .collect();
+        names.extend(self.in_memory().tools.keys().cloned());
         names.sort();
+        names.dedup();
         names.iter().filter_map(|name| subject_of(name)).collect()
     }
 
@@ -272,7 +276,10 @@ impl ServerState {
     pub fn truststore(&self) -> Result<Option<Vec<u8>>, StateError> {
         match &self.directory {
             Some(directory) => read_if_any(&directory.join("truststore")),
-            None => Ok(self.in_memory().truststore.clone()),
+            None => match (&self.in_memory().truststore, &self.read_only) {
+                (None, Some(directory)) => read_if_any(&directory.join("truststore")),
+                (accepted, _) => Ok(accepted.clone()),
+            },
         }
     }
 
@@ -297,8 +304,7 @@ impl ServerState {
     ) -> Result<bool, StateError> {
         let Some(directory) = &self.directory else {
             let mut memory = self.in_memory();
-            let record = memory.server.get_or_insert_default();
-            change(record);
+            change(self.server_in(&mut memory)?);
             memory.truststore = Some(bytes.to_vec());
             return Ok(true);
         };
@@ -343,6 +349,42 @@ impl ServerState {
         Ok(())
     }
 
+    /// Returns what a run that can write nothing knows of the server: at first, what is there. A
+    /// machine that cannot write must not take every truststore for the first that it sees.
+    fn server_in<'a>(&self, memory: &'a mut InMemory) -> Result<&'a mut ServerRecord, StateError> {
+        if memory.server.is_none()
+            && let Some(directory) = &self.read_only
+        {
+            memory.server = read_json(&directory.join("state.json"))?;
+        }
+        Ok(memory.server.get_or_insert_default())
+    }
+
+    /// The same of a tool. What is damaged and cannot be set aside stays as it is.
+    fn tool_in<'a>(
+        &self,
+        memory: &'a mut InMemory,
+        subject: &Subject,
+    ) -> Result<&'a mut ToolRecord, StateError> {
+        let name = file_name(subject);
+        if let Some(directory) = &self.read_only
+            && !memory.tools.contains_key(&name)
+            && let Some(record) = read_json(&tool_path(directory, subject))?
+        {
+            memory.tools.insert(name.clone(), record);
+        }
+        Ok(memory.tools.entry(name).or_default())
+    }
+
+    /// Removes what killed runs have left behind.
+    pub(crate) fn sweep(&self, now: SystemTime) {
+        if let Some(directory) = &self.directory {
+            for directory in [directory, &directory.join("tools")] {
+                fsx::sweep(directory, now);
+            }
+        }
+    }
+
     fn in_memory(&self) -> std::sync::MutexGuard<'_, InMemory> {
         self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -350,6 +392,12 @@ impl ServerState {
 
 /// How long a run waits for another one's change; then it goes on, since every write is whole.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+fn directory_of(home: &Path, name: &ServerName, repository: &RepositoryUrl) -> PathBuf {
+    let digest = Digest::of(repository.to_string().as_bytes()).to_string();
+    let digest: String = digest.chars().take(16).collect();
+    home.join("state").join(format!("{}-{digest}", name.slug()))
+}
 
 /// Makes the directory and says whether it can be written.
 fn is_usable(directory: &Path) -> bool {
@@ -519,6 +567,38 @@ mod tests {
         let judged = Judged { truststore: Some(b"second"), ..judged };
         assert!(!early.accept_truststore(&judged, b"third", not_reached).unwrap());
         assert_eq!(early.truststore().unwrap().as_deref(), Some(&b"second"[..]));
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_what_was_written_counts() {
+        let home = tempfile::tempdir().unwrap();
+        let writable = state(home.path());
+        accept(&writable, b"truststore");
+        let tool = Subject::Tool("deploy".parse().unwrap());
+        let checked = Timestamp(SystemTime::UNIX_EPOCH);
+        writable.change_tool(&tool, |record| record.checked = Some(checked)).unwrap();
+
+        let directory = writable.directory().unwrap().to_owned();
+        let state = ServerState {
+            directory: None,
+            read_only: Some(directory.clone()),
+            memory: Mutex::default(),
+        };
+        assert_eq!(state.server().unwrap(), writable.server().unwrap());
+        assert_eq!(state.truststore_etag().unwrap().as_deref(), Some("\"1\""));
+        assert_eq!(state.tools(), std::slice::from_ref(&tool));
+        assert_eq!(state.tool(&tool, &mut |_| {}).unwrap().checked, Some(checked));
+        state.change_server(|record| record.failures = 7).unwrap();
+        assert_eq!(state.server().unwrap().failures, 7);
+        assert!(state.server().unwrap().truststore_etag.is_some());
+        assert_eq!(writable.server().unwrap().failures, 0);
+        accept(&state, b"another");
+        assert_eq!(state.truststore().unwrap().as_deref(), Some(&b"another"[..]));
+
+        std::fs::write(directory.join("state.json"), b"{").unwrap();
+        let damaged =
+            ServerState { directory: None, read_only: Some(directory), memory: Mutex::default() };
+        assert!(damaged.server().is_err() && damaged.change_server(|_| {}).is_err());
     }
 
     #[test]

@@ -68,7 +68,9 @@ fn prune(world: &World<'_>, dry_run: bool) -> Result<(), Report> {
             table.row([pruned.subject.name(), pruned.version.spelling(), &size(pruned.length)]);
         }
     }
-    session.store.sweep(session.now());
+    if !dry_run {
+        session.sweep();
+    }
     if table.is_empty() { Ok(()) } else { world.printer.data(table) }
 }
 

@@ -24,6 +24,7 @@ impl World<'_> {
         let flags = Flags { server: self.server.map(str::to_owned), ..Flags::default() };
         let places = Places {
             home: None,
+            read_only_home: None,
             store: None,
             read_only_stores: Vec::new(),
             temporary: PathBuf::from("/tmp"),

@@ -91,6 +91,20 @@ fn a_home_that_became_read_only_runs_what_it_has_and_what_it_can_fetch() {
     deploy().prints("deploy 1.5.0\n");
 }
 
+#[test]
+fn a_home_that_became_read_only_still_knows_whom_it_trusts() {
+    if !mounts_work() {
+        return;
+    }
+    let world = world();
+    world.repository().publish("deploy", "1.4.0").now();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    world.repository().trust(&[&MALLORY]);
+    world.repository().publish("deploy", "1.5.0").signed_by(&MALLORY).now();
+    let run = world.invoke(["deploy"]).mounting(READ_ONLY, &world.home()).run();
+    run.prints("deploy 1.4.0\n").does_not_mention("first use");
+}
+
 /// Runs a tool with its store on a new disk.
 fn with_store_on(world: &World, options: &str, tool: &str) -> Run {
     let store = world.directory().join("store");

@@ -233,6 +233,7 @@ mod tests {
         fn store(&self) -> Store {
             Store::open(&crate::settings::Places {
                 home: None,
+                read_only_home: None,
                 store: Some(self.top.path().join("store")),
                 read_only_stores: Vec::new(),
                 temporary: self.top.path().to_owned(),

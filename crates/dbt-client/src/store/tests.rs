@@ -58,6 +58,7 @@ fn places(top: &Path) -> Places {
     fs::create_dir_all(&temporary).unwrap();
     Places {
         home: Some(top.join("home")),
+        read_only_home: None,
         store: Some(top.join("store")),
         read_only_stores: vec![top.join("image")],
         temporary,
@@ -472,6 +473,7 @@ fn where_nothing_can_be_written_the_artifact_stays_in_memory() {
     let nowhere = Path::new("/proc/nowhere");
     let places = Places {
         home: None,
+        read_only_home: None,
         store: Some(nowhere.join("store")),
         read_only_stores: Vec::new(),
         temporary: nowhere.to_owned(),

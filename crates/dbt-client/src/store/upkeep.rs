@@ -19,10 +19,7 @@ use super::remembered::{RECORD_ENDING, REMEMBERED, RUNS_ENDING};
 use super::root::{ARTIFACTS, FileName, Root, Rule, Stamp, prefix};
 use super::staging::STAGING;
 use super::{Inner, LOCK_ENDING, LOCKS, StoreError};
-use crate::fsx;
-
-/// After this, what cannot be asked for its owner is taken for left behind.
-const ABANDONED: Duration = Duration::from_hours(24);
+use crate::fsx::{self, is_old};
 
 /// One installed artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +152,7 @@ pub(super) fn clear(
     kept: &BTreeSet<Digest>,
     now: SystemTime,
 ) -> Result<Cleared, StoreError> {
+    let now = now + let_start(store, now);
     let running = Running::now();
     let mut cleared = Cleared::default();
     for root in store.own_roots() {
@@ -162,7 +160,7 @@ pub(super) fn clear(
             if kept.contains(&entry.digest) {
                 continue;
             }
-            if running.includes(&entry.path) {
+            if is_starting(&entry, now) || running.includes(&entry.path) {
                 cleared.running.push(entry.path);
                 continue;
             }
@@ -173,6 +171,28 @@ pub(super) fn clear(
     }
     sweep(store, now);
     Ok(cleared)
+}
+
+/// How long it takes at most from finding an artifact, which leaves a trace, to the process that
+/// shows that it runs.
+const STARTING: Duration = Duration::from_secs(2);
+
+/// Waits, once, for what is about to be started, and returns for how long.
+fn let_start(store: &Inner, now: SystemTime) -> Duration {
+    let mut entries = store.own_roots().flat_map(|root| entries_of(root));
+    if !entries.any(|entry| is_starting(&entry, now)) {
+        return Duration::ZERO;
+    }
+    std::thread::sleep(STARTING);
+    STARTING
+}
+
+fn is_starting(entry: &Entry, now: SystemTime) -> bool {
+    let apart = entry.last_used.map(|used| match now.duration_since(used) {
+        Ok(ago) => ago,
+        Err(ahead) => ahead.duration(),
+    });
+    apart.is_some_and(|apart| apart < STARTING)
 }
 
 fn remove_entry(root: &Root, entry: &Entry) -> Result<(), StoreError> {
@@ -254,12 +274,6 @@ fn is_abandoned(path: &Path, now: SystemTime, locks: Locks) -> bool {
         Err(TryLockError::WouldBlock) => false,
         Err(TryLockError::Error(_no_locks_here)) => is_old(path, now),
     }
-}
-
-fn is_old(path: &Path, now: SystemTime) -> bool {
-    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
-    let age = modified.ok().and_then(|modified| now.duration_since(modified).ok());
-    age.is_some_and(|age| age > ABANDONED)
 }
 
 /// Says whether we have given a staging file this name.
