@@ -171,6 +171,11 @@ impl Running {
         self.child.id()
     }
 
+    /// Says whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Kills it, as by `kill -9`, and waits until it is gone.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
@@ -219,6 +224,11 @@ impl Run {
     pub fn ends_by_signal(&self, signal: i32) -> &Self {
         assert_eq!(self.status.signal(), Some(signal), "{:?}", self.status);
         self
+    }
+
+    /// Returns the exit code; nothing if it was ended by a signal.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
     }
 
     /// Expects success, and these lines on stdout, to the byte.

@@ -9,6 +9,7 @@
 #![expect(clippy::missing_panics_doc, reason = "the crate's documentation says it for all")]
 
 pub mod exits;
+pub mod faults;
 pub mod http;
 pub mod invocation;
 mod listing;

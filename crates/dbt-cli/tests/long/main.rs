@@ -6,4 +6,6 @@
 #[path = "../it/programs.rs"]
 mod programs;
 
-mod crashes;
+mod faults;
+mod races;
+mod swaps;
