@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::invocation::{Invocation, Run};
 use crate::world::World;
 
-/// What the calls of one kind do, and how they may fail. The first failure is always tried.
+/// What the calls of one kind do, and how they may fail. The first is the most likely.
 const KINDS: &[(&str, Effect, &[&str])] = &[
     ("openat", Effect::Opens, &["EIO", "EACCES", "EMFILE", "EINTR", "ENOSPC", "EROFS"]),
     ("read", Effect::Reads, &["EIO", "EINTR"]),
@@ -100,8 +100,8 @@ pub enum Fault {
 }
 
 impl Step {
-    /// Lists what is to be done at this step when it is the `index`th: always the most likely
-    /// failure, in turn one of the others, and an end where the world would be changed.
+    /// Lists what is to be done at this step when it is the `index`th: the most likely failure, in
+    /// turn one of the others, and an end where the world would be changed.
     pub fn faults(&self, index: usize) -> Vec<Fault> {
         let others = self.errors.iter().skip(1).copied().filter(|error| {
             // Only a call that may make a file needs room for one.
@@ -111,11 +111,17 @@ impl Step {
                 || !["ENOSPC", "EROFS"].contains(error)
         });
         let others: Vec<&'static str> = others.collect();
-        let mut faults: Vec<Fault> =
-            self.errors.iter().take(1).copied().map(Fault::Error).collect();
-        if !others.is_empty() {
-            faults.push(Fault::Error(others[index % others.len()]));
-        }
+        let likely = self.errors.iter().take(1).copied();
+        let other = others.get(index.checked_rem(others.len()).unwrap_or_default()).copied();
+        // What only looks is the most, and whether it fails matters more than how.
+        let errors: Vec<&'static str> = match self.effect {
+            Effect::Reads if index.is_multiple_of(2) => likely.collect(),
+            Effect::Reads => other.or(self.errors.first().copied()).into_iter().collect(),
+            Effect::Changes | Effect::Opens | Effect::Talks | Effect::Starts => {
+                likely.chain(other).collect()
+            }
+        };
+        let mut faults: Vec<Fault> = errors.into_iter().map(Fault::Error).collect();
         if self.line.contains("O_TMPFILE") {
             faults.push(Fault::Error("EOPNOTSUPP"));
         }
