@@ -82,9 +82,18 @@ fn is_said(expected: &str, said: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Leaves out which document a reason is about, where it stands before the reason.
+/// Leaves out which document a reason is about, where it stands before the reason, and puts the
+/// general hint in the place of one that knows more.
 fn without_documents(said: &str) -> String {
     let mut words = said.to_owned();
+    for knows_more in [
+        "if your organisation, or its proxy, has a certificate authority of its own, name its file as `caFile` of the server in the configuration, or in `SSL_CERT_FILE`",
+        "does this network want you to sign in first?",
+        "if `https://login.example.com` is right, write it into the configuration",
+    ] {
+        let general = "`dbt doctor` checks the connection and the configuration";
+        words = words.replace(&format!("\nhint: {knows_more}\n"), &format!("\nhint: {general}\n"));
+    }
     for doing in
         ["(failed to read `", "(failed to list `", ": failed to read `", ": failed to list `"]
     {

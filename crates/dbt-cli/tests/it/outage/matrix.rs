@@ -66,7 +66,7 @@ static ROWS: [Row; 17] = [
         trouble: Trouble::Stranger,
         verdict: Outage(
             "there is no secure connection: \
-             the server's certificate is signed by nobody that this machine knows",
+             the server's certificate is signed by nobody but itself",
         ),
         advice: "name your organisation's certificate authority as `caFile`",
     },
