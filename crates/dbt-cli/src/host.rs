@@ -26,9 +26,10 @@ impl Host {
     pub fn look(env: &Environment) -> Self {
         let executable = std::env::current_exe().ok();
         let beside = executable.as_deref().and_then(Path::parent);
+        let foreign_home = foreign_home(env);
         Self {
-            home: home(env),
-            foreign_home: foreign_home(env),
+            home: home(env, foreign_home.is_some()),
+            foreign_home,
             can_replace_itself: beside.is_some_and(can_write),
             in_container: in_container(env),
             directory: std::env::current_dir().ok(),
@@ -62,14 +63,16 @@ pub(crate) fn can_write(directory: &Path) -> bool {
 /// Root with another user's home (as `sudo` leaves it) has its own: files of root in a user's
 /// home would lock the user out, and the user's files must not decide what root runs.
 #[cfg(unix)]
-fn home(env: &Environment) -> Option<PathBuf> {
-    let user = rustix::process::geteuid();
+fn home(env: &Environment, is_foreign: bool) -> Option<PathBuf> {
     let given = env.path(Variable::UserHome).filter(|home| home.is_absolute());
-    if foreign_home(env).is_some() {
+    if is_foreign {
         let own = entry_of(&std::fs::read_to_string("/etc/passwd").unwrap_or_default(), 0);
         return Some(own.unwrap_or_else(|| PathBuf::from("/root")));
     }
-    given.or_else(|| entry_of(&std::fs::read_to_string("/etc/passwd").ok()?, user.as_raw()))
+    given.or_else(|| {
+        let user = rustix::process::geteuid().as_raw();
+        entry_of(&std::fs::read_to_string("/etc/passwd").ok()?, user)
+    })
 }
 
 /// Returns the home directory that root was given and that is another user's.
@@ -86,7 +89,7 @@ fn foreign_home(_env: &Environment) -> Option<PathBuf> {
 }
 
 #[cfg(not(unix))]
-fn home(env: &Environment) -> Option<PathBuf> {
+fn home(env: &Environment, _is_foreign: bool) -> Option<PathBuf> {
     env.path(Variable::UserHome).filter(|home| home.is_absolute())
 }
 

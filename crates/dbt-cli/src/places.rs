@@ -30,8 +30,11 @@ impl Found {
 pub fn find(env: &Environment, host: &Host, can_write: impl Fn(&Path) -> bool) -> Found {
     // What does not exist yet can be made where what is above it can be written.
     let writable = |path: &Path| {
-        let decided = path.ancestors().find(|ancestor| can_write(ancestor) || ancestor.exists());
-        decided.is_some_and(&can_write)
+        let mut decided = path.ancestors().filter_map(|ancestor| {
+            let writable = can_write(ancestor);
+            (writable || ancestor.exists()).then_some(writable)
+        });
+        decided.next().unwrap_or(false)
     };
     let moved = env.path(Variable::Home).map(|path| absolute(&path, host));
     // A home that is the root of the file system is the mark of a container's nameless user.
@@ -42,8 +45,10 @@ pub fn find(env: &Environment, host: &Host, can_write: impl Fn(&Path) -> bool) -
         Some(moved) => Some(moved),
         None => usable_home.map(|home| home.join(brand::HOME_DIRECTORY)),
     };
-    let read_only_home = home.clone().filter(|home| !writable(home) && home.is_dir());
-    let home = home.filter(|home| writable(home));
+    let (home, read_only_home) = match home {
+        Some(home) if writable(&home) => (Some(home), None),
+        home => (None, home.filter(|home| home.is_dir())),
+    };
 
     let wanted = env.path(Variable::CacheDir).map(|path| absolute(&path, host));
     let wanted = wanted.or_else(|| ours.as_ref().map(|ours| ours.join("tools")));

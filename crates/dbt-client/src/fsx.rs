@@ -124,15 +124,21 @@ fn read_opened(file: File, limit: u64) -> io::Result<Vec<u8>> {
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
-    // With room for all of it, the file is read at once and not in growing pieces.
-    let room = usize::try_from(metadata.len().min(limit)).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(room + 64);
+    let mut bytes = room_for(&metadata, limit);
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         let words = format!("it is larger than {limit} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, words));
     }
     Ok(bytes)
+}
+
+/// Makes room for a whole file of at most `limit` bytes: with it the file is read at once, and
+/// without it in growing pieces.
+pub(crate) fn room_for(metadata: &fs::Metadata, limit: u64) -> Vec<u8> {
+    let length = usize::try_from(metadata.len().min(limit)).unwrap_or_default();
+    // One read more finds the end, and must not find the room used up.
+    Vec::with_capacity(length + 64)
 }
 
 /// Opens whatever is there, without waiting for it, unless it is a symbolic link.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::json::Value;
 use super::{ConfigError, ConfigFile};
+use crate::fsx;
 
 /// The most that a configuration may have; generated ones have a few KiB.
 const LIMIT: u64 = 1024 * 1024;
@@ -64,7 +65,7 @@ pub(super) fn read_file(path: &Path) -> Result<Option<(Vec<u8>, Metadata)>, Conf
     if writable_by_others(&metadata) {
         return Err(ConfigError::WritableByOthers { path: path.to_owned() });
     }
-    let mut text = Vec::new();
+    let mut text = fsx::room_for(&metadata, LIMIT);
     file.take(LIMIT + 1).read_to_end(&mut text).map_err(fail)?;
     if text.len() as u64 > LIMIT {
         return Err(ConfigError::TooLong { path: path.to_owned(), limit: LIMIT });
