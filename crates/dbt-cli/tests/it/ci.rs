@@ -13,7 +13,7 @@ use dbt_testkit::repository::artifact;
 use dbt_testkit::server::Fault;
 use dbt_testkit::world::World;
 
-use crate::world;
+use crate::{is_root, world};
 use recipe::{section, variables};
 
 /// A world without a configuration file, with `deploy` published.
@@ -22,10 +22,6 @@ fn ci() -> World {
     fs::remove_file(world.config_file()).unwrap();
     world.repository().publish("deploy", "1.4.0").now();
     world
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 /// Prepares to run lines of shell as a CI system does: it stops at the first that fails.
@@ -209,7 +205,7 @@ fn a_pod_of_kubernetes_fetches_with_the_network_and_runs_without() {
     let token = world.directory().join("token");
     fs::write(&token, "a-secret-of-the-cluster\n").unwrap();
     world.keep_secret("a-secret-of-the-cluster");
-    let places = [("/work/dbt", &*volume.join("dbt")), ("/run/secrets/dbt/token", &token)];
+    let places = [("/scratch/dbt", &*volume.join("dbt")), ("/run/secrets/dbt/token", &token)];
     let text = page(&world, "## Kubernetes", &places);
     let (init, main) = text.split_once("\n  containers:\n").unwrap();
 
