@@ -10,7 +10,7 @@ use dbt_testkit::tls::{Authority, Ending, TlsServer};
 use dbt_testkit::world::World;
 
 use crate::certificates::move_to;
-use crate::pinned;
+use crate::published;
 
 const LOOPBACK: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
@@ -23,12 +23,6 @@ fn has_version_6(world: &World) -> bool {
     world.dbt(["deploy"]).exits_with(exits::UNREACHABLE).mentions("cannot connect");
     world.nothing_happened();
     false
-}
-
-fn published() -> World {
-    let world = pinned();
-    world.repository().publish("deploy", "1.4.0").now();
-    world
 }
 
 #[test]

@@ -5,13 +5,7 @@ use dbt_testkit::repository::artifact;
 use dbt_testkit::server::Fault;
 use dbt_testkit::world::World;
 
-use crate::pinned;
-
-fn published() -> World {
-    let world = pinned();
-    world.repository().publish("deploy", "1.4.0").now();
-    world
-}
+use crate::{pinned, published};
 
 fn downloads(world: &World, version: &str) -> usize {
     let line = format!("GET {}", artifact("deploy", version));

@@ -8,13 +8,7 @@ use dbt_testkit::people::ALICE;
 use dbt_testkit::world::World;
 use serde_json::json;
 
-use crate::{pinned, world};
-
-fn published() -> World {
-    let world = pinned();
-    world.repository().publish("deploy", "1.4.0").now();
-    world
-}
+use crate::{published, world};
 
 /// Expects that the configuration stops everything, in words.
 #[track_caller]

@@ -15,7 +15,7 @@ use dbt_testkit::server::Fault;
 use dbt_testkit::world::World;
 use serde_json::Value;
 
-use crate::pinned;
+use crate::{is_root, pinned};
 
 /// A world in which nothing is wrong, and a tool has been run.
 fn healthy() -> World {
@@ -95,10 +95,6 @@ fn mode(path: impl AsRef<Path>, mode: u32) {
 
 fn in_place_of_home<'a>(run: Invocation<'a>, config: &Path, temporary: &Path) -> Invocation<'a> {
     run.env("DBT_CONFIG", config).env("TMPDIR", temporary)
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 #[test]

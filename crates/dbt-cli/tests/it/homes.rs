@@ -13,17 +13,7 @@ use dbt_testkit::invocation::{Invocation, READ_ONLY, Run, mounts_work};
 use dbt_testkit::people::ALICE;
 use dbt_testkit::world::World;
 
-use crate::{pinned, world};
-
-fn published() -> World {
-    let world = pinned();
-    world.repository().publish("deploy", "1.4.0").now();
-    world
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
+use crate::{is_root, pinned, published, world};
 
 /// `deploy`, told by two variables what a configuration file would say.
 fn without_file(world: &World) -> Invocation<'_> {

@@ -11,17 +11,7 @@ use dbt_testkit::people::{ALICE, MALLORY};
 use dbt_testkit::server::Fault;
 use dbt_testkit::world::World;
 
-use crate::{pinned, world};
-
-fn published() -> World {
-    let world = pinned();
-    world.repository().publish("deploy", "1.4.0").now();
-    world
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
+use crate::{is_root, pinned, published, world};
 
 #[test]
 fn a_nameless_user_of_a_container_runs_a_tool_with_two_variables_and_no_file() {

@@ -47,6 +47,18 @@ fn pinned() -> World {
     world
 }
 
+/// The same, with `deploy` 1.4.0 published.
+fn published() -> World {
+    let world = pinned();
+    world.repository().publish("deploy", "1.4.0").now();
+    world
+}
+
+/// Says whether everything is allowed to us: then no mode of a file refuses anything.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// A library that shows another time to whoever is started with it.
 fn other_time(world: &World, seconds: u64) -> PathBuf {
     let (source, library) = (world.directory().join("t.c"), world.directory().join("t.so"));

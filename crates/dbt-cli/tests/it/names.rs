@@ -6,13 +6,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use dbt_testkit::exits;
 use dbt_testkit::world::World;
 
-use crate::pinned;
-
-fn published() -> World {
-    let world = pinned();
-    world.repository().publish("deploy", "1.4.0").now();
-    world
-}
+use crate::published;
 
 /// Expects a refusal before anything was asked or written.
 #[track_caller]

@@ -20,15 +20,9 @@ use dbt_testkit::server::Fault;
 use dbt_testkit::world::World;
 use serde_json::json;
 
-use crate::pinned;
+use crate::published;
 
 /// A world with `deploy` 1.4.0 in the repository, impatient so that silence is soon an outage.
-fn published() -> World {
-    let world = pinned();
-    world.repository().publish("deploy", "1.4.0").now();
-    world
-}
-
 fn cached() -> World {
     let world = published();
     world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
