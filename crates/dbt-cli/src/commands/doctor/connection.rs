@@ -10,8 +10,9 @@ use dbt_client::url::Scheme;
 use super::findings::Findings;
 use super::kind::Kind;
 
-/// Looks at the way to one server. Sends nothing.
-pub(super) fn connections(session: &Session<'_>, findings: &mut Findings) {
+/// Looks at the way to one server, and says whether a request can set out. Sends nothing.
+pub(super) fn connections(session: &Session<'_>, findings: &mut Findings) -> bool {
+    let mut is_clear = true;
     let server = &session.settings.server;
     let places = [&server.repository, &server.tools, &server.truststore];
     let origins: BTreeSet<_> = places.into_iter().filter_map(|place| place.origin()).collect();
@@ -25,20 +26,24 @@ pub(super) fn connections(session: &Session<'_>, findings: &mut Findings) {
             Err(failure) => {
                 let fix = "correct the proxy's variable";
                 findings.wrong(Kind::SERVER_PROXY, failure.to_string(), fix);
+                is_clear = false;
             }
         }
     }
     if origins.iter().any(|origin| origin.scheme() == Scheme::Https) {
-        authorities(session, findings);
+        is_clear &= authorities(session, findings);
     }
+    is_clear
 }
 
-fn authorities(session: &Session<'_>, findings: &mut Findings) {
+/// Looks at whose certificates are believed, and says whether that is known.
+fn authorities(session: &Session<'_>, findings: &mut Findings) -> bool {
     let roots = match session.certificate_roots() {
         Ok(roots) => roots,
         Err(error) => {
-            let fix = "correct `caFile` or `SSL_CERT_FILE`";
-            return findings.wrong(Kind::CERTIFICATES_FILE, in_one_line(&error), fix);
+            let fix = "correct `caFile`, or `SSL_CERT_FILE`";
+            findings.wrong(Kind::CERTIFICATES_FILE, in_one_line(&error), fix);
+            return false;
         }
     };
     if !roots.places.is_empty() {
@@ -55,4 +60,5 @@ fn authorities(session: &Session<'_>, findings: &mut Findings) {
     for unused in roots.unused {
         findings.wrong(Kind::CERTIFICATES_UNUSED, unused, "correct the variable, or unset it");
     }
+    true
 }

@@ -39,7 +39,7 @@ pub(super) fn server(session: &Session<'_>, findings: &mut Findings) {
         findings.wrong(Kind::STATE_MEMORY, found, fix);
     }
     without_tls(session, findings);
-    connections(session, findings);
+    let way_is_clear = connections(session, findings);
     let known = match session.anchor().last_good("not asked") {
         Ok(known) => known,
         Err(error) => {
@@ -47,8 +47,8 @@ pub(super) fn server(session: &Session<'_>, findings: &mut Findings) {
             None
         }
     };
-    let fetched =
-        if session.settings.offline { None } else { reach(session, known.as_ref(), findings) };
+    let asks = way_is_clear && !session.settings.offline;
+    let fetched = if asks { reach(session, known.as_ref(), findings) } else { None };
     let known_ones = known.iter().flat_map(TrustStore::signers).map(|signer| &signer.certificate);
     match &fetched {
         Some(keyring) => keyring.certificates.iter().for_each(|it| key(session, it, findings)),
