@@ -23,9 +23,10 @@ pub struct Arguments {
 }
 
 /// The commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Serve the repository
+    #[default]
     Serve,
     /// Check the configuration, show each setting and where it came from, and exit
     CheckConfig,

@@ -11,6 +11,7 @@ pub mod args;
 pub mod audit;
 pub mod authn;
 pub mod authz;
+pub mod commands;
 pub mod conditions;
 pub mod config;
 pub mod connection;

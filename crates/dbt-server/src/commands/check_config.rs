@@ -1,0 +1,15 @@
+//! `reposerver check-config`: what the configuration means, without serving or writing anything.
+
+use std::io::Write;
+
+use super::Outcome;
+use crate::args::Flags;
+use crate::config::Config;
+use crate::env::Environment;
+
+/// Prints every setting and where it came from, or fails as the server would.
+pub(super) fn run(flags: &Flags, environment: &Environment, out: &mut dyn Write) -> Outcome {
+    let config = Config::resolve(flags, environment)?;
+    out.write_all(config.explained().as_bytes())?;
+    Ok(())
+}
