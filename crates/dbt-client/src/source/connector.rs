@@ -37,9 +37,9 @@ pub struct Connector {
     turns: Arc<Turns>,
 }
 
-/// What a connection reads and sends at once. Most answers are short, every connection of a run has
-/// both buffers, and an artifact comes as fast through one of this size as through larger ones.
-const BUFFER: usize = 32 * 1024;
+/// What a connection reads and sends at once, a record of TLS. Most answers are shorter, every
+/// connection of a run has both buffers, and they are filled with zeros first.
+const BUFFER: usize = 16 * 1024;
 
 /// One request.
 pub(super) struct Call<'a> {
