@@ -149,27 +149,24 @@ impl Bench {
         Program::new(self.programs.join("bench-hash")).arg(algorithm).arg(file)
     }
 
-    /// Returns a run of the older client: `warm` with the file it has, `cold` with a directory for
-    /// it.
-    pub(crate) fn older(&self, way: &str, server: &str, tool: Tool, place: &Path) -> Program {
-        self.with_the_older_words(self.anchor([way, server]), tool, place)
-    }
-
-    /// Returns a run of the older client over TLS.
-    pub(crate) fn secure_older(
+    /// Returns a run of the older client against a server: `warm` with the file it has, `cold` with
+    /// a directory for it.
+    pub(crate) fn older(
         &self,
         way: &str,
-        server: &str,
+        root: &str,
         tool: Tool,
         place: &Path,
-    ) -> Program {
-        self.with_the_older_words(self.secure_anchor([way, server]), tool, place)
-    }
-
-    fn with_the_older_words(&self, older: Program, tool: Tool, place: &Path) -> Program {
-        let prefix = format!("/{}", ED25519.name);
-        let older = older.args([&prefix, tool.name, &self.world.version, PLATFORM]);
-        older.arg(place).arg(self.world.program())
+    ) -> Result<Program, Fault> {
+        let program = self.programs.join("../anchors/bin/older");
+        if !program.exists() {
+            return Err("the older client is not built: scripts/install-bench".into());
+        }
+        let root = format!("{root}/{}", ED25519.name);
+        let older =
+            Program::new(program).args([way, &root, tool.name, &self.world.version, PLATFORM]);
+        let authority = self.world.directory().join(authority::FILES[0]);
+        Ok(older.arg(place).env("SSL_CERT_FILE", authority))
     }
 
     /// Returns the path of a published tool below a server's root.

@@ -27,17 +27,8 @@ impl<S: Read + Write> Connection<S> {
 
     /// Asks for something, and reads the whole answer.
     pub fn get(&mut self, path: &str, headers: &str) -> io::Result<Answer> {
-        self.ask("GET", path, headers)
-    }
-
-    /// Asks whether something is there.
-    pub fn head(&mut self, path: &str) -> io::Result<Answer> {
-        self.ask("HEAD", path, "")
-    }
-
-    fn ask(&mut self, method: &str, path: &str, headers: &str) -> io::Result<Answer> {
         let host = &self.host;
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
         let stream = self.stream.get_mut();
         stream.write_all(request.as_bytes())?;
         stream.flush()?;
@@ -55,7 +46,7 @@ impl<S: Read + Write> Connection<S> {
             }
             is_chunked |= line.starts_with("transfer-encoding:") && line.contains("chunked");
         }
-        let has_body = method != "HEAD" && status != 304;
+        let has_body = status != 304;
         let body = match (has_body, is_chunked) {
             (false, _) => Vec::new(),
             (true, false) => self.exactly(length)?,

@@ -85,20 +85,16 @@ pub(crate) fn warm(bench: &Bench) -> Result<Vec<Row>, Fault> {
     for (scheme, subject, anchor) in rows {
         let name = if scheme == Scheme::Http { "P6-http" } else { "P6-https" };
         let home = far.warm_home(bench, name, scheme, &json!({}))?;
-        let (server, _root) = far.server(scheme);
+        let (server, root) = far.server(scheme);
         let truststore = bench.world.served().join(ED25519.name).join("dbt/truststore");
         let path = format!("/{}/dbt/truststore", ED25519.name);
         let tag = entity_tag(&truststore)?;
         let words = ["get", &server, &path, &tag];
-        let (get, older) = match scheme {
-            Scheme::Http => {
-                (bench.anchor(words), bench.older("warm", &server, MIDDLE, &home.stored(MIDDLE)?))
-            }
-            Scheme::Https => (
-                bench.secure_anchor(words),
-                bench.secure_older("warm", &server, MIDDLE, &home.stored(MIDDLE)?),
-            ),
+        let get = match scheme {
+            Scheme::Http => bench.anchor(words),
+            Scheme::Https => bench.secure_anchor(words),
         };
+        let older = bench.older("warm", &root, MIDDLE, &home.stored(MIDDLE)?)?;
         let who = vec![turns(home.dbt([MIDDLE.name])), turns(get), turns(older)];
         far.network.set_round_trip(ROUND_TRIP);
         let compare = || bench.compare_waiting(Turns::Few, &[1], who);
@@ -126,7 +122,7 @@ pub(crate) fn cold(bench: &Bench) -> Result<Vec<Row>, Fault> {
         let rows = [known, unknown].map(|subject| row(subject).goal(goal));
         return Ok(rows.map(|row| row.not_measured(NOT_ALLOWED)).into());
     };
-    let (server, root) = far.server(Scheme::Http);
+    let (_server, root) = far.server(Scheme::Http);
     bench.world.publish(ED25519, MIDDLE)?;
     bench.world.publish(ED25519, TINY)?;
     let empty = bench.world.home("P8-empty", &root, ED25519)?;
@@ -139,7 +135,7 @@ pub(crate) fn cold(bench: &Bench) -> Result<Vec<Row>, Fault> {
     let path = bench.url_path(ED25519, MIDDLE)?;
     let curl = Program::new("curl").args(["-sf", "-o"]).arg(place.join("fetched"));
     let curl = curl.arg(format!("{root}/{path}"));
-    let older = bench.older("cold", &server, MIDDLE, &place);
+    let older = bench.older("cold", &root, MIDDLE, &place)?;
     let nothing = || {
         for file in std::fs::read_dir(&place)? {
             std::fs::remove_file(file?.path())?;

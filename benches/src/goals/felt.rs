@@ -35,13 +35,10 @@ pub(crate) fn table(bench: &Bench) -> Result<Vec<Felt>, Fault> {
         let checked = far.warm_home(bench, &format!("felt-{name}"), scheme, &json!({}))?;
         let rarely = json!({ "updates": "1d" });
         let unchecked = far.warm_home(bench, &format!("felt-{name}-rarely"), scheme, &rarely)?;
-        let (server, _root) = far.server(scheme);
+        let (_server, root) = far.server(scheme);
         let file = checked.stored(MIDDLE)?;
         for delay in DELAYS {
-            let older = match scheme {
-                Scheme::Http => bench.older("warm", &server, MIDDLE, &file),
-                Scheme::Https => bench.secure_older("warm", &server, MIDDLE, &file),
-            };
+            let older = bench.older("warm", &root, MIDDLE, &file)?;
             let ours = [checked.dbt([MIDDLE.name]), unchecked.dbt([MIDDLE.name])];
             let runs = ours.into_iter().chain([older]).chain(mise.clone());
             far.network.set_round_trip(Duration::from_millis(delay));

@@ -6,22 +6,21 @@ use dbt_bench::Fault;
 use dbt_bench::authority::Handshake;
 use dbt_bench::measure::{Sample, Turn, turns};
 use dbt_bench::report::{Goal, Row};
-use dbt_bench::world::{ED25519, LARGE, MIDDLE, TINY, Tool};
+use dbt_bench::world::{ED25519, LARGE, MIDDLE, SMALL, TINY, Tool};
 
 use crate::bench::{Bench, LOOPBACK, Turns};
 
 pub(crate) fn warm(bench: &Bench) -> Result<Vec<Row>, Fault> {
     let row = |tool: Tool, size: &str, goal, turns_each| -> Result<Row, Fault> {
         let home = bench.warm_home(&format!("P5-{}", tool.name), ED25519, tool)?;
-        let server = bench.web.plain.to_string();
-        let older = bench.older("warm", &server, tool, &home.stored(tool)?);
+        let older = bench.older("warm", &bench.root(), tool, &home.stored(tool)?)?;
         let who = vec![turns(home.dbt([tool.name])), turns(older)];
         let medians = bench.compare(turns_each, &[1], who)?;
         let row = Row::begin("P5", format!("warm, loopback, {size}"), "the older client, over it");
         Ok(row.goal(goal).ratio(medians.of(1) / medians.of(0), &medians))
     };
     Ok(vec![
-        row(TINY, "tiny", Goal::at_least(8.0, 15.0), Turns::Long)?,
+        row(SMALL, "1 MiB", Goal::at_least(8.0, 15.0), Turns::Long)?,
         row(MIDDLE, "20 MiB", Goal::at_least(3.5, 4.5), Turns::Long)?,
         row(LARGE, "100 MiB", Goal::at_least(3.0, 3.7), Turns::Few)?,
     ])

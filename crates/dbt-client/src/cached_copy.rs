@@ -24,6 +24,9 @@ pub(crate) struct CachedCopies<'a> {
     ahead: Mutex<Option<CachedCopy>>,
 }
 
+/// What is read sooner than a thread is started for it.
+const SHORT: u64 = 128 * 1024;
+
 /// A copy in the store, open.
 #[derive(Debug)]
 struct CachedCopy {
@@ -47,15 +50,20 @@ impl<'a> CachedCopies<'a> {
         is_there
     }
 
-    /// Reads the copy that was opened in advance, unless its digests are known.
+    /// Says whether reading the copy that was opened in advance takes longer than to have it done
+    /// beside something else.
+    pub(crate) fn is_worth_reading_ahead(&self) -> bool {
+        self.ahead().as_ref().is_some_and(|copy| {
+            copy.digests.is_none() && copy.content.length().is_ok_and(|length| length > SHORT)
+        })
+    }
+
+    /// Reads the copy that was opened in advance.
     pub(crate) fn read_ahead(&self) {
         let Some(mut copy) = self.ahead().take() else { return };
-        if copy.digests.is_none() {
-            // What is wrong with the signature or the file is said when it is verified.
-            let signatures = SignatureBlock::parse(&copy.companions.signature).ok();
-            copy.digests =
-                signatures.and_then(|it| it.hash(&mut copy.content, ARTIFACT_LIMIT).ok());
-        }
+        // What is wrong with the signature or the file is said when it is verified.
+        let signatures = SignatureBlock::parse(&copy.companions.signature).ok();
+        copy.digests = signatures.and_then(|it| it.hash(&mut copy.content, ARTIFACT_LIMIT).ok());
         *self.ahead() = Some(copy);
     }
 

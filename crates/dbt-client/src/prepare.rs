@@ -251,7 +251,7 @@ impl<'a> Run<'a> {
         };
         let copies = &self.copies;
         let survey = std::thread::scope(|scope| {
-            if self.has_cached_copy {
+            if copies.is_worth_reading_ahead() {
                 scope.spawn(|| copies.read_ahead());
             }
             self.session.repository().survey(&question, &self.patience)

@@ -66,7 +66,7 @@ impl Digest {
 
 /// How much is read at a time when hashing: large enough to make system calls irrelevant, small
 /// enough to stay in the second-level cache.
-pub const READ_SIZE: usize = 128 * 1024;
+pub const READ_SIZE: usize = 64 * 1024;
 
 /// Some text is not a SHA-256 digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -32,11 +32,12 @@ impl<'a> World<'a> {
 
     /// Takes settings that were decided elsewhere.
     pub(crate) fn of(process: &'a Process, settings: Settings) -> Self {
+        let watched = process.is_watched();
         Self {
             settings,
             printer: &process.printer,
-            speaker: Speaker { printer: &process.printer, watched: process.is_watched() },
-            progress: Drawn { bar: Bar::new(process.is_watched()) },
+            speaker: Speaker { printer: &process.printer, watched },
+            progress: Drawn { bar: Bar::new(watched) },
         }
     }
 

@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, HeaderValue, Method, Request};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    ConnectProxyConnector, Connector as _, NextTimeout, SocksConnector, TcpConnector,
+    ConnectProxyConnector, Connector as _, SocksConnector, TcpConnector,
 };
 use ureq::{Agent, SendBody, Timeout};
 
 use super::authorities::{CertificateRoots, Places};
 use super::body::Body;
 use super::error::{Failure, FetchError};
-use super::forward::{self, ForwardConnector};
+use super::forward::ForwardConnector;
+use super::names::Names;
 use super::patience::Patience;
 use super::proxy;
 use super::system_store::SystemStore;
@@ -36,6 +36,10 @@ pub struct Connector {
     tls: Arc<Tls>,
     turns: Arc<Turns>,
 }
+
+/// What a connection reads and sends at once, a record of TLS. Most answers are shorter, every
+/// connection of a run has both buffers, and they are filled with zeros first.
+const BUFFER: usize = 16 * 1024;
 
 /// One request.
 pub(super) struct Call<'a> {
@@ -76,6 +80,8 @@ impl Connector {
             .max_redirects(0)
             .user_agent(user_agent)
             .max_idle_connections_per_host(turns::LIMIT)
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
             .build();
         let connections =
             ().chain(SocksConnector::default())
@@ -84,7 +90,7 @@ impl Connector {
                 .chain(TlsConnector(Arc::clone(&tls)))
                 .chain(ForwardConnector)
                 .chain(WholeConnector);
-        let agent = Agent::with_parts(config, connections, Names(DefaultResolver::default()));
+        let agent = Agent::with_parts(config, connections, <Names>::default());
         let network = network.clone();
         Arc::new(Self { agent, network, tls, turns: Arc::default() })
     }
@@ -135,8 +141,8 @@ impl Connector {
             .agent
             .configure_request(request)
             .proxy(route.proxy().cloned())
-            .timeout_resolve(left(patience.connect))
-            .timeout_connect(left(patience.connect))
+            .timeout_resolve(left(patience.to_connect()))
+            .timeout_connect(left(patience.to_connect()))
             .timeout_recv_response(left(patience.first_byte))
             .timeout_per_read(Some(patience.stall.max(patience.first_byte)))
             .timeout_per_write(Some(patience.stall))
@@ -191,30 +197,6 @@ impl Read for Exactly<'_> {
         }
         self.left -= count as u64;
         Ok(count)
-    }
-}
-
-/// Resolves names, and says which name it was when that fails.
-#[derive(Debug)]
-struct Names(DefaultResolver);
-
-impl Resolver for Names {
-    fn resolve(
-        &self,
-        uri: &ureq::http::Uri,
-        config: &ureq::config::Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let uri = forward::used(config, uri).map_or(uri, ureq::Proxy::uri);
-        let unknown = |source| {
-            let host = uri.host().unwrap_or_default().to_owned();
-            ureq::Error::Other(Box::new(Failure::Dns { host, source }))
-        };
-        match self.0.resolve(uri, config, timeout) {
-            Err(ureq::Error::Io(source)) => Err(unknown(source)),
-            Err(ureq::Error::HostNotFound) => Err(unknown(io::Error::other("it has no address"))),
-            resolved => resolved,
-        }
     }
 }
 

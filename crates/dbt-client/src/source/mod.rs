@@ -16,6 +16,7 @@ mod http;
 #[cfg(any(test, all(target_vendor = "apple", not(feature = "system-framework"))))]
 mod keychain;
 mod memory;
+mod names;
 mod patience;
 mod proxy;
 mod system_store;

@@ -73,6 +73,12 @@ impl Patience {
         self
     }
 
+    /// Returns how long a name and a connection are waited for: a little less than the limit, so
+    /// that a run that waits for one in vain is over within it, start and end included.
+    pub(super) fn to_connect(&self) -> Duration {
+        self.connect * 19 / 20
+    }
+
     /// Returns how much must come in a stretch of [`Self::stall`].
     #[expect(
         clippy::cast_possible_truncation,

@@ -3,7 +3,7 @@
 //! Whose certificates are believed is decided in `authorities.rs`.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::crypto::ring;
@@ -138,10 +138,10 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let connection =
             ClientConnection::new(config, name).map_err(|error| refuse(failure(&error)))?;
         let clock = Arc::clone(&details.current_time);
-        let socket = TransportAdapter::new(transport.boxed(), clock);
+        let socket = InOnePiece(TransportAdapter::new(transport.boxed(), clock));
         let mut stream = StreamOwned::new(connection, socket);
-        stream.sock.set_timeout(details.timeout);
-        stream.conn.complete_io(&mut stream.sock).map_err(|error| broken(error.into()))?;
+        stream.sock.0.set_timeout(details.timeout);
+        shake_hands(&mut stream).map_err(|error| broken(error.into()))?;
 
         let (input, output) =
             (details.config.input_buffer_size(), details.config.output_buffer_size());
@@ -157,10 +157,60 @@ pub(super) struct Handshake {
     pub(super) error: ureq::Error,
 }
 
+/// Reads until the server is known. What is to be said last goes out with the first request, so
+/// that the server is not woken for it.
+fn shake_hands(stream: &mut Stream) -> io::Result<()> {
+    let StreamOwned { conn, sock } = stream;
+    while conn.is_handshaking() {
+        while conn.wants_write() {
+            conn.write_tls(sock)?;
+        }
+        if conn.read_tls(sock)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Err(error) = conn.process_new_packets() {
+            // The server may be told why; if not, that is not what went wrong.
+            let _told = conn.write_tls(sock);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+    }
+    Ok(())
+}
+
+type Stream = StreamOwned<ClientConnection, InOnePiece>;
+
+/// Sends together what TLS has in pieces.
+struct InOnePiece(TransportAdapter);
+
+impl Read for InOnePiece {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for InOnePiece {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match pieces {
+            [one] => self.0.write(one),
+            pieces => self
+                .0
+                .write(&pieces.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<u8>>()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// A connection with TLS.
 pub(super) struct TlsTransport {
     buffers: LazyBuffers,
-    stream: StreamOwned<ClientConnection, TransportAdapter>,
+    stream: Stream,
 }
 
 impl Transport for TlsTransport {
@@ -169,21 +219,28 @@ impl Transport for TlsTransport {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.stream.sock.set_timeout(timeout);
-        let output = self.buffers.output().get(..amount).unwrap_or_default();
-        self.stream.write_all(output)?;
+        let StreamOwned { conn, sock } = &mut self.stream;
+        sock.0.set_timeout(timeout);
+        let mut output = self.buffers.output().get(..amount).unwrap_or_default();
+        while !output.is_empty() {
+            let taken = conn.writer().write(output)?;
+            output = output.get(taken..).unwrap_or_default();
+            while conn.wants_write() {
+                conn.write_tls(sock)?;
+            }
+        }
         Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.stream.sock.set_timeout(timeout);
+        self.stream.sock.0.set_timeout(timeout);
         let amount = self.stream.read(self.buffers.input_append_buf())?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        self.stream.sock.get_mut().is_open()
+        self.stream.sock.0.get_mut().is_open()
     }
 
     fn is_tls(&self) -> bool {

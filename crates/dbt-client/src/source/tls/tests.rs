@@ -1,10 +1,13 @@
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::client::danger::ServerCertVerifier as _;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::{ServerConfig, ServerConnection};
 use tempfile::TempDir;
+use ureq::unversioned::transport::time::Instant;
 
 use super::*;
 use crate::source::system_store::SystemStore;
@@ -158,3 +161,87 @@ fn a_refusal_names_the_authority_that_is_not_known() {
     );
     assert!(error.hint().unwrap().contains("`caFile`"));
 }
+
+/// A server at the other end of the wire, which counts what it is woken for.
+struct Wire {
+    buffers: LazyBuffers,
+    server: ServerConnection,
+    sent: Arc<AtomicUsize>,
+}
+
+impl Transport for Wire {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, _timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = &self.buffers.output()[..amount];
+        while !bytes.is_empty() {
+            self.server.read_tls(&mut bytes)?;
+            self.server.process_new_packets().unwrap();
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, _timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let mut answer = Vec::new();
+        while self.server.wants_write() {
+            self.server.write_tls(&mut answer)?;
+        }
+        self.buffers.input_append_buf()[..answer.len()].copy_from_slice(&answer);
+        self.buffers.input_appended(answer.len());
+        Ok(!answer.is_empty())
+    }
+
+    fn is_open(&mut self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wire")
+    }
+}
+
+#[test]
+fn the_first_request_goes_out_with_the_end_of_the_handshake() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let authority = Authority::new("ours");
+        let host = Host::new();
+        host.write("bundle", &[&authority]);
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["dbt.test".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority.0).unwrap().der().clone();
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key.into())
+            .unwrap();
+        let sent = Arc::new(AtomicUsize::new(0));
+        let wire = Wire {
+            buffers: LazyBuffers::new(BUFFER, BUFFER),
+            server: ServerConnection::new(Arc::new(server)).unwrap(),
+            sent: Arc::clone(&sent),
+        };
+        let config = Tls::new(host.places.clone()).config().unwrap().0;
+        let name = ServerName::try_from("dbt.test").unwrap();
+        let socket = TransportAdapter::new(wire.boxed(), Arc::new(Instant::now));
+        let connection = ClientConnection::new(config, name).unwrap();
+        let mut stream = StreamOwned::new(connection, InOnePiece(socket));
+        shake_hands(&mut stream).unwrap();
+        let mut transport = TlsTransport { buffers: LazyBuffers::new(BUFFER, BUFFER), stream };
+        let request = b"GET / HTTP/1.1\r\n\r\n";
+        transport.buffers().output()[..request.len()].copy_from_slice(request);
+        transport.transmit_output(request.len(), NextTimeout::default()).unwrap();
+
+        // TLS 1.2 has a second flight of its own, after which the server speaks.
+        let expected = if version.version == rustls::ProtocolVersion::TLSv1_2 { 3 } else { 2 };
+        assert_eq!(sent.load(Ordering::Relaxed), expected, "{version:?}");
+    }
+}
+
+const BUFFER: usize = 16 * 1024;
