@@ -118,7 +118,11 @@ fn run_command(key: &str, line: &str, limit: Duration) -> Result<Secret<String>,
     // over, the thread is left behind with the pipe.
     let (give, take) = mpsc::channel();
     if let Some(output) = child.stdout.take() {
-        thread::spawn(move || give.send(read_bounded(output)));
+        let reader = thread::Builder::new().spawn(move || give.send(read_bounded(output)));
+        if let Err(source) = reader {
+            stop(&mut child);
+            return Err(fail(source));
+        }
     }
     let outcome = match take.recv_timeout(limit) {
         Ok(Ok(output)) if output.expose().len() as u64 > OUTPUT_LIMIT => {

@@ -4,14 +4,16 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, HeaderValue, Method, Request};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    ConnectProxyConnector, Connector as _, NextTimeout, SocksConnector, TcpConnector,
+    ConnectProxyConnector, Connector as _, NextTimeout, SocksConnector, TcpConnector, time,
 };
 use ureq::{Agent, SendBody, Timeout};
 
@@ -84,7 +86,7 @@ impl Connector {
                 .chain(TlsConnector(Arc::clone(&tls)))
                 .chain(ForwardConnector)
                 .chain(WholeConnector);
-        let agent = Agent::with_parts(config, connections, Names(DefaultResolver::default()));
+        let agent = Agent::with_parts(config, connections, Names);
         let network = network.clone();
         Arc::new(Self { agent, network, tls, turns: Arc::default() })
     }
@@ -196,7 +198,7 @@ impl Read for Exactly<'_> {
 
 /// Resolves names, and says which name it was when that fails.
 #[derive(Debug)]
-struct Names(DefaultResolver);
+struct Names;
 
 impl Resolver for Names {
     fn resolve(
@@ -210,10 +212,39 @@ impl Resolver for Names {
             let host = uri.host().unwrap_or_default().to_owned();
             ureq::Error::Other(Box::new(Failure::Dns { host, source }))
         };
-        match self.0.resolve(uri, config, timeout) {
+        match resolve(uri, config, timeout) {
             Err(ureq::Error::Io(source)) => Err(unknown(source)),
             Err(ureq::Error::HostNotFound) => Err(unknown(io::Error::other("it has no address"))),
             resolved => resolved,
+        }
+    }
+}
+
+/// Asks the system for the addresses of a name, in a thread that is left behind when time is over.
+/// An address needs no asking; where the system gives no thread the asking has no limit of time.
+fn resolve(
+    uri: &ureq::http::Uri,
+    config: &ureq::config::Config,
+    timeout: NextTimeout,
+) -> Result<ResolvedSocketAddrs, ureq::Error> {
+    let without_limit = NextTimeout { after: time::Duration::NotHappening, ..timeout };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let ask = move |uri: &ureq::http::Uri, config: &ureq::config::Config| {
+        DefaultResolver::default().resolve(uri, config, without_limit)
+    };
+    if host.parse::<IpAddr>().is_ok() {
+        return ask(uri, config);
+    }
+    let (give, take) = mpsc::sync_channel(1);
+    let (its_uri, its_config) = (uri.clone(), config.clone());
+    let asking = thread::Builder::new().spawn(move || {
+        // Nobody waits any more when time is over.
+        let _late = give.send(ask(&its_uri, &its_config));
+    });
+    match asking {
+        Err(_no_thread) => ask(uri, config),
+        Ok(_left_behind) => {
+            take.recv_timeout(*timeout.after).unwrap_or(Err(ureq::Error::Timeout(timeout.reason)))
         }
     }
 }
