@@ -97,11 +97,17 @@ pub fn prepare(session: &Session<'_>, request: &Request) -> Result<Outcome, Prep
         }
     }
     session.remember_signatures();
+    if let Some(reason) = session.state.forgetting() {
+        session.say(Notice::NotRemembered { reason: reason.to_owned() });
+    }
     outcome
 }
 
 fn attempt(session: &Session<'_>, request: &Request) -> Result<Outcome, PrepareError> {
     let mut run = Run::begin(session, request)?;
+    if run.goes_on() {
+        session.state.may_forget();
+    }
     if let Some(reason) = run.reason_not_to_ask()? {
         return run.use_cache(&reason);
     }
@@ -575,7 +581,16 @@ impl<'a> Run<'a> {
         {
             return error.into();
         }
-        PrepareError::Obtain { tool: self.request.tool.clone(), source: Box::new(error) }.into()
+        let helps = self.goes_on() && error.is_of_this_machine();
+        let error =
+            PrepareError::Obtain { tool: self.request.tool.clone(), source: Box::new(error) };
+        if helps { Failure::Machine(Box::new(error)) } else { error.into() }
+    }
+
+    /// Says whether a copy runs where this machine cannot take in anything new: not for a person
+    /// who asks for what is new.
+    fn goes_on(&self) -> bool {
+        self.has_cached_copy && self.request.eagerness == Eagerness::AsConfigured
     }
 }
 

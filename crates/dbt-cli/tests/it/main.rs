@@ -12,6 +12,7 @@ mod config;
 mod credentials;
 mod doctor;
 mod documents;
+mod full_disks;
 mod handmade;
 mod history;
 mod homes;

@@ -18,6 +18,8 @@ pub(super) enum Failure {
     Refused(String),
     /// The server wants a sign-in.
     SignIn(FetchError),
+    /// This machine cannot take in what the server gives.
+    Machine(Box<PrepareError>),
     /// Anything that a cached copy does not help against.
     Final(PrepareError),
 }
