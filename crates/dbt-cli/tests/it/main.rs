@@ -18,6 +18,7 @@ mod history;
 mod homes;
 mod hostile;
 mod hosts;
+mod left_behind;
 mod manifest;
 mod names;
 mod outage;
