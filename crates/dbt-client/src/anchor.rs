@@ -415,6 +415,11 @@ pub enum AnchorError {
 }
 
 impl AnchorError {
+    /// Says whether nothing is wrong with what the server sent.
+    pub const fn is_of_this_machine(&self) -> bool {
+        matches!(self, Self::State(_))
+    }
+
     /// Returns what the user can do about it, if anything.
     pub fn hint(&self) -> Option<String> {
         let ask = "ask an administrator for the fingerprints that count now";

@@ -10,6 +10,7 @@ use dbt_core::release::Subject;
 use dbt_core::select;
 use dbt_core::version::Version;
 
+use crate::beside;
 use crate::repository::{Repository, bytes_of};
 use crate::source::{Class, FetchError, Patience};
 
@@ -45,7 +46,8 @@ pub fn list(repository: &Repository, patience: &Patience) -> Result<Vec<CatalogE
     let entries = Mutex::new(Vec::with_capacity(tools.len()));
     thread::scope(|scope| {
         for _worker in 0..AT_ONCE.min(tools.len()) {
-            scope.spawn(|| {
+            // The scope waits for those that have a thread of their own.
+            let _worker = beside::begin(scope, || {
                 while let Some(tool) = tools.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let entry = look_at(repository, tool, patience);
                     entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(entry);

@@ -51,6 +51,10 @@ pub fn become_tool(
         let error = image.replace();
 
         if !dbt_sys::exec::is_busy(&error) || begun.elapsed() >= PATIENCE {
+            // Somebody may have removed it in between.
+            if let Err(source) = installed.check_identity() {
+                return ExecError::Changed(source);
+            }
             let explained = ExecError::explain(&installed, path, error);
             let ExecError::NoExec { path } = explained else { return explained };
             return become_copy(&installed, path, name, arguments, environment);

@@ -250,7 +250,7 @@ impl Drop for Staged {
 /// What the name of a file begins with that is about to replace another.
 pub const STAGED: &str = ".new-";
 
-/// After this, a file that was to replace another is taken for left behind.
+/// After this, what cannot be asked for its owner is taken for left behind.
 const ABANDONED: Duration = Duration::from_hours(24);
 
 /// Lists the files in a directory, and in those below it, that were to replace others and that
@@ -265,14 +265,31 @@ pub fn left_behind(directory: &Path, now: SystemTime) -> Vec<PathBuf> {
                 directories.push(entry.path());
                 continue;
             }
-            let age = metadata.modified().ok().and_then(|it| now.duration_since(it).ok());
-            let is_staged = entry.file_name().as_encoded_bytes().starts_with(STAGED.as_bytes());
-            if is_staged && age.is_some_and(|age| age > ABANDONED) {
+            let is_staged = entry.file_name().to_str().is_some_and(is_staged_name);
+            if is_staged && is_old(&entry.path(), now) {
                 found.push(entry.path());
             }
         }
     }
     found
+}
+
+/// Says whether [`write_atomic`] has given a file this name.
+fn is_staged_name(name: &str) -> bool {
+    let digits = name.strip_prefix(STAGED).unwrap_or_default();
+    digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Says whether nobody has changed a file for so long that its writer is gone.
+pub(crate) fn is_old(path: &Path, now: SystemTime) -> bool {
+    is_older(path, ABANDONED, now)
+}
+
+/// Says whether nobody has changed a file for longer than `limit`.
+pub(crate) fn is_older(path: &Path, limit: Duration, now: SystemTime) -> bool {
+    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    let age = modified.ok().and_then(|modified| now.duration_since(modified).ok());
+    age.is_some_and(|age| age > limit)
 }
 
 /// Makes the names in a directory survive a power loss, where the file system can.
@@ -461,6 +478,23 @@ mod tests {
         fs::create_dir(place.path().join("directory")).unwrap();
         assert!(write_atomic(&place.path().join("directory"), b"", 0o600).is_err());
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_found_after_a_day_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let below = place.path().join("below");
+        fs::create_dir(&below).unwrap();
+        let ours =
+            [place.path().join(".new-0123456789abcdef"), below.join(".new-0000000000000000")];
+        let theirs = [".new-mine", ".new-0123456789ABCDEF", "file"].map(|it| place.path().join(it));
+        for path in ours.iter().chain(&theirs) {
+            fs::write(path, b"").unwrap();
+        }
+        let now = fs::metadata(&ours[1]).unwrap().modified().unwrap();
+        let hours = |hours| now + Duration::from_hours(hours);
+        assert_eq!(left_behind(place.path(), hours(23)), [""; 0].map(PathBuf::from));
+        assert_eq!(left_behind(place.path(), hours(25)), ours);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod anchor;
 pub mod auth;
+mod beside;
 mod cached_copy;
 pub mod catalog;
 pub mod config;

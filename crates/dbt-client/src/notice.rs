@@ -90,6 +90,20 @@ pub enum Notice {
         /// Its version.
         version: Version,
     },
+    /// Nothing new can be installed, because of this machine; a verified copy runs.
+    NotInstalled {
+        /// What happened.
+        reason: String,
+        /// What runs instead.
+        tool: ToolName,
+        /// Its version.
+        version: Version,
+    },
+    /// What this run has learnt is not remembered, because of this machine.
+    NotRemembered {
+        /// What happened.
+        reason: String,
+    },
     /// The newest version seen before is not published any more.
     NewestRemoved {
         /// The tool.
@@ -205,6 +219,8 @@ impl Notice {
             Self::Outage { .. } | Self::TruststoreUnconfirmed { .. } => {
                 Repeat::EveryUnwatched(HOUR, "outage".to_owned())
             }
+            Self::NotInstalled { .. } => Repeat::EveryUnwatched(HOUR, "not installed".to_owned()),
+            Self::NotRemembered { .. } => Repeat::EveryUnwatched(HOUR, "not remembered".to_owned()),
             Self::SignInNeeded { .. } => Repeat::EveryUnwatched(HOUR, "sign-in".to_owned()),
             Self::TruststoreRefused { reason, .. } => {
                 Repeat::Every(DAY, format!("truststore refused: {reason}"))
@@ -263,6 +279,13 @@ impl fmt::Display for Notice {
                 "server `{server}` wants you to sign in (`{} login`); running `{tool}` {version} from the cache",
                 dbt_core::brand::PROGRAM
             ),
+            Self::NotInstalled { reason, tool, version } => write!(
+                f,
+                "nothing newer can be installed ({reason}); running `{tool}` {version} from the cache"
+            ),
+            Self::NotRemembered { reason } => {
+                write!(f, "what this run has learnt is not remembered ({reason})")
+            }
             Self::NewestRemoved { tool, seen, now } => {
                 write!(f, "`{tool}` {seen} is not published any more; running {now}")
             }

@@ -237,6 +237,17 @@ pub enum ObtainError {
 }
 
 impl ObtainError {
+    /// Says whether nothing is wrong with what the server sent: this machine cannot keep it.
+    pub(crate) const fn is_of_this_machine(&self) -> bool {
+        match self {
+            Self::Download(error) => !matches!(error, DownloadError::Fetch(_)),
+            Self::Verify(error) => matches!(error, VerifyError::Read { .. }),
+            // Trying again is the better answer to that.
+            Self::Store(error) => !error.may_pass(),
+            Self::Fetch(_) | Self::Unconfirmed(_) | Self::Changed { .. } => false,
+        }
+    }
+
     /// Returns what the user can do about it, if anything.
     pub fn hint(&self, tool: &ToolName) -> Option<String> {
         let offline = || {

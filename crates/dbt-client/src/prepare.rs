@@ -19,6 +19,7 @@ use dbt_core::trust::{Confirmation, Document, Endorsement, TrustStore};
 use dbt_core::version::{Version, Wanted};
 
 use crate::anchor::{self, AnchorError};
+use crate::beside;
 use crate::cached_copy::CachedCopies;
 use crate::download::DownloadError;
 use crate::notice::Notice;
@@ -33,8 +34,11 @@ use crate::store::Installed;
 
 mod cached;
 mod error;
+mod failure;
 
 pub use error::PrepareError;
+
+use failure::{Failure, reason_of};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -93,11 +97,17 @@ pub fn prepare(session: &Session<'_>, request: &Request) -> Result<Outcome, Prep
         }
     }
     session.remember_signatures();
+    if let Some(reason) = session.state.forgetting() {
+        session.say(Notice::NotRemembered { reason: reason.to_owned() });
+    }
     outcome
 }
 
 fn attempt(session: &Session<'_>, request: &Request) -> Result<Outcome, PrepareError> {
     let mut run = Run::begin(session, request)?;
+    if run.goes_on() {
+        session.state.may_forget();
+    }
     if let Some(reason) = run.reason_not_to_ask()? {
         return run.use_cache(&reason);
     }
@@ -143,42 +153,6 @@ struct Answers {
     tool: Result<Listing, FetchError>,
     checksum: Option<Result<Answer, FetchError>>,
     withdrawn: Option<Result<Answer, FetchError>>,
-}
-
-/// Why the server's answers did not lead to a tool.
-enum Failure {
-    /// The server, or a part that is needed, cannot be used now.
-    Outage {
-        /// What happened.
-        reason: String,
-        /// What the user can do about it, if anything is known.
-        hint: Option<String>,
-    },
-    /// The server works and its truststore is refused, which has been said.
-    Refused(String),
-    /// The server wants a sign-in.
-    SignIn(FetchError),
-    /// Anything that a cached copy does not help against.
-    Final(PrepareError),
-}
-
-impl From<PrepareError> for Failure {
-    fn from(error: PrepareError) -> Self {
-        Self::Final(error)
-    }
-}
-
-impl From<FetchError> for Failure {
-    fn from(error: FetchError) -> Self {
-        match error.class() {
-            Class::Outage | Class::NotFound => {
-                Self::Outage { reason: reason_of(&error), hint: error.hint() }
-            }
-            Class::SignIn => Self::SignIn(error),
-            Class::Forbidden => Self::Final(PrepareError::Forbidden(error)),
-            Class::Refused => Self::Final(PrepareError::Fetch(error)),
-        }
-    }
 }
 
 impl<'a> Run<'a> {
@@ -252,7 +226,8 @@ impl<'a> Run<'a> {
         let copies = &self.copies;
         let survey = std::thread::scope(|scope| {
             if copies.is_worth_reading_ahead() {
-                scope.spawn(|| copies.read_ahead());
+                // The scope waits for it.
+                let _reading = beside::begin(scope, || copies.read_ahead());
             }
             self.session.repository().survey(&question, &self.patience)
         });
@@ -606,20 +581,16 @@ impl<'a> Run<'a> {
         {
             return error.into();
         }
-        PrepareError::Obtain { tool: self.request.tool.clone(), source: Box::new(error) }.into()
+        let helps = self.goes_on() && error.is_of_this_machine();
+        let error =
+            PrepareError::Obtain { tool: self.request.tool.clone(), source: Box::new(error) };
+        if helps { Failure::Machine(Box::new(error)) } else { error.into() }
     }
-}
 
-/// Says what happened, with what the server calls the request: its administrator can look it up.
-/// What is wrong with one document names it.
-fn reason_of(error: &FetchError) -> String {
-    if error.failure().is_about_one_document() {
-        return anchor::in_one_line(error);
-    }
-    let reason = anchor::in_one_line(error.failure());
-    match error.request_id() {
-        Some(id) => format!("{reason} (request {id})"),
-        None => reason,
+    /// Says whether a copy runs where this machine cannot take in anything new: not for a person
+    /// who asks for what is new.
+    fn goes_on(&self) -> bool {
+        self.has_cached_copy && self.request.eagerness == Eagerness::AsConfigured
     }
 }
 

@@ -1,6 +1,7 @@
 //! Removing versions that nobody has run for a while. (Product register, `dbt cache`.)
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use dbt_core::digest::Digest;
@@ -9,6 +10,7 @@ use dbt_core::timestamp::Timestamp;
 use dbt_core::version::{Version, Wanted};
 
 use crate::fsx;
+use crate::self_update;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::state::{InstalledVersion, ServerState, StateError, ToolRecord};
@@ -58,14 +60,24 @@ pub fn prune(session: &Session<'_>, subject: &Subject) -> Result<Vec<Pruned>, Pr
     Ok(pruned)
 }
 
-/// Removes what killed runs have left behind, in the store and among what is remembered.
+/// Removes what killed runs have left behind, in the store, among what is remembered and
+/// beside the program.
 pub fn sweep(session: &Session<'_>) {
     let now = session.now();
+    if let Some(executable) = session.settings.program.executable.as_deref() {
+        self_update::sweep(session, executable);
+    }
     session.store.sweep(now);
     let home = session.settings.places.home.as_deref();
-    for path in home.into_iter().flat_map(|home| fsx::left_behind(&home.join("state"), now)) {
+    for path in home.into_iter().flat_map(|home| left_behind(home, now)) {
         let _best_effort = fsx::remove(&path);
     }
+}
+
+/// Lists what killed runs have left behind below our home: files that were to replace what is
+/// remembered, or the configuration.
+pub fn left_behind(home: &Path, now: SystemTime) -> Vec<PathBuf> {
+    ["state", "conf"].iter().flat_map(|name| fsx::left_behind(&home.join(name), now)).collect()
 }
 
 /// Lists the artifacts of one server's tools that stay whatever is cleared: those that a pin of

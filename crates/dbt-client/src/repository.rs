@@ -14,6 +14,7 @@ use dbt_core::trust::manifest::MANIFEST_LIMIT;
 use dbt_core::trust::openpgp::SIGNATURE_LIMIT;
 use dbt_core::trust::withdrawn::WITHDRAWN_LIMIT;
 
+use crate::beside::{self, Beside};
 use crate::settings::Server;
 use crate::source::{self, Answer, Ask, Class, Connector, FetchError, Patience, Source};
 
@@ -82,23 +83,25 @@ impl Repository {
         // The tool can do without the versions of dbt, so they must leave it time.
         let shorter = patience.half();
         thread::scope(|scope| {
-            let repository = with_program.then(|| scope.spawn(|| self.program_versions(&shorter)));
-            let tool = scope.spawn(|| self.list(&versions, patience));
-            let checksum = guess.map(|id| scope.spawn(|| self.checksum(id, patience)));
+            let repository =
+                with_program.then(|| beside::begin(scope, || self.program_versions(&shorter)));
+            let tool = beside::begin(scope, || self.list(&versions, patience));
+            let checksum = guess.map(|id| beside::begin(scope, || self.checksum(id, patience)));
             let withdrawn = withdrawn_etag.and_then(|etag| match subject {
                 Subject::Tool(name) => {
                     let at = Location::withdrawn(name);
-                    Some(scope.spawn(move || self.get(&at, WITHDRAWN_LIMIT, Some(etag), patience)))
+                    let get = move || self.get(&at, WITHDRAWN_LIMIT, Some(etag), patience);
+                    Some(beside::begin(scope, get))
                 }
                 Subject::Program => None,
             });
             let truststore = self.truststore(*truststore_etag, patience);
             Survey {
                 truststore,
-                repository: repository.map(joined),
-                tool: joined(tool),
-                checksum: checksum.map(joined),
-                withdrawn: withdrawn.map(joined),
+                repository: repository.map(Beside::joined),
+                tool: tool.joined(),
+                checksum: checksum.map(Beside::joined),
+                withdrawn: withdrawn.map(Beside::joined),
             }
         })
     }
@@ -149,9 +152,9 @@ impl Repository {
         let get =
             |path, limit| bytes_of(self.truststore.get(path, &document(limit, None, patience)));
         thread::scope(|scope| {
-            let signature = scope.spawn(|| get(&signature, SIGNATURE_LIMIT));
+            let signature = beside::begin(scope, || get(&signature, SIGNATURE_LIMIT));
             let manifest = get(&manifest, MANIFEST_LIMIT)?;
-            Ok((manifest, joined(signature)?))
+            Ok((manifest, signature.joined()?))
         })
     }
 
@@ -163,8 +166,8 @@ impl Repository {
         patience: &Patience,
     ) -> Result<Option<Companions>, FetchError> {
         let (checksum, signature) = thread::scope(|scope| {
-            let signature = scope.spawn(|| self.signature(id, patience));
-            (self.checksum(id, patience), joined(signature))
+            let signature = beside::begin(scope, || self.signature(id, patience));
+            (self.checksum(id, patience), signature.joined())
         });
         let checksum = present(bytes_of(checksum))?;
         let signature = present(bytes_of(signature))?;
@@ -223,9 +226,4 @@ fn present<T>(outcome: Result<T, FetchError>) -> Result<Option<T>, FetchError> {
         Err(error) if error.class() == Class::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Waits for a request's thread. A panic there is a panic here.
-fn joined<T>(handle: thread::ScopedJoinHandle<'_, T>) -> T {
-    handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -4,7 +4,7 @@
 //! Nothing here stops the tool that the user asked for: a candidate that is refused is said, once
 //! a day, and the running version goes on.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,7 +26,7 @@ use crate::repository::bytes_of;
 use crate::session::Session;
 use crate::settings::SelfUpdate;
 use crate::source::{Class, Patience};
-use crate::store::StoreFile;
+use crate::store::{Reservation, StoreFile};
 
 mod error;
 mod identity;
@@ -58,6 +58,9 @@ pub struct SelfReport {
 
 /// How long a candidate may take to report.
 const SELF_TEST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it takes at most from making a candidate to locking it.
+const MOMENT: Duration = Duration::from_mins(1);
 
 /// How long a run waits for another one that replaces the same program.
 const REPLACING_PATIENCE: Duration = Duration::from_secs(10);
@@ -153,10 +156,55 @@ pub fn go_back(session: &Session<'_>) -> Result<PathBuf, SelfUpdateError> {
     if !previous.is_file() {
         return Err(SelfUpdateError::NoPrevious { path: previous });
     }
+    // Not while another run keeps the present program as the one before.
+    let _reservation = reserve(session, &executable, REPLACING_PATIENCE);
     Identity::of(session, &executable)?;
     Identity::change(session, Identity::go_back)?;
     fsx::rename(&previous, &executable)?;
     Ok(executable)
+}
+
+/// Waits until nobody else replaces this program.
+fn reserve(session: &Session<'_>, executable: &Path, patience: Duration) -> Reservation {
+    session.store.reserve(&format!("replace {}", executable.display()), patience)
+}
+
+/// Removes the candidates that killed runs have left beside the program.
+pub(crate) fn sweep(session: &Session<'_>, executable: &Path) {
+    let prefix = candidate_prefix(executable);
+    let entries = executable.parent().and_then(|it| it.read_dir().ok()).into_iter().flatten();
+    let ours = entries
+        .flatten()
+        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()));
+    let candidates: Vec<PathBuf> = ours.map(|entry| entry.path()).collect();
+    if candidates.is_empty() {
+        return;
+    }
+    let reservation = reserve(session, executable, Duration::ZERO);
+    for path in candidates {
+        if is_abandoned(&path, &reservation, session.now()) {
+            let _best_effort = fsx::remove(&path);
+        }
+    }
+}
+
+/// Says whether nobody needs a candidate any more. Who has made it holds a lock on it, but for a
+/// further name of the present program, which is made under the reservation.
+fn is_abandoned(path: &Path, reservation: &Reservation, now: SystemTime) -> bool {
+    let Ok(file) = fsx::open_nofollow(path) else { return false };
+    match file.try_lock() {
+        // Its maker may be about to lock it.
+        Ok(()) => reservation.is_held() && fsx::is_older(path, MOMENT, now),
+        Err(TryLockError::WouldBlock) => false,
+        // Without locks it goes by age.
+        Err(TryLockError::Error(_no_locks_here)) => fsx::is_old(path, now),
+    }
+}
+
+/// What the names of candidates begin with.
+fn candidate_prefix(executable: &Path) -> String {
+    let name = executable.file_name().unwrap_or_default().to_string_lossy();
+    format!(".{name}{}", fsx::STAGED)
 }
 
 /// Why somebody looks for a newer version.
@@ -301,8 +349,7 @@ impl Update<'_> {
 
         // One after the other: the second must not keep what the first has just put there as the
         // program before.
-        let key = format!("replace {}", self.executable.display());
-        let _reservation = self.session.store.reserve(&key, REPLACING_PATIENCE);
+        let _reservation = reserve(self.session, self.executable, REPLACING_PATIENCE);
         let present = digest_of(self.executable)?;
         if present == sha256 {
             return Ok(Some(replaced));
@@ -313,12 +360,14 @@ impl Update<'_> {
         self.keep_previous()?;
         candidate.keep_as(self.executable)?;
 
-        self.session.state.change_tool(&Subject::Program, |record| {
+        // The new program is in its place, whether or not that can be remembered: the next run
+        // finds out from the file itself.
+        let _kept = self.session.state.change_tool(&Subject::Program, |record| {
             record.history.record(&id, sha256, bound, true);
-        })?;
-        Identity::change(self.session, |identity| {
+        });
+        let _kept = Identity::change(self.session, |identity| {
             identity.became(self.executable, version, sha256, Timestamp(signed));
-        })?;
+        });
         Ok(Some(replaced))
     }
 
@@ -329,8 +378,9 @@ impl Update<'_> {
     /// Copies the verified bytes into the program's own directory, where a rename is atomic, and
     /// checks that the copy is what was verified.
     fn stage(&self, content: &mut StoreFile, sha256: Digest) -> Result<Candidate, SelfUpdateError> {
+        sweep(self.session, self.executable);
         let directory = self.directory();
-        let mut candidate = Candidate::create(directory)?;
+        let mut candidate = Candidate::create(self.executable)?;
         let failed = |source| SelfUpdateError::Write { path: directory.to_owned(), source };
         content.rewind().map_err(failed)?;
         std::io::copy(content, &mut candidate.file).map_err(failed)?;
@@ -341,20 +391,20 @@ impl Update<'_> {
     /// Keeps the running program as `.NAME.prev` beside it, for `dbt self rollback`.
     fn keep_previous(&self) -> Result<(), SelfUpdateError> {
         let previous = previous_path(self.executable);
-        let staged = previous.with_extension("prev.new");
-        fsx::remove(&staged)?;
         // A hard link costs nothing; where there are none, a copy does. It is a new file: what has
         // the name could be a link to the program that runs.
-        if std::fs::hard_link(self.executable, &staged).is_err() {
-            let failed = |source| SelfUpdateError::Write { path: staged.clone(), source };
-            let mut program = File::open(self.executable).map_err(failed)?;
-            let mut candidate = Candidate::create(self.directory())?;
-            std::io::copy(&mut program, &mut candidate.file).map_err(failed)?;
-            candidate.seal(self.identity.sha256)?;
-            return candidate.keep_as(&previous);
+        let linked = tempfile::Builder::new()
+            .prefix(&candidate_prefix(self.executable))
+            .make_in(self.directory(), |path| std::fs::hard_link(self.executable, path));
+        if let Ok(linked) = linked {
+            return keep(linked.into_temp_path(), &previous);
         }
-        fsx::rename(&staged, &previous)?;
-        Ok(())
+        let failed = |source| SelfUpdateError::Write { path: previous.clone(), source };
+        let mut program = File::open(self.executable).map_err(failed)?;
+        let mut candidate = Candidate::create(self.executable)?;
+        std::io::copy(&mut program, &mut candidate.file).map_err(failed)?;
+        candidate.seal(self.identity.sha256)?;
+        candidate.keep_as(&previous)
     }
 }
 
@@ -374,56 +424,73 @@ pub fn previous_path(executable: &Path) -> PathBuf {
 /// A new program that has no place yet; it is removed unless it is kept.
 struct Candidate {
     file: File,
-    path: Option<tempfile::TempPath>,
+    path: tempfile::TempPath,
 }
 
 impl Candidate {
-    fn create(directory: &Path) -> Result<Self, SelfUpdateError> {
+    /// Makes an empty one beside the program.
+    fn create(executable: &Path) -> Result<Self, SelfUpdateError> {
+        let directory = executable.parent().unwrap_or_else(|| Path::new("/"));
         let staged = tempfile::Builder::new()
-            .prefix(".new-")
+            .prefix(&candidate_prefix(executable))
             .tempfile_in(directory)
             .map_err(|source| SelfUpdateError::Write { path: directory.to_owned(), source })?;
         let (file, path) = staged.into_parts();
-        Ok(Self { file, path: Some(path) })
+        hold(&file);
+        Ok(Self { file, path })
     }
 
     fn path(&self) -> &Path {
-        self.path.as_deref().unwrap_or_else(|| Path::new(""))
+        &self.path
     }
 
-    /// Makes the copy durable and executable, closes it for writing, and reads it back.
+    /// Makes the copy durable, closes it for writing, reads it back, and makes it executable if
+    /// it is what was verified.
     fn seal(&mut self, sha256: Digest) -> Result<(), SelfUpdateError> {
         let path = self.path().to_owned();
         let failed = |source| SelfUpdateError::Write { path: path.clone(), source };
+        self.file.sync_all().map_err(failed)?;
+        // Executing a file that is open for writing fails, so this descriptor must go.
+        let file = fsx::open_nofollow(&path)?;
+        hold(&file);
+        self.file = file;
+        let (copied, _length) = Digest::of_reader(&mut self.file).map_err(failed)?;
+        if copied != sha256 {
+            return Err(SelfUpdateError::CopyDiffers { path });
+        }
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
             self.file.set_permissions(std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
         }
-        self.file.sync_all().map_err(failed)?;
-        // Executing a file that is open for writing fails, so this descriptor must go first.
-        self.file = fsx::open_nofollow(&path)?;
-        let (copied, _length) = Digest::of_reader(&mut self.file).map_err(failed)?;
-        if copied == sha256 { Ok(()) } else { Err(SelfUpdateError::CopyDiffers { path }) }
+        self.file.sync_all().map_err(failed)
     }
 
-    fn keep_as(mut self, executable: &Path) -> Result<(), SelfUpdateError> {
-        let Some(path) = self.path.take() else {
-            return Ok(());
-        };
-        let path = path.keep().map_err(|error| SelfUpdateError::Write {
-            path: executable.to_owned(),
-            source: error.error,
-        })?;
-        if let Err(error) = fsx::rename(&path, executable) {
-            fsx::remove(&path)?;
-            return Err(error.into());
-        }
-        // The names matter after a power loss; where they cannot be synchronised the old program
-        // is still there.
-        let _synced = executable.parent().map(fsx::sync_dir);
-        Ok(())
+    fn keep_as(self, executable: &Path) -> Result<(), SelfUpdateError> {
+        keep(self.path, executable)
     }
+}
+
+/// Lets a sweep see that somebody needs this file.
+fn hold(file: &File) {
+    // Elsewhere a lock would keep ourselves from writing to it.
+    if cfg!(unix) {
+        let _without_locks = file.try_lock_shared();
+    }
+}
+
+/// Gives a file its name, replacing what has it.
+fn keep(staged: tempfile::TempPath, path: &Path) -> Result<(), SelfUpdateError> {
+    let before = staged.to_path_buf();
+    staged
+        .persist(path)
+        .map_err(|error| SelfUpdateError::Write { path: path.to_owned(), source: error.error })?;
+    // Where both are names of one file already, as after an update that failed, renaming keeps both.
+    let _best_effort = fsx::remove(&before);
+    // The names matter after a power loss; where they cannot be synchronised the old program is
+    // still there.
+    let _synced = path.parent().map(fsx::sync_dir);
+    Ok(())
 }
 
 /// Asks a candidate who it is. One that exits with a failure, hangs, or names another version or

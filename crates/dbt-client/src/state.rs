@@ -2,11 +2,13 @@
 //!
 //! All of it belongs to one server's directory and to no other (trust design, 2.5). Every file is
 //! written whole, beside itself, and renamed; a lock keeps two runs from losing each other's
-//! changes. Where nothing can be written, the state lives in memory for this run.
+//! changes. Where nothing can be written, what was written before counts, and changes live in
+//! memory for this run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use dbt_core::digest::Digest;
@@ -41,6 +43,10 @@ pub struct ServerState {
     /// empty.
     read_only: Option<PathBuf>,
     memory: Mutex<InMemory>,
+    /// This run goes on where its changes cannot be written.
+    may_forget: AtomicBool,
+    /// Why its changes are not written any more.
+    forgetting: OnceLock<String>,
 }
 
 /// What this run has read; where no file can be written, all there is.
@@ -190,7 +196,7 @@ impl ServerState {
             None => (None, places.read_only_home.as_ref().map(below)),
         };
         let read_only = read_only.filter(|directory| is_readable(directory));
-        Self { directory, read_only, memory: Mutex::default() }
+        Self::at(directory, read_only)
     }
 
     /// Opens the states of all servers that were ever used, below dbt's home.
@@ -199,8 +205,45 @@ impl ServerState {
         entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.is_dir())
-            .map(|path| Self { directory: Some(path), read_only: None, memory: Mutex::default() })
+            .map(|path| Self::at(Some(path), None))
             .collect()
+    }
+
+    fn at(directory: Option<PathBuf>, read_only: Option<PathBuf>) -> Self {
+        let (may_forget, forgetting) = (AtomicBool::new(false), OnceLock::new());
+        Self { directory, read_only, memory: Mutex::default(), may_forget, forgetting }
+    }
+
+    /// Lets this run go on where the disk is full: from the first change on that cannot be written
+    /// its changes live in memory, as where nothing can be written.
+    pub(crate) fn may_forget(&self) {
+        self.may_forget.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns why this run's changes are not remembered, if they are not.
+    pub(crate) fn forgetting(&self) -> Option<&str> {
+        self.forgetting.get().map(String::as_str)
+    }
+
+    /// Returns where changes are written.
+    fn writable(&self) -> Option<&Path> {
+        self.directory.as_deref().filter(|_| self.forgetting.get().is_none())
+    }
+
+    /// Returns where to read what the memory does not have.
+    fn readable(&self) -> Option<&Path> {
+        self.directory.as_deref().or(self.read_only.as_deref())
+    }
+
+    /// Says whether a change was written. On a full disk it is kept in memory if this run may.
+    fn written(&self, outcome: Result<(), FsxError>) -> Result<(), StateError> {
+        match outcome {
+            Err(error) if self.may_forget.load(Ordering::Relaxed) && is_full(&error) => {
+                self.forgetting.get_or_init(|| crate::anchor::in_one_line(&error));
+                Ok(())
+            }
+            outcome => outcome.map_err(StateError::Write),
+        }
     }
 
     /// Returns where the state is, or nothing when it lives in memory.
@@ -240,7 +283,7 @@ impl ServerState {
 
     /// What is remembered of the server in this moment.
     fn server_by_now(&self) -> Result<ServerRecord, StateError> {
-        match &self.directory {
+        match self.writable() {
             Some(directory) => Ok(read_json(&directory.join("state.json"))?.unwrap_or_default()),
             None => self.server_in(&self.in_memory()),
         }
@@ -248,7 +291,7 @@ impl ServerState {
 
     /// Reads what is remembered of the server where nothing can be written.
     fn server_in(&self, memory: &InMemory) -> Result<ServerRecord, StateError> {
-        match (&memory.server, &self.read_only) {
+        match (&memory.server, self.readable()) {
             (Some(record), _) => Ok(record.clone()),
             (None, Some(directory)) => {
                 Ok(read_json(&directory.join("state.json"))?.unwrap_or_default())
@@ -259,7 +302,7 @@ impl ServerState {
 
     /// Reads what is remembered of a tool where nothing can be written.
     fn tool_in(&self, memory: &InMemory, subject: &Subject) -> Result<ToolRecord, StateError> {
-        match (memory.tools.get(&file_name(subject)), &self.read_only) {
+        match (memory.tools.get(&file_name(subject)), self.readable()) {
             (Some(record), _) => Ok(record.clone()),
             (None, Some(directory)) => match read_json(&tool_path(directory, subject)) {
                 Ok(record) => Ok(record.unwrap_or_default()),
@@ -277,10 +320,10 @@ impl ServerState {
         mut after: ServerRecord,
     ) -> Result<ServerRecord, StateError> {
         after.schema = SCHEMA;
-        if let Some(directory) = &self.directory
+        if let Some(directory) = self.writable()
             && after != *before
         {
-            write_json(&directory.join("state.json"), &after)?;
+            self.written(write_json(&directory.join("state.json"), &after)?)?;
         }
         self.in_memory().server = Some(after.clone());
         Ok(after)
@@ -307,7 +350,7 @@ impl ServerState {
         subject: &Subject,
         damaged: &mut dyn FnMut(&Path),
     ) -> Result<ToolRecord, StateError> {
-        let Some(directory) = &self.directory else {
+        let Some(directory) = self.writable() else {
             return self.tool_in(&self.in_memory(), subject);
         };
         let path = tool_path(directory, subject);
@@ -340,10 +383,10 @@ impl ServerState {
         let mut after = before.clone();
         change(&mut after);
         after.schema = SCHEMA;
-        if let Some(directory) = &self.directory
+        if let Some(directory) = self.writable()
             && after != before
         {
-            write_json(&tool_path(directory, subject), &after)?;
+            self.written(write_json(&tool_path(directory, subject), &after)?)?;
         }
         self.in_memory().tools.insert(file_name(subject), after.clone());
         Ok(after)
@@ -351,8 +394,7 @@ impl ServerState {
 
     /// Returns the tools of which something is remembered.
     pub fn tools(&self) -> Vec<Subject> {
-        let directory = self.directory.as_ref().or(self.read_only.as_ref());
-        let listed = directory.map(|directory| std::fs::read_dir(directory.join("tools")));
+        let listed = self.readable().map(|directory| std::fs::read_dir(directory.join("tools")));
         let mut names: BTreeSet<String> = listed
             .into_iter()
             .flatten()
@@ -374,9 +416,9 @@ impl ServerState {
     }
 
     fn truststore_by_now(&self) -> Result<Option<Vec<u8>>, StateError> {
-        match &self.directory {
+        match self.writable() {
             Some(directory) => read_if_any(&directory.join("truststore")),
-            None => match (&self.in_memory().truststore, &self.read_only) {
+            None => match (&self.in_memory().truststore, self.readable()) {
                 (Some(bytes), _) => Ok(Some(bytes.clone())),
                 (None, Some(directory)) => read_if_any(&directory.join("truststore")),
                 (None, None) => Ok(None),
@@ -413,21 +455,19 @@ impl ServerState {
         let before = self.server_by_now()?;
         let known = self.truststore_by_now()?;
         if before.trust != *judged.trust || known.as_deref() != judged.truststore {
-            if self.directory.is_some() {
+            if self.writable().is_some() {
                 // It is read anew.
                 *self.in_memory() = InMemory::default();
             }
             return Ok(false);
         }
-        if let Some(directory) = &self.directory
-            && known.as_deref() != Some(bytes)
-        {
-            if let Some(known) = known {
-                fsx::write_atomic(&directory.join("truststore.previous"), &known, 0o600)
-                    .map_err(StateError::Write)?;
+        if known.as_deref() != Some(bytes) {
+            let files = known.as_deref().map(|known| ("truststore.previous", known));
+            for (name, bytes) in files.into_iter().chain([("truststore", bytes)]) {
+                if let Some(directory) = self.writable() {
+                    self.written(fsx::write_atomic(&directory.join(name), bytes, 0o600))?;
+                }
             }
-            fsx::write_atomic(&directory.join("truststore"), bytes, 0o600)
-                .map_err(StateError::Write)?;
         }
         let mut after = before.clone();
         change(&mut after);
@@ -447,7 +487,7 @@ impl ServerState {
         };
         *self.in_memory() = InMemory::default();
         let _lock = lock(directory);
-        write_json(&directory.join("state.json"), &record)?;
+        write_json(&directory.join("state.json"), &record)?.map_err(StateError::Write)?;
         for name in ["truststore", "truststore.previous"] {
             fsx::remove(&directory.join(name)).map_err(StateError::Write)?;
         }
@@ -539,10 +579,19 @@ struct Schema {
     schema: u64,
 }
 
-fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StateError> {
+/// Writes a file; says apart what cannot be said as JSON and what cannot be written.
+fn write_json<T: serde::Serialize>(
+    path: &Path,
+    value: &T,
+) -> Result<Result<(), FsxError>, StateError> {
     let bytes = serde_json::to_vec(value)
         .map_err(|source| StateError::Damaged { path: path.to_owned(), source })?;
-    fsx::write_atomic(path, &bytes, 0o600).map_err(StateError::Write)
+    Ok(fsx::write_atomic(path, &bytes, 0o600))
+}
+
+fn is_full(error: &FsxError) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
 }
 
 /// How long nobody asks for the versions of dbt itself after they could not be listed.

@@ -44,18 +44,24 @@ impl World {
         }
         fs::write(at("started"), "").unwrap();
         fs::set_permissions(at("started"), Permissions::from_mode(0o666)).unwrap();
-        let installed = at("b").join(brand::PROGRAM);
-        if fs::hard_link(program.as_ref(), &installed).is_err() {
-            fs::copy(program.as_ref(), &installed).unwrap();
-        }
         let repository = TestRepository::create(&at("s"), &at("started"));
         repository.trust(&[&ALICE]);
         let server = FileServer::start(&at("s"));
         let world = Self { repository, server, secrets: Mutex::default(), directory };
+        world.install(program.as_ref());
         world.write_config(
             &json!({ "servers": { SERVER: world.server_entry() }, "defaultServer": SERVER }),
         );
         world
+    }
+
+    /// Puts a program into the place of the installed one.
+    pub fn install(&self, program: &Path) {
+        let installed = self.program();
+        drop(fs::remove_file(&installed));
+        if fs::hard_link(program, &installed).is_err() {
+            fs::copy(program, &installed).unwrap();
+        }
     }
 
     /// Returns what the configuration says of the server at first.
@@ -199,6 +205,41 @@ impl World {
         assert_eq!(self.executables(), [""; 0].map(PathBuf::from));
     }
 
+    /// Takes a copy of the user's home and of the program, to be [`restore`](Self::restore)d.
+    pub fn backup(&self) {
+        drop(fs::remove_dir_all(self.directory.path().join("was")));
+        for name in ["h", "b"] {
+            copy_home(
+                &self.directory.path().join(name),
+                &self.directory.path().join("was").join(name),
+            );
+        }
+    }
+
+    /// Puts the home and the program back as they were.
+    pub fn restore(&self) {
+        for name in ["h", "b"] {
+            let place = self.directory.path().join(name);
+            fs::remove_dir_all(&place).unwrap();
+            copy_home(&self.directory.path().join("was").join(name), &place);
+        }
+    }
+
+    /// Returns every file beside the program, and it.
+    pub fn program_files(&self) -> Vec<PathBuf> {
+        files_below(&self.directory.path().join("b"))
+    }
+
+    /// Returns every file that the server serves.
+    pub fn served_files(&self) -> Vec<PathBuf> {
+        files_below(&self.directory.path().join("s"))
+    }
+
+    /// Returns every file in the user's home.
+    pub fn home_files(&self) -> Vec<PathBuf> {
+        files_below(&self.home())
+    }
+
     /// Remembers a secret: no run may say it from now on.
     pub fn keep_secret(&self, secret: &str) {
         self.secrets.lock().unwrap().push(secret.to_owned());
@@ -245,6 +286,29 @@ impl World {
         ]
     }
 }
+
+/// Copies a tree with its modes and links. Programs, which are replaced and never written to, are
+/// copied as further names of the same file.
+fn copy_home(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, target, kind) =
+            (entry.path(), to.join(entry.file_name()), entry.file_type().unwrap());
+        if kind.is_dir() {
+            copy_home(&path, &target);
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&path).unwrap(), &target).unwrap();
+        } else if entry.metadata().unwrap().len() > LARGE {
+            fs::hard_link(&path, &target).unwrap();
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
+}
+
+/// No tool of a test is as large; every program is.
+const LARGE: u64 = 1024 * 1024;
 
 /// Returns every regular file below a directory.
 fn files_below(directory: &Path) -> Vec<PathBuf> {

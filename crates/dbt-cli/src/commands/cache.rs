@@ -68,7 +68,9 @@ fn prune(world: &World<'_>, dry_run: bool) -> Result<(), Report> {
             table.row([pruned.subject.name(), pruned.version.spelling(), &size(pruned.length)]);
         }
     }
-    prune::sweep(&session);
+    if !dry_run {
+        prune::sweep(&session);
+    }
     if table.is_empty() { Ok(()) } else { world.printer.data(table) }
 }
 

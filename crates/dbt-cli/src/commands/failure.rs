@@ -2,6 +2,7 @@
 
 use dbt_client::anchor::AnchorError;
 use dbt_client::config::ConfigError;
+use dbt_client::download::DownloadError;
 use dbt_client::exec::ExecError;
 use dbt_client::obtain::ObtainError;
 use dbt_client::prepare::PrepareError;
@@ -11,6 +12,7 @@ use dbt_client::self_update::SelfUpdateError;
 use dbt_client::source::{Class, FetchError};
 use dbt_client::state::StateError;
 use dbt_client::store::StoreError;
+use dbt_core::trust::VerifyError;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
 
@@ -47,10 +49,22 @@ fn code_of_preparing(error: &PrepareError) -> ExitCode {
 fn code_of_obtaining(error: &ObtainError) -> ExitCode {
     match error {
         ObtainError::Fetch(error) => code_of_fetching(error),
-        ObtainError::Download(_) | ObtainError::Unconfirmed(_) => ExitCode::UNREACHABLE,
+        ObtainError::Download(error) => code_of_downloading(error),
+        ObtainError::Unconfirmed(_) => ExitCode::UNREACHABLE,
         ObtainError::Store(_) => ExitCode::CANNOT_EXECUTE,
+        // The disk failed, and nothing was refused.
+        ObtainError::Verify(VerifyError::Read { .. }) => ExitCode::INTERNAL,
         ObtainError::Verify(_) | ObtainError::Changed { .. } => ExitCode::VERIFICATION_REFUSED,
         _ => ExitCode::INTERNAL,
+    }
+}
+
+/// A full disk is no outage.
+fn code_of_downloading(error: &DownloadError) -> ExitCode {
+    if let DownloadError::Fetch(error) = error {
+        code_of_fetching(error)
+    } else {
+        ExitCode::INTERNAL
     }
 }
 
@@ -118,7 +132,8 @@ pub(crate) fn anchoring(error: AnchorError) -> Report {
 pub(crate) fn updating_itself(error: SelfUpdateError) -> Report {
     let code = match &error {
         SelfUpdateError::Fetch(error) => code_of_fetching(error),
-        SelfUpdateError::Download(_) => ExitCode::UNREACHABLE,
+        SelfUpdateError::Download(error) => code_of_downloading(error),
+        SelfUpdateError::Verify(VerifyError::Read { .. }) => ExitCode::INTERNAL,
         SelfUpdateError::NoPrevious { .. } | SelfUpdateError::Incomplete => ExitCode::NOT_FOUND,
         SelfUpdateError::State(_)
         | SelfUpdateError::Write { .. }

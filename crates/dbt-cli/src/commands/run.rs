@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use dbt_client::exec;
+use dbt_client::exec::{self, ExecError};
 use dbt_client::prepare::{self, Eagerness, Outcome, PrepareError, Prepared, Request};
 use dbt_client::prune;
 use dbt_client::self_update::Replaced;
@@ -34,29 +34,42 @@ pub(crate) fn run(process: &mut Process, call: ToolCall) -> Result<(), Report> {
         wanted: (wanted != Wanted::Newest).then_some(wanted),
         eagerness: Eagerness::AsConfigured,
     };
-    let prepared = match prepare::prepare(&session, &request) {
-        Ok(Outcome::Ready(prepared)) => *prepared,
-        Ok(Outcome::Replaced(replaced)) => return Err(restart(process, &replaced)),
-        Err(PrepareError::NoTool { tool, .. }) if tool.as_str() == cli::CATALOG => {
-            drop(session);
-            drop(world);
-            return built_in_catalog(process, arguments);
+    let mut left = CHANGED_TRIES;
+    loop {
+        let prepared = match prepare::prepare(&session, &request) {
+            Ok(Outcome::Ready(prepared)) => *prepared,
+            Ok(Outcome::Replaced(replaced)) => return Err(restart(process, &replaced)),
+            Err(PrepareError::NoTool { tool, .. }) if tool.as_str() == cli::CATALOG => {
+                drop(session);
+                drop(world);
+                return built_in_catalog(process, arguments);
+            }
+            Err(error) => {
+                let meant = words::hints(request.tool.as_str());
+                return Err(failure::preparing(error).hints(meant));
+            }
+        };
+        if prepared.fresh {
+            // Cleaning up never stops a tool.
+            let _pruned = prune::prune(&session, &prepared.id.subject);
+            prune::sweep(&session);
         }
-        Err(error) => {
-            let meant = words::hints(request.tool.as_str());
-            return Err(failure::preparing(error).hints(meant));
+        let settings = &world.settings;
+        if left == CHANGED_TRIES && settings.server.updates == Updates::After && !settings.offline {
+            check_afterwards(&world, &request);
         }
-    };
-    if prepared.fresh {
-        // Cleaning up never stops a tool.
-        let _pruned = prune::prune(&session, &prepared.id.subject);
-        prune::sweep(&session);
+        let error = become_tool(process, settings, prepared, &arguments);
+        // Somebody has cleared the cache or installed the same at this moment: it is fetched and
+        // verified anew. Whoever does it again and again gets the refusal.
+        if left == 0 || !error.may_pass() {
+            return Err(failure::executing(error));
+        }
+        left -= 1;
     }
-    if world.settings.server.updates == Updates::After && !world.settings.offline {
-        check_afterwards(&world, &request);
-    }
-    Err(become_tool(process, &world.settings, prepared, &arguments))
 }
+
+/// How often a tool is made ready again whose file was changed or removed before it started.
+const CHANGED_TRIES: u32 = 3;
 
 /// Answers for the tool `catalog` where the repository has none: the reference's users type
 /// `dbt -- catalog list`.
@@ -79,7 +92,7 @@ fn become_tool(
     settings: &Settings,
     prepared: Prepared,
     arguments: &[OsString],
-) -> Report {
+) -> ExecError {
     let name = prepared.id.subject.name().to_owned();
     process.printer.verbose(format!(
         "running {} from `{}`, signed by {}",
@@ -90,7 +103,7 @@ fn become_tool(
     let environment = tool_environment(process.env.inherited(), settings);
     status::tool_starts(process.status_file().as_deref());
     let become_it = if settings.sealed { exec::become_sealed_tool } else { exec::become_tool };
-    failure::executing(become_it(prepared.installed, &name, arguments, &environment))
+    become_it(prepared.installed, &name, arguments, &environment)
 }
 
 /// Starts the program that has just replaced this one, with the same words. The variable counts

@@ -290,7 +290,7 @@ fn a_limit_on_the_size_of_files_is_said_and_leaves_nothing_half_written() {
     world.repository().publish("big", "1.0.0").content(big).now();
     let limited = ["sh", "-c", "ulimit -f 200 && exec \"$@\"", "sh"];
     let run = world.invoke(["big"]).through(&limited).run();
-    run.exits_with(exits::UNREACHABLE).mentions("a file as large as the download of 1048576 bytes");
+    run.exits_with(exits::INTERNAL).mentions("a file as large as the download of 1048576 bytes");
     run.mentions("hint: `ulimit -f unlimited`");
     world.nothing_happened();
     world.dbt(["big"]).prints("big\n");

@@ -99,7 +99,7 @@ fn a_store_on_a_full_disk_says_so_and_runs_nothing_half_written() {
     big.resize(1 << 20, b'#');
     world.repository().publish("big", "1.0.0").content(big).now();
     let run = with_store_on(&world, "size=256k", "big");
-    run.exits_with(exits::UNREACHABLE).mentions("there is no space left in `[WORLD]/store");
+    run.exits_with(exits::INTERNAL).mentions("there is no space left in `[WORLD]/store");
     run.mentions("for the download of 1048576 bytes").mentions("hint: `dbt cache prune` deletes");
     assert!(run.stdout().is_empty(), "{run:?}");
     with_store_on(&world, "size=4m", "big").prints("big\n");

@@ -7,3 +7,4 @@
 mod programs;
 
 mod crashes;
+mod threads;

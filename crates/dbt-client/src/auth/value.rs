@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
@@ -13,7 +13,8 @@ use dbt_core::secret::Secret;
 
 use super::CredentialsError;
 
-/// How long a command may take: long enough to find and touch a hardware key.
+/// How long a command may take, or whoever writes into a pipe: long enough to find and touch a
+/// hardware key.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
 /// The most that a file or a command may give. Tokens are a few KiB at most; the rest is an
@@ -33,7 +34,7 @@ pub struct SecretValue {
 
 enum Place {
     Fixed(Secret<String>),
-    File(PathBuf),
+    File { path: PathBuf, limit: Duration },
     Command { line: String, limit: Duration },
 }
 
@@ -45,7 +46,7 @@ impl SecretValue {
 
     /// Names a file that holds the secret, with or without a newline at its end.
     pub fn file(key: &str, path: PathBuf) -> Self {
-        Self::at(key, Place::File(path))
+        Self::at(key, Place::File { path, limit: COMMAND_LIMIT })
     }
 
     /// Names a command that prints the secret, with or without a newline at its end.
@@ -65,8 +66,8 @@ impl SecretValue {
     pub(super) fn read(&self) -> Result<&Secret<String>, CredentialsError> {
         match &self.place {
             Place::Fixed(value) => Ok(value),
-            Place::File(path) => {
-                let read = || read_file(&self.key, path);
+            Place::File { path, limit } => {
+                let read = || read_file(&self.key, path, *limit);
                 self.read.get_or_init(read).as_ref().map_err(Clone::clone)
             }
             Place::Command { line, limit } => {
@@ -86,22 +87,36 @@ impl fmt::Debug for SecretValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = match &self.place {
             Place::Fixed(_) => "written",
-            Place::File(_) => "in a file",
+            Place::File { .. } => "in a file",
             Place::Command { .. } => "printed by a command",
         };
         write!(f, "SecretValue({}, {place})", self.key)
     }
 }
 
-fn read_file(key: &str, path: &PathBuf) -> Result<Secret<String>, CredentialsError> {
+fn read_file(key: &str, path: &Path, limit: Duration) -> Result<Secret<String>, CredentialsError> {
     let fail = |source| CredentialsError::File {
         key: key.to_owned(),
-        path: path.clone(),
+        path: path.to_owned(),
         source: Arc::new(source),
     };
-    let file = File::open(path).map_err(fail)?;
-    let bytes = read_bounded(file).map_err(fail)?;
-    text_of(key, bytes)
+    let metadata = std::fs::metadata(path).map_err(fail)?;
+    if metadata.is_file() {
+        let bytes = File::open(path).and_then(read_bounded).map_err(fail)?;
+        return text_of(key, bytes);
+    }
+    // A pipe, such as a shell's `<(command)`: whoever writes to it may never come, nor end.
+    let (give, take) = mpsc::channel();
+    let path_of_pipe = path.to_owned();
+    let read = move || give.send(File::open(path_of_pipe).and_then(read_bounded));
+    let _left_behind = thread::Builder::new().spawn(read).map_err(fail)?;
+    match take.recv_timeout(limit) {
+        Ok(outcome) => text_of(key, outcome.map_err(fail)?),
+        Err(_time_over) => {
+            let words = format!("whoever writes into it did not end within {} s", limit.as_secs());
+            Err(fail(io::Error::new(io::ErrorKind::TimedOut, words)))
+        }
+    }
 }
 
 fn run_command(key: &str, line: &str, limit: Duration) -> Result<Secret<String>, CredentialsError> {
@@ -118,7 +133,11 @@ fn run_command(key: &str, line: &str, limit: Duration) -> Result<Secret<String>,
     // over, the thread is left behind with the pipe.
     let (give, take) = mpsc::channel();
     if let Some(output) = child.stdout.take() {
-        thread::spawn(move || give.send(read_bounded(output)));
+        let reader = thread::Builder::new().spawn(move || give.send(read_bounded(output)));
+        if let Err(source) = reader {
+            stop(&mut child);
+            return Err(fail(source));
+        }
     }
     let outcome = match take.recv_timeout(limit) {
         Ok(Ok(output)) if output.expose().len() as u64 > OUTPUT_LIMIT => {
@@ -257,8 +276,31 @@ mod tests {
         std::fs::write(&path, "dbt_abc\r\n").unwrap();
         let value = SecretValue::file("tokenFile", path.clone());
         assert_eq!(value.read().unwrap().expose(), "dbt_abc");
+        let directory_itself = SecretValue::file("tokenFile", directory.path().to_owned());
+        assert!(matches!(directory_itself.read(), Err(CredentialsError::File { .. })));
         let missing = SecretValue::file("tokenFile", path.with_extension("missing"));
         let words = missing.read().unwrap_err().to_string();
         assert!(words.contains("token.missing`, named by `tokenFile`"), "{words}");
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_read_and_not_waited_for_without_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let place = Place::File { path: path.clone(), limit: Duration::from_millis(50) };
+        let words = SecretValue::at("tokenFile", place).read().unwrap_err().to_string();
+        assert!(words.contains("token`, named by `tokenFile`"), "{words}");
+        // Lets the reader that was left behind come to its end.
+        drop(File::options().write(true).open(&path).unwrap());
+
+        // Another one: that reader may still be on its way to what is written.
+        let path = directory.path().join("other");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let value = SecretValue::file("tokenFile", path.clone());
+        thread::scope(|scope| {
+            scope.spawn(|| std::fs::write(&path, "dbt_abc\n").unwrap());
+            assert_eq!(value.read().unwrap().expose(), "dbt_abc");
+        });
     }
 }

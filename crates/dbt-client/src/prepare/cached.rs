@@ -4,7 +4,7 @@ use dbt_core::timestamp::Timestamp;
 use dbt_core::trust::Expectation;
 use dbt_core::version::Wanted;
 
-use crate::anchor::AnchorError;
+use crate::anchor::{AnchorError, in_one_line};
 use crate::notice::Notice;
 use crate::obtain::ObtainError;
 use crate::state::{InstalledVersion, ToolRecord};
@@ -58,6 +58,14 @@ impl Run<'_> {
                 Some(prepared) => Ok(Outcome::Ready(Box::new(prepared))),
                 None => Err(PrepareError::Trust(AnchorError::NothingNew(reason))),
             },
+            Failure::Machine(error) => {
+                let cause = std::error::Error::source(&*error);
+                let reason = cause.map_or_else(|| error.to_string(), in_one_line);
+                let Some(prepared) = self.best_cached(&reason)? else { return Err(*error) };
+                let (tool, version) = (self.request.tool.clone(), prepared.id.version.clone());
+                self.session.say(Notice::NotInstalled { reason, tool, version });
+                Ok(Outcome::Ready(Box::new(prepared)))
+            }
             Failure::SignIn(source) => {
                 let server = self.session.settings.server.name.to_string();
                 let Some(prepared) = self.best_cached("the server wants a sign-in")? else {

@@ -102,7 +102,7 @@ pub enum PrepareError {
         now: Version,
     },
     /// The truststore is refused and there is no earlier one.
-    #[error("the server's truststore is refused")]
+    #[error("the server's truststore {}", judged(.0))]
     Trust(#[source] AnchorError),
     /// The tool could not be fetched, or is not what it should be.
     #[error("refusing to run `{tool}`")]
@@ -131,6 +131,10 @@ pub enum PrepareError {
     /// What this machine remembers could not be read or written.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+fn judged(error: &AnchorError) -> &'static str {
+    if error.is_of_this_machine() { "cannot be judged" } else { "is refused" }
 }
 
 fn named(tool: &ToolName, wanted: &Wanted) -> String {

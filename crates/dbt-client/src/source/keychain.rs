@@ -120,12 +120,17 @@ fn said(command: &mut Command) -> io::Result<Option<Vec<u8>>> {
     // Beside, because a pipe cannot be read with a limit of time.
     let (give, take) = mpsc::channel();
     if let Some(output) = child.stdout.take() {
-        thread::spawn(move || {
+        let reading = thread::Builder::new().spawn(move || {
             let mut text = Vec::new();
             let read = output.take(LIMIT).read_to_end(&mut text);
             // Nobody takes it when time is over.
             let _taken = give.send(read.map(|_count| text));
         });
+        if let Err(no_thread) = reading {
+            child.kill()?;
+            child.wait()?;
+            return Err(no_thread);
+        }
     }
     let Ok(text) = take.recv_timeout(PATIENCE) else {
         child.kill()?;

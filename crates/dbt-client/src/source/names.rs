@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::NextTimeout;
+use ureq::unversioned::transport::{NextTimeout, time};
 
 use super::error::Failure;
 use super::forward;
@@ -21,7 +22,7 @@ const FRESH: Duration = Duration::from_secs(10);
 
 /// Resolves names, and says which name it was when that fails.
 #[derive(Debug, Default)]
-pub(super) struct Names<R = DefaultResolver> {
+pub(super) struct Names<R = System> {
     system: R,
     known: Mutex<BTreeMap<String, Arc<Mutex<Option<Known>>>>>,
 }
@@ -90,6 +91,37 @@ impl<R: Resolver> Names<R> {
     }
 }
 
+/// Asks the operating system, in a thread that is left behind when time is over. Where the system
+/// gives no thread the asking has no limit of time.
+#[derive(Debug, Default)]
+pub(super) struct System;
+
+impl Resolver for System {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let without_limit = NextTimeout { after: time::Duration::NotHappening, ..timeout };
+        let ask = move |uri: &Uri, config: &Config| {
+            DefaultResolver::default().resolve(uri, config, without_limit)
+        };
+        let (give, take) = mpsc::sync_channel(1);
+        let (its_uri, its_config) = (uri.clone(), config.clone());
+        let asking = thread::Builder::new().spawn(move || {
+            // Nobody waits any more when time is over.
+            let _late = give.send(ask(&its_uri, &its_config));
+        });
+        match asking {
+            Err(_no_thread) => ask(uri, config),
+            Ok(_left_behind) => take
+                .recv_timeout(*timeout.after)
+                .unwrap_or(Err(ureq::Error::Timeout(timeout.reason))),
+        }
+    }
+}
+
 /// What addresses depend on: they hold the port.
 fn key_of(uri: &Uri) -> String {
     let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
@@ -123,7 +155,6 @@ fn less(timeout: NextTimeout, waited: Duration) -> Result<NextTimeout, ureq::Err
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::thread;
 
     use super::*;
 

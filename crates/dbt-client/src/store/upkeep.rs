@@ -6,9 +6,9 @@
 //! `/proc` tells, for a script by its interpreter's arguments; elsewhere nothing does.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,10 +19,7 @@ use super::remembered::{RECORD_ENDING, REMEMBERED, RUNS_ENDING};
 use super::root::{ARTIFACTS, FileName, Root, Rule, Stamp, prefix};
 use super::staging::STAGING;
 use super::{Inner, LOCK_ENDING, LOCKS, StoreError};
-use crate::fsx;
-
-/// After this, what cannot be asked for its owner is taken for left behind.
-const ABANDONED: Duration = Duration::from_hours(24);
+use crate::fsx::{self, is_old};
 
 /// One installed artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,15 +154,29 @@ pub(super) fn clear(
 ) -> Result<Cleared, StoreError> {
     let running = Running::now();
     let mut cleared = Cleared::default();
+    let mut going = Vec::new();
     for root in store.own_roots() {
-        for entry in entries_of(root) {
-            if kept.contains(&entry.digest) {
-                continue;
-            }
+        let entries = entries_of(root).into_iter();
+        for entry in entries.filter(|entry| !kept.contains(&entry.digest)) {
             if running.includes(&entry.path) {
                 cleared.running.push(entry.path);
-                continue;
+            } else if let Some(identity) = identity_of(&entry.path) {
+                set_mode(&entry.path, GOING);
+                going.push((root, entry, identity));
             }
+        }
+    }
+    if !going.is_empty() {
+        std::thread::sleep(STARTING);
+    }
+    let running = Running::now();
+    for (root, entry, identity) in going {
+        if running.includes(&entry.path) {
+            // The next who finds it gives it its mode back.
+            set_mode(&entry.path, STAYING);
+            cleared.running.push(entry.path);
+        } else if identity_of(&entry.path) == Some(identity) {
+            // Otherwise somebody has installed it anew.
             remove_entry(root, &entry)?;
             cleared.removed += 1;
             cleared.bytes += entry.length;
@@ -173,6 +184,26 @@ pub(super) fn clear(
     }
     sweep(store, now);
     Ok(cleared)
+}
+
+/// The mode of a file that is about to be removed: nobody finds it or starts it any more, and the
+/// interpreter of a script that was started a moment ago can still read it.
+const GOING: u32 = 0o1400;
+
+/// The mode of one that is not removed after all.
+const STAYING: u32 = 0o500;
+
+/// How long it takes at most from the last look at a file to the process that shows that it runs.
+const STARTING: Duration = Duration::from_millis(300);
+
+fn identity_of(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|metadata| Stamp::of(&metadata).identity())
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    if let Ok(file) = fsx::open_nofollow(path) {
+        let _best_effort = file.set_permissions(Permissions::from_mode(mode));
+    }
 }
 
 fn remove_entry(root: &Root, entry: &Entry) -> Result<(), StoreError> {
@@ -226,9 +257,8 @@ pub(super) fn sweep(store: &Inner, now: SystemTime) {
     }
     for root in store.own_roots() {
         for path in names_in(&root.top.path.join(LOCKS)) {
-            let is_lock = name_of(&path).ends_with(LOCK_ENDING);
-            if is_lock && is_old(&path, now) && is_abandoned(&path, now) {
-                let _best_effort = fsx::remove(&path);
+            if name_of(&path).ends_with(LOCK_ENDING) {
+                remove_free_lock(&path, now);
             }
         }
         for (_digest, directory) in digests_of(root) {
@@ -236,6 +266,20 @@ pub(super) fn sweep(store: &Inner, now: SystemTime) {
                 remove_empty(root, &directory);
             }
         }
+    }
+}
+
+/// Removes a lock that nobody holds, while we hold it: who has opened it in between finds that it
+/// has no name any more, and locks the next one.
+fn remove_free_lock(path: &Path, now: SystemTime) {
+    let Ok(file) = fsx::open_nofollow(path) else { return };
+    let is_free = match file.try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(_no_locks_here)) => is_old(path, now),
+    };
+    if is_free {
+        let _best_effort = fsx::remove(path);
     }
 }
 
@@ -248,12 +292,6 @@ fn is_abandoned(path: &Path, now: SystemTime) -> bool {
         Err(TryLockError::WouldBlock) => false,
         Err(TryLockError::Error(_no_locks_here)) => is_old(path, now),
     }
-}
-
-fn is_old(path: &Path, now: SystemTime) -> bool {
-    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
-    let age = modified.ok().and_then(|modified| now.duration_since(modified).ok());
-    age.is_some_and(|age| age > ABANDONED)
 }
 
 /// Says whether we have given a staging file this name.

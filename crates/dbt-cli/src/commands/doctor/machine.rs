@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dbt_client::fsx;
+use dbt_client::prune;
 use dbt_client::store::{Store, WritablePlace};
 use dbt_core::brand;
 use dbt_core::clock::Clock;
@@ -299,7 +299,7 @@ fn left_behind(process: &Process, store: &Store, findings: &mut Findings) {
     let now = Clock::System.now();
     let mut files = store.left_behind(now);
     if let Some(home) = process.found.places.home.as_deref() {
-        files.extend(fsx::left_behind(&home.join("state"), now));
+        files.extend(prune::left_behind(home, now));
     }
     if let Some(first) = files.first() {
         let found = match files.len() {
