@@ -17,7 +17,7 @@ use dbt_core::name::{ServerName, ToolName};
 use dbt_core::trust::fingerprint::Fingerprint;
 use dbt_core::version::{Version, Wanted};
 
-use crate::help::{self, grammar, help_of, path_of};
+use crate::help::{self, commands, help_of, path_of};
 use crate::usage::UsageError;
 
 /// The flags that every command takes, before or after its name.
@@ -431,16 +431,16 @@ pub enum Parsed {
 /// Reads the words of a built-in command, its own name first.
 pub fn parse_built_in(word: OsString, rest: Vec<OsString>) -> Result<Parsed, UsageError> {
     let words: Vec<OsString> = std::iter::once(word).chain(rest).collect();
-    let path = path_of(&grammar(), &words);
-    let line = std::iter::once(OsString::from(brand::PROGRAM)).chain(words);
+    let line = std::iter::once(OsString::from(brand::PROGRAM)).chain(words.clone());
     let parsed =
-        grammar().try_get_matches_from(line).and_then(|matches| Cli::from_arg_matches(&matches));
+        commands().try_get_matches_from(line).and_then(|matches| Cli::from_arg_matches(&matches));
+    let path = || path_of(&commands(), &words);
     match parsed {
         Ok(Cli { everywhere, command, _before_a_tool }) => {
             Ok(Parsed::Command(ParsedCommand { command, everywhere }))
         }
-        Err(error) if asks_for_help(&error) => Ok(Parsed::Help(path)),
-        Err(error) => Err(UsageError::of_parser(&error, brand::PROGRAM, path)),
+        Err(error) if asks_for_help(&error) => Ok(Parsed::Help(path())),
+        Err(error) => Err(UsageError::of_parser(&error, brand::PROGRAM, path())),
     }
 }
 
@@ -504,6 +504,7 @@ fn asks_for_help(error: &clap::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::help::grammar;
 
     #[test]
     fn the_grammar_is_sound() {

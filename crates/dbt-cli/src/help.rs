@@ -24,8 +24,13 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Help", &["completions", "help"]),
 ];
 
-/// Returns the whole grammar, for parsing, help and completions.
+/// Returns the whole grammar, for parsing and help.
 pub fn grammar() -> clap::Command {
+    commands().mut_subcommands(laid_out).help_template(TOP_TEMPLATE)
+}
+
+/// Returns what may be typed, without the layout of its help.
+pub(crate) fn commands() -> clap::Command {
     let program = brand::PROGRAM;
     let run = clap::Command::new("run")
         .about("Run a tool, also one whose name is a command's")
@@ -45,8 +50,6 @@ pub fn grammar() -> clap::Command {
         ))
         .subcommand(run)
         .subcommand(help)
-        .mut_subcommands(laid_out)
-        .help_template(TOP_TEMPLATE)
 }
 
 /// Lays out the help of a command and of those below it.

@@ -72,6 +72,10 @@ fn escaped(text: &str, kept: impl Fn(char) -> bool) -> Cow<'_, str> {
 /// Says whether a terminal would do something with this character instead of showing it, or
 /// would show nothing where there is something.
 fn obeyed_by_terminals(c: char) -> bool {
+    // Most text is nothing else, and there may be much of it.
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     c.is_control()
         || matches!(
             c,

@@ -10,6 +10,6 @@ use crate::process::Process;
 /// Prints the completions for a shell.
 pub(crate) fn completions(process: &Process, asked: &Completions) -> Result<(), Report> {
     let mut script = Vec::new();
-    clap_complete::generate(asked.shell, &mut help::grammar(), brand::PROGRAM, &mut script);
+    clap_complete::generate(asked.shell, &mut help::commands(), brand::PROGRAM, &mut script);
     process.printer.data(String::from_utf8_lossy(&script))
 }

@@ -37,9 +37,15 @@ pub struct Connector {
     turns: Arc<Turns>,
 }
 
-/// What a connection reads and sends at once, a record of TLS. Most answers are shorter, every
-/// connection of a run has both buffers, and they are filled with zeros first.
-const BUFFER: usize = 16 * 1024;
+/// The longest head of an answer.
+const HEAD: usize = 16 * 1024;
+
+/// What a connection reads at once. A head that is too long has to fit, to be found so. Most answers
+/// are short, and every connection of a run fills its buffers with zeros first.
+const INPUT: usize = HEAD + 8 * 1024;
+
+/// What a connection sends at once: a record of TLS.
+const OUTPUT: usize = 16 * 1024;
 
 /// One request.
 pub(super) struct Call<'a> {
@@ -80,8 +86,9 @@ impl Connector {
             .max_redirects(0)
             .user_agent(user_agent)
             .max_idle_connections_per_host(turns::LIMIT)
-            .input_buffer_size(BUFFER)
-            .output_buffer_size(BUFFER)
+            .max_response_header_size(HEAD)
+            .input_buffer_size(INPUT)
+            .output_buffer_size(OUTPUT)
             .build();
         let connections =
             ().chain(SocksConnector::default())

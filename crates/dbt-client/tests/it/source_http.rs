@@ -142,6 +142,21 @@ fn the_page_of_a_captive_portal_is_not_taken_for_data() {
 }
 
 #[test]
+fn a_head_of_an_answer_may_have_16_kib() {
+    let answer = |length: usize| {
+        let policy = "x".repeat(length);
+        reply(200, &[("Content-Security-Policy", &*policy)], "read")
+    };
+    let server = TestServer::start(move |_request| answer(15 * 1024));
+    assert_eq!(text(get(&server).unwrap()), "read");
+    for length in [17 * 1024, 100 * 1024] {
+        let server = TestServer::start(move |_request| answer(length));
+        let error = get(&server).unwrap_err();
+        assert!(said(&error).contains("the answer is malformed"), "{}", said(&error));
+    }
+}
+
+#[test]
 fn a_document_stops_at_its_limit() {
     let words = "failed to read `URL`: the answer has more than 1000 bytes";
     check(ok([b'x'; 1001]), Class::Refused, words);
