@@ -43,18 +43,32 @@ impl Kind {
 
 /// Reading a file or listing a directory, never one with a hidden part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Read(RepoPath);
+pub struct Read {
+    path: RepoPath,
+    lists: bool,
+}
 
 impl Read {
     /// Returns the action, or nothing for a path that does not exist for readers.
     pub fn of(path: RepoPath) -> Option<Self> {
         let visible = path.segments().all(is_visible);
-        visible.then_some(Self(path))
+        visible.then_some(Self { path, lists: false })
     }
 
     /// Reading what is always there: the root.
     pub const fn root() -> Self {
-        Self(RepoPath::root())
+        Self { path: RepoPath::root(), lists: false }
+    }
+
+    /// Makes it the listing of a directory, if it is one.
+    #[must_use]
+    pub fn listing(self, lists: bool) -> Self {
+        Self { lists, ..self }
+    }
+
+    /// Says whether a listing is asked for.
+    pub const fn lists(&self) -> bool {
+        self.lists
     }
 }
 
@@ -110,7 +124,7 @@ impl Action for Read {
     const KIND: Kind = Kind::Read;
 
     fn path(&self) -> &RepoPath {
-        &self.0
+        &self.path
     }
 }
 

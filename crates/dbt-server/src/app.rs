@@ -7,10 +7,10 @@ use tokio::sync::Semaphore;
 
 use crate::audit::AuditLog;
 use crate::audit::json_lines::JsonLines;
-use crate::authn::static_token::StaticToken;
-use crate::authn::{AnyOf, Scope};
+use crate::authn::static_token::StaticTokens;
+use crate::authn::{AnyOf, Authenticator, Scope};
 use crate::authz::{Access, Policy};
-use crate::config::{Config, Door, Method};
+use crate::config::{Config, Method};
 use crate::limits::Limits;
 use crate::storage::Storage;
 use crate::storage::local::{Local, OpenError};
@@ -42,21 +42,10 @@ impl App {
         } else {
             Local::open_to_write(&config.root)?
         };
-        let mut authn = AnyOf::default();
-        for (scope, door) in [(Scope::Reads, &config.reads), (Scope::Writes, &config.writes)] {
-            for method in door.methods() {
-                match method {
-                    Method::StaticToken(token) => {
-                        authn.add(scope, Box::new(StaticToken::new(token)));
-                    }
-                }
-            }
-        }
-        let reads = config.reads.access();
         let audit = AuditLog::new(Box::new(JsonLines::new(Box::new(io::stderr()))), Clock::System);
         Ok(Self {
-            authn,
-            policy: Policy { reads, writes, immutable: config.immutable },
+            authn: authn(config),
+            policy: config.policy.clone(),
             storage: Box::new(storage),
             audit,
             writes: Semaphore::new(config.limits.uploads as usize),
@@ -66,20 +55,26 @@ impl App {
     }
 }
 
-impl Door {
-    /// Says who may pass.
-    pub const fn access(&self) -> Access {
-        match self {
-            Self::Open => Access::Anyone,
-            Self::Closed => Access::Nobody,
-            Self::Guarded(_methods) => Access::Proven,
+/// Builds each method once, also where both readers and writers use it.
+fn authn(config: &Config) -> AnyOf {
+    let mut authn = AnyOf::new(Clock::System);
+    let mut built: Vec<(&Method, Vec<Scope>)> = Vec::new();
+    for (scope, door) in [(Scope::Reads, &config.reads), (Scope::Writes, &config.writes)] {
+        for method in door.methods() {
+            match built.iter_mut().find(|(known, _scopes)| *known == method) {
+                Some((_known, scopes)) => scopes.push(scope),
+                None => built.push((method, vec![scope])),
+            }
         }
     }
+    for (method, scopes) in built {
+        authn.add(&scopes, authenticator(method));
+    }
+    authn
+}
 
-    fn methods(&self) -> &[Method] {
-        match self {
-            Self::Guarded(methods) => methods,
-            Self::Open | Self::Closed => &[],
-        }
+fn authenticator(method: &Method) -> Box<dyn Authenticator> {
+    match method {
+        Method::StaticTokens(tokens) => Box::new(StaticTokens::new(tokens.clone())),
     }
 }

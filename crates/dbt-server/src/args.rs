@@ -29,7 +29,30 @@ pub enum Command {
     #[default]
     Serve,
     /// Check the configuration, show each setting and where it came from, and exit
-    CheckConfig,
+    CheckConfig {
+        /// Print the JSON Schema of the configuration file instead
+        #[arg(long)]
+        schema: bool,
+    },
+    /// Say whether somebody may do something, and by which rule
+    Explain(Explain),
+}
+
+/// Of whom and what `explain` speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Explain {
+    /// Who: `ssh:alice`, `static-token:ci`, `anonymous`
+    pub subject: String,
+
+    /// What: a method (`GET`, `PUT`, `DELETE`) or a permission (`read`, `replace`)
+    pub method: String,
+
+    /// Where, as in the URL; a directory ends with a slash
+    pub path: String,
+
+    /// A group that the subject is in; may be given several times
+    #[arg(short, long = "group")]
+    pub groups: Vec<String>,
 }
 
 /// The flags. With a configuration file they fill in what it leaves out; without one they go

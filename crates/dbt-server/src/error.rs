@@ -9,7 +9,6 @@ use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::audit::AuditError;
-use crate::authz::REALM;
 use crate::content::{self, Body};
 use crate::request_id::RequestId;
 use crate::storage::StorageError;
@@ -32,7 +31,7 @@ pub enum ApiError {
     #[error("{detail}")]
     Unauthorised {
         /// The methods that could help.
-        challenges: Vec<&'static str>,
+        challenges: Vec<String>,
         /// Whether a credential was sent.
         offered: bool,
         /// What is wrong.
@@ -154,8 +153,8 @@ impl ApiError {
             }
             Self::Unauthorised { challenges, offered, detail } => {
                 let outside = Outside::new(StatusCode::UNAUTHORIZED, "unauthorised", detail);
-                challenges.iter().fold(outside, |outside, scheme| {
-                    outside.header(WWW_AUTHENTICATE, challenge(scheme, *offered))
+                challenges.iter().fold(outside, |outside, known| {
+                    outside.header(WWW_AUTHENTICATE, challenge(known, *offered))
                 })
             }
             Self::Forbidden { detail } => Outside::new(StatusCode::FORBIDDEN, "forbidden", detail),
@@ -217,13 +216,13 @@ impl Outside {
     }
 }
 
-fn challenge(scheme: &str, offered: bool) -> String {
-    let failure = if offered && scheme == "Bearer" {
+fn challenge(known: &str, offered: bool) -> String {
+    let failure = if offered && known.starts_with("Bearer ") {
         ", error=\"invalid_token\", error_description=\"the credential is not valid\""
     } else {
         ""
     };
-    format!("{scheme} realm=\"{REALM}\"{failure}")
+    format!("{known}{failure}")
 }
 
 fn precondition_failed(existing: Option<Digest>) -> Outside {

@@ -28,6 +28,7 @@ pub mod respond;
 pub mod router;
 pub mod serve;
 pub mod storage;
+pub mod strict_json;
 pub mod target;
 pub mod time;
 pub mod upload;

@@ -32,6 +32,10 @@ pub const REMEMBERED_HASHES: usize = 100_000;
 /// The longest credential that is looked at.
 pub const CREDENTIAL_BYTES: usize = 16 * 1024;
 
+/// How many tokens that count once are remembered. Only the owner of a key can make one, and each
+/// is forgotten after some minutes.
+pub const REMEMBERED_TOKENS: usize = 100_000;
+
 /// Limits that an administrator may set.
 #[derive(Clone, Debug)]
 pub struct Limits {

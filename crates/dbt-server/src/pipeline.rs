@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::action::{Action, Delete, Kind, Read, Write};
 use crate::app::App;
 use crate::audit::{Origin, Outcome};
-use crate::authn::{BadCredential, Caller, Scope};
+use crate::authn::{BadCredential, Caller, Presented, Scope};
 use crate::authz::{Denied, Grant, Guarded, Reason};
 use crate::conditions::Conditions;
 use crate::content::{self, Body};
@@ -23,7 +23,7 @@ use crate::error::ApiError;
 use crate::request_id::RequestId;
 use crate::respond::{self, Caching};
 use crate::router::{self, Route};
-use crate::storage::{Detail, Directory, Effect, Found, StorageError, StoredFile, Written};
+use crate::storage::{Detail, Directory, Effect, Found, StorageError, StoredFile};
 use crate::upload::{BodyReader, RequestBody, Upload};
 use crate::{api, listing, time, writable};
 
@@ -34,6 +34,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 struct Asked {
     parts: Parts,
     origin: Origin,
+    peer: SocketAddr,
 }
 
 /// Answers one request and logs it.
@@ -46,7 +47,8 @@ pub async fn serve(
     let id = RequestId::new(began);
     let (parts, body) = request.into_parts();
     let body = BodyReader::new(&parts.headers, body, &app.limits);
-    let asked = Asked { parts, origin: Origin { request: id, peer: peer.ip().to_string() } };
+    let origin = Origin { request: id, peer: peer.ip().to_string() };
+    let asked = Asked { parts, origin, peer };
 
     let answer = answer(app, &asked, body).await;
     let mut response = answer.unwrap_or_else(|error| {
@@ -72,8 +74,7 @@ async fn answer(
     body: BodyReader,
 ) -> Result<Response<Body>, ApiError> {
     let Parts { method, uri, .. } = &asked.parts;
-    let writable = !matches!(app.policy.writes, crate::authz::Access::Nobody);
-    match router::route(method, uri, writable)? {
+    match router::route(method, uri, app.policy.writable)? {
         Route::Health => health(),
         Route::Options { allow } => options(allow),
         Route::Redirect { location } => respond::redirect(&location),
@@ -83,15 +84,15 @@ async fn answer(
             Err(ApiError::NotFound)
         }
         Route::Files { action, directory } => {
-            let grant = admit(app, asked, action).await?;
+            let grant = admit(app, asked, action.listing(directory)).await?;
             files(app, asked, &grant, directory).await
         }
         Route::Tools(action) => {
-            let grant = admit(app, asked, action).await?;
+            let grant = admit(app, asked, action.listing(true)).await?;
             tools(app, asked, &grant).await
         }
         Route::Versions(action) => {
-            let grant = admit(app, asked, action).await?;
+            let grant = admit(app, asked, action.listing(true)).await?;
             versions(app, asked, &grant).await
         }
         Route::Put(action) => {
@@ -113,11 +114,13 @@ async fn admit<A: Action + Guarded>(
     asked: &Asked,
     action: A,
 ) -> Result<Grant<A>, ApiError> {
-    let caller = if app.policy.is_open(A::KIND) {
+    let caller = if app.policy.is_open(&action) {
         // What is open to everybody is open to those with a stale credential too.
         Caller::anonymous()
     } else {
-        match app.authn.identify(&asked.parts.headers).await {
+        let Parts { headers, method, uri, .. } = &asked.parts;
+        let (peer, scope) = (asked.peer.ip(), scope(A::KIND));
+        match app.authn.identify(&Presented { headers, method, uri, peer, scope }).await {
             Ok(caller) => caller,
             Err(error) => return Err(bad_credential(app, asked, &action, error)),
         }
@@ -135,7 +138,7 @@ fn bad_credential<A: Action>(
     error: BadCredential,
 ) -> ApiError {
     let path = action.path().to_string();
-    app.audit.failed_sign_in(&asked.origin, A::KIND, path, &error.to_string());
+    app.audit.failed_sign_in(&asked.origin, A::KIND, path, error.noted());
     ApiError::Unauthorised {
         challenges: app.authn.challenges(scope(A::KIND)),
         offered: true,
@@ -151,7 +154,9 @@ fn refusal(app: &App, denied: &Denied) -> ApiError {
             offered: false,
             detail,
         },
-        Reason::NotAllowed | Reason::Protected(_) => ApiError::Forbidden { detail },
+        Reason::NotAllowed(_) | Reason::Following | Reason::Protected(_) => {
+            ApiError::Forbidden { detail }
+        }
     }
 }
 
@@ -205,7 +210,7 @@ async fn files(
     let found = app.storage.look(grant, Detail::Names).await?;
     let name = path.file_name().unwrap_or_default();
     match found {
-        Found::Directory(entries) if directory => listed(app, asked, &entries),
+        Found::Directory(entries) if directory => listed(app, asked, grant, &entries),
         Found::Directory(_entries) => respond::redirect(&listing::link(name, "/")),
         Found::File(_file) if directory => {
             respond::redirect(&format!("../{}", listing::link(name, "")))
@@ -225,17 +230,22 @@ fn file_answer(
 ) -> Result<Response<Body>, ApiError> {
     let path = grant.action().path();
     let immutable = app.policy.immutable && writable::is_create_only(path);
-    let caching = Caching { immutable, ..caching(app) };
+    let caching = Caching { immutable, ..caching(grant) };
     respond::file(&asked.parts.method, &asked.parts.headers, path, file, caching)
 }
 
-fn listed(app: &App, asked: &Asked, directory: &Directory) -> Result<Response<Body>, ApiError> {
+fn listed(
+    app: &App,
+    asked: &Asked,
+    grant: &Grant<Read>,
+    directory: &Directory,
+) -> Result<Response<Body>, ApiError> {
     // A date of this very second would still be true after the next change; then only the
     // entity tag can tell.
     let age = app.clock.now().duration_since(directory.modified).unwrap_or_default();
     let modified = (age.as_secs() >= 2).then_some(directory.modified);
     let page = listing::html(&directory.entries);
-    respond::page(&asked.parts.headers, "text/html; charset=utf-8", page, modified, caching(app))
+    respond::page(&asked.parts.headers, "text/html; charset=utf-8", page, modified, caching(grant))
 }
 
 async fn tools(app: &App, asked: &Asked, grant: &Grant<Read>) -> Result<Response<Body>, ApiError> {
@@ -244,7 +254,7 @@ async fn tools(app: &App, asked: &Asked, grant: &Grant<Read>) -> Result<Response
         Ok(Found::File(_)) | Err(StorageError::NotFound) => api::NO_TOOLS.to_owned(),
         Err(error) => return Err(error.into()),
     };
-    respond::page(&asked.parts.headers, "application/json", list, None, caching(app))
+    respond::page(&asked.parts.headers, "application/json", list, None, caching(grant))
 }
 
 async fn versions(
@@ -255,7 +265,7 @@ async fn versions(
     match app.storage.look(grant, Detail::Times).await? {
         Found::Directory(directory) => {
             let list = api::versions(&directory.entries).map_err(internal)?;
-            respond::page(&asked.parts.headers, "application/json", list, None, caching(app))
+            respond::page(&asked.parts.headers, "application/json", list, None, caching(grant))
         }
         Found::File(_file) => Err(ApiError::NotFound),
     }
@@ -265,8 +275,8 @@ fn internal(error: serde_json::Error) -> ApiError {
     ApiError::Internal(error.to_string())
 }
 
-fn caching(app: &App) -> Caching {
-    Caching { shared: app.policy.is_open(Kind::Read), immutable: false }
+fn caching(grant: &Grant<Read>) -> Caching {
+    Caching { shared: grant.is_open(), immutable: false }
 }
 
 /// Writes in a task of its own: once begun, it goes on whether or not the client still listens,
@@ -287,7 +297,7 @@ async fn put(
         let entry = worker.audit.open(&origin, &grant)?;
         let written = worker.storage.write(&grant, upload).await;
         worker.audit.close(entry, Outcome::from(&written));
-        Ok::<Written, ApiError>(written?)
+        written.map_err(|error| not_replaced(&grant, error))
     });
     let written = work.await.map_err(|error| ApiError::Internal(error.to_string()))??;
     let status = match written.effect {
@@ -305,6 +315,15 @@ async fn put(
         .header(CONTENT_TYPE, "application/json")
         .header(CONTENT_LENGTH, text.len());
     respond::finish(answer, content::bytes(text))
+}
+
+/// Says of a refused replacement whether the file or the caller is the reason.
+fn not_replaced(grant: &Grant<Write>, error: StorageError) -> ApiError {
+    if matches!(error, StorageError::Immutable { .. }) && !grant.may_replace() {
+        let detail = "other bytes are there, and no rule permits this caller to `replace` them";
+        return ApiError::Forbidden { detail: detail.to_owned() };
+    }
+    error.into()
 }
 
 async fn remove(

@@ -40,6 +40,20 @@ pub fn check(path: &RepoPath) -> Result<(), NotWritable> {
     }
 }
 
+/// Says whether a path is that of a file of a release, and never of a directory.
+pub fn is_release_file(path: &RepoPath) -> bool {
+    let is_file = |segments: &[&str]| {
+        let (tree, below) = match segments.split_first()? {
+            (&brand::REPOSITORY_PATH, below) => (Tree::Repository, below),
+            (&brand::TOOLS_PATH, below) => (Tree::Tools, below),
+            _ => return None,
+        };
+        Some(Versioned::of(tree, below).ok()??.check().is_ok())
+    };
+    let segments: Vec<&str> = path.segments().collect();
+    is_file(&segments).unwrap_or(false)
+}
+
 /// Says whether the bytes at a writable path must stay as they were first written: under a
 /// version, all but signatures, old checksums and descriptions.
 pub fn is_create_only(path: &RepoPath) -> bool {

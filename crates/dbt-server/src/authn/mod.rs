@@ -2,18 +2,22 @@
 //!
 //! A credential that is wrong is refused; it never makes its bearer "anonymous".
 
+use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
+use std::time::SystemTime;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use dbt_core::secret::Secret;
-use hyper::HeaderMap;
-use hyper::header::AUTHORIZATION;
+use dbt_core::clock::Clock;
+use hyper::{HeaderMap, Method, Uri};
 
 use crate::content::BoxFuture;
-use crate::limits;
 
+mod credential;
+pub mod replay;
 pub mod static_token;
+
+pub use self::credential::Credential;
+use self::replay::{Once, Replay};
 
 /// For what a method of authentication is valid: the configuration has one list for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,18 +28,54 @@ pub enum Scope {
     Writes,
 }
 
-/// Somebody's name, and the method that proved it: `static-token:static-token`.
+/// Somebody, and the method that proved it: `ssh:alice`, `oidc:https://id.example.com#alice`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// The method, as in the configuration.
+    /// The method.
     pub method: &'static str,
-    /// The name, unique within the method.
+    /// Who vouches for the name, where the method knows several.
+    pub issuer: Option<String>,
+    /// The name, unique within method and issuer.
     pub id: String,
+}
+
+impl Subject {
+    /// Names somebody whom the server itself knows.
+    pub fn local(method: &'static str, id: &str) -> Self {
+        Self { method, issuer: None, id: id.to_owned() }
+    }
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.method, self.id)
+        match &self.issuer {
+            Some(issuer) => write!(f, "{}:{issuer}#{}", self.method, self.id),
+            None => write!(f, "{}:{}", self.method, self.id),
+        }
+    }
+}
+
+/// A group, and who says that there is such a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// An identity provider, or the word for a directory.
+    pub issuer: String,
+    /// The group's name.
+    pub name: String,
+}
+
+impl Group {
+    /// Says whether a group that a caller is in is this one. Some providers put a slash before
+    /// every name, and people leave it out.
+    pub fn includes(&self, member: &Self) -> bool {
+        let bare = |name: &str| name.strip_prefix('/').unwrap_or(name).to_owned();
+        self.issuer == member.issuer && bare(&self.name) == bare(&member.name)
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.issuer, self.name)
     }
 }
 
@@ -43,13 +83,20 @@ impl fmt::Display for Subject {
 #[derive(Clone, Debug)]
 pub struct Caller {
     subject: Option<Subject>,
+    groups: Vec<Group>,
     scopes: Vec<Scope>,
+    default_rights: bool,
 }
 
 impl Caller {
     /// Returns a caller of whom nothing is known.
     pub const fn anonymous() -> Self {
-        Self { subject: None, scopes: Vec::new() }
+        Self { subject: None, groups: Vec::new(), scopes: Vec::new(), default_rights: false }
+    }
+
+    /// Returns a caller of whom this is assumed, to say what it would be permitted.
+    pub(crate) fn assumed(subject: Subject, groups: Vec<Group>, scopes: Vec<Scope>) -> Self {
+        Self { subject: Some(subject), groups, scopes, default_rights: true }
     }
 
     /// Says whether nothing is known of the caller.
@@ -62,121 +109,202 @@ impl Caller {
         self.scopes.contains(&scope)
     }
 
+    /// Says whether the reference's settings, which name nobody, are about this caller.
+    pub const fn has_default_rights(&self) -> bool {
+        self.default_rights
+    }
+
     /// Returns the subject, if it is known.
     pub const fn subject(&self) -> Option<&Subject> {
         self.subject.as_ref()
     }
 
+    /// Returns the groups that an identity provider says the caller is in.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
     #[cfg(test)]
     pub(crate) fn proven_for_tests(id: &str, scopes: &[Scope]) -> Self {
-        let subject = Subject { method: "test", id: id.to_owned() };
-        Self { subject: Some(subject), scopes: scopes.to_vec() }
+        Self::assumed(Subject::local("test", id), Vec::new(), scopes.to_vec())
     }
 }
 
-/// What a request offers as proof.
-#[derive(Debug)]
-pub enum Credential {
-    /// `Authorization: Bearer`.
-    Bearer(Secret<String>),
-    /// `Authorization: Basic`.
-    Basic {
-        /// The user's name.
-        user: String,
-        /// The password.
-        password: Secret<String>,
-    },
+/// What a method of authentication found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Who it is.
+    pub subject: Subject,
+    /// The groups they are in.
+    pub groups: Vec<Group>,
+    /// If the proof counts only once, how to know it again.
+    pub once: Option<Once>,
+    /// Whether somebody of whom no rule speaks may have the rights that everybody has. Not where
+    /// anybody can get a proof.
+    pub default_rights: bool,
 }
 
-impl Credential {
-    /// Reads the credential of a request. Blank ones are none: publishers without credentials
-    /// send `Basic Og==` on every request.
-    pub fn of(headers: &HeaderMap) -> Result<Option<Self>, BadCredential> {
-        let mut lines = headers.get_all(AUTHORIZATION).iter();
-        let Some(line) = lines.next() else { return Ok(None) };
-        if lines.next().is_some() {
-            return Err(BadCredential("there are two `Authorization` headers"));
-        }
-        if line.len() > limits::CREDENTIAL_BYTES {
-            return Err(BadCredential("the credential is too long"));
-        }
-        let text = line.to_str().map_err(|_error| BadCredential("the credential is not text"))?;
-        let (scheme, rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-        let rest = rest.trim();
-        if scheme.is_empty() {
-            return Ok(None);
-        }
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return Ok((!rest.is_empty()).then(|| Self::Bearer(Secret::new(rest.to_owned()))));
-        }
-        if scheme.eq_ignore_ascii_case("basic") {
-            return Self::basic(rest);
-        }
-        Err(BadCredential("the scheme of the credential is not supported"))
+impl Identity {
+    /// Returns somebody without groups, whose proof counts as often as it is shown.
+    pub const fn of(subject: Subject) -> Self {
+        Self { subject, groups: Vec::new(), once: None, default_rights: true }
     }
+}
 
-    fn basic(encoded: &str) -> Result<Option<Self>, BadCredential> {
-        let malformed = BadCredential("the `Basic` credential cannot be read");
-        let bytes = STANDARD.decode(encoded).map_err(|_error| malformed)?;
-        let decoded = Secret::new(String::from_utf8(bytes).map_err(|_error| malformed)?);
-        if decoded.expose().is_empty() {
-            return Ok(None);
-        }
-        let (user, password) = decoded.expose().split_once(':').ok_or(malformed)?;
-        if user.is_empty() && password.is_empty() {
-            return Ok(None);
-        }
-        let password = Secret::new(password.to_owned());
-        Ok(Some(Self::Basic { user: user.to_owned(), password }))
+/// What a method of authentication says of a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is of another kind.
+    NotMine,
+    /// It is of this kind, and proves nothing.
+    Refused(BadCredential),
+    /// It proves this.
+    Proven(Box<Identity>),
+}
+
+impl Verdict {
+    /// Refuses, in the words that tell a caller nothing, for a reason that the record keeps.
+    pub fn refused(noted: impl Into<Cow<'static, str>>) -> Self {
+        Self::Refused(BadCredential::default().noting(noted))
     }
+}
+
+impl From<Result<Identity, BadCredential>> for Verdict {
+    fn from(result: Result<Identity, BadCredential>) -> Self {
+        match result {
+            Ok(identity) => Self::Proven(Box::new(identity)),
+            Err(bad) => Self::Refused(bad),
+        }
+    }
+}
+
+/// A request, as far as it says who sent it and what a proof may be bound to.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its method.
+    pub method: &'a Method,
+    /// Its target.
+    pub uri: &'a Uri,
+    /// Where it came from.
+    pub peer: IpAddr,
+    /// For what a proof is needed.
+    pub scope: Scope,
+}
+
+/// A credential with the request it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// What is offered.
+    pub credential: &'a Credential,
+    /// In which request.
+    pub presented: &'a Presented<'a>,
+    /// When.
+    pub now: SystemTime,
 }
 
 /// A method of proving who one is.
 pub trait Authenticator: Send + Sync {
-    /// Looks at a credential: the subject it proves, or nothing if it proves none.
-    fn identify<'a>(&'a self, credential: &'a Credential) -> BoxFuture<'a, Option<Subject>>;
+    /// Looks at a credential.
+    fn identify<'a>(&'a self, attempt: &'a Attempt<'a>) -> BoxFuture<'a, Verdict>;
 
-    /// Returns the `WWW-Authenticate` challenge that names this method, without its parameters.
-    fn challenge(&self) -> &'static str;
+    /// Returns the `WWW-Authenticate` challenge that names this method.
+    fn challenge(&self) -> String;
 }
 
 /// Every configured method, in order, each with what it is valid for.
-#[derive(Default)]
 pub struct AnyOf {
-    methods: Vec<(Scope, Box<dyn Authenticator>)>,
+    methods: Vec<(Vec<Scope>, Box<dyn Authenticator>)>,
+    replay: Replay,
+    clock: Clock,
 }
 
 impl AnyOf {
+    /// Begins without any method. `clock` is asked whether proofs are still valid.
+    pub fn new(clock: Clock) -> Self {
+        Self { methods: Vec::new(), replay: Replay::new(clock.now()), clock }
+    }
+
+    /// Believes tokens that were issued since then: for tests, whose tokens are old.
+    #[must_use]
+    pub fn started_at(self, since: SystemTime) -> Self {
+        Self { replay: Replay::new(since), ..self }
+    }
+
     /// Adds a method.
-    pub fn add(&mut self, scope: Scope, method: Box<dyn Authenticator>) {
-        self.methods.push((scope, method));
+    pub fn add(&mut self, scopes: &[Scope], method: Box<dyn Authenticator>) {
+        self.methods.push((scopes.to_vec(), method));
     }
 
     /// Finds out who sent a request.
     ///
-    /// The first method that accepts the credential names the caller; the proof counts for every
+    /// The first method that accepts a credential names the caller; the proof counts for every
     /// scope in which the same subject is accepted.
-    pub async fn identify(&self, headers: &HeaderMap) -> Result<Caller, BadCredential> {
-        let Some(credential) = Credential::of(headers)? else { return Ok(Caller::anonymous()) };
-        let mut caller = Caller::anonymous();
-        for (scope, method) in &self.methods {
-            let Some(subject) = method.identify(&credential).await else { continue };
-            if caller.subject.get_or_insert_with(|| subject.clone()) == &subject {
-                caller.scopes.push(*scope);
+    pub async fn identify(&self, presented: &Presented<'_>) -> Result<Caller, BadCredential> {
+        let offered = Credential::all_of(presented.headers)?;
+        let now = self.clock.now();
+        let mut refused = None;
+        for credential in &offered {
+            let attempt = Attempt { credential, presented, now };
+            match self.judge(&attempt).await {
+                Ok(Some((identity, scopes))) => return self.admit(&attempt, identity, scopes),
+                Ok(None) => {}
+                Err(bad) => refused = refused.or(Some(bad)),
             }
         }
-        if caller.is_anonymous() {
-            return Err(BadCredential("the credential is not valid"));
+        if offered.is_empty() {
+            return Ok(Caller::anonymous());
         }
-        Ok(caller)
+        Err(refused.unwrap_or_else(|| {
+            BadCredential::default().noting("no configured method takes this kind of credential")
+        }))
+    }
+
+    async fn judge(
+        &self,
+        attempt: &Attempt<'_>,
+    ) -> Result<Option<(Identity, Vec<Scope>)>, BadCredential> {
+        let mut proven: Option<(Identity, Vec<Scope>)> = None;
+        let mut refused = None;
+        for (scopes, method) in &self.methods {
+            match method.identify(attempt).await {
+                Verdict::NotMine => {}
+                Verdict::Refused(bad) => refused = refused.or(Some(bad)),
+                Verdict::Proven(identity) => match &mut proven {
+                    None => proven = Some((*identity, scopes.clone())),
+                    Some((first, so_far)) if first.subject == identity.subject => {
+                        so_far.extend(scopes);
+                    }
+                    Some(_somebody_else) => {}
+                },
+            }
+        }
+        match (proven, refused) {
+            (None, Some(bad)) => Err(bad),
+            (proven, _) => Ok(proven),
+        }
+    }
+
+    fn admit(
+        &self,
+        attempt: &Attempt<'_>,
+        identity: Identity,
+        scopes: Vec<Scope>,
+    ) -> Result<Caller, BadCredential> {
+        let Identity { subject, groups, once, default_rights } = identity;
+        if let Some(once) = once {
+            self.replay.admit(&once, attempt.presented.scope, attempt.now)?;
+        }
+        Ok(Caller { subject: Some(subject), groups, scopes, default_rights })
     }
 
     /// Returns the challenges of the methods that are valid for something, each once.
-    pub fn challenges(&self, scope: Scope) -> Vec<&'static str> {
+    pub fn challenges(&self, scope: Scope) -> Vec<String> {
         let mut challenges = Vec::new();
         for (valid_for, method) in &self.methods {
             let challenge = method.challenge();
-            if *valid_for == scope && !challenges.contains(&challenge) {
+            if valid_for.contains(&scope) && !challenges.contains(&challenge) {
                 challenges.push(challenge);
             }
         }
@@ -185,55 +313,36 @@ impl AnyOf {
 }
 
 /// A credential was offered and proves nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadCredential(pub &'static str);
+///
+/// What it says is for whoever sent it, and never more than they know already; the record also
+/// gets the reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{told}")]
+pub struct BadCredential {
+    told: &'static str,
+    noted: Option<Cow<'static, str>>,
+}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn credential(lines: &[&str]) -> Result<Option<(String, String)>, BadCredential> {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(AUTHORIZATION, line.parse().unwrap());
-        }
-        Ok(Credential::of(&headers)?.map(|credential| match credential {
-            Credential::Bearer(token) => ("bearer".to_owned(), token.expose().clone()),
-            Credential::Basic { user, password } => (user, password.expose().clone()),
-        }))
+impl BadCredential {
+    /// Says what is wrong with what was sent.
+    pub const fn new(told: &'static str) -> Self {
+        Self { told, noted: None }
     }
 
-    #[test]
-    fn credentials_are_read_in_any_case_and_with_spaces() {
-        let bearer = Ok(Some(("bearer".to_owned(), "abc".to_owned())));
-        for line in ["Bearer abc", "bearer abc", "BEARER   abc ", " Bearer abc"] {
-            assert_eq!(credential(&[line]), bearer, "{line}");
-        }
-        let basic = Ok(Some(("alice".to_owned(), "a:b".to_owned())));
-        assert_eq!(credential(&["basic YWxpY2U6YTpi"]), basic);
+    /// Adds a reason for the record alone.
+    #[must_use]
+    pub fn noting(self, noted: impl Into<Cow<'static, str>>) -> Self {
+        Self { noted: Some(noted.into()), ..self }
     }
 
-    #[test]
-    fn blank_credentials_are_none() {
-        for line in ["", "Bearer", "Bearer ", "Basic Og==", "Basic ", "Basic"] {
-            assert_eq!(credential(&[line]), Ok(None), "{line:?}");
-        }
-        assert_eq!(credential(&[]), Ok(None));
+    /// Returns the reason, for the record.
+    pub fn noted(&self) -> &str {
+        self.noted.as_deref().unwrap_or(self.told)
     }
+}
 
-    #[test]
-    fn strange_credentials_are_refused_not_ignored() {
-        let long = format!("Bearer {}", ".".repeat(limits::CREDENTIAL_BYTES));
-        for lines in [
-            &["Bearer a", "Bearer a"][..],
-            &["Bearer\tabc"],
-            &["Digest abc"],
-            &["Basic !!!"],
-            &["Basic YWxpY2U="],
-            &[&long],
-        ] {
-            assert!(credential(lines).is_err(), "{lines:?}");
-        }
+impl Default for BadCredential {
+    fn default() -> Self {
+        Self::new("the credential is not valid")
     }
 }

@@ -1,88 +1,140 @@
-//! A token that is written in the configuration.
+//! Tokens that are written in the configuration.
 
 use dbt_core::secret::Secret;
 use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
-use super::{Authenticator, Credential, Subject};
+use super::{Attempt, Authenticator, Identity, Subject, Verdict};
+use crate::authz::REALM;
 use crate::content::BoxFuture;
 
-/// The method's name in the configuration, and its subject's name in logs.
+/// The method's name in the configuration, and the name of the reference's one token.
 pub const NAME: &str = "static-token";
 
-/// Accepts one token, as `Bearer`, or as `Basic` password with any user name for publishers that
+/// A token that is written in the configuration: its name, and the digest of its text.
+///
+/// The digest, not the text: all comparisons take the same time whatever the length, and the
+/// token does not stay in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedToken {
+    /// The name by which rules and the record know it.
+    pub name: String,
+    /// The SHA-256 of the token.
+    pub digest: [u8; 32],
+}
+
+impl NamedToken {
+    /// Takes the token that has no name of its own.
+    pub fn unnamed(token: &Secret<String>) -> Self {
+        Self::new(NAME, token)
+    }
+
+    /// Takes a token with a name.
+    pub fn new(name: &str, token: &Secret<String>) -> Self {
+        Self { name: name.to_owned(), digest: Sha256::digest(token.expose()).into() }
+    }
+}
+
+/// Accepts tokens, as `Bearer`, or as `Basic` password with any user name for publishers that
 /// know nothing else.
-pub struct StaticToken {
-    // The digest, not the token: all comparisons take the same time whatever the length, and the
-    // token does not stay in memory.
-    digest: [u8; 32],
+pub struct StaticTokens {
+    tokens: Vec<NamedToken>,
 }
 
-impl StaticToken {
-    /// Accepts this token.
-    pub fn new(token: &Secret<String>) -> Self {
-        Self { digest: Sha256::digest(token.expose()).into() }
+impl StaticTokens {
+    /// Accepts these tokens.
+    pub const fn new(tokens: Vec<NamedToken>) -> Self {
+        Self { tokens }
     }
 
-    fn accepts(&self, offered: &Secret<String>) -> bool {
+    /// Compares with every token, whichever it is, so that the time tells nothing.
+    fn accepted(&self, offered: &Secret<String>) -> Option<&NamedToken> {
         let offered: [u8; 32] = Sha256::digest(offered.expose()).into();
-        self.digest.ct_eq(&offered).into()
+        let mut found = u64::MAX;
+        for (index, token) in (0_u64..).zip(&self.tokens) {
+            let equal: Choice = token.digest.ct_eq(&offered);
+            found.conditional_assign(&index, equal);
+        }
+        self.tokens.get(usize::try_from(found).ok()?)
     }
 }
 
-impl Authenticator for StaticToken {
-    fn identify<'a>(&'a self, credential: &'a Credential) -> BoxFuture<'a, Option<Subject>> {
-        let offered = match credential {
-            Credential::Bearer(token) => token,
-            Credential::Basic { user: _, password } => password,
+impl Authenticator for StaticTokens {
+    fn identify<'a>(&'a self, attempt: &'a Attempt<'a>) -> BoxFuture<'a, Verdict> {
+        let verdict = match attempt.credential.token() {
+            None => Verdict::NotMine,
+            Some(offered) => match self.accepted(offered) {
+                Some(token) => Ok(Identity::of(Subject::local(NAME, &token.name))).into(),
+                None => Verdict::refused("it is none of the static tokens"),
+            },
         };
-        let subject = Subject { method: NAME, id: NAME.to_owned() };
-        Box::pin(std::future::ready(self.accepts(offered).then_some(subject)))
+        Box::pin(std::future::ready(verdict))
     }
 
-    fn challenge(&self) -> &'static str {
-        "Bearer"
+    fn challenge(&self) -> String {
+        format!("Bearer realm=\"{REALM}\"")
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use super::*;
-    use crate::authn::{AnyOf, Scope};
-    use hyper::HeaderMap;
+    use crate::authn::{AnyOf, Presented, Scope};
+    use dbt_core::clock::Clock;
     use hyper::header::AUTHORIZATION;
+    use hyper::{HeaderMap, Method, Uri};
+
+    fn tokens(named: &[(&str, &str)]) -> StaticTokens {
+        let token = |(name, text): &(&str, &str)| NamedToken::new(name, &secret(text));
+        StaticTokens::new(named.iter().map(token).collect())
+    }
 
     fn secret(text: &str) -> Secret<String> {
         Secret::new(text.to_owned())
     }
 
-    async fn scopes(line: &str) -> Option<(bool, bool)> {
-        let mut methods = AnyOf::default();
-        methods.add(Scope::Reads, Box::new(StaticToken::new(&secret("read"))));
-        methods.add(Scope::Writes, Box::new(StaticToken::new(&secret("write"))));
-        methods.add(Scope::Reads, Box::new(StaticToken::new(&secret("both"))));
-        methods.add(Scope::Writes, Box::new(StaticToken::new(&secret("both"))));
+    async fn proved(line: &str) -> Option<(String, bool, bool)> {
+        let mut methods = AnyOf::new(Clock::System);
+        methods.add(
+            &[Scope::Reads],
+            Box::new(tokens(&[("r", "read"), ("b", "both"), ("old", "rotated")])),
+        );
+        methods.add(&[Scope::Writes], Box::new(tokens(&[("w", "write"), ("b", "both")])));
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, line.parse().unwrap());
-        let caller = methods.identify(&headers).await.ok()?;
-        Some((caller.is_proven_for(Scope::Reads), caller.is_proven_for(Scope::Writes)))
+        let presented = Presented {
+            headers: &headers,
+            method: &Method::GET,
+            uri: &Uri::from_static("/"),
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            scope: Scope::Reads,
+        };
+        let caller = methods.identify(&presented).await.ok()?;
+        let subject = caller.subject().map_or_else(|| "nobody".to_owned(), ToString::to_string);
+        let proven = |scope| caller.is_proven_for(scope);
+        Some((subject, proven(Scope::Reads), proven(Scope::Writes)))
     }
 
     #[tokio::test]
     async fn a_token_counts_only_for_what_it_is_configured_for() {
-        assert_eq!(scopes("Bearer read").await, Some((true, false)));
-        assert_eq!(scopes("Bearer write").await, Some((false, true)));
-        assert_eq!(scopes("Bearer both").await, Some((true, true)));
+        let expect =
+            |name: &str, reads, writes| Some((format!("static-token:{name}"), reads, writes));
+        assert_eq!(proved("Bearer read").await, expect("r", true, false));
+        assert_eq!(proved("Bearer rotated").await, expect("old", true, false));
+        assert_eq!(proved("Bearer write").await, expect("w", false, true));
+        assert_eq!(proved("Bearer both").await, expect("b", true, true));
         // `any:write` and `:write`.
-        assert_eq!(scopes("Basic YW55OndyaXRl").await, Some((false, true)));
-        assert_eq!(scopes("Basic OndyaXRl").await, Some((false, true)));
+        assert_eq!(proved("Basic YW55OndyaXRl").await, expect("w", false, true));
+        assert_eq!(proved("Basic OndyaXRl").await, expect("w", false, true));
     }
 
     #[tokio::test]
     async fn a_wrong_token_is_refused_not_anonymous() {
         for line in ["Bearer writ", "Bearer write2", "Bearer WRITE", "Basic d3JpdGU6"] {
-            assert_eq!(scopes(line).await, None, "{line}");
+            assert_eq!(proved(line).await, None, "{line}");
         }
-        assert_eq!(scopes("Bearer ").await, Some((false, false)));
+        assert_eq!(proved("Bearer ").await, Some(("nobody".to_owned(), false, false)));
     }
 }

@@ -13,3 +13,9 @@ pub(super) fn run(flags: &Flags, environment: &Environment, out: &mut dyn Write)
     out.write_all(config.explained().as_bytes())?;
     Ok(())
 }
+
+/// Prints the JSON Schema of the configuration file.
+pub(super) fn schema(out: &mut dyn Write) -> Outcome {
+    writeln!(out, "{:#}", Config::schema())?;
+    Ok(())
+}

@@ -7,6 +7,7 @@ use crate::args::{Arguments, Command};
 use crate::env::Environment;
 
 mod check_config;
+mod explain;
 mod serve;
 
 /// What a command answers. Its error is for people: the message, then its causes.
@@ -17,6 +18,8 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write)
     let flags = &arguments.flags;
     match arguments.command.unwrap_or_default() {
         Command::Serve => serve::run(flags, environment),
-        Command::CheckConfig => check_config::run(flags, environment, out),
+        Command::CheckConfig { schema: true } => check_config::schema(out),
+        Command::CheckConfig { schema: false } => check_config::run(flags, environment, out),
+        Command::Explain(question) => explain::run(&question, flags, environment, out),
     }
 }

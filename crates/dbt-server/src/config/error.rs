@@ -16,20 +16,20 @@ pub enum ConfigError {
         source: io::Error,
     },
 
-    /// The file is not JSON.
-    #[error("the configuration `{}` is not valid JSON", path.display())]
+    /// What should be JSON is not.
+    #[error("{place} is not valid JSON")]
     Syntax {
-        /// The file.
-        path: PathBuf,
+        /// The file or variable.
+        place: String,
         /// Where it stops being JSON.
         source: serde_json::Error,
     },
 
     /// A value is of the wrong type.
-    #[error("the configuration `{}` has a wrong value at `{key}`: {reason}", path.display())]
+    #[error("{place} has a wrong value at `{key}`: {reason}")]
     Value {
-        /// The file.
-        path: PathBuf,
+        /// The file or variable.
+        place: String,
         /// The path of keys to the value.
         key: String,
         /// What is wrong.
@@ -37,10 +37,10 @@ pub enum ConfigError {
     },
 
     /// A key is not known.
-    #[error("the configuration `{}` has an unknown key `{key}`; the nearest known key is `{nearest}`", path.display())]
+    #[error("{place} has an unknown key `{key}`; the nearest known key is `{nearest}`")]
     UnknownKey {
-        /// The file.
-        path: PathBuf,
+        /// The file or variable.
+        place: String,
         /// The key, with those above it.
         key: String,
         /// What was perhaps meant.
@@ -48,10 +48,10 @@ pub enum ConfigError {
     },
 
     /// A key occurs twice.
-    #[error("the configuration `{}` has the key `{key}` twice", path.display())]
+    #[error("{place} has the key `{key}` twice")]
     TwoKeys {
-        /// The file.
-        path: PathBuf,
+        /// The file or variable.
+        place: String,
         /// The key, with those above it.
         key: String,
     },
@@ -84,11 +84,22 @@ pub enum ConfigError {
     #[error("the directory to serve is the root of the file system")]
     WholeSystem,
 
-    /// The configuration would be served.
-    #[error("the configuration `{}` lies in the directory to serve", path.display())]
+    /// What must stay private would be served.
+    #[error("{what} `{}` lies in the directory to serve", path.display())]
     FileInRoot {
+        /// What it is.
+        what: &'static str,
         /// The file.
         path: PathBuf,
+    },
+
+    /// A setting cannot be meant as it is written, for this reason.
+    #[error("`{key}` {reason}")]
+    Setting {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
     },
 
     /// Reads are to be authenticated, but not how.
@@ -114,12 +125,16 @@ pub enum ConfigError {
     },
 
     /// A method that does not exist.
-    #[error("`{key}` names `{name}`, which is no method of authentication; `static-token` is one")]
+    #[error(
+        "`{key}` names `{name}`, which is no method of authentication; the nearest is `{nearest}`"
+    )]
     UnknownType {
         /// The key.
         key: &'static str,
         /// The name.
         name: String,
+        /// What was perhaps meant.
+        nearest: String,
     },
 
     /// The method needs a token and there is none.
@@ -127,6 +142,17 @@ pub enum ConfigError {
     NoToken {
         /// The options it should be in.
         key: &'static str,
+    },
+
+    /// The file of a secret cannot be read.
+    #[error("`{key}` names the file `{}`, which cannot be read", path.display())]
+    Secret {
+        /// The key.
+        key: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
 
     /// The token's variable is not set.
@@ -153,6 +179,13 @@ pub enum ConfigError {
         /// The options it is in.
         key: &'static str,
     },
+}
+
+impl ConfigError {
+    /// Refuses a setting for a reason.
+    pub(super) fn setting(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Setting { key: key.into(), reason: reason.into() }
+    }
 }
 
 /// Explains what most likely set a port that is no port.

@@ -1,199 +1,205 @@
-//! The configuration file, exactly as written.
-//!
-//! Keys are matched without regard to case, as the reference does; unknown ones are refused.
+//! The configuration as written, in a file or in variables. Nothing is decided here.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use dbt_core::secret::Secret;
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::ConfigError;
-
-/// What was written, in a file or in variables. Nothing is decided.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// The repository server's configuration.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[schemars(title = "reposerver", extend("$id" = "urn:dbt:schema:reposerver"))]
 pub(super) struct Written {
+    /// Where to listen.
     pub(super) address: Option<String>,
+    /// The port to listen on; 0 takes any free one.
     pub(super) port: Option<u16>,
+    /// The directory to serve.
     pub(super) server_root: Option<String>,
+    /// Whether reading needs a credential.
     pub(super) auth_gets: Option<bool>,
+    /// How readers prove who they are: methods, separated by commas.
     pub(super) auth_type_get: Option<String>,
+    /// How writers prove who they are; without it nothing can be written.
     pub(super) auth_type_put: Option<String>,
+    /// What the methods of `authTypeGet` need.
     pub(super) auth_opts_get: AuthOptions,
+    /// What the methods of `authTypePut` need.
     pub(super) auth_opts_put: AuthOptions,
+    /// The URLs under which clients know the server, which are also the audiences of what they
+    /// sign with SSH keys.
+    pub(super) public_urls: Option<Vec<String>>,
+    /// The file of users and passwords, where `idpFile` is something else.
+    pub(super) htpasswd_file: Option<String>,
+    /// The file of users and SSH keys, where `idpFile` is something else.
+    pub(super) pubkeys_file: Option<String>,
+    /// Tokens with names, for `static-token`.
+    pub(super) tokens: Option<Vec<WrittenToken>>,
+    /// The directory service, for `basic-ldap`.
+    pub(super) ldap: Option<WrittenLdap>,
+    /// Groups, roles and further identity providers.
+    pub(super) auth: WrittenAuth,
+    /// Who may do what. Once there is this list, `authTypePut` says only how writers prove who
+    /// they are.
+    pub(super) policies: Option<Vec<WrittenPolicy>>,
+    /// Whether an artifact keeps the bytes it was first published with.
     pub(super) immutable: Option<bool>,
+    /// How much of everything.
     pub(super) limits: WrittenLimits,
+    /// Seconds that requests may go on after the order to stop.
     pub(super) shutdown_grace: Option<u64>,
 }
 
 /// Options of the methods of authentication.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(super) struct AuthOptions {
+    /// The file of users: an htpasswd for `basic-htpasswd`, public keys for `ssh-agent-file`.
     pub(super) idp_file: Option<String>,
+    /// The command of `ssh-agent-func`, to which the user's name is added; run without a shell.
     pub(super) idp_func: Option<String>,
+    /// The token of `static-token`.
+    #[schemars(with = "Option<String>")]
+    #[serde(serialize_with = "hidden")]
     pub(super) static_token: Option<Secret<String>>,
+    /// The variable that holds the token instead.
     pub(super) static_token_env: Option<String>,
+    /// The identity provider of `oidc`.
     pub(super) oidc: Option<OidcOptions>,
 }
 
-/// Options of `oidc`, read so that wrong ones are named even while the method is not available.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// An identity provider.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(super) struct OidcOptions {
-    issuer_url: Option<String>,
-    audiences: Option<Vec<String>>,
-    username_claim_key: Option<String>,
-    required_claims: Option<BTreeMap<String, String>>,
-    allowed_groups: Option<Vec<String>>,
-    skip_issuer_verify: Option<bool>,
-    jwks_cache_seconds: Option<u64>,
+    /// Its URL, exactly as in the `iss` of its tokens.
+    pub(super) issuer_url: Option<String>,
+    /// The audiences of which a token must have one.
+    pub(super) audiences: Option<Vec<String>>,
+    /// The claim that names the user; `sub` where a token has no such claim.
+    pub(super) username_claim_key: Option<String>,
+    /// Claims that must have these values.
+    pub(super) required_claims: Option<BTreeMap<String, ClaimValue>>,
+    /// Groups of which the user must be in one.
+    pub(super) allowed_groups: Option<Vec<String>>,
+    /// The claim that lists groups; dots lead into objects.
+    pub(super) groups_claim: Option<String>,
+    /// Accepts tokens whatever their `iss`. Unsafe.
+    pub(super) skip_issuer_verify: Option<bool>,
+    /// Seconds after which the provider's keys are asked for again.
+    pub(super) jwks_cache_seconds: Option<u64>,
+    /// Where the keys are, if not where the provider's discovery document says.
+    pub(super) jwks_uri: Option<String>,
+    /// Where the discovery document is, if not below the issuer.
+    pub(super) discovery_url: Option<String>,
+    /// PEM file of further certificate authorities for this provider.
+    pub(super) ca_file: Option<String>,
+}
+
+/// What a claim must be.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum ClaimValue {
+    /// This text.
+    Text(String),
+    /// This truth value.
+    Truth(bool),
+    /// This number.
+    Number(i64),
+    /// One of these texts.
+    OneOf(Vec<String>),
+}
+
+/// A token with a name.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(super) struct WrittenToken {
+    /// The name by which policies and the record know it.
+    pub(super) name: Option<String>,
+    /// The SHA-256 of the token, in hexadecimal.
+    pub(super) sha256: Option<String>,
+    /// The variable that holds the token.
+    pub(super) env: Option<String>,
+    /// The file that holds the token.
+    pub(super) file: Option<String>,
+}
+
+/// A directory service.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(super) struct WrittenLdap {
+    /// Its URL: `ldaps://…`, or `ldap://…` with `startTls` (without, only on this machine).
+    pub(super) url: Option<String>,
+    /// Whether an `ldap://` connection turns to TLS before anything is sent.
+    pub(super) start_tls: Option<bool>,
+    /// PEM file of further certificate authorities.
+    pub(super) ca_file: Option<String>,
+    /// The name that searches; without it the search is anonymous.
+    pub(super) bind_dn: Option<String>,
+    /// The variable that holds its password.
+    pub(super) bind_password_env: Option<String>,
+    /// The file that holds its password.
+    pub(super) bind_password_file: Option<String>,
+    /// Where users are.
+    pub(super) user_base: Option<String>,
+    /// How a user is found; `{username}` stands for the name.
+    pub(super) user_filter: Option<String>,
+    /// Where groups are; without it nobody is in one.
+    pub(super) group_base: Option<String>,
+    /// How a user's groups are found; `{dn}` and `{username}` stand for the user.
+    pub(super) group_filter: Option<String>,
+    /// The attribute that names a group.
+    pub(super) group_attribute: Option<String>,
+}
+
+/// Groups, roles and further identity providers.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(super) struct WrittenAuth {
+    /// Identity providers for `oidc`, besides those of the reference's options.
+    pub(super) issuers: Option<Vec<OidcOptions>>,
+    /// Groups of this server's own: their names, and the subjects in them.
+    pub(super) groups: Option<BTreeMap<String, Vec<String>>>,
+    /// Who holds which role: `readonly`, `publisher`, `admin`, `agent-default`, or one that
+    /// policies name.
+    pub(super) roles: Option<BTreeMap<String, Vec<String>>>,
+}
+
+/// A rule: these subjects may do this there.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(super) struct WrittenPolicy {
+    /// Its name, for explanations.
+    pub(super) name: Option<String>,
+    /// Whom it is about: `ssh:alice`, `group:admins`, `role:publisher`, `authenticated`,
+    /// `anonymous`.
+    pub(super) subjects: Option<Vec<String>>,
+    /// Where it holds: `/dbt-tools/foo/**`.
+    pub(super) paths: Option<Vec<String>>,
+    /// What it permits: `read`, `list`, `create`, `replace`, `delete` and more.
+    pub(super) actions: Option<Vec<String>>,
 }
 
 /// Limits.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(super) struct WrittenLimits {
+    /// The largest upload, in bytes.
     pub(super) max_upload_bytes: Option<u64>,
+    /// Uploads at the same time.
     pub(super) max_uploads: Option<u32>,
+    /// Connections at the same time.
     pub(super) max_connections: Option<usize>,
+    /// Seconds that a request's head may take.
     pub(super) header_seconds: Option<u64>,
 }
 
-/// The known keys of an object.
-type Keys = &'static [(&'static str, Kind)];
-
-/// What a key holds, as far as keys go.
-#[derive(Clone, Copy)]
-enum Kind {
-    /// A value, or an object whose keys are data.
-    Leaf,
-    /// An object with these keys.
-    Object(Keys),
-}
-
-const TOP: Keys = &[
-    ("address", Kind::Leaf),
-    ("port", Kind::Leaf),
-    ("serverRoot", Kind::Leaf),
-    ("authGets", Kind::Leaf),
-    ("authTypeGet", Kind::Leaf),
-    ("authTypePut", Kind::Leaf),
-    ("authOptsGet", Kind::Object(AUTH_OPTIONS)),
-    ("authOptsPut", Kind::Object(AUTH_OPTIONS)),
-    ("immutable", Kind::Leaf),
-    ("limits", Kind::Object(LIMITS)),
-    ("shutdownGrace", Kind::Leaf),
-];
-
-const AUTH_OPTIONS: Keys = &[
-    ("idpFile", Kind::Leaf),
-    ("idpFunc", Kind::Leaf),
-    ("staticToken", Kind::Leaf),
-    ("staticTokenEnv", Kind::Leaf),
-    ("oidc", Kind::Object(OIDC)),
-];
-
-const OIDC: Keys = &[
-    ("issuerUrl", Kind::Leaf),
-    ("audiences", Kind::Leaf),
-    ("usernameClaimKey", Kind::Leaf),
-    ("requiredClaims", Kind::Leaf),
-    ("allowedGroups", Kind::Leaf),
-    ("skipIssuerVerify", Kind::Leaf),
-    ("jwksCacheSeconds", Kind::Leaf),
-];
-
-const LIMITS: Keys = &[
-    ("maxUploadBytes", Kind::Leaf),
-    ("maxUploads", Kind::Leaf),
-    ("maxConnections", Kind::Leaf),
-    ("headerSeconds", Kind::Leaf),
-];
-
-/// The largest configuration that is read.
-const SIZE_LIMIT: usize = 1024 * 1024;
-
-/// Reads a configuration file.
-pub(super) fn read(path: &Path) -> Result<Written, ConfigError> {
-    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-    let bytes = std::fs::read(path).map_err(failed)?;
-    if bytes.len() > SIZE_LIMIT {
-        return Err(failed(std::io::ErrorKind::FileTooLarge.into()));
-    }
-    parse(path, &bytes)
-}
-
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Written, ConfigError> {
-    let syntax = |source| ConfigError::Syntax { path: path.to_owned(), source };
-    let value: Value = serde_json::from_slice(bytes).map_err(syntax)?;
-    let Value::Object(object) = value else {
-        let (key, reason) = (".".to_owned(), "it is not an object".to_owned());
-        return Err(ConfigError::Value { path: path.to_owned(), key, reason });
-    };
-    let value = Value::Object(canonical(path, "", object, TOP)?);
-    serde_path_to_error::deserialize(value).map_err(|error| ConfigError::Value {
-        path: path.to_owned(),
-        key: error.path().to_string(),
-        reason: error.inner().to_string(),
-    })
-}
-
-/// Spells every key as it is known, and refuses those that are not.
-fn canonical(
-    path: &Path,
-    above: &str,
-    object: Map<String, Value>,
-    keys: Keys,
-) -> Result<Map<String, Value>, ConfigError> {
-    let mut spelt = Map::new();
-    let mut seen = BTreeSet::new();
-    for (key, value) in object {
-        let full = format!("{above}{key}");
-        let known = keys.iter().find(|(name, _kind)| name.eq_ignore_ascii_case(&key));
-        let Some((name, kind)) = known else {
-            let nearest =
-                format!("{above}{}", nearest(&key, keys.iter().map(|(name, _kind)| *name)));
-            return Err(ConfigError::UnknownKey { path: path.to_owned(), key: full, nearest });
-        };
-        if !seen.insert(*name) {
-            return Err(ConfigError::TwoKeys { path: path.to_owned(), key: full });
-        }
-        let value = match (kind, value) {
-            (Kind::Object(keys), Value::Object(inner)) => {
-                Value::Object(canonical(path, &format!("{above}{name}."), inner, keys)?)
-            }
-            // `null` is how the reference's tools write "not set".
-            (Kind::Object(_keys), Value::Null) => continue,
-            (_, value) => value,
-        };
-        spelt.insert((*name).to_owned(), value);
-    }
-    Ok(spelt)
-}
-
-/// Returns the known name that takes the fewest changes to reach.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
-    known
-        .min_by_key(|known| distance(&name.to_lowercase(), &known.to_lowercase()))
-        .unwrap_or_default()
-}
-
-/// Counts the insertions, deletions and replacements between two texts.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, to) in b.iter().enumerate() {
-            let cost =
-                |index: usize, row: &[usize]| row.get(index).copied().unwrap_or(usize::MAX - 1);
-            let replaced = cost(j, &row) + usize::from(from != *to);
-            next.push(replaced.min(cost(j + 1, &row) + 1).min(cost(j, &next) + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
+/// Writes of a secret only that there is one.
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn hidden<S: Serializer>(
+    secret: &Option<Secret<String>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(|_not_shown| "(not shown)").serialize(serializer)
 }

@@ -8,19 +8,25 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dbt_core::secret::Secret;
+use serde_json::Value;
 
 use crate::args::Flags;
-use crate::authn::static_token;
+use crate::authz::{Access, Policy};
 use crate::env::Environment;
 use crate::limits::Limits;
 
 mod error;
 mod file;
+mod keys;
+mod methods;
+mod policies;
 mod variables;
 
 pub use self::error::ConfigError;
-use self::file::{AuthOptions, Written};
+use self::file::Written;
+use self::methods::Verb;
+pub use self::methods::{Door, Method};
+pub use self::policies::Names;
 
 /// Everything decided.
 #[derive(Clone, Debug)]
@@ -31,10 +37,14 @@ pub struct Config {
     pub port: u16,
     /// The directory to serve, without links in its path.
     pub root: PathBuf,
-    /// Who may read.
+    /// How readers prove who they are.
     pub reads: Door,
-    /// Who may write.
+    /// How writers prove who they are.
     pub writes: Door,
+    /// Who may do what.
+    pub policy: Policy,
+    /// What can be named in a policy.
+    pub names: Names,
     /// Whether artifacts stay as they were first published.
     pub immutable: bool,
     /// How much of everything.
@@ -44,28 +54,10 @@ pub struct Config {
     settings: Vec<Setting>,
 }
 
-/// Who is let through, for reading or for writing.
-#[derive(Clone, Debug)]
-pub enum Door {
-    /// Everybody.
-    Open,
-    /// Nobody.
-    Closed,
-    /// Whoever proves who they are by one of these.
-    Guarded(Vec<Method>),
-}
-
-/// A method of authentication with what it needs.
-#[derive(Clone, Debug)]
-pub enum Method {
-    /// A token.
-    StaticToken(Secret<String>),
-}
-
 /// A setting as `check-config` shows it. Never a secret.
 #[derive(Clone, Debug)]
 struct Setting {
-    name: &'static str,
+    name: String,
     value: String,
     origin: String,
 }
@@ -73,15 +65,11 @@ struct Setting {
 const DEFAULT_ADDRESS: &str = "0.0.0.0";
 const DEFAULT_PORT: u16 = 9999;
 
-/// Methods of the contract that this version knows by name only.
-const NOT_YET: [&str; 6] =
-    ["basic-htpasswd", "ssh-agent-file", "ssh-agent-func", "oidc", "basic-ldap", "ssh-agent-ldap"];
-
 impl Config {
     /// Decides every setting.
     pub fn resolve(flags: &Flags, environment: &Environment) -> Result<Self, ConfigError> {
         let (written, source) = match &flags.file {
-            Some(path) => (file::read(path)?, Source::File(path)),
+            Some(path) => (keys::read(path)?, Source::File(path)),
             None => (variables::read(environment)?, Source::Variables),
         };
         let mut decide = Decide { source, settings: Vec::new(), notices: Vec::new() };
@@ -102,14 +90,29 @@ impl Config {
         );
         let root = root.filter(|(root, _origin)| !root.is_empty()).ok_or(ConfigError::NoRoot)?;
         let root = decide.keep("serverRoot", root);
-        let root = existing_root(Path::new(&root), source)?;
+        let root = existing_root(Path::new(&root))?;
+        nothing_private_is_served(&root, source, &written)?;
 
-        let reads = decide.reads(&written, environment)?;
-        let writes = decide.writes(&written, environment)?;
+        let (reads, writes) = decide.doors(&written, environment)?;
         let immutable = decide.or("immutable", decide.sourced_if(written.immutable), false);
+        let (policy, names) =
+            policies::policy(&written, &reads, &writes, immutable, &mut decide.notices)?;
         let limits = decide.limits(&written);
+        decide.keep_the_rest(&written);
         let Decide { source: _, settings, notices } = decide;
-        Ok(Self { address, port, root, reads, writes, immutable, limits, notices, settings })
+        Ok(Self {
+            address,
+            port,
+            root,
+            reads,
+            writes,
+            policy,
+            names,
+            immutable,
+            limits,
+            notices,
+            settings,
+        })
     }
 
     /// Returns every setting with its value and where it came from, for people.
@@ -124,13 +127,18 @@ impl Config {
         }
         text
     }
+
+    /// Returns the JSON Schema of the configuration file.
+    pub fn schema() -> Value {
+        keys::schema()
+    }
 }
 
 fn path_text(path: Option<&Path>) -> Option<String> {
     path.map(|path| path.to_string_lossy().into_owned())
 }
 
-fn existing_root(root: &Path, source: Source<'_>) -> Result<PathBuf, ConfigError> {
+fn existing_root(root: &Path) -> Result<PathBuf, ConfigError> {
     let unusable = |source| ConfigError::Root { path: root.to_owned(), source };
     let canonical = root.canonicalize().map_err(unusable)?;
     if !canonical.is_dir() {
@@ -139,12 +147,25 @@ fn existing_root(root: &Path, source: Source<'_>) -> Result<PathBuf, ConfigError
     if canonical.parent().is_none() {
         return Err(ConfigError::WholeSystem);
     }
-    if let Source::File(file) = source
-        && file.canonicalize().is_ok_and(|file| file.starts_with(&canonical))
-    {
-        return Err(ConfigError::FileInRoot { path: file.to_owned() });
-    }
     Ok(canonical)
+}
+
+/// Refuses a tree in which readers would find what must stay private.
+fn nothing_private_is_served(
+    root: &Path,
+    source: Source<'_>,
+    written: &Written,
+) -> Result<(), ConfigError> {
+    let is_inside = |file: &Path| file.canonicalize().is_ok_and(|file| file.starts_with(root));
+    if let Source::File(file) = source
+        && is_inside(file)
+    {
+        return Err(ConfigError::FileInRoot { what: "the configuration", path: file.to_owned() });
+    }
+    match methods::private_files(written).into_iter().find(|file| is_inside(file)) {
+        Some(path) => Err(ConfigError::FileInRoot { what: "the file of identities", path }),
+        None => Ok(()),
+    }
 }
 
 /// Where settings come from when no flag gives them.
@@ -182,13 +203,26 @@ impl Decide<'_> {
         written.map(|value| (value, origin))
     }
 
-    fn or<T: ToString>(&mut self, name: &'static str, chosen: Option<Chosen<T>>, default: T) -> T {
+    fn or<T: ToString>(&mut self, name: &str, chosen: Option<Chosen<T>>, default: T) -> T {
         self.keep(name, chosen.unwrap_or_else(|| (default, "default".to_owned())))
     }
 
-    fn keep<T: ToString>(&mut self, name: &'static str, (value, origin): Chosen<T>) -> T {
-        self.settings.push(Setting { name, value: value.to_string(), origin });
+    fn keep<T: ToString>(&mut self, name: &str, (value, origin): Chosen<T>) -> T {
+        self.settings.push(Setting { name: name.to_owned(), value: value.to_string(), origin });
         value
+    }
+
+    /// Keeps every other setting that was written.
+    fn keep_the_rest(&mut self, written: &Written) {
+        let mut leaves = Vec::new();
+        // What was read can be written.
+        flatten("", &serde_json::to_value(written).unwrap_or_default(), &mut leaves);
+        for (name, value) in leaves {
+            if !self.settings.iter().any(|known| known.name == name) {
+                let chosen = self.sourced(&value);
+                self.keep(&name, chosen);
+            }
+        }
     }
 
     fn name_unread_variables(&mut self, environment: &Environment) {
@@ -201,9 +235,40 @@ impl Decide<'_> {
         }
     }
 
+    /// Decides how readers and writers prove who they are.
+    fn doors(
+        &mut self,
+        written: &Written,
+        environment: &Environment,
+    ) -> Result<(Door, Door), ConfigError> {
+        let writes = self.writes(written, environment)?;
+        let reads = self.reads(written, environment)?;
+        if written.policies.is_none() || reads.access() == Access::Anyone {
+            return Ok((reads, writes));
+        }
+        // Rules name who may read, however they proved who they are.
+        let mut methods = reads.methods().to_vec();
+        for method in writes.methods() {
+            if !methods.contains(method) {
+                methods.push(method.clone());
+            }
+        }
+        Ok((Door::Guarded(methods), writes))
+    }
+
     fn reads(&mut self, written: &Written, environment: &Environment) -> Result<Door, ConfigError> {
-        let guarded = self.or("authGets", self.sourced_if(written.auth_gets), false);
-        let types = written.auth_type_get.as_deref().unwrap_or_default();
+        let by_rules = policies::speak_of_reading(written);
+        if by_rules && written.auth_gets == Some(false) {
+            let reason =
+                "is false, so everybody may read, and `policies` say who may; leave it out";
+            return Err(ConfigError::setting("authGets", reason));
+        }
+        let guarded = self.or("authGets", self.sourced_if(written.auth_gets), by_rules);
+        if guarded && written.policies.is_some() && !by_rules {
+            let reason = "is true, and none of `policies` permits anybody to `read`";
+            return Err(ConfigError::setting("authGets", reason));
+        }
+        let types = Verb::Get.types(written).map(String::as_str).unwrap_or_default();
         if !guarded {
             if !types.trim().is_empty() {
                 self.notices.push(
@@ -214,10 +279,14 @@ impl Decide<'_> {
             return Ok(Door::Open);
         }
         if types.trim().is_empty() {
-            return Err(ConfigError::NoTypeForReads);
+            return if by_rules && written.auth_gets.is_none() {
+                Ok(Door::Guarded(Vec::new()))
+            } else {
+                Err(ConfigError::NoTypeForReads)
+            };
         }
         let types = self.keep("authTypeGet", self.sourced(types));
-        methods("authTypeGet", "authOptsGet", &types, &written.auth_opts_get, environment)
+        methods::read(Verb::Get, &types, written, environment).map(Door::Guarded)
     }
 
     fn writes(
@@ -225,13 +294,13 @@ impl Decide<'_> {
         written: &Written,
         environment: &Environment,
     ) -> Result<Door, ConfigError> {
-        let types = written.auth_type_put.as_deref().unwrap_or_default();
+        let types = Verb::Put.types(written).map(String::as_str).unwrap_or_default();
         if types.trim().is_empty() {
             self.keep("authTypePut", ("(none: nobody may write)".to_owned(), "default".to_owned()));
             return Ok(Door::Closed);
         }
         let types = self.keep("authTypePut", self.sourced(types));
-        methods("authTypePut", "authOptsPut", &types, &written.auth_opts_put, environment)
+        methods::read(Verb::Put, &types, written, environment).map(Door::Guarded)
     }
 
     fn sourced(&self, text: &str) -> Chosen<String> {
@@ -260,55 +329,26 @@ impl Decide<'_> {
     }
 }
 
-/// Reads a list of methods. Every name must be one that this version has.
-fn methods(
-    key: &'static str,
-    options_key: &'static str,
-    types: &str,
-    options: &AuthOptions,
-    environment: &Environment,
-) -> Result<Door, ConfigError> {
-    let mut methods = Vec::new();
-    let names: Vec<&str> = types.split(',').map(str::trim).collect();
-    if names.contains(&"") {
-        return Err(ConfigError::EmptyType { key, value: types.to_owned() });
-    }
-    for name in names {
-        if name == static_token::NAME {
-            let token = static_token(options_key, options, environment)?;
-            methods.push(Method::StaticToken(token));
-        } else if NOT_YET.contains(&name) {
-            return Err(ConfigError::TypeNotYet { key, name: name.to_owned() });
-        } else {
-            return Err(ConfigError::UnknownType { key, name: name.to_owned() });
+/// Lists the settings in a value by the path of keys to each.
+fn flatten(at: &str, value: &Value, into: &mut Vec<(String, String)>) {
+    match value {
+        Value::Null => {}
+        Value::Object(object) => {
+            for (key, value) in object {
+                let below = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                flatten(&below, value, into);
+            }
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            for (index, item) in items.iter().enumerate() {
+                flatten(&format!("{at}[{index}]"), item, into);
+            }
+        }
+        Value::String(text) => into.push((at.to_owned(), text.clone())),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+            into.push((at.to_owned(), value.to_string()));
         }
     }
-    Ok(Door::Guarded(methods))
-}
-
-/// Finds the token: the named variable's, if that is set, else the one that is written.
-///
-/// White space around it is not part of it: a secret mounted as a file often ends in a newline.
-fn static_token(
-    key: &'static str,
-    options: &AuthOptions,
-    environment: &Environment,
-) -> Result<Secret<String>, ConfigError> {
-    let variable = options.static_token_env.as_deref().unwrap_or_default();
-    let written = options.static_token.as_ref().map_or("", |token| token.expose().trim());
-    let token = match environment.get(variable).map(|value| value.trim()) {
-        Some(value) if !value.is_empty() => value,
-        _ if !written.is_empty() => written,
-        Some(_blank) => return Err(ConfigError::EmptyVariable { key, name: variable.to_owned() }),
-        None if !variable.is_empty() => {
-            return Err(ConfigError::MissingVariable { key, name: variable.to_owned() });
-        }
-        None => return Err(ConfigError::NoToken { key }),
-    };
-    if token.contains(|c: char| c.is_control()) {
-        return Err(ConfigError::BadToken { key });
-    }
-    Ok(Secret::new(token.to_owned()))
 }
 
 #[cfg(test)]

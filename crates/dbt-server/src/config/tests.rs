@@ -1,7 +1,9 @@
 use std::fs;
 
+use dbt_core::secret::Secret;
+
 use super::*;
-use crate::authz::Access;
+use crate::authn::static_token::NamedToken;
 
 /// A directory to serve, a place for configuration files, and what was typed and set.
 struct World {
@@ -145,7 +147,7 @@ fn what_leaves_reads_or_writes_unguarded_by_mistake_is_refused() {
         ),
         (
             r#""authTypePut": "static-tokens""#,
-            "`authTypePut` names `static-tokens`, which is no method of authentication; `static-token` is one",
+            "`authTypePut` names `static-tokens`, which is no method of authentication; the nearest is `static-token`",
         ),
         (r#""authTypePut": "oidc""#, "`authTypePut` names `oidc`, which is not available yet"),
         (
@@ -224,12 +226,14 @@ fn the_variable_of_a_token_goes_before_the_written_one_and_loses_its_newline() {
     let text = format!(r#"{{"serverRoot": "ROOT", {options}}}"#);
     let token = |world: World| {
         let Door::Guarded(methods) = world.resolve().unwrap().writes else { panic!("not guarded") };
-        let [Method::StaticToken(token)] = methods.as_slice() else { panic!("{methods:?}") };
-        token.expose().clone()
+        let [Method::StaticTokens(tokens)] = methods.as_slice() else { panic!("{methods:?}") };
+        tokens.clone()
     };
-    assert_eq!(token(World::new().file(&text).variable("TOKEN", "rotated\n")), "rotated");
-    assert_eq!(token(World::new().file(&text).variable("TOKEN", " ")), "written");
-    assert_eq!(token(World::new().file(&text)), "written");
+    let secret = |text: &str| Secret::new(text.to_owned());
+    let only = |text: &str| vec![NamedToken::unnamed(&secret(text))];
+    assert_eq!(token(World::new().file(&text).variable("TOKEN", "rotated\n")), only("rotated"));
+    assert_eq!(token(World::new().file(&text).variable("TOKEN", " ")), only("written"));
+    assert_eq!(token(World::new().file(&text)), only("written"));
 }
 
 #[test]

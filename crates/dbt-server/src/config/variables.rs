@@ -1,15 +1,17 @@
 //! The variables `REPOSERVER_*`. Their names are the contract's, whatever the brand.
 
 use dbt_core::secret::Secret;
+use serde::de::DeserializeOwned;
 
 use super::ConfigError;
-use super::file::{self, AuthOptions, OidcOptions, Written, WrittenLimits};
+use super::file::{AuthOptions, OidcOptions, Written, WrittenAuth, WrittenLimits};
+use super::keys;
 use crate::env::Environment;
 
 const PREFIX: &str = "REPOSERVER_";
 
 /// Every variable there is: the 24 of the contract, then those of newer settings.
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 37] = [
     "REPOSERVER_ADDRESS",
     "REPOSERVER_PORT",
     "REPOSERVER_ROOT",
@@ -34,6 +36,13 @@ const NAMES: [&str; 30] = [
     "REPOSERVER_OIDC_SKIP_ISSUER_VERIFY_PUT",
     "REPOSERVER_OIDC_JWKS_CACHE_GET",
     "REPOSERVER_OIDC_JWKS_CACHE_PUT",
+    "REPOSERVER_PUBLIC_URLS",
+    "REPOSERVER_HTPASSWD_FILE",
+    "REPOSERVER_PUBKEYS_FILE",
+    "REPOSERVER_TOKENS",
+    "REPOSERVER_LDAP",
+    "REPOSERVER_AUTH",
+    "REPOSERVER_POLICIES",
     "REPOSERVER_IMMUTABLE",
     "REPOSERVER_LIMITS_MAX_UPLOAD_BYTES",
     "REPOSERVER_LIMITS_MAX_UPLOADS",
@@ -52,7 +61,7 @@ pub(super) fn names_in(environment: &Environment) -> impl Iterator<Item = &str> 
 pub(super) fn unknown(environment: &Environment) -> Vec<String> {
     let ours = |name: &&String| name.starts_with(PREFIX) && !NAMES.contains(&name.as_str());
     let notice = |name: &String| {
-        let nearest = file::nearest(name, NAMES.into_iter());
+        let nearest = keys::nearest(name, NAMES.into_iter());
         format!("the variable `{name}` is not known; the nearest known one is `{nearest}`")
     };
     environment.keys().filter(ours).map(notice).collect()
@@ -70,6 +79,13 @@ pub(super) fn read(environment: &Environment) -> Result<Written, ConfigError> {
         auth_type_put: text("AUTH_TYPE_PUT"),
         auth_opts_get: options(environment, "GET")?,
         auth_opts_put: options(environment, "PUT")?,
+        public_urls: list(environment, "PUBLIC_URLS"),
+        htpasswd_file: filled(environment, "HTPASSWD_FILE"),
+        pubkeys_file: filled(environment, "PUBKEYS_FILE"),
+        tokens: json(environment, "TOKENS", "tokens")?,
+        ldap: json(environment, "LDAP", "ldap")?,
+        auth: json(environment, "AUTH", "auth")?.unwrap_or_else(WrittenAuth::default),
+        policies: json(environment, "POLICIES", "policies")?,
         immutable: boolean(environment, "IMMUTABLE")?,
         limits: WrittenLimits {
             max_upload_bytes: number(environment, "LIMITS_MAX_UPLOAD_BYTES", "a number of bytes")?,
@@ -82,16 +98,48 @@ pub(super) fn read(environment: &Environment) -> Result<Written, ConfigError> {
 }
 
 fn options(environment: &Environment, verb: &str) -> Result<AuthOptions, ConfigError> {
-    let text = |name: &str| environment.get(&format!("{PREFIX}{name}_{verb}")).cloned();
-    boolean(environment, &format!("OIDC_SKIP_ISSUER_VERIFY_{verb}"))?;
-    number::<u64>(environment, &format!("OIDC_JWKS_CACHE_{verb}"), "a number of seconds")?;
+    let name = |name: &str| format!("{name}_{verb}");
+    // The reference builds this block only where there is an issuer; wrong values are named
+    // even so.
+    let oidc = OidcOptions {
+        issuer_url: filled(environment, &name("OIDC_ISSUER_URL")),
+        audiences: list(environment, &name("OIDC_AUDIENCES")),
+        username_claim_key: filled(environment, &name("OIDC_USERNAME_CLAIM")),
+        allowed_groups: list(environment, &name("OIDC_ALLOWED_GROUPS")),
+        skip_issuer_verify: boolean(environment, &name("OIDC_SKIP_ISSUER_VERIFY"))?,
+        jwks_cache_seconds: number(environment, &name("OIDC_JWKS_CACHE"), "a number of seconds")?,
+        ..OidcOptions::default()
+    };
     Ok(AuthOptions {
-        idp_file: text("IDP_FILE"),
-        idp_func: text("IDP_FUNC"),
-        static_token: text("STATIC_TOKEN").map(Secret::new),
+        idp_file: filled(environment, &name("IDP_FILE")),
+        idp_func: filled(environment, &name("IDP_FUNC")),
+        static_token: filled(environment, &name("STATIC_TOKEN")).map(Secret::new),
         static_token_env: None,
-        oidc: text("OIDC_ISSUER_URL").map(|_url| OidcOptions::default()),
+        oidc: oidc.issuer_url.is_some().then_some(oidc),
     })
+}
+
+/// Returns a variable that is not blank.
+fn filled(environment: &Environment, name: &str) -> Option<String> {
+    let value = environment.get(&format!("{PREFIX}{name}"))?;
+    (!value.trim().is_empty()).then(|| value.clone())
+}
+
+/// Returns the words of a list with commas; empty places do not count, as in the reference.
+fn list(environment: &Environment, name: &str) -> Option<Vec<String>> {
+    let words = filled(environment, name)?;
+    let words = words.split(',').map(str::trim).filter(|word| !word.is_empty());
+    Some(words.map(ToOwned::to_owned).collect())
+}
+
+/// Returns the part of a configuration that a variable holds as JSON.
+fn json<T: DeserializeOwned>(
+    environment: &Environment,
+    name: &str,
+    key: &str,
+) -> Result<Option<T>, ConfigError> {
+    let Some(text) = filled(environment, name) else { return Ok(None) };
+    keys::part(&format!("the variable `{PREFIX}{name}`"), key, &text).map(Some)
 }
 
 fn boolean(environment: &Environment, name: &str) -> Result<Option<bool>, ConfigError> {

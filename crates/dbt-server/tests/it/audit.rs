@@ -7,7 +7,7 @@ use dbt_core::clock::Clock;
 use dbt_core::secret::Secret;
 use dbt_server::app::App;
 use dbt_server::audit::{self, AuditLog, Outcome};
-use dbt_server::authn::static_token::StaticToken;
+use dbt_server::authn::static_token::{NamedToken, StaticTokens};
 use dbt_server::authn::{AnyOf, Scope};
 use dbt_server::authz::{Access, Policy};
 use dbt_server::limits::Limits;
@@ -24,16 +24,19 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let token = |text: &str| Box::new(StaticToken::new(&Secret::new(text.to_owned())));
-        let mut authn = AnyOf::default();
-        authn.add(Scope::Reads, token("read"));
-        authn.add(Scope::Writes, token("write"));
+        let token = |text: &str| {
+            let token = NamedToken::unnamed(&Secret::new(text.to_owned()));
+            Box::new(StaticTokens::new(vec![token]))
+        };
+        let mut authn = AnyOf::new(Clock::System);
+        authn.add(&[Scope::Reads], token("read"));
+        authn.add(&[Scope::Writes], token("write"));
         let files = storage::memory::Memory::new(Clock::System);
         let records = audit::memory::Memory::default();
         let limits = Limits::default();
         let app = App {
             authn,
-            policy: Policy { reads: Access::Proven, writes: Access::Proven, immutable: false },
+            policy: Policy::of_access(Access::Proven, Access::Proven, false),
             storage: Box::new(files.clone()),
             audit: AuditLog::new(Box::new(records.clone()), Clock::System),
             writes: tokio::sync::Semaphore::new(8),
@@ -98,8 +101,8 @@ async fn refusals_of_known_callers_and_bad_credentials_are_recorded_and_stranger
     assert_eq!(
         world.records(),
         [
-            "static-token:static-token write /dbt/x: refused: this credential does not permit it",
-            "nobody write /dbt/x: refused: the credential is not valid",
+            "static-token:static-token write /dbt/x: refused: no rule permits this caller to `create` here",
+            "nobody write /dbt/x: refused: it is none of the static tokens",
             "static-token:static-token delete /dbt: refused: the root of a repository cannot be deleted",
         ]
     );

@@ -11,6 +11,7 @@ mod deletes;
 mod limits;
 mod listing;
 mod paths;
+mod policies;
 mod ranges;
 mod reads;
 mod world;

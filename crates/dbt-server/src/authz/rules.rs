@@ -1,0 +1,234 @@
+//! The policy list: rules that permit. All that match count, and there is none that forbids.
+
+use dbt_core::brand;
+use dbt_core::layout::{MANIFEST_ENDING, TRUSTSTORE_FILE};
+use dbt_core::repo_path::RepoPath;
+
+use super::glob::PathGlob;
+use super::permission::Permission;
+use super::subject::Who;
+use crate::authn::{Caller, Scope};
+use crate::writable;
+
+/// A rule: these may do this there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name, for explanations and the record.
+    pub name: String,
+    /// Whom it is about.
+    pub subjects: Vec<Who>,
+    /// Where it holds.
+    pub paths: Paths,
+    /// What it permits.
+    pub actions: Vec<Permission>,
+}
+
+/// Where a rule holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Paths {
+    /// Where one of these matches.
+    Matching(Vec<PathGlob>),
+    /// Where plain writers may write: everywhere but in signed metadata, and to a truststore only
+    /// what follows from the one that is there.
+    PlainWriters,
+}
+
+/// How far a permission goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Whatever the bytes are.
+    Full,
+    /// Only bytes that follow from those that are there.
+    Following,
+}
+
+/// All rules, and who holds which role.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    rules: Vec<Rule>,
+    holders: Vec<(String, Vec<Who>)>,
+}
+
+/// The rule that permits something.
+#[derive(Clone, Copy, Debug)]
+pub struct Permitted<'a> {
+    /// Which.
+    pub rule: &'a Rule,
+    /// How far it goes here.
+    pub extent: Extent,
+}
+
+/// The directory of signed metadata.
+const METADATA: &str = "tuf";
+
+/// The name of the role that may do everything.
+pub const ADMIN: &str = "admin";
+
+/// The roles that every server has, with what their holders may do.
+pub const BUILT_IN_ROLES: [&str; 4] = ["readonly", "publisher", ADMIN, "agent-default"];
+
+impl Rules {
+    /// Puts rules together. The built-in roles are always there; `holders` says who has them.
+    pub fn new(rules: Vec<Rule>, holders: Vec<(String, Vec<Who>)>) -> Self {
+        let built_in = BUILT_IN_ROLES.into_iter().map(built_in_role);
+        Self { rules: rules.into_iter().chain(built_in).collect(), holders }
+    }
+
+    /// Returns the rule that permits a caller to do something to a path, the widest one if there
+    /// are several.
+    pub fn permit(
+        &self,
+        caller: &Caller,
+        permission: Permission,
+        path: &RepoPath,
+    ) -> Option<Permitted<'_>> {
+        if !permission.only_reads() && !caller.is_proven_for(Scope::Writes) {
+            return None;
+        }
+        let roles = self.roles(caller);
+        let mut following = None;
+        for rule in &self.rules {
+            if !rule.actions.contains(&permission)
+                || !rule.subjects.iter().any(|who| who.is(caller, &roles))
+            {
+                continue;
+            }
+            match rule.paths.extent(permission, path) {
+                Some(extent @ Extent::Full) => return Some(Permitted { rule, extent }),
+                Some(extent @ Extent::Following) => {
+                    following = following.or(Some(Permitted { rule, extent }));
+                }
+                None => {}
+            }
+        }
+        following
+    }
+
+    /// Returns the roles that a caller holds.
+    pub fn roles(&self, caller: &Caller) -> Vec<&str> {
+        let holds = |subjects: &[Who]| subjects.iter().any(|who| who.is(caller, &[]));
+        let held = self.holders.iter().filter(|(_role, subjects)| holds(subjects));
+        held.map(|(role, _subjects)| role.as_str()).collect()
+    }
+
+    /// Says whether any rule permits this to anybody, anywhere.
+    pub fn permit_anywhere(&self, permission: Permission) -> bool {
+        self.rules.iter().any(|rule| rule.actions.contains(&permission))
+    }
+}
+
+impl Paths {
+    fn extent(&self, permission: Permission, path: &RepoPath) -> Option<Extent> {
+        let matches = |glob: &PathGlob| {
+            // What removes a directory removes everything below it.
+            let takes_all_below =
+                permission == Permission::Delete && !writable::is_release_file(path);
+            if takes_all_below { glob.covers(path) } else { glob.matches(path) }
+        };
+        match self {
+            Self::Matching(globs) => globs.iter().any(matches).then_some(Extent::Full),
+            Self::PlainWriters if is_metadata(path) => None,
+            Self::PlainWriters if is_truststore(path) => Some(Extent::Following),
+            Self::PlainWriters => Some(Extent::Full),
+        }
+    }
+}
+
+/// Says whether a path belongs to signed metadata.
+pub fn is_metadata(path: &RepoPath) -> bool {
+    let segments: Vec<&str> = path.segments().take(2).collect();
+    segments == [brand::REPOSITORY_PATH, METADATA]
+}
+
+/// Says whether a path is the truststore, its manifest, or beside them what signs them.
+pub fn is_truststore(path: &RepoPath) -> bool {
+    let segments: Vec<&str> = path.segments().collect();
+    let [brand::REPOSITORY_PATH, name] = segments.as_slice() else { return false };
+    let Some(rest) = name.strip_prefix(TRUSTSTORE_FILE) else { return false };
+    rest.is_empty() || rest == ".asc" || is_manifest_ending(rest)
+}
+
+/// Says whether a file name's end is that of a manifest, a kept one (`.manifest.7.json`), or the
+/// signature of either.
+fn is_manifest_ending(rest: &str) -> bool {
+    let rest = rest.strip_suffix(".asc").unwrap_or(rest);
+    rest == MANIFEST_ENDING
+        || rest.strip_prefix(".manifest.").and_then(|rest| rest.strip_suffix(".json")).is_some_and(
+            |number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()),
+        )
+}
+
+/// Returns the rule of a built-in role.
+fn built_in_role(role: &str) -> Rule {
+    use Permission::{
+        Create, Delete, List, Read, Replace, TokenCreateOwn, TokenRevokeOwn, Withdraw,
+    };
+    let everywhere = || Paths::Matching("/**".parse().into_iter().collect());
+    let (paths, actions) = match role {
+        "publisher" => (
+            Paths::PlainWriters,
+            vec![Read, List, Create, Replace, Delete, Withdraw, TokenCreateOwn, TokenRevokeOwn],
+        ),
+        ADMIN => (everywhere(), Permission::ALL.to_vec()),
+        _ => (everywhere(), vec![Read, List]),
+    };
+    let subjects = vec![Who::Role(role.to_owned())];
+    Rule { name: format!("built-in role {role}"), subjects, paths, actions }
+}
+
+/// Returns what the reference's settings say about reading.
+pub fn reads_rule(open: bool) -> Rule {
+    let (name, who) = if open {
+        ("`authGets` is false", Who::Anyone)
+    } else {
+        ("`authTypeGet`", Who::ProvenFor(Scope::Reads))
+    };
+    Rule {
+        name: name.to_owned(),
+        subjects: vec![who],
+        paths: Paths::Matching("/**".parse().into_iter().collect()),
+        actions: vec![Permission::Read, Permission::List],
+    }
+}
+
+/// Returns what the reference's settings say about writing.
+pub fn writes_rule() -> Rule {
+    Rule {
+        name: "`authTypePut`".to_owned(),
+        subjects: vec![Who::ProvenFor(Scope::Writes)],
+        paths: Paths::PlainWriters,
+        actions: vec![Permission::Create, Permission::Replace, Permission::Delete],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_trust_is_told_from_what_only_looks_like_it() {
+        let path = |text: &str| text.parse::<RepoPath>().unwrap();
+        for text in [
+            "dbt/truststore",
+            "dbt/truststore.asc",
+            "dbt/truststore.manifest.json",
+            "dbt/truststore.manifest.json.asc",
+            "dbt/truststore.manifest.7.json",
+            "dbt/truststore.manifest.7.json.asc",
+        ] {
+            assert!(is_truststore(&path(text)), "{text}");
+        }
+        for text in
+            ["dbt/truststores", "dbt/truststore.sha256", "dbt-tools/truststore", "dbt/x/truststore"]
+        {
+            assert!(!is_truststore(&path(text)), "{text}");
+        }
+        for text in ["dbt/tuf", "dbt/tuf/1.root.json"] {
+            assert!(is_metadata(&path(text)), "{text}");
+        }
+        // In the other tree, that is a tool of this name.
+        for text in ["dbt/tufa", "dbt/x/tuf", "tuf/1.root.json", "dbt-tools/tuf/1.0.0"] {
+            assert!(!is_metadata(&path(text)), "{text}");
+        }
+    }
+}
