@@ -183,7 +183,7 @@ fn written(source: io::Error, needed: Option<u64>) -> DownloadError {
             DownloadError::NoSpace { place: PathBuf::new(), needed, source }
         }
         io::ErrorKind::FileTooLarge => DownloadError::Limited { needed, source },
-        _ => DownloadError::Write { source },
+        _ => DownloadError::Write { place: PathBuf::new(), source },
     }
 }
 
@@ -216,8 +216,10 @@ pub enum DownloadError {
     },
 
     /// The staging file could not be written.
-    #[error("failed to write the download")]
+    #[error("failed to write the download{}", to(place))]
     Write {
+        /// Where.
+        place: PathBuf,
         /// What the system said.
         source: io::Error,
     },
@@ -225,6 +227,10 @@ pub enum DownloadError {
 
 fn within(place: &Path) -> String {
     if place.as_os_str().is_empty() { String::new() } else { format!("in `{}` ", place.display()) }
+}
+
+fn to(place: &Path) -> String {
+    if place.as_os_str().is_empty() { String::new() } else { format!(" to `{}`", place.display()) }
 }
 
 fn of_bytes(needed: Option<u64>) -> String {
@@ -235,7 +241,7 @@ impl DownloadError {
     /// Names the place that was written to.
     #[must_use]
     pub fn at(mut self, written_to: &Path) -> Self {
-        if let Self::NoSpace { place, .. } = &mut self {
+        if let Self::NoSpace { place, .. } | Self::Write { place, .. } = &mut self {
             written_to.clone_into(place);
         }
         self

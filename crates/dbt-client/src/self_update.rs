@@ -534,11 +534,22 @@ fn start(candidate: &Path, sha256: Digest) -> Result<Child, SelfUpdateError> {
                 tries += 1;
                 std::thread::sleep(Duration::from_millis(5 * u64::from(tries)));
             }
+            Err(source) if is_shortage(&source) => {
+                return Err(SelfUpdateError::Trial { path: candidate.to_owned(), source });
+            }
             Err(error) => {
                 return Err(SelfUpdateError::SelfTest(format!("it cannot be started: {error}")));
             }
         }
     }
+}
+
+/// Says whether this machine has nothing left to start any program with.
+fn is_shortage(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    let shortages = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::NOSPC];
+    errno.is_some_and(|errno| shortages.contains(&errno))
 }
 
 /// Waits for the report, for so long and no longer.

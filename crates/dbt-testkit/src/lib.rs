@@ -10,6 +10,7 @@
 
 pub mod black_hole;
 pub mod exits;
+pub mod faults;
 pub mod hostile;
 pub mod http;
 pub mod invocation;

@@ -145,7 +145,7 @@ pub(crate) fn updating_itself(error: SelfUpdateError) -> Report {
         | SelfUpdateError::Verify(_)
         | SelfUpdateError::SelfTest(_)
         | SelfUpdateError::CopyDiffers { .. } => ExitCode::VERIFICATION_REFUSED,
-        _ => ExitCode::INTERNAL,
+        SelfUpdateError::Trial { .. } | _ => ExitCode::INTERNAL,
     };
     Report::new(code, error)
 }

@@ -6,5 +6,7 @@
 #[path = "../it/programs.rs"]
 mod programs;
 
-mod crashes;
+mod faults;
+mod races;
+mod swaps;
 mod threads;

@@ -1,11 +1,13 @@
 //! Where no thread can be started, because a container or a user has used up its processes, one
 //! thing is done after the other.
 
+use std::fs;
+
 use dbt_testkit::invocation::Run;
 use dbt_testkit::people::ALICE;
 use dbt_testkit::world::World;
 
-use crate::programs::programs;
+use crate::programs::{next, programs};
 
 /// Runs dbt in a system that starts neither threads nor processes.
 fn alone(world: &World, words: &[&str]) -> Run {
@@ -34,6 +36,18 @@ fn tools_run_and_are_updated_where_no_thread_can_be_started() {
         alone(&world, &["-o", "deploy"]).prints("deploy 1.5.0\n").says_nothing();
         alone(&world, &["catalog", "list"]).exits_with(0).says_nothing();
     }
+}
+
+#[test]
+fn a_newer_dbt_that_could_not_be_tried_is_taken_over_once_it_can() {
+    let world = world();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    world.repository().publish_program("99.0.0", next()).now();
+    let run = alone(&world, &["deploy"]);
+    run.prints("deploy 1.4.0\n").mentions("failed to try the new program");
+    assert!(fs::read(world.program()).unwrap() == fs::read(&programs().now).unwrap());
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    assert!(fs::read(world.program()).unwrap() == next());
 }
 
 #[test]

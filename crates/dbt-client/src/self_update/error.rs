@@ -41,6 +41,14 @@ pub enum SelfUpdateError {
     /// It does not work, or is something else than it should be.
     #[error("its self-test failed: {0}")]
     SelfTest(String),
+    /// This machine could not even start it: nothing is known about it.
+    #[error("failed to try the new program `{}`", path.display())]
+    Trial {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The new program could not be written.
     #[error("failed to write beside the running program, in `{}`", path.display())]
     Write {

@@ -1,0 +1,474 @@
+//! Every step of what changes this machine fails once, or is the last: afterwards nothing
+//! unverified can be executed, the next run is right, and nothing piles up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use dbt_core::digest::Digest;
+use dbt_testkit::faults::{self, Effect, Fault, Step};
+use dbt_testkit::invocation::{Invocation, Run};
+use dbt_testkit::people::{ALICE, BOB};
+use dbt_testkit::times::days_ago;
+use dbt_testkit::world::World;
+
+use crate::programs::{next, programs};
+
+/// Something that is done to a machine, and what must be true of it afterwards.
+struct Scenario {
+    world: World,
+    words: Vec<String>,
+    /// What the command may print when it succeeds.
+    prints: Vec<&'static str>,
+    /// What it prints begins with this instead, where that is a table.
+    begins: Option<&'static str>,
+    /// What puts the machine right where the command is not the run of a tool.
+    then: Vec<Vec<String>>,
+    /// What the tool prints in the end.
+    newest: &'static str,
+    /// It may say whose keys it has met.
+    says_keys: bool,
+    /// The files that are there after it succeeded, and after the next run.
+    files: BTreeSet<PathBuf>,
+    known: BTreeSet<Digest>,
+    problems: Vec<String>,
+    said: BTreeSet<String>,
+}
+
+/// In the place of a call: every change from one on.
+const FULL_DISK: &str = "every change from";
+
+const OLD: &str = "deploy 1.4.0\n";
+const NEW: &str = "deploy 1.5.0\n";
+
+fn world() -> World {
+    let world = World::new(&programs().now);
+    world.repository().publish("deploy", "1.4.0").now();
+    world
+}
+
+fn pinned() -> World {
+    let world = world();
+    world.pin(&[&ALICE]);
+    world
+}
+
+/// A world in which 1.4.0 has run.
+fn cached() -> World {
+    let world = pinned();
+    world.dbt(["deploy"]).prints(OLD);
+    world
+}
+
+/// A world in which 1.4.0 has run, and then 1.5.0.
+fn updated() -> World {
+    let world = cached();
+    world.repository().publish("deploy", "1.5.0").now();
+    world.dbt(["deploy"]).prints(NEW);
+    world
+}
+
+/// A version 99.0.0 of dbt that costs little to move and to hash, and is several pieces long all
+/// the same: it says who it is, and leaves everything else to the program that was built as that.
+fn light(world: &World) -> Vec<u8> {
+    let built = world.directory().join("next");
+    fs::write(&built, next()).unwrap();
+    fs::set_permissions(&built, Permissions::from_mode(0o755)).unwrap();
+    let report = r#"{"program":"dbt","version":"99.0.0","sha256":"%s"}\n"#;
+    let mut script = format!(
+        "#!/bin/sh\nif [ \"$1\" = --self-test ]; then printf '{report}' \"$3\"; exit; fi\nexec {} \"$@\"\n",
+        built.display()
+    );
+    script.extend(std::iter::repeat_n('#', 300_000));
+    script.into_bytes()
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+impl Scenario {
+    fn new(world: World, words: &[&str]) -> Self {
+        Self {
+            world,
+            words: owned(words),
+            prints: vec![""],
+            begins: None,
+            then: Vec::new(),
+            newest: NEW,
+            says_keys: false,
+            files: BTreeSet::new(),
+            known: BTreeSet::new(),
+            problems: Vec::new(),
+            said: BTreeSet::new(),
+        }
+    }
+
+    /// The run of a tool that may print this.
+    fn run_of_tool(world: World, prints: &[&'static str]) -> Self {
+        let newest = prints[prints.len() - 1];
+        Self { prints: prints.to_vec(), newest, ..Self::new(world, &["deploy"]) }
+    }
+
+    /// The command, whose temporary directory is empty and belongs to this world.
+    fn invoke(&self) -> Invocation<'_> {
+        self.world.invoke(&self.words).env("TMPDIR", self.temporary())
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.world.home().join("tmp")
+    }
+
+    /// Tries every fault at every step.
+    fn try_everything(mut self) {
+        fs::create_dir(self.temporary()).unwrap();
+        let open_to_all = Permissions::from_mode(0o1777);
+        fs::set_permissions(self.temporary(), open_to_all).unwrap();
+        self.world.backup();
+        self.known = self.published();
+        self.files = self.clean_files();
+        self.world.restore();
+        let (run, steps) = faults::steps(&self.world, self.invoke());
+        assert_eq!(run.code(), Some(0), "{run:?}");
+        let (mut tried, mut kills, mut killed) = (0, 0, 0);
+        for (index, step) in steps.iter().enumerate() {
+            for fault in step.faults(index) {
+                tried += 1;
+                self.world.restore();
+                let run = step.run(self.invoke(), fault);
+                kills += usize::from(fault == Fault::Kill);
+                killed += usize::from(fault == Fault::Kill && run.code().is_none());
+                self.judge(step, fault, &run);
+            }
+        }
+        // A step of a child, or of a thread that had nothing to do this time, ends nothing.
+        assert!(killed * 2 >= kills, "{killed} of {kills} were killed");
+        self.fill_the_disk(&steps);
+        self.limit_files(&steps);
+        assert!(tried > 20 && self.said.len() > 5, "{tried} faults, {} answers", self.said.len());
+        let problems = self.problems.join("\n");
+        assert!(problems.is_empty(), "{} problems:\n{problems}", self.problems.len());
+    }
+
+    /// From some moment on, nothing can be written any more.
+    fn fill_the_disk(&mut self, steps: &[Step]) {
+        let calls = faults::calls_that(&[Effect::Changes]);
+        let changes = steps.iter().filter(|step| step.effect == Effect::Changes);
+        for from in changes.map(|step| step.change).collect::<BTreeSet<usize>>() {
+            self.world.restore();
+            let invocation = self.invoke();
+            let run = faults::failing_from(invocation, &calls, "ENOSPC", from);
+            let mut step = steps[0].clone();
+            FULL_DISK.clone_into(&mut step.call);
+            step.number = from;
+            self.judge(&step, Fault::Error("ENOSPC"), &run);
+        }
+    }
+
+    /// No file may be longer than so many bytes: the write that reaches that is short, and the next
+    /// one fails, or ends the program.
+    fn limit_files(&mut self, steps: &[Step]) {
+        for limit in [0, 1, 40, 300, 1000, 200_000] {
+            for (line, fault) in [
+                ("trap '' XFSZ; exec prlimit --fsize=$0 -- \"$@\"", Fault::Error("EFBIG")),
+                ("exec prlimit --core=0 --fsize=$0 -- \"$@\"", Fault::Kill),
+            ] {
+                self.world.restore();
+                let words = ["sh", "-c", line, &limit.to_string()];
+                let run = self.invoke().through(&words).run();
+                let mut step = steps[0].clone();
+                "every file longer than".clone_into(&mut step.call);
+                step.number = limit;
+                self.judge(&step, fault, &run);
+            }
+        }
+    }
+
+    /// The digests of everything that may be executed.
+    fn published(&self) -> BTreeSet<Digest> {
+        let mut files = self.world.served_files();
+        files.extend(self.world.program_files());
+        files.push(programs().now.clone());
+        files.iter().map(|file| digest_of(file)).collect()
+    }
+
+    /// The files that are there when nothing fails.
+    fn clean_files(&self) -> BTreeSet<PathBuf> {
+        let mut files = self.files_now();
+        self.world.dbt(&self.words).exits_with(0);
+        files.extend(self.files_now());
+        for words in self.then.iter().chain([&owned(&["deploy"])]) {
+            self.world.dbt(words).exits_with(0);
+            files.extend(self.files_now());
+        }
+        files
+    }
+
+    fn files_now(&self) -> BTreeSet<PathBuf> {
+        self.world.home_files().into_iter().chain(self.world.program_files()).collect()
+    }
+
+    fn problem(&mut self, step: &Step, fault: Fault, words: &str) {
+        self.problems.push(format!(
+            "{fault:?} at {} {}: {words}\n    {}",
+            step.call, step.number, step.line
+        ));
+    }
+
+    fn judge(&mut self, step: &Step, fault: Fault, run: &Run) {
+        let outcome = match step.call.as_str() {
+            // What is to be said cannot be written either, nor what the tool has to say.
+            FULL_DISK if run.stdout().is_empty() && !run.stderr().contains("panicked") => Ok(()),
+            _ => self.outcome(fault, run),
+        };
+        for words in [outcome, self.executables(), self.afterwards(step)] {
+            if let Err(words) = words {
+                self.problem(step, fault, &words);
+            }
+        }
+        self.said.insert(format!("{:?} {}", run.code(), run.stderr().replace('\n', " | ")));
+    }
+
+    /// What the run itself may do.
+    fn outcome(&self, fault: Fault, run: &Run) -> Result<(), String> {
+        let (stdout, stderr) = (run.stdout(), run.stderr());
+        let shown = format!("exit {:?}, stdout {stdout:?}, stderr {stderr:?}", run.code());
+        if stderr.contains("panicked") {
+            return Err(format!("a panic: {shown}"));
+        }
+        match run.code() {
+            Some(0) if self.begins.is_some_and(|it| stdout.starts_with(it)) => Ok(()),
+            Some(0) if self.prints.contains(&stdout.as_str()) => Ok(()),
+            Some(80..=87 | 126) if stdout.is_empty() => {
+                let names =
+                    ["`", "the running program", "home directory", "its self-test", "this process"];
+                let names_it = names.into_iter().any(|it| stderr.contains(it));
+                let is_said = stderr.contains("error: ") && names_it;
+                if is_said { Ok(()) } else { Err(format!("it does not say what failed: {shown}")) }
+            }
+            None if fault == Fault::Kill => Ok(()),
+            _ => Err(shown),
+        }
+    }
+
+    /// Nothing can be executed but what was published, under the name that it has.
+    fn executables(&self) -> Result<(), String> {
+        let programs = self.world.program_files();
+        if !programs.contains(&self.world.program()) {
+            return Err("there is no program any more".to_owned());
+        }
+        for file in self.world.executables().iter().chain(&executable(programs)) {
+            let digest = digest_of(file);
+            if !self.known.contains(&digest) {
+                return Err(format!("{} can be executed and was never published", file.display()));
+            }
+        }
+        for file in self.world.home_files() {
+            let named = file.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+            let Some(named) = named.and_then(|name| name.parse::<Digest>().ok()) else { continue };
+            if digest_of(&file) != named {
+                return Err(format!("{} has other content", file.display()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The next run is right, and what is left behind goes.
+    fn afterwards(&self, step: &Step) -> Result<(), String> {
+        for words in &self.then {
+            let run = self.world.dbt(words);
+            if run.code() != Some(0) {
+                return Err(format!("then {words:?}: {run:?}"));
+            }
+        }
+        let mut run = self.world.dbt(["deploy"]);
+        if step.effect == Effect::Talks {
+            // After an outage the server is left alone for a while, unless a person asks.
+            self.world.dbt(["update", "deploy"]);
+            run = self.world.dbt(["deploy"]);
+        }
+        let is_quiet = run.stderr().is_empty() || self.says_keys && !tells_of_damage(&run);
+        if run.code() != Some(0) || run.stdout() != self.newest || !is_quiet {
+            return Err(format!("the next run: {run:?} said {}", run.stderr()));
+        }
+        // What is in a store is kept on purpose, wherever there was a place for one.
+        let stored = ["locks", "sha256"].map(std::ffi::OsStr::new);
+        let is_left = |file: &&PathBuf| !file.iter().any(|name| stored.contains(&name));
+        let files = self.files_now();
+        let left: Vec<PathBuf> = files.difference(&self.files).filter(is_left).cloned().collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        for file in &left {
+            let opened = File::options().read(true).open(file).unwrap();
+            opened.set_modified(days_ago(2)).unwrap();
+        }
+        // The light version is none that could clean up beside itself.
+        self.world.install(&programs().now);
+        self.world.dbt(["cache", "prune"]);
+        let left: Vec<&PathBuf> = left.iter().filter(|file| file.exists()).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("left behind: {left:?}")) }
+    }
+}
+
+fn tells_of_damage(run: &Run) -> bool {
+    let said = run.stderr();
+    ["error", "failed", "damaged"].iter().any(|word| said.contains(word))
+}
+
+fn executable(files: Vec<PathBuf>) -> Vec<PathBuf> {
+    let is = |file: &PathBuf| fs::metadata(file).unwrap().permissions().mode() & 0o111 != 0;
+    files.into_iter().filter(is).collect()
+}
+
+/// Returns the digest of a file's content. Programs are large and seldom change: they are read
+/// once for each file that they are.
+fn digest_of(path: &Path) -> Digest {
+    static KNOWN: Mutex<BTreeMap<(u64, u64, i64, i64), Digest>> = Mutex::new(BTreeMap::new());
+    let mut file = File::open(path).unwrap();
+    let found = file.metadata().unwrap();
+    let key = (found.ino(), found.len(), found.mtime(), found.mtime_nsec());
+    // Numbers of files come back; those that have several names stay as long as the first.
+    let is_shared = found.nlink() > 1;
+    if let Some(digest) = KNOWN.lock().unwrap().get(&key).filter(|_| is_shared) {
+        return *digest;
+    }
+    let digest = Digest::of_reader(&mut file).unwrap().0;
+    KNOWN.lock().unwrap().insert(key, digest);
+    digest
+}
+
+#[test]
+fn a_first_run_survives_every_fault() {
+    Scenario::run_of_tool(pinned(), &[OLD]).try_everything();
+}
+
+#[test]
+fn a_first_contact_survives_every_fault() {
+    let scenario = Scenario::run_of_tool(world(), &[OLD]);
+    Scenario { says_keys: true, ..scenario }.try_everything();
+}
+
+#[test]
+fn a_new_signing_key_survives_every_fault() {
+    let world = world();
+    world.dbt(["deploy"]).prints(OLD);
+    world.repository().trust(&[&ALICE, &BOB]);
+    let scenario = Scenario::run_of_tool(world, &[OLD]);
+    Scenario { says_keys: true, ..scenario }.try_everything();
+}
+
+#[test]
+fn an_update_survives_every_fault() {
+    let world = cached();
+    world.repository().publish("deploy", "1.5.0").now();
+    Scenario::run_of_tool(world, &[OLD, NEW]).try_everything();
+}
+
+#[test]
+fn a_run_with_nothing_new_survives_every_fault() {
+    Scenario::run_of_tool(cached(), &[OLD]).try_everything();
+}
+
+#[test]
+fn a_sealed_run_survives_every_fault() {
+    let scenario = Scenario::run_of_tool(cached(), &[OLD]);
+    Scenario { words: owned(&["--sealed", "deploy"]), ..scenario }.try_everything();
+}
+
+#[test]
+fn an_update_of_dbt_itself_survives_every_fault() {
+    let world = cached();
+    world.repository().publish_program("99.0.0", light(&world)).now();
+    Scenario::run_of_tool(world, &[OLD]).try_everything();
+}
+
+#[test]
+fn an_update_by_hand_survives_every_fault() {
+    let world = cached();
+    world.repository().publish("deploy", "1.5.0").now();
+    Scenario::new(world, &["update", "deploy"]).try_everything();
+}
+
+#[test]
+fn an_update_of_dbt_by_hand_survives_every_fault() {
+    let world = cached();
+    world.repository().publish_program("99.0.0", light(&world)).now();
+    let scenario = Scenario::new(world, &["self", "update"]);
+    Scenario { newest: OLD, ..scenario }.try_everything();
+}
+
+#[test]
+fn an_approved_key_survives_every_fault() {
+    let world = world();
+    world.dbt(["deploy"]).prints(OLD);
+    world.repository().trust(&[&ALICE, &BOB]);
+    world.dbt(["deploy"]).prints(OLD);
+    let approve = ["trust", "approve", &BOB.fingerprint().to_string()].map(str::to_owned);
+    let scenario = Scenario::new(world, &approve.each_ref().map(String::as_str));
+    Scenario { then: vec![approve.to_vec()], newest: OLD, ..scenario }.try_everything();
+}
+
+#[test]
+fn pruning_survives_every_fault() {
+    let world = updated();
+    for version in ["1.6.0", "1.7.0", "1.8.0"] {
+        world.repository().publish("deploy", version).now();
+        world.dbt(["update", "deploy"]).exits_with(0);
+    }
+    let record = world.state_file("tools/deploy.json");
+    let text = fs::read_to_string(&record).unwrap();
+    // Nothing has run for long.
+    let mut known: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for version in known["installed"].as_array_mut().unwrap() {
+        version["used"] = "2001-01-01T00:00:00Z".into();
+    }
+    fs::write(&record, known.to_string()).unwrap();
+    assert_eq!(world.executables().len(), 5);
+    let prints = "TOOL    VERSION  SIZE";
+    let scenario = Scenario::new(world, &["cache", "prune"]);
+    Scenario { newest: "deploy 1.8.0\n", begins: Some(prints), ..scenario }.try_everything();
+}
+
+#[test]
+fn going_back_to_the_dbt_before_survives_every_fault() {
+    let world = cached();
+    world.repository().publish_program("99.0.0", next()).now();
+    world.dbt(["deploy"]).prints(OLD);
+    let scenario = Scenario::new(world, &["self", "rollback"]);
+    Scenario { newest: OLD, ..scenario }.try_everything();
+}
+
+#[test]
+fn a_rollback_survives_every_fault() {
+    let then = vec![owned(&["rollback", "--undo", "deploy"])];
+    Scenario { then, ..Scenario::new(updated(), &["rollback", "deploy"]) }.try_everything();
+}
+
+#[test]
+fn the_end_of_a_rollback_survives_every_fault() {
+    let world = updated();
+    world.dbt(["rollback", "deploy"]).exits_with(0);
+    let then = vec![owned(&["rollback", "--undo", "deploy"])];
+    let scenario = Scenario::new(world, &["rollback", "--undo", "deploy"]);
+    Scenario { then, ..scenario }.try_everything();
+}
+
+#[test]
+fn clearing_the_cache_survives_every_fault() {
+    Scenario::new(updated(), &["cache", "clear", "--yes"]).try_everything();
+}
+
+#[test]
+fn a_link_survives_every_fault() {
+    let then = vec![owned(&["link", "deploy"])];
+    Scenario { then, ..Scenario::new(updated(), &["link", "deploy"]) }.try_everything();
+}
+
+#[test]
+fn a_change_of_the_configuration_survives_every_fault() {
+    let then = vec![owned(&["server", "use", "acme"])];
+    Scenario { then, ..Scenario::new(updated(), &["server", "use", "acme"]) }.try_everything();
+}
