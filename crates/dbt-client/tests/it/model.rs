@@ -376,6 +376,9 @@ impl World {
         self.was_signed(place, digest, prepared);
 
         let asked = !offline && unconfirmed.is_none();
+        if tool == 0 && asked {
+            self.learn_withdrawn();
+        }
         let client = &mut self.client;
         assert!(!(offline && *fresh), "nothing new comes from nowhere");
         if *fresh && client.bound.contains(&tool) {
@@ -401,9 +404,6 @@ impl World {
         if self.peaceful && wanted.is_none() && !offline {
             let newest = self.published.iter().filter(|(other, _)| *other == tool).max();
             assert_eq!(newest, Some(&place), "the newest runs in peace");
-        }
-        if tool == 0 && asked {
-            self.learn_withdrawn();
         }
     }
 
