@@ -110,11 +110,6 @@ impl Rules {
         let held = self.holders.iter().filter(|(_role, subjects)| holds(subjects));
         held.map(|(role, _subjects)| role.as_str()).collect()
     }
-
-    /// Says whether any rule permits this to anybody, anywhere.
-    pub fn permit_anywhere(&self, permission: Permission) -> bool {
-        self.rules.iter().any(|rule| rule.actions.contains(&permission))
-    }
 }
 
 impl Paths {

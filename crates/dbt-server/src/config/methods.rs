@@ -1,5 +1,6 @@
 //! How callers prove who they are: from the words of the configuration to what each method needs.
 
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use dbt_core::secret::Secret;
@@ -375,17 +376,27 @@ fn sendable(token: &str) -> Result<Secret<String>, &'static str> {
     Ok(Secret::new(token.to_owned()))
 }
 
+/// The most that is read of the file of a secret.
+const SECRET_LIMIT: u64 = 64 * 1024;
+
 /// Reads a secret from a file, without the white space around it.
 pub(super) fn secret_file(
     place: &str,
     key: &str,
     path: &Path,
 ) -> Result<Secret<String>, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Secret {
+    let failed = |source| ConfigError::Secret {
         key: format!("{place}.{key}"),
         path: path.to_owned(),
         source,
-    })?;
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    // A device or a pipe would never end.
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(failed(io::ErrorKind::InvalidInput.into()));
+    }
+    let mut text = String::new();
+    file.take(SECRET_LIMIT).read_to_string(&mut text).map_err(failed)?;
     let text = Secret::new(text);
     Ok(Secret::new(text.expose().trim().to_owned()))
 }

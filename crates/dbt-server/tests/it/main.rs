@@ -18,6 +18,7 @@ mod policies;
 mod ranges;
 mod reads;
 mod ssh;
+mod ssh_agent;
 mod tokens;
 mod world;
 mod writes;
