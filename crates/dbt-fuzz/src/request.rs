@@ -10,7 +10,7 @@ use dbt_core::repo_path::RepoPath;
 use dbt_core::secret::Secret;
 use dbt_server::app::App;
 use dbt_server::audit::{self, AuditLog};
-use dbt_server::authn::static_token::StaticToken;
+use dbt_server::authn::static_token::{NamedToken, StaticTokens};
 use dbt_server::authn::{AnyOf, Scope};
 use dbt_server::authz::{Access, Policy};
 use dbt_server::limits::Limits;
@@ -78,13 +78,13 @@ fn app() -> (Arc<App>, storage::memory::Memory, audit::memory::Memory) {
         files.seed(path.parse().unwrap(), bytes.to_owned());
     }
     let records = audit::memory::Memory::default();
-    let mut authn = AnyOf::default();
-    let token = StaticToken::new(&Secret::new(TOKEN.to_owned()));
-    authn.add(Scope::Writes, Box::new(token));
+    let mut authn = AnyOf::new(clock);
+    let token = NamedToken::unnamed(&Secret::new(TOKEN.to_owned()));
+    authn.add(&[Scope::Writes], Box::new(StaticTokens::new(vec![token])));
     let limits = Limits { upload_bytes: 64 * 1024, ..Limits::default() };
     let app = App {
         authn,
-        policy: Policy { reads: Access::Anyone, writes: Access::Proven, immutable: true },
+        policy: Policy::of_access(Access::Anyone, Access::Proven, true),
         storage: Box::new(files.clone()),
         audit: AuditLog::new(Box::new(records.clone()), clock),
         writes: Semaphore::new(limits.uploads as usize),

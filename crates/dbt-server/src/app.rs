@@ -1,13 +1,18 @@
 //! The four rooms of the server, built from its configuration.
 
 use std::io;
+use std::sync::Arc;
 
 use dbt_core::clock::Clock;
 use tokio::sync::Semaphore;
 
 use crate::audit::AuditLog;
 use crate::audit::json_lines::JsonLines;
+use crate::authn::htpasswd::Htpasswd;
+use crate::authn::ssh::SshTokens;
+use crate::authn::ssh_keys::{KeyFile, KeySource, Lookup};
 use crate::authn::static_token::StaticTokens;
+use crate::authn::watched::Unreadable;
 use crate::authn::{AnyOf, Authenticator, Scope};
 use crate::authz::{Access, Policy};
 use crate::config::{Config, Method};
@@ -35,7 +40,8 @@ pub struct App {
 
 impl App {
     /// Builds the server that a configuration describes. Records go to standard error.
-    pub fn new(config: &Config) -> Result<Self, OpenError> {
+    pub fn new(config: &Config) -> Result<Self, StartError> {
+        let authn = authn(config)?;
         let writes = config.writes.access();
         let storage = if writes == Access::Nobody {
             Local::open_to_read(&config.root)?
@@ -44,7 +50,7 @@ impl App {
         };
         let audit = AuditLog::new(Box::new(JsonLines::new(Box::new(io::stderr()))), Clock::System);
         Ok(Self {
-            authn: authn(config),
+            authn,
             policy: config.policy.clone(),
             storage: Box::new(storage),
             audit,
@@ -56,7 +62,7 @@ impl App {
 }
 
 /// Builds each method once, also where both readers and writers use it.
-fn authn(config: &Config) -> AnyOf {
+fn authn(config: &Config) -> Result<AnyOf, Unreadable> {
     let mut authn = AnyOf::new(Clock::System);
     let mut built: Vec<(&Method, Vec<Scope>)> = Vec::new();
     for (scope, door) in [(Scope::Reads, &config.reads), (Scope::Writes, &config.writes)] {
@@ -68,13 +74,52 @@ fn authn(config: &Config) -> AnyOf {
         }
     }
     for (method, scopes) in built {
-        authn.add(&scopes, authenticator(method));
+        authn.add(&scopes, authenticator(method)?);
     }
-    authn
+    Ok(authn)
 }
 
-fn authenticator(method: &Method) -> Box<dyn Authenticator> {
-    match method {
+fn authenticator(method: &Method) -> Result<Box<dyn Authenticator>, Unreadable> {
+    Ok(match method {
         Method::StaticTokens(tokens) => Box::new(StaticTokens::new(tokens.clone())),
+        Method::Htpasswd(file) => Box::new(Htpasswd::open(file)?),
+        Method::SshFile { file, list, audiences } => {
+            let keys = KeySource::File { file: Arc::new(KeyFile::open(file)?), list: *list };
+            Box::new(SshTokens::new(keys, audiences.clone()))
+        }
+        Method::SshCommand { argv, hidden, audiences } => {
+            let lookup = Lookup::new(argv.clone(), hidden.clone());
+            Box::new(SshTokens::new(KeySource::Command(Arc::new(lookup)), audiences.clone()))
+        }
+    })
+}
+
+/// Says what is wrong in the files of users, without stopping the start.
+pub fn complaints(config: &Config) -> Result<Vec<String>, Unreadable> {
+    let mut complaints = Vec::new();
+    for method in config.reads.methods().iter().chain(config.writes.methods()) {
+        let (file, found) = match method {
+            Method::Htpasswd(file) => (file, Htpasswd::open(file)?.complaints()),
+            Method::SshFile { file, .. } => {
+                (file, KeyFile::open(file)?.current().complaints().to_vec())
+            }
+            Method::StaticTokens(_) | Method::SshCommand { .. } => continue,
+        };
+        let place = |complaint| format!("`{}`: {complaint}", file.display());
+        complaints.extend(found.into_iter().map(place));
     }
+    complaints.dedup();
+    Ok(complaints)
+}
+
+/// Why a server could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The tree cannot be opened.
+    #[error(transparent)]
+    Storage(#[from] OpenError),
+    /// A file of users cannot be used.
+    #[error("the users in {0}")]
+    Users(#[from] Unreadable),
 }

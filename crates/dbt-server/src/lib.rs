@@ -18,6 +18,7 @@ pub mod connection;
 pub mod content;
 pub mod env;
 pub mod error;
+pub mod following;
 pub mod limits;
 pub mod listing;
 pub mod log;

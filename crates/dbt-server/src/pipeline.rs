@@ -25,7 +25,7 @@ use crate::respond::{self, Caching};
 use crate::router::{self, Route};
 use crate::storage::{Detail, Directory, Effect, Found, StorageError, StoredFile};
 use crate::upload::{BodyReader, RequestBody, Upload};
-use crate::{api, listing, time, writable};
+use crate::{api, following, listing, time, writable};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -295,6 +295,13 @@ async fn put(
     let work = tokio::spawn(async move {
         let _slot = worker.writes.try_acquire().map_err(|_full| ApiError::Busy)?;
         let entry = worker.audit.open(&origin, &grant)?;
+        let (upload, _turn) = match following::admit(&worker, &grant, upload).await {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                worker.audit.close(entry, Outcome::Refused { reason: error.to_string() });
+                return Err(error);
+            }
+        };
         let written = worker.storage.write(&grant, upload).await;
         worker.audit.close(entry, Outcome::from(&written));
         written.map_err(|error| not_replaced(&grant, error))

@@ -18,6 +18,7 @@ const WIRE: &[&str] = &[
     "dbt.policy/",           //
     "dbt_",                  // what our tokens begin with
     "urn:dbt:",              // the kinds of refusals in answers
+    "DBT-SSH-JWT",           // the scheme of tokens that ssh-agents sign
     "DBT_BUILD_VERSION",     // for who compiles it
     "/.well-known/dbt.json", // what a server says about itself
     "crates/dbt-",           // files of this project, in what it generates

@@ -13,8 +13,15 @@ use hyper::{HeaderMap, Method, Uri};
 use crate::content::BoxFuture;
 
 mod credential;
+pub mod htpasswd;
+pub mod jwt;
+pub mod keys;
+mod passwords;
 pub mod replay;
+pub mod ssh;
+pub mod ssh_keys;
 pub mod static_token;
+pub mod watched;
 
 pub use self::credential::Credential;
 use self::replay::{Once, Replay};

@@ -81,6 +81,20 @@ impl Grant<Write> {
     pub fn must_follow(&self) -> bool {
         self.extent == Extent::Following
     }
+
+    /// Lets the server itself, not the caller, look at a file beside the one to be written, to
+    /// see whether the new bytes follow from it.
+    pub(crate) fn look_beside(&self, name: &str) -> Option<Grant<Read>> {
+        let path = self.action.path().parent()?.join(name).ok()?;
+        Some(Grant {
+            caller: self.caller.clone(),
+            action: Read::of(path)?,
+            overwrite: self.overwrite,
+            replaces: false,
+            extent: Extent::Full,
+            open: false,
+        })
+    }
 }
 
 /// Who may do what.
@@ -286,7 +300,7 @@ mod tests {
             assert!(policy.authorise(writer(), delete(path)).is_err(), "{path}");
         }
         assert!(policy.authorise(writer(), delete("dbt/tuf")).is_err());
-        for path in ["dbt/truststore", "dbt/truststore.asc", "dbt/truststore.manifest.json"] {
+        for path in ["dbt/truststore", "dbt/truststore.manifest.json"] {
             assert!(policy.authorise(writer(), write(path)).unwrap().must_follow(), "{path}");
             assert!(policy.authorise(writer(), delete(path)).is_err(), "{path}");
         }

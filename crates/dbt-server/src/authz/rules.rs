@@ -110,11 +110,6 @@ impl Rules {
         let held = self.holders.iter().filter(|(_role, subjects)| holds(subjects));
         held.map(|(role, _subjects)| role.as_str()).collect()
     }
-
-    /// Says whether any rule permits this to anybody, anywhere.
-    pub fn permit_anywhere(&self, permission: Permission) -> bool {
-        self.rules.iter().any(|rule| rule.actions.contains(&permission))
-    }
 }
 
 impl Paths {
@@ -127,6 +122,8 @@ impl Paths {
         };
         match self {
             Self::Matching(globs) => globs.iter().any(matches).then_some(Extent::Full),
+            // Everybody who installs reads what signs the repository.
+            Self::PlainWriters if permission.only_reads() => Some(Extent::Full),
             Self::PlainWriters if is_metadata(path) => None,
             Self::PlainWriters if is_truststore(path) => Some(Extent::Following),
             Self::PlainWriters => Some(Extent::Full),
@@ -140,12 +137,12 @@ pub fn is_metadata(path: &RepoPath) -> bool {
     segments == [brand::REPOSITORY_PATH, METADATA]
 }
 
-/// Says whether a path is the truststore, its manifest, or beside them what signs them.
+/// Says whether a path is the truststore, a manifest of it, or what signs a manifest.
 pub fn is_truststore(path: &RepoPath) -> bool {
     let segments: Vec<&str> = path.segments().collect();
     let [brand::REPOSITORY_PATH, name] = segments.as_slice() else { return false };
     let Some(rest) = name.strip_prefix(TRUSTSTORE_FILE) else { return false };
-    rest.is_empty() || rest == ".asc" || is_manifest_ending(rest)
+    rest.is_empty() || is_manifest_ending(rest)
 }
 
 /// Says whether a file name's end is that of a manifest, a kept one (`.manifest.7.json`), or the
@@ -210,7 +207,6 @@ mod tests {
         let path = |text: &str| text.parse::<RepoPath>().unwrap();
         for text in [
             "dbt/truststore",
-            "dbt/truststore.asc",
             "dbt/truststore.manifest.json",
             "dbt/truststore.manifest.json.asc",
             "dbt/truststore.manifest.7.json",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use super::Outcome;
-use crate::app::App;
+use crate::app::{self, App};
 use crate::args::Flags;
 use crate::config::Config;
 use crate::env::Environment;
@@ -33,7 +33,9 @@ async fn listen(config: &Config) -> Outcome {
     let root = config.root.display();
     writeln!(io::stderr(), "reposerver listening on http://{address}, serving {root}")?;
     log::start();
-    for notice in &config.notices {
+    // The files of users were read before there was a log.
+    let complaints = app::complaints(config)?;
+    for notice in config.notices.iter().chain(&complaints) {
         tracing::warn!("{notice}");
     }
     serve::serve(app, listener).await?;

@@ -1,12 +1,15 @@
 //! How callers prove who they are: from the words of the configuration to what each method needs.
 
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use dbt_core::secret::Secret;
 
 use super::file::{AuthOptions, Written, WrittenToken};
 use super::{ConfigError, keys};
+use crate::authn::ssh::{self, Audiences};
 use crate::authn::static_token::{self, NamedToken};
+use crate::authn::{Scope, htpasswd};
 use crate::authz::Access;
 use crate::env::Environment;
 
@@ -26,6 +29,26 @@ pub enum Door {
 pub enum Method {
     /// Tokens that are written in the configuration.
     StaticTokens(Vec<NamedToken>),
+    /// Users and passwords in a file.
+    Htpasswd(PathBuf),
+    /// Tokens that an ssh-agent signed, with the public keys in a list of a file.
+    SshFile {
+        /// The file.
+        file: PathBuf,
+        /// Which of its lists.
+        list: Scope,
+        /// For whom tokens may be meant.
+        audiences: Audiences,
+    },
+    /// Tokens that an ssh-agent signed, with the public keys that a command prints.
+    SshCommand {
+        /// The command, to which the user's name is added.
+        argv: Vec<String>,
+        /// Variables that it does not get.
+        hidden: Vec<String>,
+        /// For whom tokens may be meant.
+        audiences: Audiences,
+    },
 }
 
 impl Method {
@@ -33,27 +56,46 @@ impl Method {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::StaticTokens(_tokens) => static_token::NAME,
+            Self::Htpasswd(_file) => htpasswd::WORD,
+            Self::SshFile { .. } | Self::SshCommand { .. } => ssh::WORD,
         }
     }
 
     /// Returns who vouches for the names, where a method may be configured for several.
     pub const fn issuer(&self) -> Option<&str> {
         match self {
-            Self::StaticTokens(_tokens) => None,
+            Self::StaticTokens(_)
+            | Self::Htpasswd(_)
+            | Self::SshFile { .. }
+            | Self::SshCommand { .. } => None,
+        }
+    }
+
+    /// Returns for whom signed tokens may be meant, where the method takes such.
+    pub const fn audiences(&self) -> Option<&Audiences> {
+        match self {
+            Self::SshFile { audiences, .. } | Self::SshCommand { audiences, .. } => Some(audiences),
+            Self::StaticTokens(_) | Self::Htpasswd(_) => None,
         }
     }
 
     /// Says whether the method also tells the groups that somebody is in.
     pub const fn tells_groups(&self) -> bool {
         match self {
-            Self::StaticTokens(_tokens) => false,
+            Self::StaticTokens(_)
+            | Self::Htpasswd(_)
+            | Self::SshFile { .. }
+            | Self::SshCommand { .. } => false,
         }
     }
 
     /// Says whether anybody in the world can have a proof, so that having one means nothing.
     pub const fn is_for_all(&self) -> bool {
         match self {
-            Self::StaticTokens(_tokens) => false,
+            Self::StaticTokens(_)
+            | Self::Htpasswd(_)
+            | Self::SshFile { .. }
+            | Self::SshCommand { .. } => false,
         }
     }
 }
@@ -78,11 +120,10 @@ impl Door {
 }
 
 /// The methods there are, as the configuration names them.
-const TYPES: [&str; 1] = [static_token::NAME];
+const TYPES: [&str; 4] = [static_token::NAME, htpasswd::NAME, ssh::FILE_NAME, ssh::COMMAND_NAME];
 
 /// Methods of the contract that this version knows by name only.
-const NOT_YET: [&str; 6] =
-    ["basic-htpasswd", "ssh-agent-file", "ssh-agent-func", "oidc", "basic-ldap", "ssh-agent-ldap"];
+const NOT_YET: [&str; 3] = ["oidc", "basic-ldap", "ssh-agent-ldap"];
 
 /// Which of the two lists of methods is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +137,13 @@ impl Verb {
         match self {
             Self::Get => "authTypeGet",
             Self::Put => "authTypePut",
+        }
+    }
+
+    const fn scope(self) -> Scope {
+        match self {
+            Self::Get => Scope::Reads,
+            Self::Put => Scope::Writes,
         }
     }
 
@@ -137,6 +185,17 @@ pub(super) fn read(
     for name in names {
         let method = match name {
             static_token::NAME => Method::StaticTokens(tokens(verb, written, environment)?),
+            htpasswd::NAME => Method::Htpasswd(identities(verb, htpasswd::NAME, written)?),
+            ssh::FILE_NAME => Method::SshFile {
+                file: identities(verb, ssh::FILE_NAME, written)?,
+                list: verb.scope(),
+                audiences: audiences(written)?,
+            },
+            ssh::COMMAND_NAME => Method::SshCommand {
+                argv: command(verb, written)?,
+                hidden: hidden(written, environment),
+                audiences: audiences(written)?,
+            },
             name if NOT_YET.contains(&name) => {
                 return Err(ConfigError::TypeNotYet { key, name: name.to_owned() });
             }
@@ -151,6 +210,71 @@ pub(super) fn read(
         methods.push(method);
     }
     Ok(methods)
+}
+
+/// Returns the file of users of a method: its own, or the one that the reference has for all.
+fn identities(verb: Verb, name: &str, written: &Written) -> Result<PathBuf, ConfigError> {
+    let (own_key, own) = if name == htpasswd::NAME {
+        ("htpasswdFile", written.htpasswd_file.as_deref())
+    } else {
+        ("pubkeysFile", written.pubkeys_file.as_deref())
+    };
+    let shared_key = format!("{}.idpFile", verb.options_key());
+    let shared = verb.options(written).idp_file.as_deref();
+    let filled = |path: &&str| !path.trim().is_empty();
+    if let Some(own) = own.filter(filled) {
+        return Ok(PathBuf::from(own));
+    }
+    let Some(shared) = shared.filter(filled) else {
+        let reason = format!("is needed by `{name}`, or `{own_key}`");
+        return Err(ConfigError::setting(shared_key, reason));
+    };
+    let types = verb.types(written).map(String::as_str).unwrap_or_default();
+    let uses = |other: &str| types.split(',').any(|word| word.trim() == other);
+    if uses(htpasswd::NAME) && uses(ssh::FILE_NAME) {
+        let reason = format!(
+            "cannot be both users with passwords and users with keys; name the file of `{name}` \
+             in `{own_key}`"
+        );
+        let other_has_own = written.htpasswd_file.is_some() || written.pubkeys_file.is_some();
+        if !other_has_own {
+            return Err(ConfigError::setting(shared_key, reason));
+        }
+    }
+    Ok(PathBuf::from(shared))
+}
+
+fn audiences(written: &Written) -> Result<Audiences, ConfigError> {
+    Audiences::of_urls(written.public_urls.as_deref().unwrap_or_default())
+        .map_err(|why| ConfigError::setting("publicUrls", why))
+}
+
+/// Returns the words of the command that finds keys. There is no shell, so what only a shell
+/// understands is refused.
+fn command(verb: Verb, written: &Written) -> Result<Vec<String>, ConfigError> {
+    let key = format!("{}.idpFunc", verb.options_key());
+    let line = verb.options(written).idp_func.as_deref().unwrap_or_default();
+    if line.contains(['\'', '"', '\\', '|', '&', ';', '<', '>', '$', '`', '(', ')', '*', '?', '\n'])
+    {
+        let reason = "is run without a shell: give a program and its arguments, separated by \
+                      spaces, and put the rest into a script";
+        return Err(ConfigError::setting(key, reason));
+    }
+    let argv: Vec<String> = line.split_whitespace().map(ToOwned::to_owned).collect();
+    if argv.is_empty() {
+        return Err(ConfigError::setting(key, format!("is needed by `{}`", ssh::COMMAND_NAME)));
+    }
+    Ok(argv)
+}
+
+/// Returns the variables that may hold secrets of ours.
+fn hidden(written: &Written, environment: &Environment) -> Vec<String> {
+    let ours = environment.keys().filter(|name| name.starts_with("REPOSERVER_"));
+    let options = [&written.auth_opts_get, &written.auth_opts_put];
+    let tokens = written.tokens.iter().flatten().filter_map(|token| token.env.as_ref());
+    let ldap = written.ldap.iter().filter_map(|ldap| ldap.bind_password_env.as_ref());
+    let one = options.into_iter().filter_map(|options| options.static_token_env.as_ref());
+    ours.chain(one).chain(tokens).chain(ldap).cloned().collect()
 }
 
 /// Returns the tokens that count: the reference's one, and those with names.
@@ -213,7 +337,7 @@ fn named_token(
     let place = format!("tokens[{index}]");
     let refuse = |reason: &str| ConfigError::setting(&place, reason);
     let name = written.name.as_deref().unwrap_or_default();
-    if !is_name(name) {
+    if !ssh::is_user_name(name) {
         return Err(refuse("needs a `name` of 1 to 64 letters, digits and `._@-`"));
     }
     let WrittenToken { name: _, sha256, env, file } = written;
@@ -236,14 +360,6 @@ fn named_token(
     Ok(NamedToken::new(name, &token))
 }
 
-/// Says whether a text can name a subject of the server's own.
-pub(super) fn is_name(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
-    (1..=64).contains(&text.len())
-        && text.bytes().all(plain)
-        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
-}
-
 fn digest_of_hex(text: &str) -> Option<[u8; 32]> {
     let digest: dbt_core::digest::Digest = text.to_ascii_lowercase().parse().ok()?;
     Some(*digest.as_bytes())
@@ -260,17 +376,27 @@ fn sendable(token: &str) -> Result<Secret<String>, &'static str> {
     Ok(Secret::new(token.to_owned()))
 }
 
+/// The most that is read of the file of a secret.
+const SECRET_LIMIT: u64 = 64 * 1024;
+
 /// Reads a secret from a file, without the white space around it.
 pub(super) fn secret_file(
     place: &str,
     key: &str,
     path: &Path,
 ) -> Result<Secret<String>, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Secret {
+    let failed = |source| ConfigError::Secret {
         key: format!("{place}.{key}"),
         path: path.to_owned(),
         source,
-    })?;
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    // A device or a pipe would never end.
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(failed(io::ErrorKind::InvalidInput.into()));
+    }
+    let mut text = String::new();
+    file.take(SECRET_LIMIT).read_to_string(&mut text).map_err(failed)?;
     let text = Secret::new(text);
     Ok(Secret::new(text.expose().trim().to_owned()))
 }

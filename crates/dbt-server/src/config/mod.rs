@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::args::Flags;
+use crate::authn::ssh::Audiences;
 use crate::authz::{Access, Policy};
 use crate::env::Environment;
 use crate::limits::Limits;
@@ -97,6 +98,7 @@ impl Config {
         let immutable = decide.or("immutable", decide.sourced_if(written.immutable), false);
         let (policy, names) =
             policies::policy(&written, &reads, &writes, immutable, &mut decide.notices)?;
+        decide.notice_audiences(&reads, &writes);
         let limits = decide.limits(&written);
         decide.keep_the_rest(&written);
         let Decide { source: _, settings, notices } = decide;
@@ -301,6 +303,17 @@ impl Decide<'_> {
         }
         let types = self.keep("authTypePut", self.sourced(types));
         methods::read(Verb::Put, &types, written, environment).map(Door::Guarded)
+    }
+
+    fn notice_audiences(&mut self, reads: &Door, writes: &Door) {
+        let is_deaf = |method: &Method| method.audiences().is_some_and(Audiences::is_empty);
+        if reads.methods().iter().chain(writes.methods()).any(is_deaf) {
+            self.notices.push(
+                "only clients on this machine can sign in with SSH keys: name the URLs that \
+                 others use in `publicUrls`"
+                    .to_owned(),
+            );
+        }
     }
 
     fn sourced(&self, text: &str) -> Chosen<String> {

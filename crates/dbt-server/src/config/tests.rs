@@ -151,8 +151,8 @@ fn what_leaves_reads_or_writes_unguarded_by_mistake_is_refused() {
         ),
         (r#""authTypePut": "oidc""#, "`authTypePut` names `oidc`, which is not available yet"),
         (
-            r#""authGets": true, "authTypeGet": "basic-htpasswd""#,
-            "`authTypeGet` names `basic-htpasswd`, which is not available yet",
+            r#""authGets": true, "authTypeGet": "ssh-agent-ldap""#,
+            "`authTypeGet` names `ssh-agent-ldap`, which is not available yet",
         ),
     ];
     for (text, expected) in cases {

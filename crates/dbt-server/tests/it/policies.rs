@@ -213,6 +213,11 @@ fn a_policy_that_cannot_be_meant_stops_the_start() {
             r#""tokens": [], "Tokens": []"#.to_owned(),
             "has the key `tokens` twice",
         ),
+        (
+            r#""authTypePut": "static-token", "tokens": [{"name": "a", "file": "/dev/zero"}]"#
+                .to_owned(),
+            "`tokens[0].file` names the file `/dev/zero`, which cannot be read",
+        ),
         (r#""tokens": [["ci"]]"#.to_owned(), "`tokens[0]`: it is a list and should be an object"),
         (r#""port": 1, "port": 2"#.to_owned(), "is not valid JSON"),
     ] {

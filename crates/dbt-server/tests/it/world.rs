@@ -234,6 +234,16 @@ impl Place {
         write_below(&self.root(), path, bytes);
     }
 
+    /// Returns the path of a file beside the directory to serve. Programs start there.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Puts a file beside the directory to serve.
+    pub(crate) fn put_beside(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.beside(name), bytes).unwrap();
+    }
+
     /// Returns the program with these members in its configuration file.
     pub(crate) fn command(&self, members: &str) -> Command {
         let file = self.directory.path().join("config.json");
@@ -327,6 +337,12 @@ impl Reply {
             .iter()
             .find(|(known, _value)| known == name)
             .map(|(_name, value)| value.as_str())
+    }
+
+    /// Returns the values of all headers of a name.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        let known = self.headers.iter().filter(|(known, _value)| known == name);
+        known.map(|(_name, value)| value.as_str()).collect()
     }
 
     /// Returns the names and values of all headers but those that differ every time.

@@ -1,0 +1,293 @@
+//! Every route with every method and every kind of credential, for every way to sign in.
+//!
+//! What is expected is computed from the route and the method, not written down: a new route or
+//! way to sign in is a line here.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use crate::tokens::{Key, claims, key_file, now};
+use crate::world::{Place, Reply, Server, sha256};
+
+/// What a request has to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Nothing,
+    Wrong,
+    Expired,
+    ReadOnly,
+    Publisher,
+    Administrator,
+}
+
+const ALL: [Holds; 6] = [
+    Holds::Nothing,
+    Holds::Wrong,
+    Holds::Expired,
+    Holds::ReadOnly,
+    Holds::Publisher,
+    Holds::Administrator,
+];
+
+/// What lies at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Health,
+    /// A file that publishers may replace.
+    File,
+    /// A file that only administrators may write.
+    Metadata,
+    /// The truststore, which publishers may write if it follows.
+    Truststore,
+    /// A directory, which may not be deleted as a whole.
+    Root,
+    /// A directory of a tool.
+    Directory,
+    /// What the API answers.
+    Api,
+    /// What is not there, and cannot be written.
+    Nothing,
+}
+
+const ROUTES: [(&str, Kind); 16] = [
+    ("/healthz", Kind::Health),
+    ("/", Kind::Root),
+    ("/dbt/", Kind::Root),
+    ("/dbt-tools/", Kind::Root),
+    ("/dbt/latest", Kind::File),
+    ("/dbt/1.0.0/linux/amd64/dbt", Kind::File),
+    ("/dbt-tools/x/1.0.0/linux/amd64/x", Kind::File),
+    ("/dbt/truststore", Kind::Truststore),
+    ("/dbt/tuf/1.root.json", Kind::Metadata),
+    ("/dbt-tools/x/", Kind::Directory),
+    ("/-/api/tools", Kind::Api),
+    ("/-/api/tools/x/versions", Kind::Api),
+    ("/-/api/unknown", Kind::Nothing),
+    ("/.reposerver/lock", Kind::Nothing),
+    ("/log/checkpoint", Kind::Nothing),
+    ("/elsewhere", Kind::Nothing),
+];
+
+const METHODS: [&str; 8] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "POST", "PATCH", "MOVE"];
+
+/// The status that a request must get.
+fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
+    let is_file_path = kind != Kind::Health && !path.starts_with("/-/");
+    match method {
+        "OPTIONS" => return 204,
+        "GET" | "HEAD" if kind == Kind::Health => return 200,
+        "GET" | "HEAD" => {}
+        "PUT" | "DELETE" if is_file_path => {}
+        _ => return 405,
+    }
+    // The form of a path is no secret, so it is looked at first.
+    let writes_nothing = matches!(kind, Kind::Root | Kind::Directory | Kind::Nothing);
+    if method == "PUT" && writes_nothing || method == "DELETE" && path.starts_with("/.") {
+        return 400;
+    }
+    match (holds, method, kind) {
+        (Holds::Nothing | Holds::Wrong | Holds::Expired, _, _) => 401,
+        (_, "GET" | "HEAD", Kind::Nothing) => 404,
+        (_, "GET" | "HEAD", _) => 200,
+        (Holds::ReadOnly, _, _)
+        | (_, "DELETE", Kind::Root | Kind::Truststore | Kind::Nothing)
+        | (Holds::Publisher, _, Kind::Metadata | Kind::Truststore) => 403,
+        (_, "PUT", _) => 200,
+        (_, "DELETE", _) => 204,
+        _ => unreachable!("{method} {path}"),
+    }
+}
+
+/// A way to sign in.
+struct Way {
+    name: &'static str,
+    /// The word before the names it proves.
+    word: &'static str,
+    settings: String,
+    /// Puts files beside the server.
+    files: Vec<(&'static str, String)>,
+    /// Makes a header line that is good once; nothing where this way has no such credential.
+    header: fn(Holds) -> Option<String>,
+}
+
+/// Returns the name of somebody who holds a credential.
+fn name(holds: Holds) -> &'static str {
+    match holds {
+        Holds::ReadOnly => "reader",
+        Holds::Administrator => "root",
+        Holds::Publisher | Holds::Nothing | Holds::Wrong | Holds::Expired => "publisher",
+    }
+}
+
+fn ways() -> [Way; 4] {
+    let names = ["reader", "publisher", "root"];
+    let token = |name: &str| json!({"name": name, "sha256": sha256(name.as_bytes())});
+    let user = |name: &str| {
+        let hash = STANDARD
+            .encode(ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, name.as_bytes()));
+        format!("{name}:{{SHA}}{hash}\n")
+    };
+    let keys: Vec<_> = names.into_iter().map(|name| (name, key(name).line())).collect();
+    [
+        Way {
+            name: "static-token",
+            word: "static-token",
+            settings: format!(r#""tokens": {}"#, json!(names.map(token))),
+            files: Vec::new(),
+            header: |holds| bearer(holds, |name| format!("Bearer {name}")),
+        },
+        Way {
+            name: "static-token",
+            word: "static-token",
+            settings: format!(r#""tokens": {}"#, json!(names.map(token))),
+            files: Vec::new(),
+            header: |holds| {
+                bearer(holds, |name| format!("Basic {}", STANDARD.encode(format!("any:{name}"))))
+            },
+        },
+        Way {
+            name: "basic-htpasswd",
+            word: "htpasswd",
+            settings: r#""htpasswdFile": "htpasswd""#.to_owned(),
+            files: vec![("htpasswd", names.map(user).concat())],
+            header: |holds| {
+                bearer(holds, |password| {
+                    let user = name(holds);
+                    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+                })
+            },
+        },
+        Way {
+            name: "ssh-agent-file",
+            word: "ssh",
+            settings: r#""pubkeysFile": "keys.json", "publicUrls": ["https://dbt.example.com"]"#
+                .to_owned(),
+            files: vec![("keys.json", key_file(&keys))],
+            header: signed,
+        },
+    ]
+}
+
+/// Returns a header with what somebody knows, or with what nobody does.
+fn bearer(holds: Holds, line: impl Fn(&str) -> String) -> Option<String> {
+    let known = match holds {
+        Holds::Nothing | Holds::Expired => return None,
+        Holds::Wrong => "wrong",
+        Holds::ReadOnly | Holds::Publisher | Holds::Administrator => name(holds),
+    };
+    Some(format!("Authorization: {}", line(known)))
+}
+
+fn key(name: &str) -> Key {
+    Key::ed25519(name.bytes().next().unwrap())
+}
+
+fn signed(holds: Holds) -> Option<String> {
+    let user = name(holds);
+    let mut claims = claims(user);
+    let key = match holds {
+        Holds::Nothing => return None,
+        Holds::Wrong => key("mallory"),
+        Holds::Expired => {
+            let late = Duration::from_secs(400).as_secs();
+            claims["iat"] = json!(now() - late);
+            claims["nbf"] = json!(now() - late);
+            claims["exp"] = json!(now() - 100);
+            key(user)
+        }
+        Holds::ReadOnly | Holds::Publisher | Holds::Administrator => key(user),
+    };
+    Some(format!("Token: {}", key.signed(&claims)))
+}
+
+fn start(way: &Way) -> Server {
+    let place = Place::new();
+    for (name, text) in &way.files {
+        place.put_beside(name, text.as_bytes());
+    }
+    let subject = |name: &str| format!("{}:{name}", way.word);
+    let roles = json!({"roles": {
+        "readonly": [subject("reader")],
+        "publisher": [subject("publisher")],
+        "admin": [subject("root")],
+    }});
+    // A rule for administrators alone speaks of reading, so that reading is by rules.
+    let policies = json!([{
+        "name": "administrators read", "subjects": ["role:admin"], "paths": ["/**"],
+        "actions": ["read", "list"],
+    }]);
+    let members = format!(
+        r#""authTypePut": "{}", "auth": {roles}, "policies": {policies}, {}"#,
+        way.name, way.settings
+    );
+    Server::on(place, &members)
+}
+
+const FILES: [&str; 5] = [
+    "dbt/latest",
+    "dbt/1.0.0/linux/amd64/dbt",
+    "dbt/truststore",
+    "dbt/tuf/1.root.json",
+    "dbt-tools/x/1.0.0/linux/amd64/x",
+];
+
+fn furnish(server: &Server) {
+    for path in FILES {
+        server.put_on_disk(path, b"secret bytes");
+    }
+}
+
+fn ask(server: &Server, method: &str, path: &str, header: Option<&str>) -> Reply {
+    let lines: Vec<&str> = header.into_iter().collect();
+    server.send(method, path, &lines, if method == "PUT" { b"body" } else { b"" })
+}
+
+#[test]
+fn every_request_with_every_credential_gets_what_the_rules_say_and_no_more() {
+    let mut asked = 0;
+    for way in ways() {
+        let server = start(&way);
+        furnish(&server);
+        let before = server.tree();
+        for (path, kind) in ROUTES {
+            for method in METHODS {
+                for holds in ALL {
+                    let header = (way.header)(holds);
+                    if header.is_none() && holds != Holds::Nothing {
+                        continue;
+                    }
+                    let reply = ask(&server, method, path, header.as_deref());
+                    let status = expected(method, path, kind, holds);
+                    let case = format!("{} {holds:?} {method} {path}", way.name);
+                    assert_eq!(reply.status, status, "{case}: {reply:?}");
+                    asked += 1;
+                    if status < 400 {
+                        furnish(&server);
+                        continue;
+                    }
+                    let challenges = reply.all("www-authenticate").len();
+                    assert_eq!(challenges, usize::from(status == 401), "{case}");
+                    assert_eq!(server.tree(), before, "{case}");
+                    for path in FILES {
+                        let bytes = std::fs::read(server.root().join(path)).unwrap();
+                        assert_eq!(bytes, b"secret bytes", "{case}");
+                    }
+                    if method != "HEAD" && status != 404 {
+                        let problem = reply.json();
+                        assert_eq!(problem["status"], status, "{case}");
+                        assert!(problem["type"].is_string() && problem["detail"].is_string());
+                    }
+                    assert!(!String::from_utf8_lossy(&reply.body).contains("secret"), "{case}");
+                }
+            }
+        }
+        let log = server.log();
+        for secret in ["Bearer ", "Basic ", "eyJ", "{SHA}"] {
+            assert!(!log.contains(secret), "{}: {secret}", way.name);
+        }
+    }
+    assert!(asked > 2000, "only {asked} were asked");
+}
