@@ -40,7 +40,7 @@ impl App {
         let storage = if writes == Access::Nobody {
             Local::open_to_read(&config.root)?
         } else {
-            Local::open_to_write(&config.root)?
+            Local::open_to_write(&config.root, config.rules())?
         };
         let mut authn = AnyOf::default();
         for (scope, door) in [(Scope::Reads, &config.reads), (Scope::Writes, &config.writes)] {

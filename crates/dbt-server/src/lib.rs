@@ -31,4 +31,5 @@ pub mod storage;
 pub mod target;
 pub mod time;
 pub mod upload;
+pub mod v1;
 pub mod writable;

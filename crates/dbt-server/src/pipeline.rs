@@ -23,17 +23,21 @@ use crate::error::ApiError;
 use crate::request_id::RequestId;
 use crate::respond::{self, Caching};
 use crate::router::{self, Route};
-use crate::storage::{Detail, Directory, Effect, Found, StorageError, StoredFile, Written};
+use crate::storage::{
+    Detail, Directory, Effect, EntryKind, Found, Publication, StorageError, StoredFile, Written,
+};
 use crate::upload::{BodyReader, RequestBody, Upload};
-use crate::{api, listing, time, writable};
+use crate::{api, listing, time, v1, writable};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
+const X_CHECKSUM_DEPLOY: HeaderName = HeaderName::from_static("x-checksum-deploy");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// A request on its way.
-struct Asked {
-    parts: Parts,
-    origin: Origin,
+pub struct Asked {
+    pub(crate) parts: Parts,
+    pub(crate) origin: Origin,
 }
 
 /// Answers one request and logs it.
@@ -94,6 +98,12 @@ async fn answer(
             let grant = admit(app, asked, action).await?;
             versions(app, asked, &grant).await
         }
+        Route::V1(ask) => {
+            if ask.changes() {
+                refuse_foreign_pages(&asked.parts)?;
+            }
+            v1::answer(app, asked, ask, body).await
+        }
         Route::Put(action) => {
             refuse_foreign_pages(&asked.parts)?;
             let grant = admit(app, asked, action).await?;
@@ -108,17 +118,20 @@ async fn answer(
 }
 
 /// Identifies the caller and authorises the action. Refusals are recorded.
-async fn admit<A: Action + Guarded>(
+pub(crate) async fn admit<A: Action + Guarded>(
     app: &App,
     asked: &Asked,
     action: A,
 ) -> Result<Grant<A>, ApiError> {
-    let caller = if app.policy.is_open(A::KIND) {
-        // What is open to everybody is open to those with a stale credential too.
+    let is_open = app.policy.is_open(A::KIND);
+    let is_asked = !is_open || app.storage.has_draft(action.path());
+    let caller = if !is_asked {
         Caller::anonymous()
     } else {
         match app.authn.identify(&asked.parts.headers).await {
             Ok(caller) => caller,
+            // What is open to everybody is open to those with a stale credential too.
+            Err(_error) if is_open => Caller::anonymous(),
             Err(error) => return Err(bad_credential(app, asked, &action, error)),
         }
     };
@@ -265,7 +278,8 @@ fn internal(error: serde_json::Error) -> ApiError {
     ApiError::Internal(error.to_string())
 }
 
-fn caching(app: &App) -> Caching {
+/// Says how answers may be kept that can change.
+pub(crate) fn caching(app: &App) -> Caching {
     Caching { shared: app.policy.is_open(Kind::Read), immutable: false }
 }
 
@@ -277,8 +291,12 @@ async fn put(
     grant: Grant<Write>,
     body: BodyReader,
 ) -> Result<Response<Body>, ApiError> {
+    if asked.parts.headers.get(X_CHECKSUM_DEPLOY).is_some_and(|value| value == "true") {
+        return Err(ApiError::BodyWanted);
+    }
     let upload =
         Upload::new(&asked.parts.headers, body, &app.limits).map_err(StorageError::from)?;
+    let is_undeclared = upload.declared.has_only_unknown();
     let location = format!("/{}", grant.action().path().url_encoded());
     let path = grant.action().path().to_string();
     let (worker, origin) = (Arc::clone(app), asked.origin.clone());
@@ -295,8 +313,18 @@ async fn put(
         Effect::Replaced | Effect::Unchanged => StatusCode::OK,
     };
     let sha256 = written.digest.to_string();
-    let text = format!("{}\n", json!({ "path": path, "size": written.length, "sha256": sha256 }));
-    let answer = Response::builder()
+    let mut about = json!({ "path": path, "size": written.length, "sha256": sha256 });
+    about["published"] = json!(written.publication == Publication::Seen);
+    if let Publication::WaitingFor(files) = &written.publication {
+        about["waitingFor"] = json!(files);
+    }
+    let text = format!("{about}\n");
+    let mut answer = Response::builder();
+    if is_undeclared {
+        // What the client declared is not known here; this is (RFC 9530, 4).
+        answer = answer.header(WANT_REPR_DIGEST, "sha-256=10");
+    }
+    let answer = answer
         .status(status)
         .header(LOCATION, location)
         .header(ETAG, format!("\"{sha256}\""))
@@ -322,7 +350,14 @@ async fn remove(
         worker.audit.close(entry, Outcome::from(&removed));
         Ok::<_, ApiError>(removed?)
     });
-    let _removed = work.await.map_err(|error| ApiError::Internal(error.to_string()))??;
+    let removed = work.await.map_err(|error| ApiError::Internal(error.to_string()))??;
+    if removed.kind == EntryKind::Directory && !asked.parts.uri.path().ends_with('/') {
+        let path = asked.parts.uri.path();
+        tracing::warn!(
+            path,
+            "a directory was deleted by a path without `/` at its end, which is deprecated"
+        );
+    }
     respond::finish(Response::builder().status(StatusCode::NO_CONTENT), content::empty())
 }
 

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::ConfigError;
+use super::publishing::Switch;
 
 /// What was written, in a file or in variables. Nothing is decided.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -24,6 +25,7 @@ pub(super) struct Written {
     pub(super) auth_opts_get: AuthOptions,
     pub(super) auth_opts_put: AuthOptions,
     pub(super) immutable: Option<bool>,
+    pub(super) verify_uploads: Option<Switch>,
     pub(super) limits: WrittenLimits,
     pub(super) shutdown_grace: Option<u64>,
 }
@@ -60,6 +62,7 @@ pub(super) struct WrittenLimits {
     pub(super) max_uploads: Option<u32>,
     pub(super) max_connections: Option<usize>,
     pub(super) header_seconds: Option<u64>,
+    pub(super) trash_days: Option<u32>,
 }
 
 /// The known keys of an object.
@@ -84,6 +87,7 @@ const TOP: Keys = &[
     ("authOptsGet", Kind::Object(AUTH_OPTIONS)),
     ("authOptsPut", Kind::Object(AUTH_OPTIONS)),
     ("immutable", Kind::Leaf),
+    ("verifyUploads", Kind::Leaf),
     ("limits", Kind::Object(LIMITS)),
     ("shutdownGrace", Kind::Leaf),
 ];
@@ -111,6 +115,7 @@ const LIMITS: Keys = &[
     ("maxUploads", Kind::Leaf),
     ("maxConnections", Kind::Leaf),
     ("headerSeconds", Kind::Leaf),
+    ("trashDays", Kind::Leaf),
 ];
 
 /// The largest configuration that is read.

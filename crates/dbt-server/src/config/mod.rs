@@ -14,9 +14,11 @@ use crate::args::Flags;
 use crate::authn::static_token;
 use crate::env::Environment;
 use crate::limits::Limits;
+use crate::storage::local::VerifyUploads;
 
 mod error;
 mod file;
+mod publishing;
 mod variables;
 
 pub use self::error::ConfigError;
@@ -37,6 +39,8 @@ pub struct Config {
     pub writes: Door,
     /// Whether artifacts stay as they were first published.
     pub immutable: bool,
+    /// Whether what is published must be signed by somebody in the truststore.
+    pub verify_uploads: VerifyUploads,
     /// How much of everything.
     pub limits: Limits,
     /// What an administrator should know, and need not change.
@@ -107,9 +111,21 @@ impl Config {
         let reads = decide.reads(&written, environment)?;
         let writes = decide.writes(&written, environment)?;
         let immutable = decide.or("immutable", decide.sourced_if(written.immutable), false);
+        let verify_uploads = decide.verify_uploads(&written);
         let limits = decide.limits(&written);
         let Decide { source: _, settings, notices } = decide;
-        Ok(Self { address, port, root, reads, writes, immutable, limits, notices, settings })
+        Ok(Self {
+            address,
+            port,
+            root,
+            reads,
+            writes,
+            immutable,
+            verify_uploads,
+            limits,
+            notices,
+            settings,
+        })
     }
 
     /// Returns every setting with its value and where it came from, for people.
@@ -254,6 +270,7 @@ impl Decide<'_> {
             uploads: self.or("limits.maxUploads", uploads, defaults.uploads).max(1),
             connections: self.or("limits.maxConnections", connections, defaults.connections).max(1),
             header_time: Duration::from_secs(header),
+            keep_deleted: self.keep_deleted(written, defaults.keep_deleted),
             shutdown_grace: Duration::from_secs(grace),
             ..defaults
         }

@@ -4,12 +4,13 @@ use dbt_core::secret::Secret;
 
 use super::ConfigError;
 use super::file::{self, AuthOptions, OidcOptions, Written, WrittenLimits};
+use super::publishing::{Switch, Word};
 use crate::env::Environment;
 
 const PREFIX: &str = "REPOSERVER_";
 
 /// Every variable there is: the 24 of the contract, then those of newer settings.
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 32] = [
     "REPOSERVER_ADDRESS",
     "REPOSERVER_PORT",
     "REPOSERVER_ROOT",
@@ -35,10 +36,12 @@ const NAMES: [&str; 30] = [
     "REPOSERVER_OIDC_JWKS_CACHE_GET",
     "REPOSERVER_OIDC_JWKS_CACHE_PUT",
     "REPOSERVER_IMMUTABLE",
+    "REPOSERVER_VERIFY_UPLOADS",
     "REPOSERVER_LIMITS_MAX_UPLOAD_BYTES",
     "REPOSERVER_LIMITS_MAX_UPLOADS",
     "REPOSERVER_LIMITS_MAX_CONNECTIONS",
     "REPOSERVER_LIMITS_HEADER_SECONDS",
+    "REPOSERVER_LIMITS_TRASH_DAYS",
     "REPOSERVER_SHUTDOWN_GRACE",
 ];
 
@@ -71,11 +74,13 @@ pub(super) fn read(environment: &Environment) -> Result<Written, ConfigError> {
         auth_opts_get: options(environment, "GET")?,
         auth_opts_put: options(environment, "PUT")?,
         immutable: boolean(environment, "IMMUTABLE")?,
+        verify_uploads: switch(environment, "VERIFY_UPLOADS")?,
         limits: WrittenLimits {
             max_upload_bytes: number(environment, "LIMITS_MAX_UPLOAD_BYTES", "a number of bytes")?,
             max_uploads: number(environment, "LIMITS_MAX_UPLOADS", "a number")?,
             max_connections: number(environment, "LIMITS_MAX_CONNECTIONS", "a number")?,
             header_seconds: number(environment, "LIMITS_HEADER_SECONDS", "a number of seconds")?,
+            trash_days: number(environment, "LIMITS_TRASH_DAYS", "a number of days")?,
         },
         shutdown_grace: number(environment, "SHUTDOWN_GRACE", "a number of seconds")?,
     })
@@ -105,6 +110,15 @@ fn boolean(environment: &Environment, name: &str) -> Result<Option<bool>, Config
             let expected = "`true`, `false`, `1`, `0`, `yes` or `no`";
             Err(ConfigError::Variable { name, expected, value: value.clone() })
         }
+    }
+}
+
+fn switch(environment: &Environment, name: &str) -> Result<Option<Switch>, ConfigError> {
+    let value = environment.get(&format!("{PREFIX}{name}")).map(|value| value.trim());
+    match value.map(str::to_ascii_lowercase).as_deref() {
+        Some("on") => Ok(Some(Switch::Word(Word::On))),
+        Some("off") => Ok(Some(Switch::Word(Word::Off))),
+        _ => Ok(boolean(environment, name)?.map(Switch::Flag)),
     }
 }
 

@@ -10,8 +10,8 @@ use dbt_core::repo_path::RepoPath;
 use hyper::body::Bytes;
 
 use super::{
-    Detail, Directory, Effect, Entry, EntryKind, Existing, Found, Removed, Storage, StorageError,
-    StoredFile, Written, decide, validators,
+    Detail, Directory, Effect, Entry, EntryKind, Existing, Found, Publication, Removed, Storage,
+    StorageError, StoredFile, Written, decide, validators,
 };
 use crate::action::{Action as _, Delete, Read, Write};
 use crate::authz::Grant;
@@ -62,6 +62,7 @@ impl Memory {
                 length: stored.bytes.len() as u64,
                 modified: stored.modified,
                 digest: Some(stored.digest),
+                is_draft: false,
                 content: Arc::new(stored.bytes.clone()),
             }));
         }
@@ -114,7 +115,8 @@ impl Memory {
         if effect != Effect::Unchanged {
             files.insert(path.clone(), Stored { bytes, digest, modified: self.clock.now() });
         }
-        Ok(Some(Written { effect, digest, length, before }))
+        let publication = Publication::Seen;
+        Ok(Some(Written { effect, digest, length, before, publication }))
     }
 }
 

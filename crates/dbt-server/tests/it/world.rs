@@ -83,6 +83,12 @@ impl Server {
         tree(&self.root().join(".reposerver/tmp"))
     }
 
+    /// Returns the files of versions that are not whole.
+    pub(crate) fn drafts(&self) -> Vec<String> {
+        let paths = tree(&self.root().join(".reposerver/drafts"));
+        paths.into_iter().filter(|path| path.contains("/files/")).collect()
+    }
+
     /// Opens a connection.
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
@@ -119,6 +125,11 @@ impl Server {
     /// Reads a path.
     pub(crate) fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[], b"")
+    }
+
+    /// Reads a path with `open-sesame`.
+    pub(crate) fn get_as_writer(&self, path: &str) -> Reply {
+        self.send("GET", path, &[AUTHORIZED], b"")
     }
 
     /// Writes a file with `open-sesame` and further header lines.

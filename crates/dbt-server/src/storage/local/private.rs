@@ -1,17 +1,40 @@
-//! The directory `.reposerver` below the root: uploads on their way, and the lock.
+//! The directory `.reposerver` below the root: uploads on their way, versions that are not whole,
+//! the trash, and the lock.
 
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use dbt_core::repo_path::RepoPath;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::beneath::Root;
+use super::drafts::below;
 
 /// The name of the directory. It begins with a dot, so it is neither listed nor served.
 const NAME: &str = ".reposerver";
+
+/// Returns where versions lie that readers do not see yet.
+pub(super) fn drafts() -> RepoPath {
+    inside("drafts")
+}
+
+/// Returns where platforms lie that are on their way from a draft into the tree.
+pub(super) fn publishing() -> RepoPath {
+    inside("publishing")
+}
+
+/// Returns where what was deleted lies.
+pub(super) fn trash() -> RepoPath {
+    inside("trash")
+}
+
+/// Returns the path of something in our own directory.
+pub(super) fn inside(name: &str) -> RepoPath {
+    below(&below(&RepoPath::root(), NAME), name)
+}
 
 /// Only for us: an upload that was not checked yet is nobody else's business.
 const PRIVATE: Mode = Mode::from_raw_mode(0o700);

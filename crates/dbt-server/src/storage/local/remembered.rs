@@ -60,9 +60,9 @@ impl Remembered {
         state.digests.insert(path.clone(), (identity, digest));
     }
 
-    /// Forgets what was at a path.
-    pub(super) fn forget(&self, path: &RepoPath) {
-        self.state().digests.remove(path);
+    /// Takes out what is remembered of a path, to be remembered of another.
+    pub(super) fn take(&self, path: &RepoPath) -> Option<(Identity, Digest)> {
+        self.state().digests.remove(path)
     }
 
     /// Says whether the caller is the one to hash a file now. If so, it must call

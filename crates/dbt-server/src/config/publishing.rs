@@ -1,0 +1,76 @@
+//! Settings of how files are published and deleted.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::file::Written;
+use super::{Config, Decide};
+use crate::storage::local::{Rules, VerifyUploads};
+
+/// `true`, `false`, `"on"` or `"off"`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Switch {
+    /// As JSON has it.
+    Flag(bool),
+    /// As people say it.
+    Word(Word),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Word {
+    On,
+    Off,
+}
+
+impl Switch {
+    const fn is_on(self) -> bool {
+        matches!(self, Self::Flag(true) | Self::Word(Word::On))
+    }
+}
+
+impl fmt::Display for VerifyUploads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WithTruststore => "on as soon as there is a truststore",
+            Self::Always => "on",
+            Self::Never => "off",
+        })
+    }
+}
+
+const DAY: u64 = 24 * 60 * 60;
+
+impl Decide<'_> {
+    pub(super) fn verify_uploads(&mut self, written: &Written) -> VerifyUploads {
+        let given = written.verify_uploads.map(|switch| match switch.is_on() {
+            true => VerifyUploads::Always,
+            false => VerifyUploads::Never,
+        });
+        self.or("verifyUploads", self.sourced_if(given), VerifyUploads::default())
+    }
+
+    pub(super) fn keep_deleted(&mut self, written: &Written, default: Duration) -> Duration {
+        let days = self.sourced_if(written.limits.trash_days);
+        let days = self.or(
+            "limits.trashDays",
+            days,
+            u32::try_from(default.as_secs() / DAY).unwrap_or(u32::MAX),
+        );
+        Duration::from_secs(u64::from(days) * DAY)
+    }
+}
+
+impl Config {
+    /// Returns how the tree may be changed.
+    pub const fn rules(&self) -> Rules {
+        Rules {
+            immutable: self.immutable,
+            verify: self.verify_uploads,
+            keep_deleted: self.limits.keep_deleted,
+        }
+    }
+}
