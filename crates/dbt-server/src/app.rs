@@ -38,7 +38,7 @@ impl App {
     pub fn new(config: &Config) -> Result<Self, OpenError> {
         let writes = config.writes.access();
         let storage = if writes == Access::Nobody {
-            Local::open_to_read(&config.root)?
+            Local::open_to_read(&config.root, config.rules())?
         } else {
             Local::open_to_write(&config.root, config.rules())?
         };

@@ -30,6 +30,35 @@ pub enum Command {
     Serve,
     /// Check the configuration, show each setting and where it came from, and exit
     CheckConfig,
+    /// Hash every file of the tree and write the index of hashes anew
+    Reindex,
+    /// Show and restore what was deleted
+    Trash {
+        /// What to do with it
+        #[command(subcommand)]
+        action: Trash,
+    },
+}
+
+/// What can be done with what was deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Trash {
+    /// List what was deleted and can be restored, the oldest first
+    List {
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put something back where it was, if nothing is there now
+    Restore {
+        /// Its id, as `trash list` shows it
+        id: String,
+    },
+    /// Let other bytes be published where some were deleted, in a server with `immutable`
+    Forget {
+        /// The path of a file, or of a directory with everything below
+        path: String,
+    },
 }
 
 /// The flags. With a configuration file they fill in what it leaves out; without one they go

@@ -261,7 +261,7 @@ fn storage(error: &StorageError) -> Outside {
         StorageError::NotFound => {
             Outside::new(StatusCode::NOT_FOUND, "not-found", error.to_string())
         }
-        StorageError::IsDirectory | StorageError::ParentIsFile => {
+        StorageError::IsDirectory | StorageError::ParentIsFile | StorageError::Taken => {
             Outside::new(StatusCode::CONFLICT, "path-conflict", error.to_string())
         }
         StorageError::NotReadable => {
@@ -289,9 +289,6 @@ fn storage(error: &StorageError) -> Outside {
             );
             outside.members.push(("waitingFor", json!(waiting_for)));
             outside
-        }
-        StorageError::Taken => {
-            Outside::new(StatusCode::CONFLICT, "path-conflict", error.to_string())
         }
         StorageError::Upload(error) => upload(error),
         StorageError::OutOfSpace => {

@@ -124,8 +124,7 @@ pub(crate) async fn admit<A: Action + Guarded>(
     action: A,
 ) -> Result<Grant<A>, ApiError> {
     let is_open = app.policy.is_open(A::KIND);
-    let is_asked = !is_open || app.storage.has_draft(action.path());
-    let caller = if !is_asked {
+    let caller = if is_open && !app.storage.has_draft(action.path()) {
         Caller::anonymous()
     } else {
         match app.authn.identify(&asked.parts.headers).await {

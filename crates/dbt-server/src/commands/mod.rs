@@ -7,7 +7,9 @@ use crate::args::{Arguments, Command};
 use crate::env::Environment;
 
 mod check_config;
+mod reindex;
 mod serve;
+mod trash;
 
 /// What a command answers. Its error is for people: the message, then its causes.
 pub type Outcome = Result<(), Box<dyn Error>>;
@@ -18,5 +20,7 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write)
     match arguments.command.unwrap_or_default() {
         Command::Serve => serve::run(flags, environment),
         Command::CheckConfig => check_config::run(flags, environment, out),
+        Command::Reindex => reindex::run(flags, environment, out),
+        Command::Trash { action } => trash::run(flags, environment, action, out),
     }
 }

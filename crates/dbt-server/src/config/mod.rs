@@ -33,6 +33,8 @@ pub struct Config {
     pub port: u16,
     /// The directory to serve, without links in its path.
     pub root: PathBuf,
+    /// The directory for what is known of the tree, if one is configured.
+    pub state_dir: Option<PathBuf>,
     /// Who may read.
     pub reads: Door,
     /// Who may write.
@@ -108,6 +110,8 @@ impl Config {
         let root = decide.keep("serverRoot", root);
         let root = existing_root(Path::new(&root), source)?;
 
+        let state_dir = decide.state_dir(&written, environment, &root)?;
+
         let reads = decide.reads(&written, environment)?;
         let writes = decide.writes(&written, environment)?;
         let immutable = decide.or("immutable", decide.sourced_if(written.immutable), false);
@@ -118,6 +122,7 @@ impl Config {
             address,
             port,
             root,
+            state_dir,
             reads,
             writes,
             immutable,

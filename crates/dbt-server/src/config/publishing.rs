@@ -1,12 +1,14 @@
 //! Settings of how files are published and deleted.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::file::Written;
-use super::{Config, Decide};
+use super::{Config, ConfigError, Decide};
+use crate::env::Environment;
 use crate::storage::local::{Rules, VerifyUploads};
 
 /// `true`, `false`, `"on"` or `"off"`.
@@ -46,9 +48,8 @@ const DAY: u64 = 24 * 60 * 60;
 
 impl Decide<'_> {
     pub(super) fn verify_uploads(&mut self, written: &Written) -> VerifyUploads {
-        let given = written.verify_uploads.map(|switch| match switch.is_on() {
-            true => VerifyUploads::Always,
-            false => VerifyUploads::Never,
+        let given = written.verify_uploads.map(|switch| {
+            if switch.is_on() { VerifyUploads::Always } else { VerifyUploads::Never }
         });
         self.or("verifyUploads", self.sourced_if(given), VerifyUploads::default())
     }
@@ -64,10 +65,38 @@ impl Decide<'_> {
     }
 }
 
+/// What systemd says of the directory that it made for us.
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+
+impl Decide<'_> {
+    /// Finds the directory for what is known of the tree; without one, the storage chooses.
+    pub(super) fn state_dir(
+        &mut self,
+        written: &Written,
+        environment: &Environment,
+        root: &Path,
+    ) -> Result<Option<PathBuf>, ConfigError> {
+        let given = written.state_dir.clone().filter(|path| !path.is_empty());
+        let made = environment.get(STATE_DIRECTORY).filter(|path| !path.is_empty());
+        let chosen = self.sourced_if(given).or_else(|| {
+            // Several are separated by colons.
+            let first = made?.split(':').next()?.to_owned();
+            Some((first, format!("variable `{STATE_DIRECTORY}`")))
+        });
+        let Some(chosen) = chosen else { return Ok(None) };
+        let path = PathBuf::from(self.keep("stateDir", chosen));
+        if path.starts_with(root) || path.canonicalize().is_ok_and(|path| path.starts_with(root)) {
+            return Err(ConfigError::FileInRoot { path });
+        }
+        Ok(Some(path))
+    }
+}
+
 impl Config {
     /// Returns how the tree may be changed.
-    pub const fn rules(&self) -> Rules {
+    pub fn rules(&self) -> Rules {
         Rules {
+            state_dir: self.state_dir.clone(),
             immutable: self.immutable,
             verify: self.verify_uploads,
             keep_deleted: self.limits.keep_deleted,

@@ -10,7 +10,7 @@ use crate::env::Environment;
 const PREFIX: &str = "REPOSERVER_";
 
 /// Every variable there is: the 24 of the contract, then those of newer settings.
-const NAMES: [&str; 32] = [
+const NAMES: [&str; 33] = [
     "REPOSERVER_ADDRESS",
     "REPOSERVER_PORT",
     "REPOSERVER_ROOT",
@@ -35,6 +35,7 @@ const NAMES: [&str; 32] = [
     "REPOSERVER_OIDC_SKIP_ISSUER_VERIFY_PUT",
     "REPOSERVER_OIDC_JWKS_CACHE_GET",
     "REPOSERVER_OIDC_JWKS_CACHE_PUT",
+    "REPOSERVER_STATE_DIR",
     "REPOSERVER_IMMUTABLE",
     "REPOSERVER_VERIFY_UPLOADS",
     "REPOSERVER_LIMITS_MAX_UPLOAD_BYTES",
@@ -68,6 +69,7 @@ pub(super) fn read(environment: &Environment) -> Result<Written, ConfigError> {
         address: text("ADDRESS").filter(|text| !text.is_empty()),
         port: number(environment, "PORT", "a port number between 0 and 65535")?,
         server_root: text("ROOT"),
+        state_dir: text("STATE_DIR"),
         auth_gets: boolean(environment, "AUTH_GETS")?,
         auth_type_get: text("AUTH_TYPE_GET"),
         auth_type_put: text("AUTH_TYPE_PUT"),

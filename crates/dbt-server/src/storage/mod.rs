@@ -1,6 +1,7 @@
 //! Where the files are: what any storage must do, and what it can answer.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -45,6 +46,11 @@ pub trait Storage: Send + Sync {
         grant: &'a Grant<Delete>,
         conditions: &'a Conditions,
     ) -> BoxFuture<'a, Result<Removed, StorageError>>;
+
+    /// Returns the directory of what is known of the tree, if that lies in the tree itself.
+    fn state_within_the_tree(&self) -> Option<&Path> {
+        None
+    }
 
     /// Says whether a path is part of a version that somebody is uploading, so that it matters
     /// who reads it.

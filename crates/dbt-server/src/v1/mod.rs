@@ -21,7 +21,7 @@ mod releases;
 mod tools;
 mod trash;
 
-/// What the API can do, for programs: OpenAPI 3.1. A test runs it against the server.
+/// What the API can do, for programs: `OpenAPI` 3.1. A test runs it against the server.
 pub const DESCRIPTION: &str = include_str!("openapi.json");
 
 /// The longest body of a request to the API, which only names things.
@@ -112,11 +112,12 @@ pub async fn answer(
     ask: Ask,
     body: BodyReader,
 ) -> Result<Response<Body>, ApiError> {
-    let answer = dispatch(app, asked, ask, body).await;
-    answer.map_err(|error| match error {
-        ApiError::NotFound | ApiError::Storage(StorageError::NotFound) => ApiError::Unknown,
+    match dispatch(app, asked, ask, body).await {
+        Err(ApiError::NotFound | ApiError::Storage(StorageError::NotFound)) => {
+            Err(ApiError::Unknown)
+        }
         other => other,
-    })
+    }
 }
 
 async fn dispatch(

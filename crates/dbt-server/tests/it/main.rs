@@ -8,6 +8,7 @@ mod auth;
 mod config;
 mod crash;
 mod deletes;
+mod index;
 mod limits;
 mod listing;
 mod paths;

@@ -209,7 +209,7 @@ fn an_unfinished_version_is_gone_after_a_day() {
     };
     let file = std::fs::File::options().write(true).open(about("dbt-tools/x/1.0.0")).unwrap();
     let day = std::time::Duration::from_secs(24 * 60 * 60 + 1);
-    file.set_modified(std::time::SystemTime::now() - day).unwrap();
+    file.set_modified(dbt_core::clock::Clock::System.now() - day).unwrap();
     assert!(about("dbt-tools/y/1.0.0").exists());
     let server = Server::on(place, WRITABLE);
     server.eventually("expired", |server| server.drafts().iter().all(|path| !path.ends_with("/x")));

@@ -159,3 +159,24 @@ fn without_that_setting_a_deleted_version_can_be_published_anew() {
     server.delete(VERSION);
     assert_eq!(server.put(X, b"other").status, 201);
 }
+
+#[test]
+fn on_the_servers_machine_what_was_deleted_is_listed_restored_and_forgotten() {
+    let server = with_a_version(r#", "immutable": true"#);
+    server.delete(VERSION);
+    let listed = server.command_beside(&["trash", "list"]);
+    assert!(listed.ends_with("  static-token:static-token  /dbt-tools/x/1.0.0/\n"), "{listed}");
+    let json: Value =
+        serde_json::from_str(&server.command_beside(&["trash", "list", "--json"])).unwrap();
+    let id = json["deleted"][0]["id"].as_str().unwrap();
+    assert!(listed.starts_with(id), "{listed}");
+    let restored = server.command_beside(&["trash", "restore", id]);
+    assert_eq!(restored, "restored `/dbt-tools/x/1.0.0`\n");
+    assert_eq!(server.get(X).text(), "binary");
+
+    server.delete(VERSION);
+    server.put(X, b"other").is_refused(409, "immutable-conflict");
+    let forgot = server.command_beside(&["trash", "forget", VERSION]);
+    assert_eq!(forgot, "forgot 2 deleted files at or below `/dbt-tools/x/1.0.0`\n");
+    assert_eq!(server.put(X, b"other").status, 201);
+}

@@ -63,6 +63,26 @@ impl Server {
         self.directory.path().join("root")
     }
 
+    /// Returns the directory of what the server knows beside the tree.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// Runs another command of the program on the same configuration, and returns what it prints.
+    pub(crate) fn command_beside(&self, words: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_reposerver"))
+            .arg("--file")
+            .arg(self.directory.path().join("config.json"))
+            .args(words)
+            .env_clear()
+            .env("STATE_DIRECTORY", self.state())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Returns the directory around it, which must never be reached.
     pub(crate) fn outside(&self) -> &Path {
         self.directory.path()
@@ -262,7 +282,10 @@ impl Place {
     /// Returns the program without a configuration file.
     pub(crate) fn bare_command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reposerver"));
-        command.args(&self.arguments).env_clear().envs(self.environment.iter().cloned());
+        // Not the machine's own place, should it have one.
+        let state = self.directory.path().join("state");
+        command.args(&self.arguments).env_clear().env("STATE_DIRECTORY", state);
+        command.envs(self.environment.iter().cloned());
         command.current_dir(self.directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command

@@ -131,13 +131,11 @@ impl Root {
             if name == "." || name == ".." {
                 continue;
             }
-            let kind = match entry.file_type() {
-                FileType::Unknown => {
-                    let looked = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                    FileType::from_raw_mode(looked.st_mode)
-                }
-                known => known,
-            };
+            let mut kind = entry.file_type();
+            if kind == FileType::Unknown {
+                let looked = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                kind = FileType::from_raw_mode(looked.st_mode);
+            }
             entries.push((name.to_owned(), kind));
         }
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));

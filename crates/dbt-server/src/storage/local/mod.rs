@@ -18,7 +18,9 @@ use tokio::sync::{Mutex, RwLock, Semaphore};
 
 use self::beneath::Root;
 use self::drafts::Drafts;
+use self::index::Index;
 use self::remembered::{Identity, Remembered};
+use self::state_dir::StateDir;
 use super::{
     Detail, Directory, Entry, EntryKind, Found, ReleaseState, ReleaseStep, Removed, Storage,
     StorageError, StoredFile, Written,
@@ -34,24 +36,30 @@ use crate::upload::Upload;
 mod beneath;
 mod commit;
 mod drafts;
+mod host;
+mod index;
 mod judge;
 mod private;
 mod publish;
 mod release;
 mod remembered;
 mod remove;
+mod state_dir;
 mod tombstones;
 mod trash;
 mod trust;
 mod version;
 
+pub use self::host::{OnHost, RestoreError, reindex};
 pub use self::private::OpenError;
 pub use self::trash::Discarded;
 pub use self::trust::VerifyUploads;
 
-/// How a tree is changed.
-#[derive(Clone, Copy, Debug)]
+/// How a tree is changed, and where what is known of it is kept.
+#[derive(Clone, Debug)]
 pub struct Rules {
+    /// The directory for what is known of the tree, if one is configured.
+    pub state_dir: Option<PathBuf>,
     /// Whether what was published stays as it is, even after it was deleted.
     pub immutable: bool,
     /// Whether what is published must be signed by somebody in the truststore.
@@ -73,6 +81,7 @@ struct Tree {
     /// One large file is hashed in the background at a time: serving comes first.
     background: Semaphore,
     private: Option<private::Directory>,
+    state: Option<StateDir>,
     drafts: Drafts,
     /// Held for reading while a version is published, and for writing while something is deleted.
     deletions: Arc<RwLock<()>>,
@@ -83,10 +92,9 @@ struct Tree {
 
 impl Local {
     /// Serves a directory that this server does not change.
-    pub fn open_to_read(root: &Path) -> Result<Self, OpenError> {
-        let rules =
-            Rules { immutable: true, verify: VerifyUploads::Never, keep_deleted: Duration::ZERO };
-        Self::open(root, None, rules)
+    pub fn open_to_read(root: &Path, rules: Rules) -> Result<Self, OpenError> {
+        let state = StateDir::for_reading(rules.state_dir.as_deref(), root);
+        Self::open(root, None, state, rules)
     }
 
     /// Serves and changes a directory. Refused while another server does.
@@ -94,25 +102,28 @@ impl Local {
     /// What an earlier server left half done is completed or cleared away.
     pub fn open_to_write(root: &Path, rules: Rules) -> Result<Self, OpenError> {
         let private = private::Directory::open(root)?;
-        Self::open(root, Some(private), rules)
+        let state = StateDir::for_writing(rules.state_dir.as_deref(), root)?;
+        Self::open(root, Some(private), Some(state), rules)
     }
 
     fn open(
         path: &Path,
         private: Option<private::Directory>,
+        state: Option<StateDir>,
         rules: Rules,
     ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Open { path: PathBuf::from(path), source };
         let root = Root::open_root(path).map_err(failed)?;
-        let Rules { immutable, verify, keep_deleted } = rules;
+        let Rules { immutable, verify, keep_deleted, state_dir: _ } = rules;
         let is_ours = private.is_some();
         let drafts = if is_ours { Drafts::open(&root).map_err(failed)? } else { Drafts::default() };
         let tree = Tree {
             root,
-            remembered: Remembered::default(),
+            remembered: Remembered::with(index(state.as_ref(), path)),
             names: Arc::default(),
             background: Semaphore::new(1),
             private,
+            state,
             drafts,
             deletions: Arc::default(),
             immutable,
@@ -222,6 +233,11 @@ impl Storage for Local {
         Box::pin(remove::delete(&self.0, grant, conditions))
     }
 
+    fn state_within_the_tree(&self) -> Option<&Path> {
+        let state = self.0.state.as_ref().filter(|_state| self.0.private.is_some())?;
+        state.is_within_tree.then_some(state.path.as_path())
+    }
+
     fn has_draft(&self, path: &RepoPath) -> bool {
         self.0.drafts.around(path).is_some()
     }
@@ -236,12 +252,12 @@ impl Storage for Local {
         }))
     }
 
-    fn restore<'a>(&'a self, grant: Grant<Restore>) -> BoxFuture<'a, Result<(), StorageError>> {
+    fn restore(&self, grant: Grant<Restore>) -> BoxFuture<'_, Result<(), StorageError>> {
         Box::pin(async move {
             let tree = Arc::clone(&self.0);
             let alone = Arc::clone(&tree.deletions).write_owned().await;
             on_disk(move || {
-                let restored = tree.restore(&grant);
+                let restored = tree.temporary().and_then(|_ours| tree.restore(grant.action()));
                 drop(alone);
                 restored
             })
@@ -280,6 +296,17 @@ impl Local {
 /// Returns whose an upload is, as it is written down.
 fn owner(caller: &Caller) -> String {
     caller.subject().map_or_else(|| "anonymous".to_owned(), ToString::to_string)
+}
+
+/// Opens the index. Without one, everything is hashed anew after a start.
+fn index(state: Option<&StateDir>, root: &Path) -> Option<Index> {
+    match Index::open(&state?.path, root) {
+        Ok(index) => Some(index),
+        Err(error) => {
+            tracing::warn!(%error, "the index cannot be opened; files are hashed anew after each start");
+            None
+        }
+    }
 }
 
 enum Looked {

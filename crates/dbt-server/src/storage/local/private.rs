@@ -14,7 +14,7 @@ use super::beneath::Root;
 use super::drafts::below;
 
 /// The name of the directory. It begins with a dot, so it is neither listed nor served.
-const NAME: &str = ".reposerver";
+pub(super) const NAME: &str = ".reposerver";
 
 /// Returns where versions lie that readers do not see yet.
 pub(super) fn drafts() -> RepoPath {
@@ -81,7 +81,11 @@ fn lock(own: &OwnedFd, place: &Path) -> Result<File, OpenError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(own, "lock", flags, Mode::from(0o600))
         .map_err(|error| OpenError::Open { path: path.clone(), source: error.into() })?;
-    let file = File::from(file);
+    hold(File::from(file), path)
+}
+
+/// Locks an opened file, which is refused while another server has it.
+pub(super) fn hold(file: File, path: PathBuf) -> Result<File, OpenError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path }),

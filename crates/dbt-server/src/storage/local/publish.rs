@@ -259,7 +259,7 @@ impl Staged {
             let identity = Identity::of(&file.metadata().map_err(failed)?);
             let Temporary { tree, path, name: _ } = &temporary;
             let (tree, path) = (Arc::clone(tree), path.clone());
-            Ok((Arc::new(Finished { tree, path, temporary, file, identity }), length, hasher))
+            Ok((Arc::new(Finished { tree, path, file, temporary, identity }), length, hasher))
         })
         .await
     }

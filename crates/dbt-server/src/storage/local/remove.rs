@@ -47,7 +47,7 @@ impl Tree {
         if let Some(kind) = published {
             let failed = |error| writing("delete", path, error);
             if self.immutable {
-                self.bury(&self.frozen_below(path).map_err(failed)?).map_err(failed)?;
+                self.bury(&self.frozen_below(path)?).map_err(failed)?;
             }
             let _turn = self.names.blocking_lock();
             self.discard(path, kind, by).map_err(failed)?;
@@ -101,15 +101,13 @@ impl Tree {
     }
 
     /// Returns the files at or below a path whose bytes must not change, with their digests.
-    fn frozen_below(&self, path: &RepoPath) -> io::Result<Vec<(RepoPath, Digest)>> {
+    fn frozen_below(&self, path: &RepoPath) -> Result<Vec<(RepoPath, Digest)>, StorageError> {
         let mut frozen = Vec::new();
         for file in self.files_below(path) {
             if !writable::is_create_only(&file) {
                 continue;
             }
-            if let Ok(Some(existing)) = self.existing(&file)
-                && let Some(digest) = existing.digest
-            {
+            if let Some(digest) = self.existing(&file)?.and_then(|existing| existing.digest) {
                 frozen.push((file, digest));
             }
         }

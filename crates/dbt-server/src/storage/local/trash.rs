@@ -15,7 +15,6 @@ use super::drafts::below;
 use super::private;
 use super::publish::{temporary_name, writing};
 use crate::action::{Action as _, Restore};
-use crate::authz::Grant;
 use crate::storage::{EntryKind, StorageError};
 use crate::time;
 
@@ -43,6 +42,7 @@ pub struct Discarded {
 impl Tree {
     /// Takes a name away in one step and keeps what had it.
     pub(super) fn discard(&self, path: &RepoPath, kind: EntryKind, by: &str) -> io::Result<()> {
+        self.remembered.forget(path);
         if self.keep_deleted.is_zero() {
             let place = private::inside("tmp").join(&temporary_name()).map_err(io::Error::other)?;
             self.root.rename(path, &place, Taken::Fails)?;
@@ -85,13 +85,12 @@ impl Tree {
     }
 
     /// Puts something back where it was, if nothing is there now.
-    pub(super) fn restore(&self, grant: &Grant<Restore>) -> Result<(), StorageError> {
-        self.temporary()?;
-        let path = grant.action().path();
+    pub(super) fn restore(&self, action: &Restore) -> Result<(), StorageError> {
+        let path = action.path();
         let failed = |error| writing("restore", path, error);
-        let place = below(&private::trash(), grant.action().id());
+        let place = below(&private::trash(), action.id());
         let known = self.discarded().map_err(failed)?;
-        if !known.iter().any(|it| it.id == grant.action().id() && it.path == path.as_str()) {
+        if !known.iter().any(|it| it.id == action.id() && it.path == path.as_str()) {
             return Err(StorageError::NotFound);
         }
         self.refuse_what_does_not_verify(path, &below(&place, CONTENT))?;
