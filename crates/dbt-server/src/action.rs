@@ -147,11 +147,6 @@ impl Release {
     pub const fn of(version: RepoPath) -> Self {
         Self(version)
     }
-
-    /// Returns the action for a version that is not known yet.
-    pub const fn any() -> Self {
-        Self(RepoPath::root())
-    }
 }
 
 impl Guarded for Release {

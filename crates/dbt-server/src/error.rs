@@ -336,6 +336,15 @@ fn prefers_text(headers: &HeaderMap, status: StatusCode, default_is_text: bool) 
     }
 }
 
+/// Says whether a client would rather have JSON than a page.
+pub fn prefers_json(headers: &HeaderMap) -> bool {
+    let accept: Vec<&str> =
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let accept = accept.join(",");
+    let json = quality(&accept, &["application/json"]).unwrap_or(0.0);
+    json > quality(&accept, &["text/html", "text/plain"]).unwrap_or(0.0)
+}
+
 /// Returns the best quality that `Accept` gives to one of some types by name.
 fn quality(accept: &str, types: &[&str]) -> Option<f32> {
     let named = |part: &str| {

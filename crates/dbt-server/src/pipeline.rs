@@ -5,11 +5,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use dbt_core::repo_path::RepoPath;
 use hyper::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, HeaderName, HeaderValue, LOCATION, ORIGIN,
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPECT, HOST,
+    HeaderName, HeaderValue, LOCATION, ORIGIN, VARY,
 };
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use serde_json::json;
 
 use crate::action::{Action, Delete, Kind, Read, Write};
@@ -19,7 +21,7 @@ use crate::authn::{BadCredential, Caller, Scope};
 use crate::authz::{Denied, Grant, Guarded, Reason};
 use crate::conditions::Conditions;
 use crate::content::{self, Body};
-use crate::error::ApiError;
+use crate::error::{self, ApiError};
 use crate::request_id::RequestId;
 use crate::respond::{self, Caching};
 use crate::router::{self, Route};
@@ -62,6 +64,14 @@ pub async fn serve(
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
+    let is_refusal = response.status().is_client_error() || response.status().is_server_error();
+    if is_refusal
+        && asked.parts.headers.contains_key(EXPECT)
+        && asked.parts.version < Version::HTTP_2
+    {
+        // Without a word on it a proxy sends the body that nobody will read (RFC 9110, 10.1.1).
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if asked.parts.method == Method::HEAD {
         *response.body_mut() = content::empty();
     }
@@ -84,7 +94,8 @@ async fn answer(
         Route::Nothing => {
             // Strangers must not learn from a 404 what they may not list.
             let _grant = admit(app, asked, Read::root()).await?;
-            Err(ApiError::NotFound)
+            let is_api = uri.path().starts_with("/-/api/v1/");
+            Err(if is_api { ApiError::Unknown } else { ApiError::NotFound })
         }
         Route::Files { action, directory } => {
             let grant = admit(app, asked, action).await?;
@@ -214,10 +225,11 @@ async fn files(
     if path.file_name() == Some("index.html") && !directory {
         return respond::redirect("./");
     }
-    let found = app.storage.look(grant, Detail::Names).await?;
+    let detail = if directory { Detail::All } else { Detail::Names };
+    let found = app.storage.look(grant, detail).await?;
     let name = path.file_name().unwrap_or_default();
     match found {
-        Found::Directory(entries) if directory => listed(app, asked, &entries),
+        Found::Directory(entries) if directory => listed(app, asked, path, &entries),
         Found::Directory(_entries) => respond::redirect(&listing::link(name, "/")),
         Found::File(_file) if directory => {
             respond::redirect(&format!("../{}", listing::link(name, "")))
@@ -241,13 +253,32 @@ fn file_answer(
     respond::file(&asked.parts.method, &asked.parts.headers, path, file, caching)
 }
 
-fn listed(app: &App, asked: &Asked, directory: &Directory) -> Result<Response<Body>, ApiError> {
+fn listed(
+    app: &App,
+    asked: &Asked,
+    path: &RepoPath,
+    directory: &Directory,
+) -> Result<Response<Body>, ApiError> {
     // A date of this very second would still be true after the next change; then only the
     // entity tag can tell.
-    let age = app.clock.now().duration_since(directory.modified).unwrap_or_default();
-    let modified = (age.as_secs() >= 2).then_some(directory.modified);
-    let page = listing::html(&directory.entries);
-    respond::page(&asked.parts.headers, "text/html; charset=utf-8", page, modified, caching(app))
+    let changed = listing::modified(directory);
+    let age = app.clock.now().duration_since(changed).unwrap_or_default();
+    let modified = (age.as_secs() >= 2).then_some(changed);
+    let headers = &asked.parts.headers;
+    let mut answer = if error::prefers_json(headers) {
+        let list = listing::json(&directory.entries);
+        respond::page(headers, "application/json", list, modified, caching(app))
+    } else {
+        let shown = if path.is_root() { "/".to_owned() } else { format!("/{path}/") };
+        let page = listing::html(&shown, &directory.entries);
+        respond::page(headers, "text/html; charset=utf-8", page, modified, caching(app))
+    }?;
+    let headers = answer.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    if let Ok(policy) = HeaderValue::from_str(&listing::page_policy()) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    Ok(answer)
 }
 
 async fn tools(app: &App, asked: &Asked, grant: &Grant<Read>) -> Result<Response<Body>, ApiError> {
@@ -264,7 +295,7 @@ async fn versions(
     asked: &Asked,
     grant: &Grant<Read>,
 ) -> Result<Response<Body>, ApiError> {
-    match app.storage.look(grant, Detail::Times).await? {
+    match app.storage.look(grant, Detail::All).await? {
         Found::Directory(directory) => {
             let list = api::versions(&directory.entries).map_err(internal)?;
             respond::page(&asked.parts.headers, "application/json", list, None, caching(app))

@@ -5,12 +5,13 @@ use crate::tree::Tree;
 /// The page that maps cases to tests.
 const PAGE: &str = "docs/hostile-cases.md";
 
-/// Every case against clients. One that is added here needs a row, and a row needs a test.
+/// Every case against clients and the server. One that is added here needs a row, and a row needs a test.
 const CASES: &[&str] = &[
     "C01", "C02", "C03", "C04", "C07", "C09", "C10", "C13", "C14", "C15", "C16", "C17", "C19",
     "C23", "C24", "C25", "C27", "C28", "C30", "C32", "C33", "C36", "C37", "C38", "C40", "C41",
     "C43", "C44", "C45", "C48", "C49", "C50", "C51", "C52", "C54", "C57", "C58", "C59", "C61",
-    "L01", "L02", "L03", "L04", "L05", "L06", "L07", "L08", "L09",
+    "L01", "L02", "L03", "L04", "L05", "L06", "L07", "L08", "L09", "S01", "S04", "S05", "S06",
+    "S08", "S09", "S10", "S11", "S13", "S14", "S15", "S16", "S18",
 ];
 
 /// What a row may say instead of naming a test: what the case is about does not exist yet.
@@ -44,7 +45,7 @@ pub(crate) fn every_hostile_case_has_its_test(tree: &Tree) -> Vec<String> {
 fn row((index, line): (usize, &str)) -> Option<(usize, &str, &str)> {
     let mut cells = line.strip_prefix('|')?.trim_end().strip_suffix('|')?.split('|').map(str::trim);
     let (case, test) = (cells.next()?, cells.next_back()?);
-    let is_case = case.strip_prefix(['C', 'L'])?.bytes().all(|byte| byte.is_ascii_digit());
+    let is_case = case.strip_prefix(['C', 'L', 'S'])?.bytes().all(|byte| byte.is_ascii_digit());
     (is_case && case.len() == 3).then_some((index + 1, case, test))
 }
 

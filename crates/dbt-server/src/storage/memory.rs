@@ -72,7 +72,9 @@ impl Memory {
             let mut rest = below.segments().skip(depth);
             let Some(name) = rest.next() else { continue };
             let kind = if rest.next().is_some() { EntryKind::Directory } else { EntryKind::File };
-            let entry = Entry { name: name.to_owned(), kind, modified: Some(stored.modified) };
+            let size = (kind == EntryKind::File).then_some(stored.bytes.len() as u64);
+            let modified = Some(stored.modified);
+            let entry = Entry { name: name.to_owned(), kind, size, modified };
             entries.insert(name.to_owned(), entry);
         }
         if entries.is_empty() && !path.is_root() {

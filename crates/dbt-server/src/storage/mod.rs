@@ -96,8 +96,8 @@ pub trait Storage: Send + Sync {
 pub enum Detail {
     /// Their names and kinds.
     Names,
-    /// Also when they were last modified, which costs a look at each.
-    Times,
+    /// Also their sizes and when they were last modified, which costs a look at each.
+    All,
 }
 
 /// What is at a path.
@@ -157,6 +157,8 @@ pub struct Entry {
     pub name: String,
     /// What it is.
     pub kind: EntryKind,
+    /// The size of a file in bytes, if that was asked for.
+    pub size: Option<u64>,
     /// When it was last modified, if that was asked for.
     pub modified: Option<SystemTime>,
 }

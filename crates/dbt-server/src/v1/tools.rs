@@ -92,7 +92,7 @@ fn inside(app: &App, above: &Grant<Read>, names: &[&str]) -> Option<Grant<Read>>
 }
 
 async fn directory(app: &App, grant: &Grant<Read>) -> Result<Directory, StorageError> {
-    match app.storage.look(grant, Detail::Times).await? {
+    match app.storage.look(grant, Detail::All).await? {
         Found::Directory(directory) => Ok(directory),
         Found::File(_file) => Err(StorageError::NotFound),
     }

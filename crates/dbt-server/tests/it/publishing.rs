@@ -131,29 +131,52 @@ fn what_replaces_a_platform_is_seen_when_it_is_whole_and_not_before() {
 
 #[test]
 fn a_checksum_of_something_else_is_refused_and_the_platform_stays_unseen() {
-    for endings in [["", ".asc", ".sha256"], [".sha256", ".asc", ""]] {
-        let server = Server::start();
-        let bytes = |ending: &str| match ending {
-            ".sha256" => sha256(b"other").into_bytes(),
-            _ => b"binary".to_vec(),
-        };
-        put(&server, &format!("{X}{}", endings[0]), &bytes(endings[0]));
-        put(&server, &format!("{X}{}", endings[1]), &bytes(endings[1]));
-        let reply = server.put(&format!("{X}{}", endings[2]), &bytes(endings[2]));
-        reply.is_refused(422, "not-publishable");
-        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
-        assert!(
-            detail.contains("does not match") && detail.contains(&sha256(b"other")),
-            "{detail}"
-        );
-        assert_eq!(server.get(X).status, 404);
-        assert_eq!(server.tree(), [""; 0]);
-        assert!(server.unfinished().is_empty());
-        // The right one makes it whole.
-        let right =
-            if endings[2].is_empty() { b"other".to_vec() } else { sha256(b"binary").into_bytes() };
-        assert_eq!(put(&server, &format!("{X}{}", endings[2]), &right)["published"], true);
-    }
+    let server = Server::start();
+    put(&server, X, b"binary");
+    put(&server, &format!("{X}.asc"), b"sig");
+    let reply = server.put(&format!("{X}.sha256"), sha256(b"other").as_bytes());
+    reply.is_refused(422, "not-publishable");
+    let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("does not match") && detail.contains(&sha256(b"other")), "{detail}");
+    assert_eq!(server.get(X).status, 404);
+    assert_eq!(server.tree(), [""; 0]);
+    assert!(server.unfinished().is_empty());
+    let right = sha256(b"binary");
+    assert_eq!(put(&server, &format!("{X}.sha256"), right.as_bytes())["published"], true);
+}
+
+#[test]
+fn a_checksum_that_came_before_waits_for_its_successor() {
+    let server = Server::start();
+    put(&server, &format!("{X}.sha256"), sha256(b"other").as_bytes());
+    put(&server, &format!("{X}.asc"), b"sig");
+    let about = put(&server, X, b"binary");
+    assert_eq!(about["waitingFor"], serde_json::json!(["linux/amd64/x.sha256"]));
+    assert_eq!(server.get(X).status, 404);
+    let right = sha256(b"binary");
+    assert_eq!(put(&server, &format!("{X}.sha256"), right.as_bytes())["published"], true);
+}
+
+#[test]
+fn an_upload_that_was_given_up_can_be_begun_anew_with_other_bytes() {
+    let server = Server::start();
+    put(&server, X, b"first build");
+    put(&server, &format!("{X}.sha256"), sha256(b"first build").as_bytes());
+    assert_eq!(put(&server, X, b"second build")["waitingFor"][0], "linux/amd64/x.sha256");
+    put(&server, &format!("{X}.asc"), b"sig");
+    assert_eq!(server.get(X).status, 404);
+    let last = put(&server, &format!("{X}.sha256"), sha256(b"second build").as_bytes());
+    assert_eq!(last["published"], true);
+    assert_eq!(server.get(X).text(), "second build");
+
+    let server = verifying("");
+    let sign = |bytes: &[u8]| ALICE.sign(bytes, Some("tool/x/1.0.0/linux/amd64"), just_now());
+    put(&server, X, b"first build");
+    put(&server, &format!("{X}.asc"), sign(b"first build").as_bytes());
+    put(&server, X, b"second build");
+    put(&server, &format!("{X}.asc"), sign(b"second build").as_bytes());
+    let last = put(&server, &format!("{X}.sha256"), sha256(b"second build").as_bytes());
+    assert_eq!(last["published"], true);
 }
 
 #[test]
@@ -336,4 +359,30 @@ fn dbt_itself_is_published_by_the_same_rules() {
     assert_eq!(listed(&server, "/dbt/"), ["4.0.0", "truststore"]);
     let path: RepoPath = dbt[1..].parse().unwrap();
     assert!(server.root().join(path.as_str()).exists());
+}
+
+#[test]
+fn a_kill_after_a_platform_was_exchanged_does_not_bring_the_old_one_back() {
+    let key = sha256(b"dbt-tools/x/1.0.0")[..32].to_owned();
+    let platform = "dbt-tools/x/1.0.0/linux/amd64";
+    let publishing = format!(".reposerver/publishing/01-{key}/{platform}");
+    let place = Place::new();
+    let whole = |directory: &str, bytes: &[u8]| {
+        place.put_on_disk(&format!("{directory}/x"), bytes);
+        place.put_on_disk(&format!("{directory}/x.asc"), b"sig");
+        place.put_on_disk(&format!("{directory}/x.sha256"), sha256(bytes).as_bytes());
+    };
+    whole(platform, b"new");
+    whole(&publishing, b"old");
+    place.put_on_disk(&format!("{platform}/.reposerver-01-{key}"), b"");
+    let server = Server::on(place, WRITABLE);
+    assert_eq!(server.get(X).text(), "new");
+    assert_eq!(server.get(&format!("{X}.sha256")).text(), sha256(b"new"));
+    assert!(server.tree().iter().all(|path| !path.contains(".reposerver-")), "{:?}", server.tree());
+
+    // A mark of another publication means nothing to this one.
+    server.put_on_disk(&format!("{platform}/.reposerver-02-other"), b"");
+    publish(&server, X, b"newest");
+    assert_eq!(server.get(X).text(), "newest");
+    assert!(server.tree().iter().all(|path| !path.contains(".reposerver-")), "{:?}", server.tree());
 }

@@ -130,11 +130,11 @@ fn releases_are_for_writers() {
         ("GET", format!("releases/{id}"), ""),
         ("DELETE", format!("releases/{id}"), ""),
         ("POST", format!("releases/{id}/commit"), ""),
-        ("GET", "releases/unknown".to_owned(), ""),
     ] {
         let path = format!("/-/api/v1/{path}");
         server.send(method, &path, &[], body.as_bytes()).is_refused(401, "unauthorised");
     }
+    look(&server, "unknown").is_refused(404, "not-found");
     assert_eq!(look(&server, &id).status, 200);
     let closed = Server::with("");
     assert_eq!(closed.send("POST", "/-/api/v1/releases", &[], b"{}").status, 405);

@@ -17,9 +17,9 @@ pub(crate) const WRITABLE: &str =
 
 /// A running server. It is killed when this goes.
 pub(crate) struct Server {
-    directory: tempfile::TempDir,
-    process: Child,
-    address: SocketAddr,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) process: Child,
+    pub(crate) address: SocketAddr,
     log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -117,6 +117,22 @@ impl Server {
         stream
     }
 
+    /// Opens a connection for more than a moment's work.
+    pub(crate) fn connect_patiently(&self) -> TcpStream {
+        let stream = self.connect();
+        stream.set_read_timeout(Some(30 * PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(30 * PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Returns the most memory that the program ever held, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.id());
+        let text = std::fs::read_to_string(status).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     /// Sends bytes as they are and reads one answer.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Reply {
         let mut stream = self.connect();
@@ -211,7 +227,7 @@ impl Server {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
-        Place { directory, arguments: Vec::new(), environment: Vec::new() }
+        Place::around(directory)
     }
 }
 
@@ -231,6 +247,7 @@ pub(crate) const AUTHORIZED: &str = "Authorization: Bearer open-sesame";
 /// A directory for a server, and how to start one there.
 pub(crate) struct Place {
     directory: tempfile::TempDir,
+    disk: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -240,7 +257,22 @@ impl Place {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("root")).unwrap();
-        Self { directory, arguments: Vec::new(), environment: Vec::new() }
+        Self::around(directory)
+    }
+
+    /// Returns the place that a directory is.
+    pub(crate) fn around(directory: tempfile::TempDir) -> Self {
+        Self { directory, disk: None, arguments: Vec::new(), environment: Vec::new() }
+    }
+
+    /// Puts the directory to serve on a file system of its own in memory, with these options. Only
+    /// the server sees it.
+    pub(crate) fn on_a_disk_of(mut self, options: &str) -> Self {
+        let root = self.root();
+        let root = root.display();
+        self.disk =
+            Some(format!("mount -t tmpfs -o {options} none '{root}' && exec \"$0\" \"$@\""));
+        self
     }
 
     /// Adds an argument.
@@ -281,10 +313,19 @@ impl Place {
 
     /// Returns the program without a configuration file.
     pub(crate) fn bare_command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reposerver"));
+        let program = env!("CARGO_BIN_EXE_reposerver");
+        let mut command = match &self.disk {
+            None => Command::new(program),
+            Some(line) => {
+                let mut command = Command::new("unshare");
+                command.args(["-rm", "sh", "-c", line, program]);
+                command
+            }
+        };
         // Not the machine's own place, should it have one.
         let state = self.directory.path().join("state");
         command.args(&self.arguments).env_clear().env("STATE_DIRECTORY", state);
+        command.env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
         command.envs(self.environment.iter().cloned());
         command.current_dir(self.directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

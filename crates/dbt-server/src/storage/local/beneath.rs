@@ -117,6 +117,38 @@ impl Root {
         Ok(())
     }
 
+    /// Gives a file a second name.
+    pub(super) fn link(&self, from: &RepoPath, to: &RepoPath) -> io::Result<()> {
+        let ((from_parent, from_name), (to_parent, to_name)) = (split(from)?, split(to)?);
+        let source = self.open_directory(&from_parent)?;
+        let target = self.open_directory(&to_parent)?;
+        match rustix::fs::linkat(&source, from_name, &target, to_name, AtFlags::empty()) {
+            // It was linked before the program ended.
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lets two directories change places in one step; says whether that is possible here.
+    pub(super) fn exchange(&self, one: &RepoPath, other: &RepoPath) -> io::Result<bool> {
+        let ((one_parent, one_name), (other_parent, other_name)) = (split(one)?, split(other)?);
+        let one = self.open_directory(&one_parent)?;
+        let other = self.open_directory(&other_parent)?;
+        match exchanged(one.as_fd(), one_name, other.as_fd(), other_name) {
+            Ok(()) => {}
+            // Not every file system can.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(true)
+    }
+
+    /// Puts the directory around a path on the disk.
+    pub(super) fn flush_around(&self, path: &RepoPath) -> io::Result<()> {
+        let (parent, _name) = split(path)?;
+        Ok(rustix::fs::fsync(self.open_directory(&parent)?)?)
+    }
+
     /// Returns the names in a directory, with what each is; none if there is no directory.
     pub(super) fn entries(&self, path: &RepoPath) -> io::Result<Vec<(String, FileType)>> {
         let directory = match self.open_directory(path) {
@@ -229,6 +261,21 @@ fn best_way(root: BorrowedFd<'_>) -> Way {
 #[cfg(not(target_os = "linux"))]
 fn best_way(_root: BorrowedFd<'_>) -> Way {
     Way::Segments
+}
+
+#[cfg(target_os = "linux")]
+fn exchanged(from: BorrowedFd<'_>, old: &str, to: BorrowedFd<'_>, new: &str) -> Result<(), Errno> {
+    rustix::fs::renameat_with(from, old, to, new, rustix::fs::RenameFlags::EXCHANGE)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchanged(
+    _from: BorrowedFd<'_>,
+    _old: &str,
+    _to: BorrowedFd<'_>,
+    _new: &str,
+) -> Result<(), Errno> {
+    Err(Errno::NOSYS)
 }
 
 /// Says whether an error means that a part of the path is not a directory, links included.

@@ -20,6 +20,9 @@ use crate::limits;
 
 const ABOUT: &str = "about.json";
 
+/// How many turns are kept before those that nobody waits for are given up.
+const TURNS: usize = 1024;
+
 /// The versions that are being uploaded.
 #[derive(Debug, Default)]
 pub(super) struct Drafts {
@@ -190,15 +193,20 @@ impl Drafts {
     pub(super) fn remove(&self, root: &Root, version: &RepoPath) -> io::Result<()> {
         let Some(draft) = self.find(version) else { return Ok(()) };
         root.remove(&draft.directory())?;
-        let mut state = self.state();
-        state.drafts.remove(version);
-        state.turns.remove(version);
+        self.state().drafts.remove(version);
         Ok(())
     }
 
     /// Waits for the right to be the only one that changes a version.
     pub(super) async fn turn(&self, version: &RepoPath) -> OwnedMutexGuard<()> {
-        let turn = Arc::clone(self.state().turns.entry(version.clone()).or_default());
+        let turn = {
+            let mut state = self.state();
+            if state.turns.len() >= TURNS {
+                // Whoever has one or waits for it holds it twice with us.
+                state.turns.retain(|_version, turn| Arc::strong_count(turn) > 1);
+            }
+            Arc::clone(state.turns.entry(version.clone()).or_default())
+        };
         turn.lock_owned().await
     }
 

@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::time::SystemTime;
 
 use dbt_core::clock::Clock;
 use dbt_core::digest::{CHECKSUM_FILE_LIMIT, Digest};
@@ -56,6 +57,15 @@ struct Seen {
     digest: Option<Digest>,
     /// It is not in the tree yet.
     is_new: bool,
+    modified: SystemTime,
+}
+
+impl Seen {
+    /// Says whether a companion is that of an artifact before this one: of the one that is being
+    /// replaced, or of an upload that was given up. Its successor is on its way.
+    fn is_of_an_earlier_attempt(&self, artifact: &Self) -> bool {
+        artifact.is_new && (!self.is_new || self.modified < artifact.modified)
+    }
 }
 
 impl Outlook<'_> {
@@ -110,6 +120,9 @@ impl Outlook<'_> {
             && let (Some(actual), Ok(expected)) = (&actual, &expected)
             && (artifact.is_new && checksum.is_new && actual != expected)
         {
+            if checksum.is_of_an_earlier_attempt(artifact) {
+                return waits_for(checksum_name);
+            }
             return refused(format!(
                 "the checksum of `{}` does not match: `{}` says {expected}, the file has {actual}",
                 self.shown(artifact_name),
@@ -127,6 +140,7 @@ impl Outlook<'_> {
             return Ok(Judgement::Waiting(missing));
         };
         if actual != expected.ok() {
+            // One of the two is published, and the other one replaces it.
             return waits_for(if checksum.is_new { artifact_name } else { checksum_name });
         }
         let Some(trust) = self.trust else { return Ok(Judgement::Whole) };
@@ -141,11 +155,11 @@ impl Outlook<'_> {
         };
         let companions =
             Companions { checksum: text, signature: read(&signature.file, SIGNATURE_LIMIT)? };
+        let is_earlier = signature.is_of_an_earlier_attempt(&artifact);
         let fetched = Fetched::from_network(id, artifact.file, companions);
         match trust.verify(fetched, &Expectation::default(), Clock::System.now()) {
             Ok(_verified) => Ok(Judgement::Whole),
-            // The signature of what is being replaced; the new one is on its way.
-            Err(_error) if !signature.is_new => waits_for(signature_name),
+            Err(_error) if is_earlier => waits_for(signature_name),
             Err(error) => refused(in_words(&error)),
         }
     }
@@ -163,7 +177,8 @@ impl Outlook<'_> {
     fn find(&self, name: &str) -> io::Result<Option<Seen>> {
         if let Some(arriving) = self.arriving.filter(|arriving| arriving.name == name) {
             let file = arriving.file.try_clone()?;
-            return Ok(Some(Seen { file, digest: Some(arriving.digest), is_new: true }));
+            let modified = file.metadata()?.modified()?;
+            return Ok(Some(Seen { file, digest: Some(arriving.digest), is_new: true, modified }));
         }
         if let Some(drafted) = &self.drafted
             && let Some(seen) = self.open(&below(drafted, name), true)?
@@ -185,7 +200,8 @@ impl Outlook<'_> {
             return Ok(None);
         }
         let digest = self.tree.remembered.recall(place, super::Identity::of(&metadata));
-        Ok(Some(Seen { file, digest, is_new }))
+        let modified = metadata.modified()?;
+        Ok(Some(Seen { file, digest, is_new, modified }))
     }
 
     fn id(&self) -> Option<ArtifactId> {

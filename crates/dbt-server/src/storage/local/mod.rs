@@ -397,7 +397,7 @@ fn list(directory: &File, metadata: &Metadata, detail: Detail) -> io::Result<Dir
         if !legal || !action::is_visible(name) || name == "index.html" {
             continue;
         }
-        let needs_look = detail == Detail::Times || entry.file_type() == FileType::Unknown;
+        let needs_look = detail == Detail::All || entry.file_type() == FileType::Unknown;
         let looked = if needs_look {
             match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => Some(stat),
@@ -417,7 +417,9 @@ fn list(directory: &File, metadata: &Metadata, detail: Detail) -> io::Result<Dir
             continue;
         };
         let modified = looked.and_then(|stat| modified(stat.st_mtime, stat.st_mtime_nsec));
-        entries.push(Entry { name: name.to_owned(), kind, modified });
+        let size = looked.filter(|_stat| kind == EntryKind::File);
+        let size = size.and_then(|stat| u64::try_from(stat.st_size).ok());
+        entries.push(Entry { name: name.to_owned(), kind, size, modified });
     }
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(Directory { modified: metadata.modified()?, entries })

@@ -101,7 +101,10 @@ impl Tree {
             }
             other => other.map_err(failed)?,
         }
-        self.root.remove(&place).map_err(failed)
+        if let Err(error) = self.root.remove(&place) {
+            tracing::warn!(%error, "the rest of what was restored is removed when its time is over");
+        }
+        Ok(())
     }
 
     /// Removes for good what was deleted longer ago than it is kept.
