@@ -30,7 +30,8 @@ pub fn page_policy() -> String {
 
 /// Returns a directory's listing as HTML.
 pub fn html(path: &str, entries: &[Entry]) -> String {
-    let title = escape_html(path);
+    // Clients tell an empty directory from a page of something else by these words.
+    let title = format!("Index of {}", escape_html(path));
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
@@ -152,7 +153,7 @@ mod tests {
             "<tr><td><a href=\"1.0.0/\">1.0.0/</a></td><td></td><td>1970-01-01 00:00</td></tr>\n",
             "<a href=\"a&b%3Fc%23d.txt\">a&amp;b?c#d.txt</a></td><td>1.5 KiB</td>",
             "<a href=\"truststore\">truststore</a>",
-            "<h1>/dbt/</h1>",
+            "<h1>Index of /dbt/</h1>",
         ] {
             assert!(page.contains(row), "{row}\n{page}");
         }

@@ -26,6 +26,10 @@ fn a_listing_links_to_its_entries_alone_with_size_and_date_and_shows_nothing_hid
     let names: Vec<&str> = parsed.names().collect();
     assert_eq!(names, ["1.0.0", "a&b?c#d.txt", "truststore"]);
     assert_eq!(parsed.directories().collect::<Vec<_>>(), ["1.0.0"]);
+    std::fs::create_dir(server.root().join("empty")).unwrap();
+    let empty = server.get("/empty/").body;
+    let parsed = Listing::parse(&empty, "http://server.example/empty/").unwrap();
+    assert_eq!(parsed.names().count(), 0, "a directory of nothing is a listing too");
     assert!(!server.get("/").text().contains("reposerver"));
     assert!(!page.contains("<script") && page.contains("<style>"), "{page}");
     // The style is the only thing that a browser takes from the page.
