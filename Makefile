@@ -31,7 +31,7 @@ test-peers: ## tests against real servers and tools; scripts/install-peers first
 	$(CARGO) build --workspace --locked --features peers --bins --example dbt_next
 	$(CARGO) test --workspace --locked --features peers --test peers
 
-test-long: ## faults at every step, and races of many rounds; takes minutes
+test-long: ## faults at every step, races, 10 GiB through the server; minutes, and 25 GB of disk
 	@scripts/prerequisites long
 	$(CARGO) build --workspace --locked --features long --bins --example dbt_next
 	$(CARGO) test --workspace --locked --features long --test long

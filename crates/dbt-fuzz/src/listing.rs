@@ -55,7 +55,7 @@ fn what_servers_write_is_read(text: &str, url: &str) {
             None => (line, EntryKind::File),
         };
         RepoPath::root().join(name).ok()?;
-        Some(Entry { name: name.to_owned(), kind, modified: None })
+        Some(Entry { name: name.to_owned(), kind, size: None, modified: None })
     });
     let mut entries: Vec<Entry> = entries.collect();
     entries.sort_by(|one, other| one.name.cmp(&other.name));
@@ -63,14 +63,16 @@ fn what_servers_write_is_read(text: &str, url: &str) {
     let names = entries.iter().map(|it| (it.name.as_str(), it.kind == EntryKind::Directory));
     let expected = Listing::of_names(names.clone()).expect("they are legal");
 
-    // The form is the older program's to the byte, and leaves `&` as it is: a name with something
+    // The links are the older program's to the byte, which leaves `&` as it is: a name with something
     // like `&lt;` in it is another one for every reader of HTML.
     let clear: Vec<Entry> = entries.iter().filter(|it| !it.name.contains('&')).cloned().collect();
-    let html = dbt_server::listing::html(&clear);
+    let html = dbt_server::listing::html(text, &clear);
     let read = Listing::parse(html.as_bytes(), url).expect("our server wrote it");
     let shown: Vec<&str> = clear.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(read.names().collect::<Vec<_>>(), shown);
     assert!(read.entries().iter().all(|entry| expected.entries().contains(entry)), "{read:?}");
+    let json = dbt_server::listing::json(&entries);
+    assert_eq!(Listing::parse(json.as_bytes(), url).expect("our server wrote it"), expected);
     let nginx = names.clone().map(|(name, directory)| {
         let kind = if directory { "directory" } else { "file" };
         serde_json::json!({"name": name, "type": kind, "mtime": "Mon, 02 Jan 2006 15:04:05 GMT"})

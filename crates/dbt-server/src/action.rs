@@ -5,9 +5,11 @@
 //! used for another.
 
 use dbt_core::brand;
-use dbt_core::layout::TRUSTSTORE_FILE;
+use dbt_core::layout::{TRUSTSTORE_FILE, WITHDRAWN_FILE};
 use dbt_core::repo_path::RepoPath;
 
+use crate::authz::Guarded;
+use crate::authz::permission::Permission;
 use crate::writable::{self, NotWritable};
 
 /// An action of some kind on a path.
@@ -111,6 +113,106 @@ impl Delete {
             [brand::REPOSITORY_PATH | brand::TOOLS_PATH, ..] => None,
             _ => Some("only files of the repositories can be deleted"),
         }
+    }
+}
+
+/// Putting back what was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restore {
+    path: RepoPath,
+    id: String,
+}
+
+impl Restore {
+    /// Returns the action of undoing one deletion at a path.
+    pub const fn of(path: RepoPath, id: String) -> Self {
+        Self { path, id }
+    }
+
+    /// Returns which deletion.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Guarded for Restore {
+    fn permission(&self) -> Permission {
+        Permission::Create
+    }
+
+    /// An older truststore or older metadata would take back what was revoked since.
+    fn protected(&self) -> Option<&'static str> {
+        let segments: Vec<&str> = self.path.segments().collect();
+        match segments.as_slice() {
+            [brand::REPOSITORY_PATH, name, ..]
+                if name.starts_with(TRUSTSTORE_FILE) || *name == "tuf" =>
+            {
+                Some("the truststore and signed metadata are published again, never restored")
+            }
+            [_, .., name] if name.starts_with(WITHDRAWN_FILE) => {
+                Some("withdrawals are published again, never restored")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Publishing all platforms of a version in one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release(RepoPath);
+
+impl Release {
+    /// Returns the action for the directory of a version.
+    pub const fn of(version: RepoPath) -> Self {
+        Self(version)
+    }
+}
+
+impl Guarded for Release {
+    fn permission(&self) -> Permission {
+        Permission::Create
+    }
+}
+
+impl Action for Release {
+    const KIND: Kind = Kind::Write;
+
+    fn path(&self) -> &RepoPath {
+        &self.0
+    }
+}
+
+/// Seeing what was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListTrash(RepoPath);
+
+impl ListTrash {
+    /// Returns the action.
+    pub const fn everything() -> Self {
+        Self(RepoPath::root())
+    }
+}
+
+impl Guarded for ListTrash {
+    /// Who may delete everything sees everything that was deleted.
+    fn permission(&self) -> Permission {
+        Permission::Delete
+    }
+}
+
+impl Action for Restore {
+    const KIND: Kind = Kind::Write;
+
+    fn path(&self) -> &RepoPath {
+        &self.path
+    }
+}
+
+impl Action for ListTrash {
+    const KIND: Kind = Kind::Delete;
+
+    fn path(&self) -> &RepoPath {
+        &self.0
     }
 }
 

@@ -61,9 +61,19 @@ mod tests {
         let names = ["10.0.0", "2.0.0", "0001.2.3", "1.0.0-rc.1", "v1.0.0", "1.0", "notes"];
         let mut entries: Vec<Entry> = names
             .iter()
-            .map(|name| Entry { name: (*name).to_owned(), kind: EntryKind::Directory, modified })
+            .map(|name| Entry {
+                name: (*name).to_owned(),
+                kind: EntryKind::Directory,
+                size: None,
+                modified,
+            })
             .collect();
-        entries.push(Entry { name: "3.0.0".to_owned(), kind: EntryKind::File, modified });
+        entries.push(Entry {
+            name: "3.0.0".to_owned(),
+            kind: EntryKind::File,
+            size: Some(1),
+            modified,
+        });
         assert_eq!(
             versions(&entries).unwrap(),
             "[{\"version\":\"2.0.0\",\"modifiedAt\":\"1970-01-01T00:00:01Z\"},\

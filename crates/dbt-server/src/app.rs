@@ -44,9 +44,9 @@ impl App {
         let authn = authn(config)?;
         let writes = config.writes.access();
         let storage = if writes == Access::Nobody {
-            Local::open_to_read(&config.root)?
+            Local::open_to_read(&config.root, config.rules())?
         } else {
-            Local::open_to_write(&config.root)?
+            Local::open_to_write(&config.root, config.rules())?
         };
         let audit = AuditLog::new(Box::new(JsonLines::new(Box::new(io::stderr()))), Clock::System);
         Ok(Self {

@@ -36,6 +36,14 @@ pub enum Command {
     },
     /// Say whether somebody may do something, and by which rule
     Explain(Explain),
+    /// Hash every file of the tree and write the index of hashes anew
+    Reindex,
+    /// Show and restore what was deleted
+    Trash {
+        /// What to do with it
+        #[command(subcommand)]
+        action: Trash,
+    },
 }
 
 /// Of whom and what `explain` speaks.
@@ -53,6 +61,27 @@ pub struct Explain {
     /// A group that the subject is in; may be given several times
     #[arg(short, long = "group")]
     pub groups: Vec<String>,
+}
+
+/// What can be done with what was deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Trash {
+    /// List what was deleted and can be restored, the oldest first
+    List {
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put something back where it was, if nothing is there now
+    Restore {
+        /// Its id, as `trash list` shows it
+        id: String,
+    },
+    /// Let other bytes be published where some were deleted, in a server with `immutable`
+    Forget {
+        /// The path of a file, or of a directory with everything below
+        path: String,
+    },
 }
 
 /// The flags. With a configuration file they fill in what it leaves out; without one they go

@@ -3,6 +3,7 @@
 //! A client that says nothing, says it too slowly, or does not take what it asked for, holds a
 //! descriptor and memory. The connection's own reads and writes say which of these it is.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,9 @@ struct State {
     quiet_since: Instant,
     head_since: Option<Instant>,
     stuck_since: Option<Instant>,
+    /// When each answer under way last gave something, by a number of its own.
+    answers: BTreeMap<u64, Instant>,
+    next_answer: u64,
 }
 
 impl Activity {
@@ -39,6 +43,8 @@ impl Activity {
             quiet_since: now,
             head_since,
             stuck_since: None,
+            answers: BTreeMap::new(),
+            next_answer: 0,
         })))
     }
 
@@ -49,6 +55,10 @@ impl Activity {
             |since: Option<Instant>, limit: Duration| since.is_some_and(|s| s.elapsed() > limit);
         if longer_than(state.stuck_since, limits.stall_time) {
             return Some("the client does not take its answer");
+        }
+        // In HTTP/2 a client can take other answers meanwhile, or nothing but control frames.
+        if state.answers.values().any(|since| since.elapsed() > limits.stall_time) {
+            return Some("the client does not take one of its answers");
         }
         if state.requests > 0 {
             return None;
@@ -65,6 +75,14 @@ impl Activity {
         state.requests += 1;
         state.head_since = None;
         InRequest(self.clone())
+    }
+
+    fn begin_answer(&self) -> u64 {
+        let mut state = self.state();
+        let number = state.next_answer;
+        state.next_answer += 1;
+        state.answers.insert(number, Instant::now());
+        number
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -168,13 +186,21 @@ impl AsyncWrite for Watched {
 /// A body that keeps its request in progress until it is sent or given up.
 pub struct Answering {
     body: Body,
-    _request: InRequest,
+    request: InRequest,
+    number: u64,
 }
 
 impl Answering {
     /// Ties a body to its request.
-    pub const fn new(body: Body, request: InRequest) -> Self {
-        Self { body, _request: request }
+    pub fn new(body: Body, request: InRequest) -> Self {
+        let number = request.0.begin_answer();
+        Self { body, request, number }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.request.0.state().answers.remove(&self.number);
     }
 }
 
@@ -186,7 +212,11 @@ impl HttpBody for Answering {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let number = self.number;
+        // It is asked for more only when the client has taken what was sent before.
+        self.request.0.state().answers.insert(number, Instant::now());
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -222,6 +252,22 @@ mod tests {
         drop(activity.request());
         sleep(Duration::from_secs(76)).await;
         assert!(activity.overdue(&limits).is_some(), "idle too long");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_not_taken_cuts_the_connection_whatever_else_it_does() {
+        let limits = Limits::default();
+        let activity = Activity::new();
+        let mut taken = Answering::new(crate::content::bytes("taken"), activity.request());
+        let stalled = Answering::new(crate::content::bytes("stalled"), activity.request());
+        for _ in 0..3 {
+            sleep(Duration::from_secs(50)).await;
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            let _frame = Pin::new(&mut taken).poll_frame(&mut context);
+        }
+        assert!(activity.overdue(&limits).is_some());
+        drop(stalled);
+        assert_eq!(activity.overdue(&limits), None);
     }
 
     #[tokio::test(start_paused = true)]

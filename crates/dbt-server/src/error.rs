@@ -49,6 +49,14 @@ pub enum ApiError {
     #[error("nothing is there")]
     NotFound,
 
+    /// The API has no such thing.
+    #[error("the API knows no such thing")]
+    Unknown,
+
+    /// The client hoped that we have these bytes already, and must send them.
+    #[error("the bytes must be sent")]
+    BodyWanted,
+
     /// This path does not know this method.
     #[error("the method is not allowed here")]
     MethodNotAllowed {
@@ -125,7 +133,9 @@ impl ApiError {
     /// Returns the answer, in the form the client prefers.
     pub fn into_response(self, accept: &HeaderMap, id: RequestId) -> Response<Body> {
         let outside = self.outside();
-        let (content_type, text) = if prefers_text(accept, outside.status) {
+        // Programs that speak to the API read problems.
+        let default_is_text = !matches!(self, Self::Unknown);
+        let (content_type, text) = if prefers_text(accept, outside.status, default_is_text) {
             ("text/plain; charset=utf-8", outside.text(id))
         } else {
             ("application/problem+json", outside.problem(id))
@@ -159,6 +169,14 @@ impl ApiError {
             }
             Self::Forbidden { detail } => Outside::new(StatusCode::FORBIDDEN, "forbidden", detail),
             Self::NotFound => Outside::new(StatusCode::NOT_FOUND, "not-found", "nothing is there"),
+            Self::Unknown => {
+                Outside::new(StatusCode::NOT_FOUND, "not-found", "there is no such thing")
+            }
+            Self::BodyWanted => Outside::new(
+                StatusCode::NOT_FOUND,
+                "body-wanted",
+                "uploads by checksum alone are not taken; send the bytes",
+            ),
             Self::MethodNotAllowed { allow } => Outside::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
@@ -200,6 +218,7 @@ impl Outside {
         problem.insert("title".to_owned(), json!(self.title()));
         problem.insert("status".to_owned(), json!(self.status.as_u16()));
         problem.insert("detail".to_owned(), json!(self.detail));
+        problem.insert("instance".to_owned(), json!(format!("urn:dbt:request:{id}")));
         problem.insert("requestId".to_owned(), json!(id.as_str()));
         for (name, value) in &self.members {
             problem.insert((*name).to_owned(), value.clone());
@@ -241,7 +260,7 @@ fn storage(error: &StorageError) -> Outside {
         StorageError::NotFound => {
             Outside::new(StatusCode::NOT_FOUND, "not-found", error.to_string())
         }
-        StorageError::IsDirectory | StorageError::ParentIsFile => {
+        StorageError::IsDirectory | StorageError::ParentIsFile | StorageError::Taken => {
             Outside::new(StatusCode::CONFLICT, "path-conflict", error.to_string())
         }
         StorageError::NotReadable => {
@@ -251,6 +270,24 @@ fn storage(error: &StorageError) -> Outside {
         StorageError::Immutable { existing } => {
             Outside::new(StatusCode::CONFLICT, "immutable-conflict", error.to_string())
                 .member("existing", existing.map(|digest| digest.to_string()))
+        }
+        StorageError::Claimed { until } => Outside::new(
+            StatusCode::CONFLICT,
+            "upload-in-progress",
+            "somebody else is uploading this version; it is free again when that is published, deleted or has expired",
+        )
+        .member("expires", Some(crate::time::rfc_3339(*until))),
+        StorageError::NotPublishable { reason } => {
+            Outside::new(StatusCode::UNPROCESSABLE_ENTITY, "not-publishable", reason)
+        }
+        StorageError::Incomplete { waiting_for } => {
+            let mut outside = Outside::new(
+                StatusCode::CONFLICT,
+                "release-incomplete",
+                "the release has no platform yet, or one of which files are missing",
+            );
+            outside.members.push(("waitingFor", json!(waiting_for)));
+            outside
         }
         StorageError::Upload(error) => upload(error),
         StorageError::OutOfSpace => {
@@ -286,16 +323,25 @@ fn upload(error: &UploadError) -> Outside {
 /// Says whether a client would rather have text than JSON.
 ///
 /// Without a preference, only "not found" is text: old clients put it before their users.
-fn prefers_text(headers: &HeaderMap, status: StatusCode) -> bool {
+fn prefers_text(headers: &HeaderMap, status: StatusCode, default_is_text: bool) -> bool {
     let accept: Vec<&str> =
         headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let accept = accept.join(",");
     let json = quality(&accept, &["application/problem+json", "application/json"]);
     let text = quality(&accept, &["text/plain", "text/html"]);
     match (json, text) {
-        (None, None) => status == StatusCode::NOT_FOUND,
+        (None, None) => default_is_text && status == StatusCode::NOT_FOUND,
         (json, text) => text.unwrap_or(0.0) > json.unwrap_or(0.0),
     }
+}
+
+/// Says whether a client would rather have JSON than a page.
+pub fn prefers_json(headers: &HeaderMap) -> bool {
+    let accept: Vec<&str> =
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let accept = accept.join(",");
+    let json = quality(&accept, &["application/json"]).unwrap_or(0.0);
+    json > quality(&accept, &["text/html", "text/plain"]).unwrap_or(0.0)
 }
 
 /// Returns the best quality that `Accept` gives to one of some types by name.
@@ -319,7 +365,7 @@ mod tests {
         if !accept.is_empty() {
             headers.insert(ACCEPT, accept.parse().unwrap());
         }
-        prefers_text(&headers, status)
+        prefers_text(&headers, status, true)
     }
 
     #[test]

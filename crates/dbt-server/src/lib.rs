@@ -33,4 +33,5 @@ pub mod strict_json;
 pub mod target;
 pub mod time;
 pub mod upload;
+pub mod v1;
 pub mod writable;

@@ -29,6 +29,13 @@ pub const HASH_AT_ONCE: u64 = 8 * 1024 * 1024;
 /// hashing again; an attacker cannot grow our memory by asking.
 pub const REMEMBERED_HASHES: usize = 100_000;
 
+/// How long the files of a version that is not whole are kept after the last one came. Longer
+/// than any pipeline takes; a forgotten one must not fill the disk or keep its name for ever.
+pub const DRAFT_LIFE: Duration = Duration::from_hours(24);
+
+/// How often what has expired is looked for.
+pub const SWEEP: Duration = Duration::from_hours(1);
+
 /// The longest credential that is looked at.
 pub const CREDENTIAL_BYTES: usize = 16 * 1024;
 
@@ -56,6 +63,8 @@ pub struct Limits {
     /// The time in which [`Limits::floor_bytes`] must arrive. There is no limit on the whole
     /// upload: a slow line is no attack, a line that carries nothing is.
     pub floor_window: Duration,
+    /// How long what was deleted can be restored.
+    pub keep_deleted: Duration,
     /// How long requests may go on after the order to stop.
     pub shutdown_grace: Duration,
 }
@@ -71,6 +80,7 @@ impl Default for Limits {
             stall_time: Duration::from_mins(2),
             floor_bytes: 30 * 1024,
             floor_window: Duration::from_secs(30),
+            keep_deleted: Duration::from_hours(30 * 24),
             shutdown_grace: Duration::from_secs(25),
         }
     }

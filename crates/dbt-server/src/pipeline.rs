@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, HeaderName, HeaderValue, LOCATION, ORIGIN,
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPECT, HOST,
+    HeaderName, HeaderValue, LOCATION, ORIGIN, VARY,
 };
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use serde_json::json;
 
 use crate::action::{Action, Delete, Kind, Read, Write};
@@ -19,21 +20,25 @@ use crate::authn::{BadCredential, Caller, Presented, Scope};
 use crate::authz::{Denied, Grant, Guarded, Reason};
 use crate::conditions::Conditions;
 use crate::content::{self, Body};
-use crate::error::ApiError;
+use crate::error::{self, ApiError};
 use crate::request_id::RequestId;
 use crate::respond::{self, Caching};
 use crate::router::{self, Route};
-use crate::storage::{Detail, Directory, Effect, Found, StorageError, StoredFile};
+use crate::storage::{
+    Detail, Directory, Effect, EntryKind, Found, Publication, StorageError, StoredFile,
+};
 use crate::upload::{BodyReader, RequestBody, Upload};
-use crate::{api, following, listing, time, writable};
+use crate::{api, following, listing, time, v1, writable};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
+const X_CHECKSUM_DEPLOY: HeaderName = HeaderName::from_static("x-checksum-deploy");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// A request on its way.
-struct Asked {
-    parts: Parts,
-    origin: Origin,
+pub struct Asked {
+    pub(crate) parts: Parts,
+    pub(crate) origin: Origin,
     peer: SocketAddr,
 }
 
@@ -60,6 +65,14 @@ pub async fn serve(
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
+    let is_refusal = response.status().is_client_error() || response.status().is_server_error();
+    if is_refusal
+        && asked.parts.headers.contains_key(EXPECT)
+        && asked.parts.version < Version::HTTP_2
+    {
+        // Without a word on it a proxy sends the body that nobody will read (RFC 9110, 10.1.1).
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if asked.parts.method == Method::HEAD {
         *response.body_mut() = content::empty();
     }
@@ -81,7 +94,8 @@ async fn answer(
         Route::Nothing => {
             // Strangers must not learn from a 404 what they may not list.
             let _grant = admit(app, asked, Read::root()).await?;
-            Err(ApiError::NotFound)
+            let is_api = uri.path().starts_with("/-/api/v1/");
+            Err(if is_api { ApiError::Unknown } else { ApiError::NotFound })
         }
         Route::Files { action, directory } => {
             let grant = admit(app, asked, action.listing(directory)).await?;
@@ -94,6 +108,12 @@ async fn answer(
         Route::Versions(action) => {
             let grant = admit(app, asked, action.listing(true)).await?;
             versions(app, asked, &grant).await
+        }
+        Route::V1(ask) => {
+            if ask.changes() {
+                refuse_foreign_pages(&asked.parts)?;
+            }
+            v1::answer(app, asked, ask, body).await
         }
         Route::Put(action) => {
             refuse_foreign_pages(&asked.parts)?;
@@ -109,19 +129,21 @@ async fn answer(
 }
 
 /// Identifies the caller and authorises the action. Refusals are recorded.
-async fn admit<A: Action + Guarded>(
+pub(crate) async fn admit<A: Action + Guarded>(
     app: &App,
     asked: &Asked,
     action: A,
 ) -> Result<Grant<A>, ApiError> {
-    let caller = if app.policy.is_open(&action) {
-        // What is open to everybody is open to those with a stale credential too.
+    let is_open = app.policy.is_open(&action);
+    let caller = if is_open && !app.storage.has_draft(action.path()) {
         Caller::anonymous()
     } else {
         let Parts { headers, method, uri, .. } = &asked.parts;
         let (peer, scope) = (asked.peer.ip(), scope(A::KIND));
         match app.authn.identify(&Presented { headers, method, uri, peer, scope }).await {
             Ok(caller) => caller,
+            // What is open to everybody is open to those with a stale credential too.
+            Err(_error) if is_open => Caller::anonymous(),
             Err(error) => return Err(bad_credential(app, asked, &action, error)),
         }
     };
@@ -207,7 +229,8 @@ async fn files(
     if path.file_name() == Some("index.html") && !directory {
         return respond::redirect("./");
     }
-    let found = app.storage.look(grant, Detail::Names).await?;
+    let detail = if directory { Detail::All } else { Detail::Names };
+    let found = app.storage.look(grant, detail).await?;
     let name = path.file_name().unwrap_or_default();
     match found {
         Found::Directory(entries) if directory => listed(app, asked, grant, &entries),
@@ -242,10 +265,24 @@ fn listed(
 ) -> Result<Response<Body>, ApiError> {
     // A date of this very second would still be true after the next change; then only the
     // entity tag can tell.
-    let age = app.clock.now().duration_since(directory.modified).unwrap_or_default();
-    let modified = (age.as_secs() >= 2).then_some(directory.modified);
-    let page = listing::html(&directory.entries);
-    respond::page(&asked.parts.headers, "text/html; charset=utf-8", page, modified, caching(grant))
+    let changed = listing::modified(directory);
+    let age = app.clock.now().duration_since(changed).unwrap_or_default();
+    let modified = (age.as_secs() >= 2).then_some(changed);
+    let (headers, path) = (&asked.parts.headers, grant.action().path());
+    let mut answer = if error::prefers_json(headers) {
+        let list = listing::json(&directory.entries);
+        respond::page(headers, "application/json", list, modified, caching(grant))
+    } else {
+        let shown = if path.is_root() { "/".to_owned() } else { format!("/{path}/") };
+        let page = listing::html(&shown, &directory.entries);
+        respond::page(headers, "text/html; charset=utf-8", page, modified, caching(grant))
+    }?;
+    let headers = answer.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    if let Ok(policy) = HeaderValue::from_str(&listing::page_policy()) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    Ok(answer)
 }
 
 async fn tools(app: &App, asked: &Asked, grant: &Grant<Read>) -> Result<Response<Body>, ApiError> {
@@ -262,7 +299,7 @@ async fn versions(
     asked: &Asked,
     grant: &Grant<Read>,
 ) -> Result<Response<Body>, ApiError> {
-    match app.storage.look(grant, Detail::Times).await? {
+    match app.storage.look(grant, Detail::All).await? {
         Found::Directory(directory) => {
             let list = api::versions(&directory.entries).map_err(internal)?;
             respond::page(&asked.parts.headers, "application/json", list, None, caching(grant))
@@ -275,7 +312,8 @@ fn internal(error: serde_json::Error) -> ApiError {
     ApiError::Internal(error.to_string())
 }
 
-fn caching(grant: &Grant<Read>) -> Caching {
+/// Says how answers may be kept that can change.
+pub(crate) fn caching(grant: &Grant<Read>) -> Caching {
     Caching { shared: grant.is_open(), immutable: false }
 }
 
@@ -287,8 +325,12 @@ async fn put(
     grant: Grant<Write>,
     body: BodyReader,
 ) -> Result<Response<Body>, ApiError> {
+    if asked.parts.headers.get(X_CHECKSUM_DEPLOY).is_some_and(|value| value == "true") {
+        return Err(ApiError::BodyWanted);
+    }
     let upload =
         Upload::new(&asked.parts.headers, body, &app.limits).map_err(StorageError::from)?;
+    let is_undeclared = upload.declared.has_only_unknown();
     let location = format!("/{}", grant.action().path().url_encoded());
     let path = grant.action().path().to_string();
     let (worker, origin) = (Arc::clone(app), asked.origin.clone());
@@ -312,8 +354,18 @@ async fn put(
         Effect::Replaced | Effect::Unchanged => StatusCode::OK,
     };
     let sha256 = written.digest.to_string();
-    let text = format!("{}\n", json!({ "path": path, "size": written.length, "sha256": sha256 }));
-    let answer = Response::builder()
+    let mut about = json!({ "path": path, "size": written.length, "sha256": sha256 });
+    about["published"] = json!(written.publication == Publication::Seen);
+    if let Publication::WaitingFor(files) = &written.publication {
+        about["waitingFor"] = json!(files);
+    }
+    let text = format!("{about}\n");
+    let mut answer = Response::builder();
+    if is_undeclared {
+        // What the client declared is not known here; this is (RFC 9530, 4).
+        answer = answer.header(WANT_REPR_DIGEST, "sha-256=10");
+    }
+    let answer = answer
         .status(status)
         .header(LOCATION, location)
         .header(ETAG, format!("\"{sha256}\""))
@@ -348,7 +400,14 @@ async fn remove(
         worker.audit.close(entry, Outcome::from(&removed));
         Ok::<_, ApiError>(removed?)
     });
-    let _removed = work.await.map_err(|error| ApiError::Internal(error.to_string()))??;
+    let removed = work.await.map_err(|error| ApiError::Internal(error.to_string()))??;
+    if removed.kind == EntryKind::Directory && !asked.parts.uri.path().ends_with('/') {
+        let path = asked.parts.uri.path();
+        tracing::warn!(
+            path,
+            "a directory was deleted by a path without `/` at its end, which is deprecated"
+        );
+    }
     respond::finish(Response::builder().status(StatusCode::NO_CONTENT), content::empty())
 }
 

@@ -65,7 +65,13 @@ pub fn file(
 ) -> Result<Response<Body>, ApiError> {
     let validators = file.validators();
     let conditions = Conditions::of(headers).unwrap_or_default();
-    let answer = stored(&file, &validators, caching);
+    let mut answer = stored(&file, &validators);
+    if file.is_draft {
+        // Not even a cache of the uploader's own may show it to others.
+        answer = answer.header(CACHE_CONTROL, "private, no-store");
+    } else {
+        answer = answer.header(CACHE_CONTROL, caching.header());
+    }
     match conditions.judge_read(&validators) {
         Verdict::Failed => return Err(ApiError::PreconditionFailed),
         Verdict::NotModified => return not_modified(answer),
@@ -88,12 +94,11 @@ pub fn file(
     }
 }
 
-fn stored(file: &StoredFile, validators: &Validators, caching: Caching) -> Builder {
+fn stored(file: &StoredFile, validators: &Validators) -> Builder {
     let answer = Response::builder()
         .header(ETAG, validators.tag.header())
         .header(LAST_MODIFIED, time::http_date(file.modified))
         .header(ACCEPT_RANGES, "bytes")
-        .header(CACHE_CONTROL, caching.header())
         .header(CONTENT_SECURITY_POLICY, SANDBOX);
     match file.digest {
         Some(digest) => answer

@@ -8,6 +8,7 @@ use hyper::{Method, Uri};
 use crate::action::{Delete, Read, Write};
 use crate::error::ApiError;
 use crate::target::{Target, Unclean};
+use crate::v1;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Route {
     Tools(Read),
     /// The versions of a tool, as JSON.
     Versions(Read),
+    /// Something of the API under `/-/api/v1/`.
+    V1(v1::Ask),
     /// Something that does not exist for readers, whoever they are.
     Nothing,
     /// Writing a file.
@@ -58,6 +61,9 @@ pub fn route(method: &Method, uri: &Uri, writable: bool) -> Result<Route, ApiErr
     let first = target.path.segments().next();
     let is_file = !matches!(first, Some(API)) && target.path.as_str() != "healthz";
     let allow = if is_file && writable { ALL_METHODS } else { READ_METHODS };
+    if let Some(route) = api_v1(method, &target, writable)? {
+        return Ok(route);
+    }
     match *method {
         Method::OPTIONS => Ok(Route::Options { allow }),
         Method::GET | Method::HEAD => Ok(read(target, uri)),
@@ -65,6 +71,24 @@ pub fn route(method: &Method, uri: &Uri, writable: bool) -> Result<Route, ApiErr
         Method::DELETE if is_file && writable => delete(target),
         _ => Err(ApiError::MethodNotAllowed { allow }),
     }
+}
+
+/// Says what of the newer API is asked for; nothing for what is none of its paths.
+fn api_v1(method: &Method, target: &Target, writable: bool) -> Result<Option<Route>, ApiError> {
+    let segments: Vec<&str> = target.path.segments().collect();
+    let [API, "api", "v1", rest @ ..] = segments.as_slice() else { return Ok(None) };
+    if target.directory || target.unclean.is_some() {
+        return Ok(None);
+    }
+    if *method == Method::OPTIONS {
+        // An unknown method is told what there is.
+        let allow = match v1::Ask::of(&Method::TRACE, rest, writable) {
+            Err(ApiError::MethodNotAllowed { allow }) => allow,
+            _ => READ_METHODS,
+        };
+        return Ok(Some(Route::Options { allow }));
+    }
+    Ok(v1::Ask::of(method, rest, writable)?.map(Route::V1))
 }
 
 fn read(target: Target, uri: &Uri) -> Route {

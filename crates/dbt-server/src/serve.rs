@@ -42,6 +42,7 @@ pub async fn serve(app: Arc<App>, listener: TcpListener) -> io::Result<()> {
 
     tokio::select! {
         () = accept(&app, &listener, &stopping, &alive) => {}
+        () = sweep(&app) => {}
         () = received(&mut terminate, &mut interrupt) => {}
     }
     drop(listener);
@@ -68,6 +69,16 @@ async fn received(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+}
+
+/// Removes what has expired, for ever.
+async fn sweep(app: &App) {
+    let mut watch = interval(limits::SWEEP);
+    watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        watch.tick().await;
+        app.storage.sweep(app.clock.now()).await;
     }
 }
 

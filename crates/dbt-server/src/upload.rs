@@ -177,7 +177,11 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
 
 /// The digests a client declared for its upload.
 #[derive(Clone, Debug, Default)]
-pub struct Declared(Vec<Claim>);
+pub struct Declared {
+    claims: Vec<Claim>,
+    /// Digests were declared, and all by algorithms that are not known here.
+    only_unknown: bool,
+}
 
 #[derive(Clone, Debug)]
 struct Claim {
@@ -208,6 +212,7 @@ impl Declared {
     /// Reads the claims of a request.
     pub fn of(headers: &HeaderMap) -> Result<Self, UploadError> {
         let mut claims = Vec::new();
+        let mut fields = 0;
         for (header, algorithm, length) in CHECKSUM_HEADERS {
             for value in headers.get_all(header) {
                 let text = value.to_str().unwrap_or("?").trim();
@@ -228,14 +233,21 @@ impl Declared {
             for value in headers.get_all(header) {
                 let text = value.to_str().unwrap_or("?");
                 claims.extend(sha256_of_field(header, text)?);
+                fields += 1;
             }
         }
-        Ok(Self(claims))
+        let only_unknown = fields > 0 && claims.is_empty();
+        Ok(Self { claims, only_unknown })
+    }
+
+    /// Says whether digests were declared, and none that we can check.
+    pub const fn has_only_unknown(&self) -> bool {
+        self.only_unknown
     }
 
     /// Returns a hasher of all that is needed to check the claims.
     pub fn hasher(&self) -> Hasher {
-        let claims = |algorithm| self.0.iter().any(|claim| claim.algorithm == algorithm);
+        let claims = |algorithm| self.claims.iter().any(|claim| claim.algorithm == algorithm);
         Hasher {
             md5: claims(Algorithm::Md5).then(Md5::new),
             sha1: claims(Algorithm::Sha1).then(Sha1::new),
@@ -248,7 +260,7 @@ impl Declared {
         let md5 = hasher.md5.map(|md5| md5.finalize().to_vec()).unwrap_or_default();
         let sha1 = hasher.sha1.map(|sha1| sha1.finalize().to_vec()).unwrap_or_default();
         let sha256: [u8; 32] = hasher.sha256.finalize().into();
-        for claim in &self.0 {
+        for claim in &self.claims {
             let computed: &[u8] = match claim.algorithm {
                 Algorithm::Md5 => &md5,
                 Algorithm::Sha1 => &sha1,

@@ -4,7 +4,9 @@
 //! artifacts, their companions and a description, and nothing else.
 
 use dbt_core::brand;
+use dbt_core::layout::{CHECKSUM_ENDING, SIGNATURE_ENDING};
 use dbt_core::name::ToolName;
+use dbt_core::release::Subject;
 use dbt_core::repo_path::RepoPath;
 use dbt_core::version::Version;
 
@@ -66,6 +68,81 @@ pub fn is_create_only(path: &RepoPath) -> bool {
     let Ok(Some(Versioned { rest: [_os, _arch, file], .. })) = versioned else { return false };
     ![".asc", ".md5", ".sha1"].iter().any(|ending| file.ends_with(ending))
 }
+
+/// A writable file under the directory of a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InVersion {
+    /// The directory of the version.
+    pub version: RepoPath,
+    /// What it is a version of.
+    pub subject: Subject,
+    /// Where below the directory the file lies.
+    pub place: Place,
+}
+
+/// Where a file of a version lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Beside the platforms: a description.
+    Beside,
+    /// Among the files of a platform.
+    Platform {
+        /// The operating system, as written.
+        os: String,
+        /// The architecture, as written.
+        arch: String,
+    },
+}
+
+impl InVersion {
+    /// Takes a writable path apart; nothing for one that is not under a version.
+    pub fn of(path: &RepoPath) -> Option<Self> {
+        let segments: Vec<&str> = path.segments().collect();
+        let (tree, below) = match segments.split_first()? {
+            (&brand::REPOSITORY_PATH, below) => (Tree::Repository, below),
+            (&brand::TOOLS_PATH, below) => (Tree::Tools, below),
+            _ => return None,
+        };
+        let versioned = Versioned::of(tree, below).ok()??;
+        let depth = segments.len() - versioned.rest.len();
+        let version = segments.get(..depth)?.join("/").parse().ok()?;
+        let subject = match tree {
+            Tree::Repository => Subject::Program,
+            Tree::Tools => Subject::Tool(versioned.name.parse().ok()?),
+        };
+        let place = match versioned.rest {
+            [os, arch, _file] => Place::Platform { os: (*os).to_owned(), arch: (*arch).to_owned() },
+            _ => Place::Beside,
+        };
+        Some(Self { version, subject, place })
+    }
+
+    /// Returns the directory of the file's platform below the version's.
+    pub fn platform(&self) -> Option<RepoPath> {
+        match &self.place {
+            Place::Beside => None,
+            Place::Platform { os, arch } => RepoPath::root().join(os).ok()?.join(arch).ok(),
+        }
+    }
+
+    /// Returns the names that the artifact of a platform can have.
+    pub fn artifact_names(&self) -> Vec<String> {
+        let endings: &[&str] = match &self.place {
+            Place::Platform { os, arch: _ } if os == "windows" => &WINDOWS_ENDINGS,
+            Place::Platform { .. } => &[""],
+            Place::Beside => &[],
+        };
+        endings.iter().map(|ending| format!("{}{ending}", self.subject.name())).collect()
+    }
+}
+
+/// Says whether a file's name is that of an artifact or of one of its companions.
+pub fn belongs_to(file: &str, artifact: &str) -> bool {
+    file.strip_prefix(artifact).is_some_and(|rest| rest.is_empty() || COMPANIONS.contains(&rest))
+}
+
+/// The companions without which no client runs an artifact.
+pub const NEEDED: [&str; 2] = [CHECKSUM_ENDING, SIGNATURE_ENDING];
 
 #[derive(Clone, Copy)]
 enum Tree {
@@ -216,6 +293,23 @@ mod tests {
         ] {
             assert!(!is_writable(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_file_of_a_version_is_taken_apart() {
+        let inside = |text: &str| InVersion::of(&text.parse().unwrap());
+        let tool = inside("dbt-tools/x/v1.0.0/windows/amd64/x.exe.asc").unwrap();
+        assert_eq!(tool.version.as_str(), "dbt-tools/x/v1.0.0");
+        assert_eq!(tool.subject.name(), "x");
+        assert_eq!(tool.platform().unwrap().as_str(), "windows/amd64");
+        assert_eq!(tool.artifact_names(), ["x", "x.exe", "x.ps1", "x.cmd"]);
+        let program = inside("dbt/1.0.0/linux/amd64/dbt").unwrap();
+        assert_eq!((program.version.as_str(), program.subject.name()), ("dbt/1.0.0", "dbt"));
+        assert_eq!(inside("dbt-tools/x/1.0.0/description.txt").unwrap().place, Place::Beside);
+        for outside in ["dbt/truststore", "dbt/latest", "dbt-tools/x/withdrawn.json"] {
+            assert_eq!(inside(outside), None, "{outside}");
+        }
+        assert!(belongs_to("x.exe.asc", "x.exe") && !belongs_to("x.exe.asc", "x"));
     }
 
     #[test]

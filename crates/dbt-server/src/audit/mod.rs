@@ -176,6 +176,16 @@ impl AuditLog {
     }
 }
 
+impl Outcome {
+    /// Returns the outcome of something that has no bytes of its own.
+    pub fn of<T>(effect: &'static str, result: &Result<T, StorageError>) -> Self {
+        match result {
+            Ok(_done) => Self::Done { effect, sha256: None, before: None, size: None },
+            Err(error) => Self::Failed { reason: error.to_string() },
+        }
+    }
+}
+
 impl From<&Result<Written, StorageError>> for Outcome {
     fn from(result: &Result<Written, StorageError>) -> Self {
         let written = match result {

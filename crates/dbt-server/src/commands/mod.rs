@@ -8,7 +8,9 @@ use crate::env::Environment;
 
 mod check_config;
 mod explain;
+mod reindex;
 mod serve;
+mod trash;
 
 /// What a command answers. Its error is for people: the message, then its causes.
 pub type Outcome = Result<(), Box<dyn Error>>;
@@ -21,5 +23,7 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write)
         Command::CheckConfig { schema: true } => check_config::schema(out),
         Command::CheckConfig { schema: false } => check_config::run(flags, environment, out),
         Command::Explain(question) => explain::run(&question, flags, environment, out),
+        Command::Reindex => reindex::run(flags, environment, out),
+        Command::Trash { action } => trash::run(flags, environment, action, out),
     }
 }

@@ -33,6 +33,10 @@ async fn listen(config: &Config) -> Outcome {
     let root = config.root.display();
     writeln!(io::stderr(), "reposerver listening on http://{address}, serving {root}")?;
     log::start();
+    if let Some(state) = app.storage.state_within_the_tree() {
+        let state = state.display();
+        tracing::info!("`{state}` lies in the tree; other servers of this tree must not show it");
+    }
     // The files of users were read before there was a log.
     let complaints = app::complaints(config)?;
     for notice in config.notices.iter().chain(&complaints) {

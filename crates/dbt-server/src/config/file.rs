@@ -6,6 +6,8 @@ use dbt_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::publishing::Switch;
+
 /// The repository server's configuration.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -17,6 +19,8 @@ pub(super) struct Written {
     pub(super) port: Option<u16>,
     /// The directory to serve.
     pub(super) server_root: Option<String>,
+    /// The directory for what is known of the tree.
+    pub(super) state_dir: Option<String>,
     /// Whether reading needs a credential.
     pub(super) auth_gets: Option<bool>,
     /// How readers prove who they are: methods, separated by commas.
@@ -45,6 +49,8 @@ pub(super) struct Written {
     pub(super) policies: Option<Vec<WrittenPolicy>>,
     /// Whether an artifact keeps the bytes it was first published with.
     pub(super) immutable: Option<bool>,
+    /// Whether what is published must be signed by somebody in the truststore.
+    pub(super) verify_uploads: Option<Switch>,
     /// How much of everything.
     pub(super) limits: WrittenLimits,
     /// Seconds that requests may go on after the order to stop.
@@ -193,6 +199,8 @@ pub(super) struct WrittenLimits {
     pub(super) max_connections: Option<usize>,
     /// Seconds that a request's head may take.
     pub(super) header_seconds: Option<u64>,
+    /// Days for which what was deleted can be restored; 0 keeps nothing.
+    pub(super) trash_days: Option<u32>,
 }
 
 /// Writes of a secret only that there is one.

@@ -15,12 +15,14 @@ use crate::authn::ssh::Audiences;
 use crate::authz::{Access, Policy};
 use crate::env::Environment;
 use crate::limits::Limits;
+use crate::storage::local::VerifyUploads;
 
 mod error;
 mod file;
 mod keys;
 mod methods;
 mod policies;
+mod publishing;
 mod variables;
 
 pub use self::error::ConfigError;
@@ -38,6 +40,8 @@ pub struct Config {
     pub port: u16,
     /// The directory to serve, without links in its path.
     pub root: PathBuf,
+    /// The directory for what is known of the tree, if one is configured.
+    pub state_dir: Option<PathBuf>,
     /// How readers prove who they are.
     pub reads: Door,
     /// How writers prove who they are.
@@ -48,6 +52,8 @@ pub struct Config {
     pub names: Names,
     /// Whether artifacts stay as they were first published.
     pub immutable: bool,
+    /// Whether what is published must be signed by somebody in the truststore.
+    pub verify_uploads: VerifyUploads,
     /// How much of everything.
     pub limits: Limits,
     /// What an administrator should know, and need not change.
@@ -94,8 +100,10 @@ impl Config {
         let root = existing_root(Path::new(&root))?;
         nothing_private_is_served(&root, source, &written)?;
 
+        let state_dir = decide.state_dir(&written, environment, &root)?;
         let (reads, writes) = decide.doors(&written, environment)?;
         let immutable = decide.or("immutable", decide.sourced_if(written.immutable), false);
+        let verify_uploads = decide.verify_uploads(&written);
         let (policy, names) =
             policies::policy(&written, &reads, &writes, immutable, &mut decide.notices)?;
         decide.notice_audiences(&reads, &writes);
@@ -106,11 +114,13 @@ impl Config {
             address,
             port,
             root,
+            state_dir,
             reads,
             writes,
             policy,
             names,
             immutable,
+            verify_uploads,
             limits,
             notices,
             settings,
@@ -336,6 +346,7 @@ impl Decide<'_> {
             uploads: self.or("limits.maxUploads", uploads, defaults.uploads).max(1),
             connections: self.or("limits.maxConnections", connections, defaults.connections).max(1),
             header_time: Duration::from_secs(header),
+            keep_deleted: self.keep_deleted(written, defaults.keep_deleted),
             shutdown_grace: Duration::from_secs(grace),
             ..defaults
         }

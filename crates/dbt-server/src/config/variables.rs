@@ -6,12 +6,13 @@ use serde::de::DeserializeOwned;
 use super::ConfigError;
 use super::file::{AuthOptions, OidcOptions, Written, WrittenAuth, WrittenLimits};
 use super::keys;
+use super::publishing::{Switch, Word};
 use crate::env::Environment;
 
 const PREFIX: &str = "REPOSERVER_";
 
 /// Every variable there is: the 24 of the contract, then those of newer settings.
-const NAMES: [&str; 37] = [
+const NAMES: [&str; 40] = [
     "REPOSERVER_ADDRESS",
     "REPOSERVER_PORT",
     "REPOSERVER_ROOT",
@@ -43,11 +44,14 @@ const NAMES: [&str; 37] = [
     "REPOSERVER_LDAP",
     "REPOSERVER_AUTH",
     "REPOSERVER_POLICIES",
+    "REPOSERVER_STATE_DIR",
     "REPOSERVER_IMMUTABLE",
+    "REPOSERVER_VERIFY_UPLOADS",
     "REPOSERVER_LIMITS_MAX_UPLOAD_BYTES",
     "REPOSERVER_LIMITS_MAX_UPLOADS",
     "REPOSERVER_LIMITS_MAX_CONNECTIONS",
     "REPOSERVER_LIMITS_HEADER_SECONDS",
+    "REPOSERVER_LIMITS_TRASH_DAYS",
     "REPOSERVER_SHUTDOWN_GRACE",
 ];
 
@@ -74,6 +78,7 @@ pub(super) fn read(environment: &Environment) -> Result<Written, ConfigError> {
         address: text("ADDRESS").filter(|text| !text.is_empty()),
         port: number(environment, "PORT", "a port number between 0 and 65535")?,
         server_root: text("ROOT"),
+        state_dir: text("STATE_DIR"),
         auth_gets: boolean(environment, "AUTH_GETS")?,
         auth_type_get: text("AUTH_TYPE_GET"),
         auth_type_put: text("AUTH_TYPE_PUT"),
@@ -87,11 +92,13 @@ pub(super) fn read(environment: &Environment) -> Result<Written, ConfigError> {
         auth: json(environment, "AUTH", "auth")?.unwrap_or_else(WrittenAuth::default),
         policies: json(environment, "POLICIES", "policies")?,
         immutable: boolean(environment, "IMMUTABLE")?,
+        verify_uploads: switch(environment, "VERIFY_UPLOADS")?,
         limits: WrittenLimits {
             max_upload_bytes: number(environment, "LIMITS_MAX_UPLOAD_BYTES", "a number of bytes")?,
             max_uploads: number(environment, "LIMITS_MAX_UPLOADS", "a number")?,
             max_connections: number(environment, "LIMITS_MAX_CONNECTIONS", "a number")?,
             header_seconds: number(environment, "LIMITS_HEADER_SECONDS", "a number of seconds")?,
+            trash_days: number(environment, "LIMITS_TRASH_DAYS", "a number of days")?,
         },
         shutdown_grace: number(environment, "SHUTDOWN_GRACE", "a number of seconds")?,
     })
@@ -153,6 +160,15 @@ fn boolean(environment: &Environment, name: &str) -> Result<Option<bool>, Config
             let expected = "`true`, `false`, `1`, `0`, `yes` or `no`";
             Err(ConfigError::Variable { name, expected, value: value.clone() })
         }
+    }
+}
+
+fn switch(environment: &Environment, name: &str) -> Result<Option<Switch>, ConfigError> {
+    let value = environment.get(&format!("{PREFIX}{name}")).map(|value| value.trim());
+    match value.map(str::to_ascii_lowercase).as_deref() {
+        Some("on") => Ok(Some(Switch::Word(Word::On))),
+        Some("off") => Ok(Some(Switch::Word(Word::Off))),
+        _ => Ok(boolean(environment, name)?.map(Switch::Flag)),
     }
 }
 

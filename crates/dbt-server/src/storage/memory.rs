@@ -10,8 +10,8 @@ use dbt_core::repo_path::RepoPath;
 use hyper::body::Bytes;
 
 use super::{
-    Detail, Directory, Effect, Entry, EntryKind, Existing, Found, Removed, Storage, StorageError,
-    StoredFile, Written, decide, validators,
+    Detail, Directory, Effect, Entry, EntryKind, Existing, Found, Publication, Removed, Storage,
+    StorageError, StoredFile, Written, decide, validators,
 };
 use crate::action::{Action as _, Delete, Read, Write};
 use crate::authz::Grant;
@@ -62,6 +62,7 @@ impl Memory {
                 length: stored.bytes.len() as u64,
                 modified: stored.modified,
                 digest: Some(stored.digest),
+                is_draft: false,
                 content: Arc::new(stored.bytes.clone()),
             }));
         }
@@ -71,7 +72,9 @@ impl Memory {
             let mut rest = below.segments().skip(depth);
             let Some(name) = rest.next() else { continue };
             let kind = if rest.next().is_some() { EntryKind::Directory } else { EntryKind::File };
-            let entry = Entry { name: name.to_owned(), kind, modified: Some(stored.modified) };
+            let size = (kind == EntryKind::File).then_some(stored.bytes.len() as u64);
+            let modified = Some(stored.modified);
+            let entry = Entry { name: name.to_owned(), kind, size, modified };
             entries.insert(name.to_owned(), entry);
         }
         if entries.is_empty() && !path.is_root() {
@@ -114,7 +117,8 @@ impl Memory {
         if effect != Effect::Unchanged {
             files.insert(path.clone(), Stored { bytes, digest, modified: self.clock.now() });
         }
-        Ok(Some(Written { effect, digest, length, before }))
+        let publication = Publication::Seen;
+        Ok(Some(Written { effect, digest, length, before, publication }))
     }
 }
 

@@ -1,12 +1,16 @@
 //! Where the files are: what any storage must do, and what it can answer.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use dbt_core::digest::Digest;
+use dbt_core::repo_path::RepoPath;
+use serde::{Deserialize, Serialize};
 
-use crate::action::{Delete, Read, Write};
+use self::local::Discarded;
+use crate::action::{Delete, ListTrash, Read, Release, Restore, Write};
 use crate::authz::{Grant, Overwrite};
 use crate::conditions::{Conditions, EntityTag, Validators};
 use crate::content::{BoxFuture, Content};
@@ -15,6 +19,9 @@ use crate::upload::{Upload, UploadError};
 
 pub mod local;
 pub mod memory;
+mod release;
+
+pub use self::release::{PlatformState, ReleaseState, ReleaseStep};
 
 /// A tree of files. Every method asks for the grant of its own kind, so that a caller that
 /// forgot to authorise does not compile.
@@ -39,6 +46,49 @@ pub trait Storage: Send + Sync {
         grant: &'a Grant<Delete>,
         conditions: &'a Conditions,
     ) -> BoxFuture<'a, Result<Removed, StorageError>>;
+
+    /// Returns the directory of what is known of the tree, if that lies in the tree itself.
+    fn state_within_the_tree(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Says whether a path is part of a version that somebody is uploading, so that it matters
+    /// who reads it.
+    fn has_draft(&self, _path: &RepoPath) -> bool {
+        false
+    }
+
+    /// Lists what was deleted and can be restored.
+    fn discarded<'a>(
+        &'a self,
+        _grant: &'a Grant<ListTrash>,
+    ) -> BoxFuture<'a, Result<Vec<Discarded>, StorageError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// Puts something that was deleted back where it was.
+    fn restore(&self, _grant: Grant<Restore>) -> BoxFuture<'_, Result<(), StorageError>> {
+        Box::pin(std::future::ready(Err(StorageError::NotFound)))
+    }
+
+    /// Takes a step of a release.
+    fn release(
+        &self,
+        _grant: Grant<Release>,
+        _step: ReleaseStep,
+    ) -> BoxFuture<'_, Result<ReleaseState, StorageError>> {
+        Box::pin(std::future::ready(Err(StorageError::NotFound)))
+    }
+
+    /// Returns the directory of the version that a release is of.
+    fn version_of_release(&self, _id: &str) -> Option<RepoPath> {
+        None
+    }
+
+    /// Removes what is only kept for a time, when that is over.
+    fn sweep(&self, _now: SystemTime) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// How much is wanted about the entries of a directory.
@@ -46,8 +96,8 @@ pub trait Storage: Send + Sync {
 pub enum Detail {
     /// Their names and kinds.
     Names,
-    /// Also when they were last modified, which costs a look at each.
-    Times,
+    /// Also their sizes and when they were last modified, which costs a look at each.
+    All,
 }
 
 /// What is at a path.
@@ -66,6 +116,8 @@ pub struct StoredFile {
     pub modified: SystemTime,
     /// Its digest, if that is known already.
     pub digest: Option<Digest>,
+    /// Only its uploader sees it.
+    pub is_draft: bool,
     /// Its bytes.
     pub content: Arc<dyn Content>,
 }
@@ -105,13 +157,16 @@ pub struct Entry {
     pub name: String,
     /// What it is.
     pub kind: EntryKind,
+    /// The size of a file in bytes, if that was asked for.
+    pub size: Option<u64>,
     /// When it was last modified, if that was asked for.
     pub modified: Option<SystemTime>,
 }
 
 /// What an entry of a directory is. There are no others for readers: symbolic links, devices and
 /// pipes are neither listed nor opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum EntryKind {
     /// A regular file.
     File,
@@ -120,7 +175,7 @@ pub enum EntryKind {
 }
 
 /// A file was written, or was there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// What changed.
     pub effect: Effect,
@@ -130,6 +185,20 @@ pub struct Written {
     pub length: u64,
     /// The digest of what it replaced.
     pub before: Option<Digest>,
+    /// Who sees it now.
+    pub publication: Publication,
+}
+
+/// Who sees a file that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publication {
+    /// Everybody who may read.
+    Seen,
+    /// Its uploader, until these files of its platform are there too; without any, until a
+    /// platform of its version is whole.
+    WaitingFor(Vec<String>),
+    /// Its uploader, until the release is committed.
+    Held,
 }
 
 /// What a write changed.
@@ -216,6 +285,31 @@ pub enum StorageError {
         /// Their digest.
         existing: Option<Digest>,
     },
+
+    /// Somebody else is uploading this version.
+    #[error("somebody else is uploading this version")]
+    Claimed {
+        /// When that expires.
+        until: SystemTime,
+    },
+
+    /// The platform would never be accepted by a client, or by nobody who trusts this repository.
+    #[error("{reason}")]
+    NotPublishable {
+        /// Why.
+        reason: String,
+    },
+
+    /// A release cannot be published yet.
+    #[error("the release is not complete")]
+    Incomplete {
+        /// Which files are missing.
+        waiting_for: Vec<String>,
+    },
+
+    /// Something is there, and what was deleted cannot return.
+    #[error("something else is there now")]
+    Taken,
 
     /// The upload itself was not acceptable.
     #[error(transparent)]

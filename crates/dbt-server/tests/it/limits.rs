@@ -108,3 +108,29 @@ fn a_head_that_is_too_large_is_refused() {
     }
     assert_eq!(server.get("/healthz").status, 200);
 }
+
+#[test]
+fn many_connections_that_ask_for_nothing_keep_nobody_from_being_served() {
+    let mut descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    descriptors.current = descriptors.maximum;
+    let _as_many_as_allowed =
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, descriptors);
+    let descriptors = descriptors.maximum.unwrap_or(u64::MAX);
+    // Other tests have connections too, and the server needs two descriptors for each.
+    let count = usize::try_from(descriptors / 4).unwrap_or(usize::MAX).min(10_000);
+    let server = Server::start();
+    let before = server.peak_memory();
+    let mut idle = Vec::new();
+    for _ in 0..count {
+        let mut stream = server.connect();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n").unwrap();
+        idle.push(stream);
+    }
+    for stream in &mut idle {
+        assert_eq!(Reply::read(stream, false).text(), "ok");
+    }
+    assert_eq!(server.put("/dbt/latest", b"1.0.0").status, 201);
+    assert_eq!(server.get("/dbt/latest").text(), "1.0.0");
+    let each = server.peak_memory().saturating_sub(before) / count as u64;
+    assert!(each < 64 * 1024, "{each} bytes for each of {count} idle connections");
+}

@@ -1,9 +1,11 @@
 //! Directories, in the form that deployed clients read, and the lists in JSON.
 
+use dbt_core::listing::Listing;
+
 use crate::world::Server;
 
 #[test]
-fn a_listing_has_the_bytes_of_the_reference_and_shows_nothing_hidden() {
+fn a_listing_links_to_its_entries_alone_with_size_and_date_and_shows_nothing_hidden() {
     let server = Server::start();
     for path in
         ["dbt/truststore", "dbt/1.0.0/x", "dbt/a&b?c#d.txt", "dbt/.htpasswd", "dbt/index.html"]
@@ -15,15 +17,56 @@ fn a_listing_has_the_bytes_of_the_reference_and_shows_nothing_hidden() {
         (reply.status, reply.header("content-type")),
         (200, Some("text/html; charset=utf-8"))
     );
-    assert_eq!(
-        reply.text(),
-        "<!doctype html>\n<meta name=\"viewport\" content=\"width=device-width\">\n<pre>\n\
-         <a href=\"1.0.0/\">1.0.0/</a>\n\
-         <a href=\"a&b%3Fc%23d.txt\">a&amp;b?c#d.txt</a>\n\
-         <a href=\"truststore\">truststore</a>\n\
-         </pre>\n"
-    );
+    let page = reply.text();
+    let links: Vec<&str> = page.split("<a href=\"").skip(1).collect();
+    let hrefs: Vec<&str> = links.iter().map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(hrefs, ["1.0.0/", "a&b%3Fc%23d.txt", "truststore"]);
+    assert!(links[2].starts_with("truststore\">truststore</a></td><td>1 B</td><td>2"), "{page}");
+    let parsed = Listing::parse(&reply.body, "http://server.example/dbt/").unwrap();
+    let names: Vec<&str> = parsed.names().collect();
+    assert_eq!(names, ["1.0.0", "a&b?c#d.txt", "truststore"]);
+    assert_eq!(parsed.directories().collect::<Vec<_>>(), ["1.0.0"]);
+    std::fs::create_dir(server.root().join("empty")).unwrap();
+    let empty = server.get("/empty/").body;
+    let parsed = Listing::parse(&empty, "http://server.example/empty/").unwrap();
+    assert_eq!(parsed.names().count(), 0, "a directory of nothing is a listing too");
     assert!(!server.get("/").text().contains("reposerver"));
+    assert!(!page.contains("<script") && page.contains("<style>"), "{page}");
+    // The style is the only thing that a browser takes from the page.
+    let style = page.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
+    let digest = dbt_core::digest::Digest::of(style.as_bytes());
+    let policy = reply.header("content-security-policy").unwrap();
+    let hash =
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest.as_bytes());
+    assert_eq!(
+        policy,
+        format!("default-src 'none'; style-src 'sha256-{hash}'; frame-ancestors 'none'")
+    );
+}
+
+#[test]
+fn a_listing_is_json_for_who_asks_for_it() {
+    let server = Server::start();
+    server.put_on_disk("dbt/truststore", b"keys");
+    server.put_on_disk("dbt/1.0.0/x", b"x");
+    let json = |accept: &str| server.send("GET", "/dbt/", &[&format!("Accept: {accept}")], b"");
+    for accept in ["application/json", "text/html;q=0.5, application/json"] {
+        let reply = json(accept);
+        assert_eq!(reply.header("content-type"), Some("application/json"), "{accept}");
+        assert_eq!(reply.header("vary"), Some("Accept"));
+        let list = reply.json();
+        assert_eq!(list[0]["name"], "1.0.0");
+        assert_eq!((&list[0]["type"], &list[0]["size"]), (&"directory".into(), &().into()));
+        assert_eq!((&list[1]["type"], &list[1]["size"]), (&"file".into(), &4.into()));
+        let parsed = Listing::parse(&reply.body, "http://server.example/dbt/").unwrap();
+        assert_eq!(parsed.directories().collect::<Vec<_>>(), ["1.0.0"]);
+    }
+    for accept in ["*/*", "text/html,application/xhtml+xml,*/*;q=0.8", "application/json;q=0"] {
+        assert_eq!(json(accept).header("content-type"), Some("text/html; charset=utf-8"));
+    }
+    let page = server.get("/dbt/");
+    assert_eq!(page.header("vary"), Some("Accept"));
+    assert_ne!(page.header("etag"), json("application/json").header("etag"));
 }
 
 #[test]
@@ -36,7 +79,7 @@ fn hostile_names_in_an_imported_tree_stay_harmless_and_reachable() {
     let page = server.get("/dbt/").text();
     assert_eq!(page.matches("<a ").count(), 1, "{page}");
     assert!(!page.contains("<script"), "{page}");
-    let link = page.split('"').nth(5).unwrap();
+    let link = page.split("<a href=\"").nth(1).unwrap().split('"').next().unwrap();
     assert_eq!(server.get(&format!("/dbt/{link}")).text(), "found");
 }
 
@@ -74,9 +117,11 @@ fn a_date_is_given_only_when_it_can_tell_a_change() {
     let server = Server::start();
     server.put_on_disk("dbt/truststore", b"x");
     assert_eq!(server.get("/dbt/").header("last-modified"), None, "changed in this second");
-    let old = std::fs::File::open(server.root().join("dbt")).unwrap();
     let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
-    old.set_modified(long_ago).unwrap();
+    for path in ["dbt/truststore", "dbt"] {
+        let old = std::fs::File::open(server.root().join(path)).unwrap();
+        old.set_modified(long_ago).unwrap();
+    }
     let reply = server.get("/dbt/");
     let date = "Sun, 09 Sep 2001 01:46:40 GMT";
     assert_eq!(reply.header("last-modified"), Some(date));

@@ -249,7 +249,7 @@ fn ask(server: &Server, method: &str, path: &str, header: Option<&str>) -> Reply
 fn every_request_with_every_credential_gets_what_the_rules_say_and_no_more() {
     let mut asked = 0;
     for way in ways() {
-        let server = start(&way);
+        let mut server = start(&way);
         furnish(&server);
         let before = server.tree();
         for (path, kind) in ROUTES {
@@ -265,6 +265,10 @@ fn every_request_with_every_credential_gets_what_the_rules_say_and_no_more() {
                     assert_eq!(reply.status, status, "{case}: {reply:?}");
                     asked += 1;
                     if status < 400 {
+                        // What begins a publication keeps others from doing so.
+                        if !server.drafts().is_empty() {
+                            server = start(&way);
+                        }
                         furnish(&server);
                         continue;
                     }

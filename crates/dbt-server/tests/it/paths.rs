@@ -46,7 +46,7 @@ fn is_unharmed(server: &Server, attack: &str) {
     assert_eq!(server.tree(), ["dbt", "dbt/latest"], "{attack}");
     assert_eq!(std::fs::read(server.outside().join("secret")).unwrap(), b"the secret", "{attack}");
     let outside = std::fs::read_dir(server.outside()).unwrap().count();
-    assert_eq!(outside, 3, "{attack}: the configuration, the root and the secret");
+    assert_eq!(outside, 4, "{attack}: the configuration, the root, the state and the secret");
 }
 
 fn requests(path: &str) -> [Vec<u8>; 3] {

@@ -96,12 +96,20 @@ fn each_team_owns_its_tool_and_nothing_else() {
 fn who_may_create_but_not_replace_may_repeat_but_not_change() {
     let server = Server::with(&members());
     let path = "/dbt-tools/bar/1.0.0/linux/amd64/bar";
-    assert_eq!(ask(&server, "ci-bar", "PUT", path, b"bar").status, 201);
+    let changes_nothing = |bytes: &[u8]| {
+        let refused = ask(&server, "ci-bar", "PUT", path, bytes);
+        refused.is_refused(403, "forbidden");
+        assert!(refused.text().contains("`replace`"), "{}", refused.text());
+        assert_eq!(ask(&server, "root", "GET", path, b"").text(), "bar");
+    };
+    let checksum = sha256(b"bar");
+    let files = [("", "bar"), (".asc", "signature"), (".sha256", &*checksum)];
+    for (ending, text) in files {
+        let file = format!("{path}{ending}");
+        assert_eq!(ask(&server, "ci-bar", "PUT", &file, text.as_bytes()).status, 201, "{file}");
+    }
     assert_eq!(ask(&server, "ci-bar", "PUT", path, b"bar").status, 200);
-    let refused = ask(&server, "ci-bar", "PUT", path, b"other");
-    refused.is_refused(403, "forbidden");
-    assert!(refused.text().contains("`replace`"), "{}", refused.text());
-    assert_eq!(ask(&server, "root", "GET", path, b"").text(), "bar");
+    changes_nothing(b"other");
     assert_eq!(ask(&server, "root", "PUT", path, b"other").status, 200);
 }
 

@@ -17,9 +17,9 @@ pub(crate) const WRITABLE: &str =
 
 /// A running server. It is killed when this goes.
 pub(crate) struct Server {
-    directory: tempfile::TempDir,
-    process: Child,
-    address: SocketAddr,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) process: Child,
+    pub(crate) address: SocketAddr,
     log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -63,6 +63,26 @@ impl Server {
         self.directory.path().join("root")
     }
 
+    /// Returns the directory of what the server knows beside the tree.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// Runs another command of the program on the same configuration, and returns what it prints.
+    pub(crate) fn command_beside(&self, words: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_reposerver"))
+            .arg("--file")
+            .arg(self.directory.path().join("config.json"))
+            .args(words)
+            .env_clear()
+            .env("STATE_DIRECTORY", self.state())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Returns the directory around it, which must never be reached.
     pub(crate) fn outside(&self) -> &Path {
         self.directory.path()
@@ -83,12 +103,34 @@ impl Server {
         tree(&self.root().join(".reposerver/tmp"))
     }
 
+    /// Returns the files of versions that are not whole.
+    pub(crate) fn drafts(&self) -> Vec<String> {
+        let paths = tree(&self.root().join(".reposerver/drafts"));
+        paths.into_iter().filter(|path| path.contains("/files/")).collect()
+    }
+
     /// Opens a connection.
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
+    }
+
+    /// Opens a connection for more than a moment's work.
+    pub(crate) fn connect_patiently(&self) -> TcpStream {
+        let stream = self.connect();
+        stream.set_read_timeout(Some(30 * PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(30 * PATIENCE)).unwrap();
+        stream
+    }
+
+    /// Returns the most memory that the program ever held, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.id());
+        let text = std::fs::read_to_string(status).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// Sends bytes as they are and reads one answer.
@@ -119,6 +161,11 @@ impl Server {
     /// Reads a path.
     pub(crate) fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[], b"")
+    }
+
+    /// Reads a path with `open-sesame`.
+    pub(crate) fn get_as_writer(&self, path: &str) -> Reply {
+        self.send("GET", path, &[AUTHORIZED], b"")
     }
 
     /// Writes a file with `open-sesame` and further header lines.
@@ -180,7 +227,7 @@ impl Server {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
-        Place { directory, arguments: Vec::new(), environment: Vec::new() }
+        Place::around(directory)
     }
 }
 
@@ -200,6 +247,7 @@ pub(crate) const AUTHORIZED: &str = "Authorization: Bearer open-sesame";
 /// A directory for a server, and how to start one there.
 pub(crate) struct Place {
     directory: tempfile::TempDir,
+    disk: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -209,7 +257,22 @@ impl Place {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("root")).unwrap();
-        Self { directory, arguments: Vec::new(), environment: Vec::new() }
+        Self::around(directory)
+    }
+
+    /// Returns the place that a directory is.
+    pub(crate) fn around(directory: tempfile::TempDir) -> Self {
+        Self { directory, disk: None, arguments: Vec::new(), environment: Vec::new() }
+    }
+
+    /// Puts the directory to serve on a file system of its own in memory, with these options. Only
+    /// the server sees it.
+    pub(crate) fn on_a_disk_of(mut self, options: &str) -> Self {
+        let root = self.root();
+        let root = root.display();
+        self.disk =
+            Some(format!("mount -t tmpfs -o {options} none '{root}' && exec \"$0\" \"$@\""));
+        self
     }
 
     /// Adds an argument.
@@ -260,8 +323,20 @@ impl Place {
 
     /// Returns the program without a configuration file.
     pub(crate) fn bare_command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reposerver"));
-        command.args(&self.arguments).env_clear().envs(self.environment.iter().cloned());
+        let program = env!("CARGO_BIN_EXE_reposerver");
+        let mut command = match &self.disk {
+            None => Command::new(program),
+            Some(line) => {
+                let mut command = Command::new("unshare");
+                command.args(["-rm", "sh", "-c", line, program]);
+                command
+            }
+        };
+        // Not the machine's own place, should it have one.
+        let state = self.directory.path().join("state");
+        command.args(&self.arguments).env_clear().env("STATE_DIRECTORY", state);
+        command.env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+        command.envs(self.environment.iter().cloned());
         command.current_dir(self.directory.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command

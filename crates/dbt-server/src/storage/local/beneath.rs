@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use dbt_core::repo_path::RepoPath;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 /// Flags for looking at a directory.
@@ -19,6 +19,26 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 /// What every open adds: no link at the end, no waiting for a pipe's other end, no terminal.
 const SAFE: OFlags =
     OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// What directories are made with, so that other servers can serve the same tree. The process's
+/// umask may take from that.
+pub(super) const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+
+/// What becomes of a rename to a name that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It fails.
+    Fails,
+    /// What is there goes. A directory is only replaced if it is empty.
+    IsReplaced,
+}
+
+fn split(path: &RepoPath) -> io::Result<(RepoPath, &str)> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok((parent, name)),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
 
 /// A directory that is the root of everything opened through it.
 #[derive(Debug)]
@@ -77,6 +97,118 @@ impl Root {
         Ok(current)
     }
 
+    /// Gives a file or a directory another path. The directory it goes to is made; when this
+    /// returns, both directories are on the disk.
+    pub(super) fn rename(&self, from: &RepoPath, to: &RepoPath, taken: Taken) -> io::Result<()> {
+        let (from_parent, from_name) = split(from)?;
+        let (to_parent, to_name) = split(to)?;
+        let source = self.open_directory(&from_parent)?;
+        let target = self.make_directories(&to_parent, DIRECTORY_MODE)?;
+        match taken {
+            Taken::IsReplaced => rustix::fs::renameat(&source, from_name, &target, to_name)?,
+            Taken::Fails => {
+                rename_without_replacing(source.as_fd(), from_name, target.as_fd(), to_name)?;
+            }
+        }
+        rustix::fs::fsync(&target)?;
+        if from_parent != to_parent {
+            rustix::fs::fsync(&source)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a file a second name.
+    pub(super) fn link(&self, from: &RepoPath, to: &RepoPath) -> io::Result<()> {
+        let ((from_parent, from_name), (to_parent, to_name)) = (split(from)?, split(to)?);
+        let source = self.open_directory(&from_parent)?;
+        let target = self.open_directory(&to_parent)?;
+        match rustix::fs::linkat(&source, from_name, &target, to_name, AtFlags::empty()) {
+            // It was linked before the program ended.
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lets two directories change places in one step; says whether that is possible here.
+    pub(super) fn exchange(&self, one: &RepoPath, other: &RepoPath) -> io::Result<bool> {
+        let ((one_parent, one_name), (other_parent, other_name)) = (split(one)?, split(other)?);
+        let one = self.open_directory(&one_parent)?;
+        let other = self.open_directory(&other_parent)?;
+        match exchanged(one.as_fd(), one_name, other.as_fd(), other_name) {
+            Ok(()) => {}
+            // Not every file system can.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(true)
+    }
+
+    /// Puts the directory around a path on the disk.
+    pub(super) fn flush_around(&self, path: &RepoPath) -> io::Result<()> {
+        let (parent, _name) = split(path)?;
+        Ok(rustix::fs::fsync(self.open_directory(&parent)?)?)
+    }
+
+    /// Returns the names in a directory, with what each is; none if there is no directory.
+    pub(super) fn entries(&self, path: &RepoPath) -> io::Result<Vec<(String, FileType)>> {
+        let directory = match self.open_directory(path) {
+            Ok(directory) => directory,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut entries = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&directory)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name == "." || name == ".." {
+                continue;
+            }
+            let mut kind = entry.file_type();
+            if kind == FileType::Unknown {
+                let looked = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                kind = FileType::from_raw_mode(looked.st_mode);
+            }
+            entries.push((name.to_owned(), kind));
+        }
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(entries)
+    }
+
+    /// Removes what is at a path, with everything below. Nothing there is no error.
+    pub(super) fn remove(&self, path: &RepoPath) -> io::Result<()> {
+        let (parent, name) = split(path)?;
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        let directory = match self.open_directory(&parent) {
+            Ok(directory) => directory,
+            Err(error) if gone(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let c_name = std::ffi::CString::new(name)?;
+        match super::private::remove_all(&directory, &c_name, FileType::Unknown) {
+            Err(Errno::NOENT) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Writes a file that only we may read, and makes the directories above it.
+    pub(super) fn write_private(&self, path: &RepoPath, bytes: &[u8]) -> io::Result<()> {
+        let (parent, name) = split(path)?;
+        let directory = self.make_directories(&parent, Mode::from(0o700))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | SAFE;
+        let mut file = File::from(rustix::fs::openat(&directory, name, flags, Mode::from(0o600))?);
+        io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()
+    }
+
+    /// Makes a file as old as this moment.
+    pub(super) fn touch(&self, path: &RepoPath) -> io::Result<()> {
+        let (parent, name) = split(path)?;
+        let directory = self.open_directory(&parent)?;
+        let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        Ok(rustix::fs::utimensat(&directory, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
     fn open_with(&self, path: &RepoPath, flags: OFlags) -> io::Result<OwnedFd> {
         match self.way {
             #[cfg(target_os = "linux")]
@@ -131,6 +263,21 @@ fn best_way(_root: BorrowedFd<'_>) -> Way {
     Way::Segments
 }
 
+#[cfg(target_os = "linux")]
+fn exchanged(from: BorrowedFd<'_>, old: &str, to: BorrowedFd<'_>, new: &str) -> Result<(), Errno> {
+    rustix::fs::renameat_with(from, old, to, new, rustix::fs::RenameFlags::EXCHANGE)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchanged(
+    _from: BorrowedFd<'_>,
+    _old: &str,
+    _to: BorrowedFd<'_>,
+    _new: &str,
+) -> Result<(), Errno> {
+    Err(Errno::NOSYS)
+}
+
 /// Says whether an error means that a part of the path is not a directory, links included.
 pub(super) fn is_not_a_directory(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotADirectory)
@@ -150,8 +297,15 @@ pub(super) fn rename_without_replacing(
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
         other => return other,
     }
-    rustix::fs::linkat(from, old, to, new, AtFlags::empty())?;
-    rustix::fs::unlinkat(from, old, AtFlags::empty())
+    match rustix::fs::linkat(from, old, to, new, AtFlags::empty()) {
+        Ok(()) => rustix::fs::unlinkat(from, old, AtFlags::empty()),
+        // A directory. It can only take the place of an empty one, and nothing is lost by that.
+        Err(Errno::PERM) => rustix::fs::renameat(from, old, to, new).map_err(|error| match error {
+            Errno::NOTEMPTY => Errno::EXIST,
+            other => other,
+        }),
+        Err(other) => Err(other),
+    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,40 @@
-//! The directory `.reposerver` below the root: uploads on their way, and the lock.
+//! The directory `.reposerver` below the root: uploads on their way, versions that are not whole,
+//! the trash, and the lock.
 
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use dbt_core::repo_path::RepoPath;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::beneath::Root;
+use super::drafts::below;
 
 /// The name of the directory. It begins with a dot, so it is neither listed nor served.
-const NAME: &str = ".reposerver";
+pub(super) const NAME: &str = ".reposerver";
+
+/// Returns where versions lie that readers do not see yet.
+pub(super) fn drafts() -> RepoPath {
+    inside("drafts")
+}
+
+/// Returns where platforms lie that are on their way from a draft into the tree.
+pub(super) fn publishing() -> RepoPath {
+    inside("publishing")
+}
+
+/// Returns where what was deleted lies.
+pub(super) fn trash() -> RepoPath {
+    inside("trash")
+}
+
+/// Returns the path of something in our own directory.
+pub(super) fn inside(name: &str) -> RepoPath {
+    below(&below(&RepoPath::root(), NAME), name)
+}
 
 /// Only for us: an upload that was not checked yet is nobody else's business.
 const PRIVATE: Mode = Mode::from_raw_mode(0o700);
@@ -58,7 +81,11 @@ fn lock(own: &OwnedFd, place: &Path) -> Result<File, OpenError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(own, "lock", flags, Mode::from(0o600))
         .map_err(|error| OpenError::Open { path: path.clone(), source: error.into() })?;
-    let file = File::from(file);
+    hold(File::from(file), path)
+}
+
+/// Locks an opened file, which is refused while another server has it.
+pub(super) fn hold(file: File, path: PathBuf) -> Result<File, OpenError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path }),

@@ -1,8 +1,8 @@
-//! Writing and deleting: whole or not at all, also when the power fails.
+//! Writing: whole or not at all, also when the power fails.
 //!
 //! An upload goes to a file without a visible name, is hashed on the way, checked, and flushed to
 //! the disk. Only then it is given its name, in one step; and only when that step is on the disk
-//! too is the client told.
+//! too is the client told. A file of a version that is not whole yet gets its name in a draft.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -13,29 +13,26 @@ use dbt_core::clock::Clock;
 use dbt_core::digest::Digest;
 use dbt_core::repo_path::RepoPath;
 use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::Errno;
 use tokio::sync::OwnedMutexGuard;
 
+use super::beneath::DIRECTORY_MODE;
 use super::remembered::Identity;
 use super::{Tree, beneath, on_disk, private};
-use crate::action::{Action as _, Delete, Write};
-use crate::authz::Grant;
+use crate::action::{Action as _, Write};
+use crate::authz::{Grant, Overwrite};
 use crate::conditions::Conditions;
 use crate::limits;
 use crate::request_id::RequestId;
-use crate::storage::{
-    Effect, EntryKind, Existing, Removed, StorageError, Written, decide, validators,
-};
+use crate::storage::{Effect, Existing, Publication, StorageError, Written, decide};
 use crate::upload::{Hasher, Upload};
+use crate::writable::InVersion;
 
-/// What directories and files are made with, so that other servers can serve the same tree. The
-/// process's umask may take from that of directories.
-const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+/// What files are made with, so that other servers can serve the same tree.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
 
 /// The right to give or take away a name. It goes along to the thread that does so, so that it
 /// lasts exactly as long as that.
-type Turn = OwnedMutexGuard<()>;
+pub(super) type Turn = OwnedMutexGuard<()>;
 
 /// How often publishing is tried again when something outside this process took the name.
 const ATTEMPTS: u32 = 3;
@@ -46,15 +43,28 @@ pub(super) async fn write(
     mut upload: Upload,
 ) -> Result<Written, StorageError> {
     let path = grant.action().path();
+    let inside = InVersion::of(path);
     // Whatever can be refused is refused before the first byte is asked for.
-    let existing = look(tree, path).await?;
+    let existing = look(tree, path, grant).await?;
     decide(grant, &upload.conditions, existing.as_ref(), None)?;
 
     let staged = Staged::create(tree, path, upload.declared.hasher()).await?;
     let staged = receive(staged, &mut upload).await?;
     let (finished, length, hasher) = staged.finish().await?;
     let digest = upload.declared.check(hasher)?;
+    refuse_after_deletion(tree, grant, existing.is_none(), digest).await?;
 
+    if let Some(inside) = inside {
+        return super::version::publish(
+            finished,
+            grant,
+            &upload.conditions,
+            inside,
+            digest,
+            length,
+        )
+        .await;
+    }
     for _attempt in 1..ATTEMPTS {
         match publish(&finished, grant, &upload.conditions, digest, length).await {
             Err(StorageError::Io { source, .. })
@@ -106,27 +116,64 @@ async fn publish(
 ) -> Result<Written, StorageError> {
     let turn = Arc::clone(&staged.tree.names).lock_owned().await;
     // What is there was hashed before the upload began, so this is quick unless it changed since.
-    let existing = look(&staged.tree, &staged.path).await?;
+    let existing = look(&staged.tree, &staged.path, grant).await?;
     decide(grant, conditions, existing.as_ref(), Some(digest))?;
     let before = existing.as_ref().and_then(|existing| existing.digest);
+    let publication = Publication::Seen;
     if before == Some(digest) {
-        return Ok(Written { effect: Effect::Unchanged, digest, length, before });
+        return Ok(Written { effect: Effect::Unchanged, digest, length, before, publication });
     }
     let staged = Arc::clone(staged);
     let effect = if existing.is_some() { Effect::Replaced } else { Effect::Created };
     on_disk(move || staged.publish(effect, digest, turn)).await?;
-    Ok(Written { effect, digest, length, before })
+    Ok(Written { effect, digest, length, before, publication })
 }
 
-/// Returns what stands at a path, with its digest, or nothing. Refuses a directory there and a
-/// file on the way there.
-async fn look(tree: &Arc<Tree>, path: &RepoPath) -> Result<Option<Existing>, StorageError> {
-    let (tree, path) = (Arc::clone(tree), path.clone());
-    on_disk(move || tree.existing(&path)).await
+/// Refuses other bytes than those that were deleted, where what was published must stay.
+async fn refuse_after_deletion(
+    tree: &Arc<Tree>,
+    grant: &Grant<Write>,
+    is_new: bool,
+    digest: Digest,
+) -> Result<(), StorageError> {
+    if grant.overwrite() == Overwrite::Allowed || !is_new {
+        return Ok(());
+    }
+    let (tree, path) = (Arc::clone(tree), grant.action().path().clone());
+    on_disk(move || {
+        let known = tree.tombstone_of(&path).map_err(|error| writing("look up", &path, error))?;
+        match known {
+            Some(known) if known != digest => {
+                Err(StorageError::Immutable { existing: Some(known) })
+            }
+            _ => Ok(()),
+        }
+    })
+    .await
+}
+
+/// Returns what stands at a path for the caller, with its digest, or nothing. Refuses a directory
+/// there, a file on the way there, and a version that somebody else is uploading.
+pub(super) async fn look(
+    tree: &Arc<Tree>,
+    path: &RepoPath,
+    grant: &Grant<Write>,
+) -> Result<Option<Existing>, StorageError> {
+    let (tree, path, owner) = (Arc::clone(tree), path.clone(), super::owner(grant.caller()));
+    on_disk(move || {
+        let published = tree.existing(&path)?;
+        let Some((version, draft)) = tree.drafts.around(&path) else { return Ok(published) };
+        if draft.owner != owner {
+            return Err(StorageError::Claimed { until: draft.expires() });
+        }
+        let drafted = tree.existing(&draft.place_of(&version, &path))?;
+        Ok(drafted.or(published))
+    })
+    .await
 }
 
 impl Tree {
-    fn existing(&self, path: &RepoPath) -> Result<Option<Existing>, StorageError> {
+    pub(super) fn existing(&self, path: &RepoPath) -> Result<Option<Existing>, StorageError> {
         let file = match self.root.open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -147,7 +194,7 @@ impl Tree {
         }))
     }
 
-    fn temporary(&self) -> Result<&OwnedFd, StorageError> {
+    pub(super) fn temporary(&self) -> Result<&OwnedFd, StorageError> {
         self.private.as_ref().map(private::Directory::temporary).ok_or(StorageError::ReadOnly)
     }
 }
@@ -212,124 +259,65 @@ impl Staged {
             let identity = Identity::of(&file.metadata().map_err(failed)?);
             let Temporary { tree, path, name: _ } = &temporary;
             let (tree, path) = (Arc::clone(tree), path.clone());
-            Ok((Arc::new(Finished { tree, path, temporary, identity }), length, hasher))
+            Ok((Arc::new(Finished { tree, path, file, temporary, identity }), length, hasher))
         })
         .await
     }
 }
 
 /// A staged file whose bytes are on the disk.
-struct Finished {
-    tree: Arc<Tree>,
-    path: RepoPath,
+pub(super) struct Finished {
+    pub(super) tree: Arc<Tree>,
+    pub(super) path: RepoPath,
+    /// Its bytes, while it has no name yet.
+    pub(super) file: File,
     temporary: Temporary,
     identity: Identity,
 }
 
 impl Finished {
-    /// Gives the file its name: that of what it replaces, or one that nothing has.
-    fn publish(&self, effect: Effect, digest: Digest, turn: Turn) -> Result<(), StorageError> {
-        let (tree, path) = (&self.tree, &self.path);
+    /// Gives the file its name in the tree: that of what it replaces, or one that nothing has.
+    pub(super) fn publish(
+        &self,
+        effect: Effect,
+        digest: Digest,
+        turn: Turn,
+    ) -> Result<(), StorageError> {
+        self.name(&self.path, effect, digest)?;
+        drop(turn);
+        Ok(())
+    }
+
+    /// Gives the file a name: that of what it replaces, or one that nothing has.
+    pub(super) fn name(
+        &self,
+        path: &RepoPath,
+        effect: Effect,
+        digest: Digest,
+    ) -> Result<(), StorageError> {
+        let tree = &self.tree;
         let failed = |error| writing("publish", path, error);
         let parent = path.parent().unwrap_or_else(RepoPath::root);
         let name = path.file_name().unwrap_or_default();
         let directory = tree.root.make_directories(&parent, DIRECTORY_MODE).map_err(failed)?;
         let (temporary, from) = (self.temporary.name.as_str(), tree.temporary()?);
-        let renamed = if effect == Effect::Replaced {
-            rustix::fs::renameat(from, temporary, &directory, name)
-        } else {
+        let renamed = if effect == Effect::Created {
             beneath::rename_without_replacing(from.as_fd(), temporary, directory.as_fd(), name)
+        } else {
+            rustix::fs::renameat(from, temporary, &directory, name)
         };
         renamed.map_err(|error| failed(error.into()))?;
         tree.remembered.remember(path, self.identity, digest);
-        drop(turn);
         rustix::fs::fsync(&directory).map_err(|error| failed(error.into()))
     }
 }
 
-pub(super) async fn delete(
-    tree: &Arc<Tree>,
-    grant: &Grant<Delete>,
-    conditions: &Conditions,
-) -> Result<Removed, StorageError> {
-    let (tree, path) = (Arc::clone(tree), grant.action().path().clone());
-    let conditions = conditions.clone();
-    let turn = Arc::clone(&tree.names).lock_owned().await;
-    on_disk(move || tree.delete(&path, &conditions, turn)).await
-}
-
-impl Tree {
-    /// Takes a name away in one step: a directory moves into ours whole, and is emptied there.
-    fn delete(
-        &self,
-        path: &RepoPath,
-        conditions: &Conditions,
-        turn: Turn,
-    ) -> Result<Removed, StorageError> {
-        let failed = |error: Errno| match error {
-            Errno::NOENT => StorageError::NotFound,
-            other => writing("delete", path, other.into()),
-        };
-        let parent = path.parent().unwrap_or_else(RepoPath::root);
-        let name = path.file_name().unwrap_or_default();
-        let trash = temporary_name();
-
-        let directory =
-            self.root.open_directory(&parent).map_err(|error| super::reading(path, error))?;
-        let kind = self.kind_to_delete(path, conditions)?;
-        rustix::fs::renameat(&directory, name, self.temporary()?, &trash).map_err(failed)?;
-        self.remembered.forget(path);
-        drop(turn);
-        rustix::fs::fsync(&directory).map_err(failed)?;
-        self.empty_trash(&trash, kind);
-        Ok(Removed { kind })
-    }
-
-    fn kind_to_delete(
-        &self,
-        path: &RepoPath,
-        conditions: &Conditions,
-    ) -> Result<EntryKind, StorageError> {
-        let existing = match self.existing(path) {
-            Ok(Some(existing)) => existing,
-            Ok(None) | Err(StorageError::ParentIsFile) => return Err(StorageError::NotFound),
-            Err(StorageError::IsDirectory) if conditions.is_unconditional() => {
-                return Ok(EntryKind::Directory);
-            }
-            // A directory has no bytes that a condition could be about.
-            Err(StorageError::IsDirectory) => {
-                return Err(StorageError::Precondition { existing: None });
-            }
-            Err(other) => return Err(other),
-        };
-        let current = validators(existing.digest, existing.modified, existing.length);
-        if !conditions.admit_write(Some(&current)) {
-            return Err(StorageError::Precondition { existing: existing.digest });
-        }
-        Ok(EntryKind::File)
-    }
-
-    /// Removes what was deleted. It is invisible by now; what cannot be removed is swept at the
-    /// next start.
-    fn empty_trash(&self, trash: &str, kind: EntryKind) {
-        let file_type = match kind {
-            EntryKind::File => rustix::fs::FileType::RegularFile,
-            EntryKind::Directory => rustix::fs::FileType::Directory,
-        };
-        let (Ok(directory), Ok(name)) = (self.temporary(), std::ffi::CString::new(trash)) else {
-            return;
-        };
-        if let Err(error) = private::remove_all(directory, &name, file_type) {
-            tracing::warn!(%error, "something deleted still takes space until the next start");
-        }
-    }
-}
-
-fn temporary_name() -> String {
+/// Returns a name that nothing has.
+pub(super) fn temporary_name() -> String {
     RequestId::new(Clock::System.now()).to_string()
 }
 
-fn writing(action: &'static str, path: &RepoPath, source: io::Error) -> StorageError {
+pub(super) fn writing(action: &'static str, path: &RepoPath, source: io::Error) -> StorageError {
     let kind = source.kind();
     if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
         StorageError::OutOfSpace
@@ -347,6 +335,7 @@ fn writing(action: &'static str, path: &RepoPath, source: io::Error) -> StorageE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::Errno;
 
     #[test]
     fn a_full_or_read_only_disk_and_a_file_in_the_way_are_told_apart() {

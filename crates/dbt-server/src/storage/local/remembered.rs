@@ -1,4 +1,5 @@
-//! Digests of files, remembered as long as the files look untouched.
+//! Digests of files, remembered as long as the files look untouched: those that were asked for in
+//! memory, all of them in the index, if there is one.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
@@ -8,15 +9,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use dbt_core::digest::Digest;
 use dbt_core::repo_path::RepoPath;
 
+use super::index::Index;
 use crate::limits;
 
 /// What tells that a file is the one that was hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
-    inode: u64,
-    size: u64,
-    seconds: i64,
-    nanoseconds: i64,
+    pub(super) inode: u64,
+    pub(super) size: u64,
+    pub(super) seconds: i64,
+    pub(super) nanoseconds: i64,
 }
 
 impl Identity {
@@ -35,6 +37,7 @@ impl Identity {
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
     state: Mutex<State>,
+    index: Option<Index>,
 }
 
 #[derive(Debug, Default)]
@@ -44,15 +47,39 @@ struct State {
 }
 
 impl Remembered {
+    /// Remembers in an index too.
+    pub(super) fn with(index: Option<Index>) -> Self {
+        Self { state: Mutex::default(), index }
+    }
+
     /// Returns the digest of the file of this identity at a path, if it is remembered.
     pub(super) fn recall(&self, path: &RepoPath, identity: Identity) -> Option<Digest> {
-        let state = self.state();
-        let (remembered, digest) = state.digests.get(path)?;
-        (*remembered == identity).then_some(*digest)
+        if let Some((remembered, digest)) = self.state().digests.get(path)
+            && *remembered == identity
+        {
+            return Some(*digest);
+        }
+        let digest = self.index.as_ref()?.find(path, identity)?;
+        self.remember_here(path, identity, digest);
+        Some(digest)
     }
 
     /// Remembers a digest.
     pub(super) fn remember(&self, path: &RepoPath, identity: Identity, digest: Digest) {
+        self.remember_here(path, identity, digest);
+        if let Some(index) = &self.index {
+            index.keep(path, identity, digest);
+        }
+    }
+
+    /// Forgets what was at or below a path.
+    pub(super) fn forget(&self, path: &RepoPath) {
+        if let Some(index) = &self.index {
+            index.forget(path);
+        }
+    }
+
+    fn remember_here(&self, path: &RepoPath, identity: Identity, digest: Digest) {
         let mut state = self.state();
         if state.digests.len() >= limits::REMEMBERED_HASHES {
             state.digests.clear();
@@ -60,9 +87,11 @@ impl Remembered {
         state.digests.insert(path.clone(), (identity, digest));
     }
 
-    /// Forgets what was at a path.
-    pub(super) fn forget(&self, path: &RepoPath) {
-        self.state().digests.remove(path);
+    /// Takes out what is remembered of a path, to be remembered of another.
+    pub(super) fn take(&self, path: &RepoPath) -> Option<(Identity, Digest)> {
+        let taken = self.state().digests.remove(path);
+        self.forget(path);
+        taken
     }
 
     /// Says whether the caller is the one to hash a file now. If so, it must call

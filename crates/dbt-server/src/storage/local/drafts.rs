@@ -1,0 +1,230 @@
+//! Versions that readers do not see yet: which there are, whose they are, and for how long.
+//!
+//! Files of a platform that is not whole lie in `.reposerver/drafts`, never in the tree, so that
+//! nobody sees half a platform, whatever serves the tree. They belong to whoever began to upload
+//! them, and go when nothing was added for a day.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use dbt_core::digest::Digest;
+use dbt_core::repo_path::RepoPath;
+use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedMutexGuard;
+
+use super::beneath::{Root, Taken};
+use super::private;
+use crate::limits;
+
+const ABOUT: &str = "about.json";
+
+/// How many turns are kept before those that nobody waits for are given up.
+const TURNS: usize = 1024;
+
+/// The versions that are being uploaded.
+#[derive(Debug, Default)]
+pub(super) struct Drafts {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    drafts: BTreeMap<RepoPath, Draft>,
+    turns: BTreeMap<RepoPath, Arc<tokio::sync::Mutex<()>>>,
+}
+
+/// A version that is being uploaded.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    /// Whose it is.
+    pub(super) owner: String,
+    /// The release that holds it back until it is committed, if there is one.
+    pub(super) release: Option<String>,
+    /// When something was last added.
+    pub(super) touched: SystemTime,
+    key: String,
+}
+
+/// What is written beside a draft's files.
+#[derive(Serialize, Deserialize)]
+struct About {
+    version: String,
+    owner: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release: Option<String>,
+}
+
+impl Draft {
+    /// Returns where the draft's files lie: as if this were the directory of the version.
+    pub(super) fn files(&self) -> RepoPath {
+        below(&self.directory(), "files")
+    }
+
+    /// Returns a word that names the draft and no other.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Returns where a path at or below the version lies in the draft.
+    pub(super) fn place_of(&self, version: &RepoPath, path: &RepoPath) -> RepoPath {
+        let depth = version.segments().count();
+        path.segments().skip(depth).fold(self.files(), |place, segment| below(&place, segment))
+    }
+
+    /// Says when the draft goes unless something is added.
+    pub(super) fn expires(&self) -> SystemTime {
+        self.touched + limits::DRAFT_LIFE
+    }
+
+    fn directory(&self) -> RepoPath {
+        below(&private::drafts(), &self.key)
+    }
+}
+
+impl Drafts {
+    /// Finds the drafts of an earlier run.
+    pub(super) fn open(root: &Root) -> io::Result<Self> {
+        let mut drafts = BTreeMap::new();
+        for (key, _kind) in root.entries(&private::drafts())? {
+            let place = below(&private::drafts(), &key);
+            match read(root, &place, &key) {
+                Some((version, draft)) => {
+                    drafts.insert(version, draft);
+                }
+                // It was being begun or removed when the program ended; nothing was promised.
+                None => root.remove(&place)?,
+            }
+        }
+        Ok(Self { state: Mutex::new(State { drafts, turns: BTreeMap::new() }) })
+    }
+
+    /// Returns the draft of a version.
+    pub(super) fn find(&self, version: &RepoPath) -> Option<Draft> {
+        self.state().drafts.get(version).cloned()
+    }
+
+    /// Returns the draft that a path is part of, and its version.
+    pub(super) fn around(&self, path: &RepoPath) -> Option<(RepoPath, Draft)> {
+        let state = self.state();
+        let (version, draft) =
+            state.drafts.iter().find(|(version, _draft)| path.is_within(version))?;
+        Some((version.clone(), draft.clone()))
+    }
+
+    /// Returns the drafts at or below a path.
+    pub(super) fn within(&self, path: &RepoPath) -> Vec<(RepoPath, Draft)> {
+        let state = self.state();
+        let inside = state.drafts.iter().filter(|(version, _draft)| version.is_within(path));
+        inside.map(|(version, draft)| (version.clone(), draft.clone())).collect()
+    }
+
+    /// Returns all drafts.
+    pub(super) fn all(&self) -> Vec<(RepoPath, Draft)> {
+        self.within(&RepoPath::root())
+    }
+
+    /// Begins a draft, or notes that something is being added to it.
+    pub(super) fn touch(
+        &self,
+        root: &Root,
+        version: &RepoPath,
+        owner: &str,
+        now: SystemTime,
+    ) -> io::Result<Draft> {
+        match self.find(version) {
+            Some(mut draft) => {
+                root.touch(&below(&draft.directory(), ABOUT))?;
+                draft.touched = now;
+                self.state().drafts.insert(version.clone(), draft.clone());
+                Ok(draft)
+            }
+            None => self.begin(root, version, owner, None, now),
+        }
+    }
+
+    /// Begins a draft. With a release, its platforms appear when that is committed.
+    pub(super) fn begin(
+        &self,
+        root: &Root,
+        version: &RepoPath,
+        owner: &str,
+        release: Option<String>,
+        now: SystemTime,
+    ) -> io::Result<Draft> {
+        let mut key = Digest::of(version.as_str().as_bytes()).to_string();
+        key.truncate(32);
+        let draft = Draft { owner: owner.to_owned(), release, touched: now, key };
+        self.write(root, version, &draft)?;
+        Ok(draft)
+    }
+
+    /// Makes a draft a release.
+    pub(super) fn hold(&self, root: &Root, version: &RepoPath, release: String) -> io::Result<()> {
+        match self.find(version) {
+            Some(draft) => self.write(root, version, &Draft { release: Some(release), ..draft }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the version of a release.
+    pub(super) fn of_release(&self, id: &str) -> Option<RepoPath> {
+        let state = self.state();
+        let is_it = |draft: &Draft| draft.release.as_deref() == Some(id);
+        state.drafts.iter().find(|(_, draft)| is_it(draft)).map(|(version, _)| version.clone())
+    }
+
+    fn write(&self, root: &Root, version: &RepoPath, draft: &Draft) -> io::Result<()> {
+        let about = About {
+            version: version.to_string(),
+            owner: draft.owner.clone(),
+            release: draft.release.clone(),
+        };
+        let place = below(&draft.directory(), ABOUT);
+        let new = below(&draft.directory(), "about.new");
+        root.write_private(&new, &serde_json::to_vec(&about)?)?;
+        root.rename(&new, &place, Taken::IsReplaced)?;
+        self.state().drafts.insert(version.clone(), draft.clone());
+        Ok(())
+    }
+
+    /// Forgets a draft with everything in it.
+    pub(super) fn remove(&self, root: &Root, version: &RepoPath) -> io::Result<()> {
+        let Some(draft) = self.find(version) else { return Ok(()) };
+        root.remove(&draft.directory())?;
+        self.state().drafts.remove(version);
+        Ok(())
+    }
+
+    /// Waits for the right to be the only one that changes a version.
+    pub(super) async fn turn(&self, version: &RepoPath) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut state = self.state();
+            if state.turns.len() >= TURNS {
+                // Whoever has one or waits for it holds it twice with us.
+                state.turns.retain(|_version, turn| Arc::strong_count(turn) > 1);
+            }
+            Arc::clone(state.turns.entry(version.clone()).or_default())
+        };
+        turn.lock_owned().await
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is a single call on a map, so a panic elsewhere left nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(root: &Root, place: &RepoPath, key: &str) -> Option<(RepoPath, Draft)> {
+    let file = root.open(&below(place, ABOUT)).ok()?;
+    let touched = file.metadata().ok()?.modified().ok()?;
+    let About { version, owner, release } = serde_json::from_reader(file).ok()?;
+    let version: RepoPath = version.parse().ok()?;
+    Some((version, Draft { owner, release, touched, key: key.to_owned() }))
+}
+
+/// Joins a segment that is legal by how it was made.
+pub(super) fn below(path: &RepoPath, segment: &str) -> RepoPath {
+    path.join(segment).unwrap_or_else(|_too_long| path.clone())
+}

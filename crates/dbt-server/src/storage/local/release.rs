@@ -1,0 +1,183 @@
+//! Releases: drafts that are held back until all of their platforms are whole, and then appear
+//! in one step.
+
+use std::io;
+use std::sync::Arc;
+
+use dbt_core::clock::Clock;
+use dbt_core::repo_path::RepoPath;
+use rustix::fs::FileType;
+
+use super::commit::follow;
+use super::drafts::{Draft, below};
+use super::judge::{Judgement, Outlook};
+use super::publish::writing;
+use super::{Tree, on_disk};
+use crate::action::{Action as _, Release};
+use crate::authz::Grant;
+use crate::storage::{PlatformState, ReleaseState, ReleaseStep, StorageError};
+use crate::writable::InVersion;
+
+pub(super) async fn take(
+    tree: &Arc<Tree>,
+    grant: Grant<Release>,
+    step: ReleaseStep,
+) -> Result<ReleaseState, StorageError> {
+    let tree = Arc::clone(tree);
+    let undeleted = Arc::clone(&tree.deletions).read_owned().await;
+    let turn = tree.drafts.turn(grant.action().path()).await;
+    on_disk(move || {
+        let state = tree.take(&grant, step);
+        drop((turn, undeleted));
+        state
+    })
+    .await
+}
+
+impl Tree {
+    fn take(
+        &self,
+        grant: &Grant<Release>,
+        step: ReleaseStep,
+    ) -> Result<ReleaseState, StorageError> {
+        self.temporary()?;
+        let version = grant.action().path();
+        let owner = super::owner(grant.caller());
+        let failed = |error| writing("release", version, error);
+        let draft = self.drafts.find(version);
+        if let ReleaseStep::Begin { id } = step {
+            return self.begin_release(version, &owner, draft, id);
+        }
+        let draft = draft
+            .filter(|draft| draft.owner == owner && draft.release.as_deref() == Some(step.id()))
+            .ok_or(StorageError::NotFound)?;
+        match step {
+            ReleaseStep::Commit { .. } => self.commit_release(version, &draft),
+            ReleaseStep::Abandon { .. } => {
+                let state = self.state_of(version, &draft)?;
+                self.drafts.remove(&self.root, version).map_err(failed)?;
+                Ok(state)
+            }
+            ReleaseStep::Begin { .. } | ReleaseStep::Look { .. } => self.state_of(version, &draft),
+        }
+    }
+
+    fn begin_release(
+        &self,
+        version: &RepoPath,
+        owner: &str,
+        draft: Option<Draft>,
+        id: String,
+    ) -> Result<ReleaseState, StorageError> {
+        let failed = |error| writing("begin a release of", version, error);
+        match draft {
+            Some(other) if other.owner != owner => {
+                return Err(StorageError::Claimed { until: other.expires() });
+            }
+            // The answer was lost; it is the same release.
+            Some(draft) if draft.release.is_some() => return self.state_of(version, &draft),
+            Some(_unheld) => self.drafts.hold(&self.root, version, id),
+            None => {
+                let now = Clock::System.now();
+                self.drafts.begin(&self.root, version, owner, Some(id), now).map(|_draft| ())
+            }
+        }
+        .map_err(failed)?;
+        let draft = self.drafts.find(version).ok_or(StorageError::NotFound)?;
+        self.state_of(version, &draft)
+    }
+
+    fn commit_release(
+        &self,
+        version: &RepoPath,
+        draft: &Draft,
+    ) -> Result<ReleaseState, StorageError> {
+        let failed = |error| writing("publish", version, error);
+        let mut state = self.state_of(version, draft)?;
+        let waiting: Vec<String> =
+            state.platforms.iter().flat_map(|platform| platform.waiting_for.clone()).collect();
+        // Without any file, an earlier commit was carried out and its answer lost.
+        let is_done = self.files_below(&draft.files()).is_empty();
+        let is_seen = self.root.open_directory(version).is_ok();
+        if !waiting.is_empty() || (state.platforms.is_empty() && !(is_done && is_seen)) {
+            return Err(StorageError::Incomplete { waiting_for: waiting });
+        }
+        let mut parts: Vec<RepoPath> =
+            state.platforms.iter().filter_map(|platform| platform.platform.parse().ok()).collect();
+        for (name, kind) in self.root.entries(&draft.files()).map_err(failed)? {
+            if kind == FileType::RegularFile {
+                parts.push(below(&RepoPath::root(), &name));
+            }
+        }
+        let mut released = draft.clone();
+        released.release = None;
+        if parts.is_empty() {
+            self.drafts.remove(&self.root, version).map_err(failed)?;
+        } else {
+            self.commit(version, &released, &parts).map_err(failed)?;
+        }
+        state.is_published = true;
+        Ok(state)
+    }
+
+    fn state_of(&self, version: &RepoPath, draft: &Draft) -> Result<ReleaseState, StorageError> {
+        let failed = |error: io::Error| writing("look at", version, error);
+        let mut platforms = Vec::new();
+        for platform in self.platforms_in(draft).map_err(failed)? {
+            platforms.push(self.platform_state(version, draft, &platform)?);
+        }
+        Ok(ReleaseState {
+            id: draft.release.clone().unwrap_or_default(),
+            version: version.clone(),
+            platforms,
+            expires: draft.expires(),
+            is_published: false,
+        })
+    }
+
+    fn platform_state(
+        &self,
+        version: &RepoPath,
+        draft: &Draft,
+        platform: &RepoPath,
+    ) -> Result<PlatformState, StorageError> {
+        let drafted = follow(&draft.files(), platform);
+        let any_file = below(&follow(version, platform), "any");
+        let inside = InVersion::of(&any_file).ok_or(StorageError::NotFound)?;
+        let trust = self.trust(Clock::System.now())?;
+        let judgement = Outlook {
+            tree: self,
+            inside: &inside,
+            platform,
+            drafted: Some(drafted),
+            arriving: None,
+            trust: trust.as_ref(),
+        }
+        .judge()
+        .map_err(|error| writing("look at", version, error))?;
+        let waiting_for = match judgement {
+            Judgement::Whole => Vec::new(),
+            Judgement::Waiting(files) => files,
+            Judgement::Refused(reason) => return Err(StorageError::NotPublishable { reason }),
+        };
+        Ok(PlatformState { platform: platform.to_string(), waiting_for })
+    }
+
+    fn platforms_in(&self, draft: &Draft) -> io::Result<Vec<RepoPath>> {
+        let mut platforms = Vec::new();
+        for (os, kind) in self.root.entries(&draft.files())? {
+            if kind != FileType::Directory {
+                continue;
+            }
+            let os = below(&RepoPath::root(), &os);
+            for (arch, _kind) in self.root.entries(&follow(&draft.files(), &os))? {
+                let platform = below(&os, &arch);
+                // Deletions leave empty directories.
+                if !self.files_below(&follow(&draft.files(), &platform)).is_empty() {
+                    platforms.push(platform);
+                }
+            }
+        }
+        Ok(platforms)
+    }
+}

@@ -1,0 +1,128 @@
+//! Releases: a version of which all platforms appear in one step.
+//!
+//! While a release is open, what its owner uploads to the version's ordinary paths is held back;
+//! `commit` publishes all of it, or none if a platform is not whole.
+
+use std::sync::Arc;
+
+use dbt_core::brand;
+use dbt_core::name::ToolName;
+use dbt_core::repo_path::RepoPath;
+use dbt_core::version::Version;
+use hyper::header::{CONTENT_LENGTH, LOCATION};
+use hyper::{Response, StatusCode};
+use serde::Deserialize;
+
+use super::{json, object};
+use crate::action::Release;
+use crate::app::App;
+use crate::audit::Outcome;
+use crate::authz::Grant;
+use crate::content::{self, Body};
+use crate::error::ApiError;
+use crate::pipeline::{Asked, admit};
+use crate::request_id::RequestId;
+use crate::respond;
+use crate::storage::{ReleaseState, ReleaseStep};
+use crate::upload::BodyReader;
+
+/// What is to be released: a version of a tool, or of the program itself.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    tool: Option<String>,
+    version: String,
+}
+
+impl Wanted {
+    fn path(&self) -> Result<RepoPath, ApiError> {
+        let bad =
+            |detail: &str| ApiError::BadRequest { code: "bad-body", detail: detail.to_owned() };
+        if self.version.parse::<Version>().is_err() {
+            return Err(bad("`version` is not a version"));
+        }
+        let above = match self.tool.as_deref() {
+            None | Some(brand::PROGRAM) => vec![brand::REPOSITORY_PATH],
+            Some(tool) if tool.parse::<ToolName>().is_ok() => vec![brand::TOOLS_PATH, tool],
+            Some(_other) => return Err(bad("`tool` is not the name of a tool")),
+        };
+        let path = [above.join("/").as_str(), &self.version].join("/");
+        path.parse().map_err(|_error| bad("the name is too long"))
+    }
+}
+
+pub(super) async fn begin(
+    app: &Arc<App>,
+    asked: &Asked,
+    body: BodyReader,
+) -> Result<Response<Body>, ApiError> {
+    let path = object::<Wanted>(body).await?.path()?;
+    let grant = admit(app, asked, Release::of(path)).await?;
+    let id = RequestId::new(app.clock.now()).to_string();
+    let state = step(app, asked, grant, ReleaseStep::Begin { id }, "release begun").await?;
+    let location = format!("/-/api/v1/releases/{}", state.id);
+    let mut answer = json(StatusCode::CREATED, &state.to_json())?;
+    if let Ok(location) = location.parse() {
+        answer.headers_mut().insert(LOCATION, location);
+    }
+    Ok(answer)
+}
+
+pub(super) async fn look(
+    app: &Arc<App>,
+    asked: &Asked,
+    id: &str,
+) -> Result<Response<Body>, ApiError> {
+    let grant = owned(app, asked, id).await?;
+    let state = app.storage.release(grant, ReleaseStep::Look { id: id.to_owned() }).await?;
+    json(StatusCode::OK, &state.to_json())
+}
+
+pub(super) async fn commit(
+    app: &Arc<App>,
+    asked: &Asked,
+    id: &str,
+) -> Result<Response<Body>, ApiError> {
+    let grant = owned(app, asked, id).await?;
+    let work = ReleaseStep::Commit { id: id.to_owned() };
+    let state = step(app, asked, grant, work, "release published").await?;
+    json(StatusCode::OK, &state.to_json())
+}
+
+pub(super) async fn abandon(
+    app: &Arc<App>,
+    asked: &Asked,
+    id: &str,
+) -> Result<Response<Body>, ApiError> {
+    let grant = owned(app, asked, id).await?;
+    let work = ReleaseStep::Abandon { id: id.to_owned() };
+    step(app, asked, grant, work, "release given up").await?;
+    let answer = Response::builder().status(StatusCode::NO_CONTENT).header(CONTENT_LENGTH, 0);
+    respond::finish(answer, content::empty())
+}
+
+/// Admits a caller to a release. Whose it is, the storage knows.
+async fn owned(app: &App, asked: &Asked, id: &str) -> Result<Grant<Release>, ApiError> {
+    // An id cannot be guessed, so that nobody learns anything from one that is none.
+    let path = app.storage.version_of_release(id).ok_or(ApiError::NotFound)?;
+    admit(app, asked, Release::of(path)).await
+}
+
+/// Does something to a release, recorded before and after.
+async fn step(
+    app: &Arc<App>,
+    asked: &Asked,
+    grant: Grant<Release>,
+    step: ReleaseStep,
+    effect: &'static str,
+) -> Result<ReleaseState, ApiError> {
+    let (worker, origin) = (Arc::clone(app), asked.origin.clone());
+    let work = tokio::spawn(async move {
+        let _slot = worker.writes.try_acquire().map_err(|_full| ApiError::Busy)?;
+        let entry = worker.audit.open(&origin, &grant)?;
+        let state = worker.storage.release(grant, step).await;
+        worker.audit.close(entry, Outcome::of(effect, &state));
+        Ok::<_, ApiError>(state?)
+    });
+    work.await.map_err(|error| ApiError::Internal(error.to_string()))?
+}

@@ -1,0 +1,141 @@
+//! HTTP/2 by hand: what its frames allow to ask of a server with little effort. Whatever it does
+//! about the attacker, it goes on serving others, in bounded memory.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use crate::world::Server;
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// `GET http /` for the authority `t`, in the compression of headers.
+const GET_ROOT: &[u8] = &[0x82, 0x86, 0x84, 0x41, 0x01, b't'];
+
+/// More memory than any of this may cost.
+const MEMORY: u64 = 64 * 1024 * 1024;
+
+/// Returns one frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// Opens a connection with these settings.
+fn connect(server: &Server, settings: &[(u16, u32)]) -> TcpStream {
+    let mut payload = Vec::new();
+    for (id, value) in settings {
+        payload.extend(id.to_be_bytes());
+        payload.extend(value.to_be_bytes());
+    }
+    let mut stream = server.connect();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    stream.write_all(&frame(SETTINGS, 0, 0, &payload)).unwrap();
+    stream
+}
+
+/// Sends frames until the server has had enough of them or there are no more; returns how many
+/// bytes it took.
+fn send(stream: &mut TcpStream, frames: impl Iterator<Item = Vec<u8>>) -> usize {
+    // The server's own frames must be read, or it could not say what it thinks.
+    let mut reading = stream.try_clone().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut sink = vec![0; 64 * 1024];
+        while reading.read(&mut sink).is_ok_and(|count| count > 0) {}
+    });
+    let mut sent = 0;
+    for bytes in frames {
+        if stream.write_all(&bytes).is_err() {
+            break;
+        }
+        sent += bytes.len();
+    }
+    let _already_closed = stream.shutdown(std::net::Shutdown::Write);
+    reader.join().unwrap();
+    sent
+}
+
+fn goes_on(server: &Server, before: u64) {
+    assert_eq!(server.get("/healthz").text(), "ok");
+    let grown = server.peak_memory().saturating_sub(before);
+    assert!(grown < MEMORY, "{grown} bytes more");
+}
+
+#[test]
+fn requests_that_are_taken_back_at_once_cost_nobody_anything() {
+    let server = Server::start();
+    let before = server.peak_memory();
+    let mut stream = connect(&server, &[]);
+    let requests = (0..50_000_u32).map(|number| {
+        let id = 2 * number + 1;
+        let mut both = frame(HEADERS, END_HEADERS | END_STREAM, id, GET_ROOT);
+        both.extend(frame(RST_STREAM, 0, id, &8_u32.to_be_bytes()));
+        both
+    });
+    send(&mut stream, requests);
+    goes_on(&server, before);
+}
+
+#[test]
+fn headers_that_never_end_are_cut_off() {
+    let server = Server::start();
+    let before = server.peak_memory();
+    let mut stream = connect(&server, &[]);
+    // A literal header without a name in the table, over and over.
+    let filler: Vec<u8> = [0x00, 0x01, b'a', 0x01, b'b'].repeat(3000);
+    let first = std::iter::once(frame(HEADERS, END_STREAM, 1, GET_ROOT));
+    let flood = std::iter::repeat_with(|| frame(CONTINUATION, 0, 1, &filler)).take(20_000);
+    let sent = send(&mut stream, first.chain(flood));
+    assert!(sent < 200 * 1024 * 1024, "all of {sent} bytes were taken");
+    goes_on(&server, before);
+}
+
+#[test]
+fn headers_that_grow_when_they_are_unpacked_are_refused() {
+    let server = Server::start();
+    let before = server.peak_memory();
+    let mut stream = connect(&server, &[]);
+    let bombs = (0..200_u32).map(|number| {
+        let mut block = GET_ROOT.to_vec();
+        // A header of almost 4 KiB enters the table, and is then named 10,000 times.
+        block.extend([0x40, 0x01, b'x', 0x7f, 0x81, 0x1e]);
+        block.extend([b'y'; 4000]);
+        block.extend([0xbe; 10_000]);
+        frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &block)
+    });
+    send(&mut stream, bombs);
+    goes_on(&server, before);
+}
+
+#[test]
+fn a_client_that_takes_a_byte_at_a_time_holds_little() {
+    let server = Server::start();
+    server.put_on_disk("index", &vec![7; 8 * 1024 * 1024]);
+    let before = server.peak_memory();
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        // SETTINGS_INITIAL_WINDOW_SIZE: one byte of each answer may be sent.
+        let mut stream = connect(&server, &[(4, 1)]);
+        for number in 0..20_u32 {
+            let path = b"/index";
+            let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+            block.extend(path);
+            block.extend([0x41, 0x01, b't']);
+            let id = 2 * number + 1;
+            stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, id, &block)).unwrap();
+        }
+        streams.push(stream);
+    }
+    let answered = |server: &Server| server.log().matches(r#""path":"/index""#).count();
+    server.eventually("answered", |server| answered(server) == 400);
+    assert_eq!(server.get("/healthz").text(), "ok");
+    let grown = server.peak_memory().saturating_sub(before);
+    assert!(grown < 400 * 1024 * 1024, "{grown} bytes for 400 answers of 8 MiB");
+}

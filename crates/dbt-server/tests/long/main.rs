@@ -1,0 +1,14 @@
+//! A server that dies, or whose disk fails, at every step of a publication; and files larger than
+//! most disks have room for. `make test-long` runs this.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
+
+#[path = "../it/memory.rs"]
+mod memory;
+#[path = "../it/world.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod world;
+
+mod crashes;
+mod dying;
+mod huge;
