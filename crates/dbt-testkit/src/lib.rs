@@ -12,6 +12,7 @@ pub mod black_hole;
 pub mod exits;
 pub mod hostile;
 pub mod http;
+pub mod identity_provider;
 pub mod invocation;
 mod listing;
 pub mod people;

@@ -19,7 +19,6 @@ const LATER: &[&str] = &[
     "with signed metadata",
     "with the transparency log",
     "with sign-in to servers",
-    "with identity providers",
     "with the kept record",
 ];
 
