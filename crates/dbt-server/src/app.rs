@@ -9,6 +9,8 @@ use tokio::sync::Semaphore;
 use crate::audit::AuditLog;
 use crate::audit::json_lines::JsonLines;
 use crate::authn::htpasswd::Htpasswd;
+use crate::authn::ldap::{Ldap, LdapError};
+use crate::authn::oidc::Oidc;
 use crate::authn::ssh::SshTokens;
 use crate::authn::ssh_keys::{KeyFile, KeySource, Lookup};
 use crate::authn::static_token::StaticTokens;
@@ -62,7 +64,7 @@ impl App {
 }
 
 /// Builds each method once, also where both readers and writers use it.
-fn authn(config: &Config) -> Result<AnyOf, Unreadable> {
+fn authn(config: &Config) -> Result<AnyOf, StartError> {
     let mut authn = AnyOf::new(Clock::System);
     let mut built: Vec<(&Method, Vec<Scope>)> = Vec::new();
     for (scope, door) in [(Scope::Reads, &config.reads), (Scope::Writes, &config.writes)] {
@@ -73,13 +75,15 @@ fn authn(config: &Config) -> Result<AnyOf, Unreadable> {
             }
         }
     }
+    // A directory sees only passwords that nobody here knows.
+    built.sort_by_key(|(method, _scopes)| matches!(method, Method::Ldap(_)));
     for (method, scopes) in built {
         authn.add(&scopes, authenticator(method)?);
     }
     Ok(authn)
 }
 
-fn authenticator(method: &Method) -> Result<Box<dyn Authenticator>, Unreadable> {
+fn authenticator(method: &Method) -> Result<Box<dyn Authenticator>, StartError> {
     Ok(match method {
         Method::StaticTokens(tokens) => Box::new(StaticTokens::new(tokens.clone())),
         Method::Htpasswd(file) => Box::new(Htpasswd::open(file)?),
@@ -91,6 +95,8 @@ fn authenticator(method: &Method) -> Result<Box<dyn Authenticator>, Unreadable> 
             let lookup = Lookup::new(argv.clone(), hidden.clone());
             Box::new(SshTokens::new(KeySource::Command(Arc::new(lookup)), audiences.clone()))
         }
+        Method::Oidc(settings) => Box::new(Oidc::new(settings.as_ref().clone())?),
+        Method::Ldap(settings) => Box::new(Ldap::new(settings.as_ref().clone())?),
     })
 }
 
@@ -103,7 +109,10 @@ pub fn complaints(config: &Config) -> Result<Vec<String>, Unreadable> {
             Method::SshFile { file, .. } => {
                 (file, KeyFile::open(file)?.current().complaints().to_vec())
             }
-            Method::StaticTokens(_) | Method::SshCommand { .. } => continue,
+            Method::StaticTokens(_)
+            | Method::SshCommand { .. }
+            | Method::Oidc(_)
+            | Method::Ldap(_) => continue,
         };
         let place = |complaint| format!("`{}`: {complaint}", file.display());
         complaints.extend(found.into_iter().map(place));
@@ -122,4 +131,10 @@ pub enum StartError {
     /// A file of users cannot be used.
     #[error("the users in {0}")]
     Users(#[from] Unreadable),
+    /// There is no TLS to ask others.
+    #[error("failed to prepare for TLS")]
+    Tls(#[from] rustls::Error),
+    /// A directory cannot be asked.
+    #[error("failed to prepare for the directory")]
+    Directory(#[from] LdapError),
 }

@@ -22,6 +22,7 @@ pub mod following;
 pub mod limits;
 pub mod listing;
 pub mod log;
+pub mod outbound;
 pub mod pipeline;
 pub mod ranges;
 pub mod request_id;

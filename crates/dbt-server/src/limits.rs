@@ -43,6 +43,59 @@ pub const CREDENTIAL_BYTES: usize = 16 * 1024;
 /// is forgotten after some minutes.
 pub const REMEMBERED_TOKENS: usize = 100_000;
 
+/// How long another server may take to answer: a caller waits for it.
+pub const ASKING_TIME: Duration = Duration::from_secs(5);
+
+/// The longest answer of another server. The keys of the largest identity providers are a tenth.
+pub const ANSWER_BYTES: usize = 512 * 1024;
+
+/// The most keys that an identity provider may have: each may have to be tried.
+pub const PROVIDER_KEYS: usize = 100;
+
+/// The longest life of a token of an identity provider. One that is valid for longer is no proof
+/// that somebody signed in, and cannot be taken back.
+pub const TOKEN_LIFE: Duration = Duration::from_hours(24);
+
+/// How long the keys of an identity provider count that cannot be asked any more.
+pub const STALE_KEYS: Duration = Duration::from_hours(24);
+
+/// How long an identity provider is not asked again for a key that it did not have: strangers must
+/// not make us ask.
+pub const UNKNOWN_KEY_PAUSE: Duration = Duration::from_mins(1);
+
+/// How long a server that did not answer is left alone at first; longer than it is waited for, so
+/// that requests do not queue up behind each other.
+pub const FIRST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long a server that does not answer is left alone at most.
+pub const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// The longest name and password that a directory service is asked about.
+pub const USER_BYTES: usize = 256;
+
+/// See [`USER_BYTES`].
+pub const PASSWORD_BYTES: usize = 1024;
+
+/// How many conversations with a directory service there are at once: a flood of passwords must
+/// not become one of connections.
+pub const DIRECTORY_CONVERSATIONS: usize = 16;
+
+/// How long a directory service that did not answer is left alone.
+pub const DIRECTORY_PAUSE: Duration = Duration::from_secs(5);
+
+/// The most groups that somebody may be in.
+pub const DIRECTORY_GROUPS: u32 = 1000;
+
+/// How long a password that a directory service accepted counts without asking again.
+pub const PASSWORD_TIME: Duration = Duration::from_mins(1);
+
+/// How long a password that it refused is not asked about again, so that a program that repeats
+/// it does not get its user locked out.
+pub const WRONG_PASSWORD_TIME: Duration = Duration::from_secs(10);
+
+/// How many passwords are remembered; each is 32 bytes and a verdict.
+pub const REMEMBERED_PASSWORDS: usize = 10_000;
+
 /// Limits that an administrator may set.
 #[derive(Clone, Debug)]
 pub struct Limits {

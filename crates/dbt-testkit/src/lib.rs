@@ -13,6 +13,7 @@ pub mod exits;
 pub mod faults;
 pub mod hostile;
 pub mod http;
+pub mod identity_provider;
 pub mod invocation;
 mod listing;
 pub mod people;

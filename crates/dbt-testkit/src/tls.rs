@@ -41,6 +41,12 @@ impl Authority {
         self.signed(&params, &key)
     }
 
+    /// Returns the certificate and the key of a server for a host, as PEM texts.
+    pub fn server_files(&self, host: &str) -> (String, String) {
+        let (params, key) = of_host(host);
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
     /// Returns what a server has that nobody should believe.
     pub fn flawed(&self, host: &str, flaw: Flaw) -> ServerConfig {
         let (mut params, key) = of_host(host);

@@ -20,7 +20,6 @@ const LATER: &[&str] = &[
     "with signed metadata",
     "with the transparency log",
     "with sign-in to servers",
-    "with identity providers",
     "with the kept record",
 ];
 

@@ -16,6 +16,8 @@ mod credential;
 pub mod htpasswd;
 pub mod jwt;
 pub mod keys;
+pub mod ldap;
+pub mod oidc;
 mod passwords;
 pub mod replay;
 pub mod ssh;
@@ -24,6 +26,8 @@ pub mod static_token;
 pub mod watched;
 
 pub use self::credential::Credential;
+use self::jwt::Jwt;
+use self::keys::Algorithm;
 use self::replay::{Once, Replay};
 
 /// For what a method of authentication is valid: the configuration has one list for each.
@@ -216,6 +220,12 @@ pub trait Authenticator: Send + Sync {
     /// Looks at a credential.
     fn identify<'a>(&'a self, attempt: &'a Attempt<'a>) -> BoxFuture<'a, Verdict>;
 
+    /// Says whether this method could prove the same subject as one that was proved already. One
+    /// that could not is not asked any more.
+    fn could_prove(&self, _subject: &Subject) -> bool {
+        true
+    }
+
     /// Returns the `WWW-Authenticate` challenge that names this method.
     fn challenge(&self) -> String;
 }
@@ -257,15 +267,19 @@ impl AnyOf {
             match self.judge(&attempt).await {
                 Ok(Some((identity, scopes))) => return self.admit(&attempt, identity, scopes),
                 Ok(None) => {}
-                Err(bad) => refused = refused.or(Some(bad)),
+                Err(bad) => refused = Some(BadCredential::both(refused, bad)),
             }
         }
         if offered.is_empty() {
             return Ok(Caller::anonymous());
         }
-        Err(refused.unwrap_or_else(|| {
+        let refused = refused.unwrap_or_else(|| {
             BadCredential::default().noting("no configured method takes this kind of credential")
-        }))
+        });
+        Err(offered
+            .iter()
+            .filter_map(said_issuer)
+            .fold(refused, |all, said| BadCredential::both(Some(all), said)))
     }
 
     async fn judge(
@@ -275,9 +289,12 @@ impl AnyOf {
         let mut proven: Option<(Identity, Vec<Scope>)> = None;
         let mut refused = None;
         for (scopes, method) in &self.methods {
+            if proven.as_ref().is_some_and(|(first, _)| !method.could_prove(&first.subject)) {
+                continue;
+            }
             match method.identify(attempt).await {
                 Verdict::NotMine => {}
-                Verdict::Refused(bad) => refused = refused.or(Some(bad)),
+                Verdict::Refused(bad) => refused = Some(BadCredential::both(refused, bad)),
                 Verdict::Proven(identity) => match &mut proven {
                     None => proven = Some((*identity, scopes.clone())),
                     Some((first, so_far)) if first.subject == identity.subject => {
@@ -319,6 +336,19 @@ impl AnyOf {
     }
 }
 
+/// Says for the record who a token says it is from, which nobody has checked.
+fn said_issuer(credential: &Credential) -> Option<BadCredential> {
+    let token = Jwt::parse(credential.token()?.expose(), &Algorithm::ALL).ok()?;
+    let issuer: String = token.text("iss")?.chars().take(200).collect();
+    let noted = format!("it says it is from `{}`", issuer.escape_debug());
+    Some(BadCredential::default().noting(noted))
+}
+
+/// Refuses a credential that cannot be judged at the moment, for a reason that the record keeps.
+pub fn away(noted: impl Into<Cow<'static, str>>) -> BadCredential {
+    BadCredential::new("the credential cannot be checked now; try again in a minute").noting(noted)
+}
+
 /// A credential was offered and proves nothing.
 ///
 /// What it says is for whoever sent it, and never more than they know already; the record also
@@ -340,6 +370,18 @@ impl BadCredential {
     #[must_use]
     pub fn noting(self, noted: impl Into<Cow<'static, str>>) -> Self {
         Self { noted: Some(noted.into()), ..self }
+    }
+
+    /// Says what the first says, or the second where the first says nothing; the record gets the
+    /// reasons of both.
+    fn both(first: Option<Self>, second: Self) -> Self {
+        let Some(first) = first else { return second };
+        if first.noted() == second.noted() {
+            return first;
+        }
+        let noted = format!("{}; {}", first.noted(), second.noted());
+        let told = if first.told == Self::default().told { second.told } else { first.told };
+        Self::new(told).noting(noted)
     }
 
     /// Returns the reason, for the record.

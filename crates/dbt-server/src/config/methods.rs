@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use dbt_core::secret::Secret;
 
 use super::file::{AuthOptions, Written, WrittenToken};
-use super::{ConfigError, keys};
+use super::{ConfigError, keys, ldap as directory, oidc as issuers};
 use crate::authn::ssh::{self, Audiences};
 use crate::authn::static_token::{self, NamedToken};
-use crate::authn::{Scope, htpasswd};
+use crate::authn::{Scope, htpasswd, ldap, oidc};
 use crate::authz::Access;
 use crate::env::Environment;
 
@@ -49,6 +49,10 @@ pub enum Method {
         /// For whom tokens may be meant.
         audiences: Audiences,
     },
+    /// Tokens of an identity provider.
+    Oidc(Box<oidc::Settings>),
+    /// Passwords that a directory service knows.
+    Ldap(Box<ldap::Settings>),
 }
 
 impl Method {
@@ -58,16 +62,20 @@ impl Method {
             Self::StaticTokens(_tokens) => static_token::NAME,
             Self::Htpasswd(_file) => htpasswd::WORD,
             Self::SshFile { .. } | Self::SshCommand { .. } => ssh::WORD,
+            Self::Oidc(_settings) => oidc::NAME,
+            Self::Ldap(_settings) => ldap::WORD,
         }
     }
 
     /// Returns who vouches for the names, where a method may be configured for several.
-    pub const fn issuer(&self) -> Option<&str> {
+    pub fn issuer(&self) -> Option<&str> {
         match self {
+            Self::Oidc(settings) => Some(&settings.issuer),
             Self::StaticTokens(_)
             | Self::Htpasswd(_)
             | Self::SshFile { .. }
-            | Self::SshCommand { .. } => None,
+            | Self::SshCommand { .. }
+            | Self::Ldap(_) => None,
         }
     }
 
@@ -75,7 +83,7 @@ impl Method {
     pub const fn audiences(&self) -> Option<&Audiences> {
         match self {
             Self::SshFile { audiences, .. } | Self::SshCommand { audiences, .. } => Some(audiences),
-            Self::StaticTokens(_) | Self::Htpasswd(_) => None,
+            Self::StaticTokens(_) | Self::Htpasswd(_) | Self::Oidc(_) | Self::Ldap(_) => None,
         }
     }
 
@@ -86,16 +94,19 @@ impl Method {
             | Self::Htpasswd(_)
             | Self::SshFile { .. }
             | Self::SshCommand { .. } => false,
+            Self::Oidc(_) | Self::Ldap(_) => true,
         }
     }
 
     /// Says whether anybody in the world can have a proof, so that having one means nothing.
-    pub const fn is_for_all(&self) -> bool {
+    pub fn is_for_all(&self) -> bool {
         match self {
+            Self::Oidc(settings) => settings.is_for_all,
             Self::StaticTokens(_)
             | Self::Htpasswd(_)
             | Self::SshFile { .. }
-            | Self::SshCommand { .. } => false,
+            | Self::SshCommand { .. }
+            | Self::Ldap(_) => false,
         }
     }
 }
@@ -120,10 +131,11 @@ impl Door {
 }
 
 /// The methods there are, as the configuration names them.
-const TYPES: [&str; 4] = [static_token::NAME, htpasswd::NAME, ssh::FILE_NAME, ssh::COMMAND_NAME];
+const TYPES: [&str; 6] =
+    [static_token::NAME, htpasswd::NAME, ssh::FILE_NAME, ssh::COMMAND_NAME, oidc::NAME, ldap::NAME];
 
 /// Methods of the contract that this version knows by name only.
-const NOT_YET: [&str; 3] = ["oidc", "basic-ldap", "ssh-agent-ldap"];
+const NOT_YET: [&str; 1] = ["ssh-agent-ldap"];
 
 /// Which of the two lists of methods is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,19 +195,25 @@ pub(super) fn read(
     }
     let mut methods = Vec::new();
     for name in names {
-        let method = match name {
-            static_token::NAME => Method::StaticTokens(tokens(verb, written, environment)?),
-            htpasswd::NAME => Method::Htpasswd(identities(verb, htpasswd::NAME, written)?),
-            ssh::FILE_NAME => Method::SshFile {
+        let meant = match name {
+            static_token::NAME => vec![Method::StaticTokens(tokens(verb, written, environment)?)],
+            htpasswd::NAME => vec![Method::Htpasswd(identities(verb, htpasswd::NAME, written)?)],
+            ssh::FILE_NAME => vec![Method::SshFile {
                 file: identities(verb, ssh::FILE_NAME, written)?,
                 list: verb.scope(),
                 audiences: audiences(written)?,
-            },
-            ssh::COMMAND_NAME => Method::SshCommand {
+            }],
+            ssh::COMMAND_NAME => vec![Method::SshCommand {
                 argv: command(verb, written)?,
                 hidden: hidden(written, environment),
                 audiences: audiences(written)?,
-            },
+            }],
+            oidc::NAME => {
+                let one = verb.options(written).oidc.as_ref();
+                let providers = issuers::providers(verb, one, written)?.into_iter();
+                providers.map(|settings| Method::Oidc(Box::new(settings))).collect()
+            }
+            ldap::NAME => vec![Method::Ldap(Box::new(directory::directory(written, environment)?))],
             name if NOT_YET.contains(&name) => {
                 return Err(ConfigError::TypeNotYet { key, name: name.to_owned() });
             }
@@ -204,10 +222,10 @@ pub(super) fn read(
                 return Err(ConfigError::UnknownType { key, name: name.to_owned(), nearest });
             }
         };
-        if methods.contains(&method) {
+        if meant.iter().any(|method| methods.contains(method)) {
             return Err(ConfigError::setting(key, format!("names `{name}` twice")));
         }
-        methods.push(method);
+        methods.extend(meant);
     }
     Ok(methods)
 }

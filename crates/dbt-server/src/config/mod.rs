@@ -20,7 +20,9 @@ use crate::storage::local::VerifyUploads;
 mod error;
 mod file;
 mod keys;
+mod ldap;
 mod methods;
+mod oidc;
 mod policies;
 mod publishing;
 mod variables;
@@ -107,6 +109,7 @@ impl Config {
         let (policy, names) =
             policies::policy(&written, &reads, &writes, immutable, &mut decide.notices)?;
         decide.notice_audiences(&reads, &writes);
+        decide.notice_issuers(&reads, &writes);
         let limits = decide.limits(&written);
         decide.keep_the_rest(&written);
         let Decide { source: _, settings, notices } = decide;
@@ -324,6 +327,21 @@ impl Decide<'_> {
                     .to_owned(),
             );
         }
+    }
+
+    fn notice_issuers(&mut self, reads: &Door, writes: &Door) {
+        for method in reads.methods().iter().chain(writes.methods()) {
+            if let Method::Oidc(settings) = method
+                && settings.any_issuer
+            {
+                self.notices.push(format!(
+                    "`skipIssuerVerify` is true: whatever the keys of `{}` signed counts, whoever \
+                     it says it is from",
+                    settings.issuer
+                ));
+            }
+        }
+        self.notices.dedup();
     }
 
     fn sourced(&self, text: &str) -> Chosen<String> {

@@ -149,7 +149,10 @@ fn what_leaves_reads_or_writes_unguarded_by_mistake_is_refused() {
             r#""authTypePut": "static-tokens""#,
             "`authTypePut` names `static-tokens`, which is no method of authentication; the nearest is `static-token`",
         ),
-        (r#""authTypePut": "oidc""#, "`authTypePut` names `oidc`, which is not available yet"),
+        (
+            r#""authTypePut": "ssh-agent-ldap""#,
+            "`authTypePut` names `ssh-agent-ldap`, which is not available yet",
+        ),
         (
             r#""authGets": true, "authTypeGet": "ssh-agent-ldap""#,
             "`authTypeGet` names `ssh-agent-ldap`, which is not available yet",

@@ -13,7 +13,7 @@ fn a_configuration_that_leaves_a_door_open_by_mistake_stops_the_start() {
         (r#""authTypePut": "static-token""#, "error: `static-token` needs a token"),
         (r#""authTypePut": "static-token,""#, "empty place between its commas"),
         (r#""authTypePut": "statictoken""#, "is no method of authentication"),
-        (r#""authTypePut": "oidc""#, "`oidc`, which is not available yet"),
+        (r#""authTypePut": "ssh-agent-ldap""#, "`ssh-agent-ldap`, which is not available yet"),
         (r#""autGets": true"#, "unknown key `autGets`; the nearest known key is `authGets`"),
         (
             r#""authTypePut": "static-token", "authOptsPut": {"staticTokenEnv": "NOT_SET"}"#,

@@ -1,0 +1,123 @@
+//! Tokens of an identity provider (OIDC): ID tokens, and access tokens that are JWTs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::CertificateDer;
+
+use super::jwt::Jwt;
+use super::keys::Algorithm;
+use super::{Attempt, Authenticator, BadCredential, Identity, Verdict};
+use crate::authz::REALM;
+use crate::content::BoxFuture;
+use crate::limits;
+use crate::outbound::SafeUrl;
+use crate::outbound::tls::Tls;
+
+pub mod claims;
+pub mod keys;
+pub mod provider;
+pub mod shared;
+
+use self::claims::Required;
+use self::provider::Provider;
+
+/// The method's name in the configuration, and before the names that it proves.
+pub const NAME: &str = "oidc";
+
+/// How an identity provider is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Its `iss`, exactly.
+    pub issuer: String,
+    /// The audiences of which a token must have one.
+    pub audiences: Vec<String>,
+    /// The claim that names the user, instead of `sub`.
+    pub username_claim: Option<String>,
+    /// What claims must be.
+    pub required_claims: Required,
+    /// Groups of which the user must be in one, if there are any here.
+    pub allowed_groups: Vec<String>,
+    /// The claim that lists groups.
+    pub groups_claim: String,
+    /// Whether tokens count whatever their `iss`.
+    pub any_issuer: bool,
+    /// How long keys count without being asked for again.
+    pub keys_fresh: Duration,
+    /// Where the keys are, if that is not looked up.
+    pub keys_at: Option<SafeUrl>,
+    /// Where that is looked up.
+    pub discovery: Option<SafeUrl>,
+    /// Further certificate authorities.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// Whether anybody in the world can have a token.
+    pub is_for_all: bool,
+}
+
+/// Accepts the tokens of one identity provider, as `Bearer`, or as `Basic` password with any user
+/// name for publishers that know nothing else.
+pub struct Oidc {
+    settings: Arc<Settings>,
+    provider: Provider,
+    warned: Mutex<Option<SystemTime>>,
+}
+
+impl Oidc {
+    /// Believes a provider. It is not asked before there is a token of it.
+    pub fn new(settings: Settings) -> Result<Self, rustls::Error> {
+        let tls = Tls::trusting(&settings.authorities)?;
+        let settings = Arc::new(settings);
+        let provider = Provider::new(Arc::clone(&settings), tls);
+        Ok(Self { settings, provider, warned: Mutex::default() })
+    }
+
+    async fn judge(&self, token: &Jwt<'_>, now: SystemTime) -> Result<Identity, BadCredential> {
+        let refuse = |why: String| BadCredential::default().noting(why);
+        claims::is_out_of_place(token.claims(), &self.settings, now).map_err(refuse)?;
+        let verified = self.provider.verify(token, now).await?;
+        let identity = claims::identity(verified, &self.settings).map_err(refuse)?;
+        if claims::has_overage(verified, &self.settings) && self.may_warn(now) {
+            tracing::warn!(subject = %identity.subject, "{}", claims::OVERAGE);
+        }
+        Ok(identity)
+    }
+
+    /// One line a minute says it; more only fill the log.
+    fn may_warn(&self, now: SystemTime) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let recently = |last: SystemTime| {
+            now.duration_since(last).is_ok_and(|since| since < limits::LONGEST_PAUSE)
+        };
+        if warned.is_some_and(recently) {
+            return false;
+        }
+        *warned = Some(now);
+        true
+    }
+}
+
+impl Authenticator for Oidc {
+    fn identify<'a>(&'a self, attempt: &'a Attempt<'a>) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            let text = attempt.credential.token().map(|text| text.expose().as_str());
+            let Some(text) = text.filter(|text| Jwt::looks_like_one(text)) else {
+                return Verdict::NotMine;
+            };
+            let token = match Jwt::parse(text, &Algorithm::ALL) {
+                Ok(token) => token,
+                Err(bad) => return Verdict::Refused(bad),
+            };
+            if token.text("iss") != Some(&self.settings.issuer) && !self.settings.any_issuer {
+                return Verdict::NotMine;
+            }
+            self.judge(&token, attempt.now).await.into()
+        })
+    }
+
+    fn challenge(&self) -> String {
+        format!("Bearer realm=\"{REALM}\"")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! Whose certificates the server believes when it asks others.
+//!
+//! The machine's own authorities and those that the configuration names besides; Mozilla's only
+//! where there are none (an empty container). Nothing turns the checks off.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Begins TLS on connections to other servers.
+#[derive(Clone)]
+pub struct Tls {
+    connector: TlsConnector,
+}
+
+impl Tls {
+    /// Believes the machine's authorities and these.
+    pub fn trusting(further: &[CertificateDer<'static>]) -> Result<Self, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(further.iter().cloned());
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// Begins TLS with this host, which must prove its name.
+    pub async fn begin(&self, host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        self.connector.connect(name, stream).await
+    }
+}
+
+/// Reads the certificates of a PEM file, of which there must be at least one.
+pub fn authorities(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let text = std::fs::read(path)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    let (usable, _ignored) = roots.add_parsable_certificates(certificates.iter().cloned());
+    if usable == 0 {
+        return Err(io::Error::other("there is no certificate in it"));
+    }
+    Ok(certificates)
+}
