@@ -9,6 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
+use dbt_testkit::identity_provider::SigningKey;
+
+use crate::oidc::Issuer;
 use crate::tokens::{Key, claims, key_file, now};
 use crate::world::{Place, Reply, Server, sha256};
 
@@ -48,11 +51,13 @@ enum Kind {
     Directory,
     /// What the API answers.
     Api,
+    /// What was deleted, for those who may delete everything.
+    Trash,
     /// What is not there, and cannot be written.
     Nothing,
 }
 
-const ROUTES: [(&str, Kind); 16] = [
+const ROUTES: [(&str, Kind); 20] = [
     ("/healthz", Kind::Health),
     ("/", Kind::Root),
     ("/dbt/", Kind::Root),
@@ -65,6 +70,10 @@ const ROUTES: [(&str, Kind); 16] = [
     ("/dbt-tools/x/", Kind::Directory),
     ("/-/api/tools", Kind::Api),
     ("/-/api/tools/x/versions", Kind::Api),
+    ("/-/api/v1/tools", Kind::Api),
+    ("/-/api/v1/openapi.json", Kind::Api),
+    ("/-/api/v1/trash", Kind::Trash),
+    ("/-/api/v1/unknown", Kind::Nothing),
     ("/-/api/unknown", Kind::Nothing),
     ("/.reposerver/lock", Kind::Nothing),
     ("/log/checkpoint", Kind::Nothing),
@@ -91,6 +100,7 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
     match (holds, method, kind) {
         (Holds::Nothing | Holds::Wrong | Holds::Expired, _, _) => 401,
         (_, "GET" | "HEAD", Kind::Nothing) => 404,
+        (Holds::ReadOnly, "GET" | "HEAD", Kind::Trash) => 403,
         (_, "GET" | "HEAD", _) => 200,
         (Holds::ReadOnly, _, _)
         | (_, "DELETE", Kind::Root | Kind::Truststore | Kind::Nothing)
@@ -104,13 +114,13 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
 /// A way to sign in.
 struct Way {
     name: &'static str,
-    /// The word before the names it proves.
-    word: &'static str,
+    /// What is before the names it proves.
+    word: String,
     settings: String,
     /// Puts files beside the server.
     files: Vec<(&'static str, String)>,
     /// Makes a header line that is good once; nothing where this way has no such credential.
-    header: fn(Holds) -> Option<String>,
+    header: Box<dyn Fn(Holds) -> Option<String>>,
 }
 
 /// Returns the name of somebody who holds a credential.
@@ -122,7 +132,7 @@ fn name(holds: Holds) -> &'static str {
     }
 }
 
-fn ways() -> [Way; 4] {
+fn ways() -> [Way; 5] {
     let names = ["reader", "publisher", "root"];
     let token = |name: &str| json!({"name": name, "sha256": sha256(name.as_bytes())});
     let user = |name: &str| {
@@ -130,43 +140,51 @@ fn ways() -> [Way; 4] {
             .encode(ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, name.as_bytes()));
         format!("{name}:{{SHA}}{hash}\n")
     };
+    let issuer = Issuer::new();
     let keys: Vec<_> = names.into_iter().map(|name| (name, key(name).line())).collect();
     [
         Way {
             name: "static-token",
-            word: "static-token",
+            word: "static-token:".to_owned(),
             settings: format!(r#""tokens": {}"#, json!(names.map(token))),
             files: Vec::new(),
-            header: |holds| bearer(holds, |name| format!("Bearer {name}")),
+            header: Box::new(|holds| bearer(holds, |name| format!("Bearer {name}"))),
         },
         Way {
             name: "static-token",
-            word: "static-token",
+            word: "static-token:".to_owned(),
             settings: format!(r#""tokens": {}"#, json!(names.map(token))),
             files: Vec::new(),
-            header: |holds| {
+            header: Box::new(|holds| {
                 bearer(holds, |name| format!("Basic {}", STANDARD.encode(format!("any:{name}"))))
-            },
+            }),
         },
         Way {
             name: "basic-htpasswd",
-            word: "htpasswd",
+            word: "htpasswd:".to_owned(),
             settings: r#""htpasswdFile": "htpasswd""#.to_owned(),
             files: vec![("htpasswd", names.map(user).concat())],
-            header: |holds| {
+            header: Box::new(|holds| {
                 bearer(holds, |password| {
                     let user = name(holds);
                     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
                 })
-            },
+            }),
         },
         Way {
             name: "ssh-agent-file",
-            word: "ssh",
+            word: "ssh:".to_owned(),
             settings: r#""pubkeysFile": "keys.json", "publicUrls": ["https://dbt.example.com"]"#
                 .to_owned(),
             files: vec![("keys.json", key_file(&keys))],
-            header: signed,
+            header: Box::new(signed),
+        },
+        Way {
+            name: "oidc",
+            word: issuer.word(),
+            settings: format!(r#""authOptsPut": {{"oidc": {}}}"#, issuer.options()),
+            files: Vec::new(),
+            header: Box::new(move |holds| identity(&issuer, holds)),
         },
     ]
 }
@@ -179,6 +197,21 @@ fn bearer(holds: Holds, line: impl Fn(&str) -> String) -> Option<String> {
         Holds::ReadOnly | Holds::Publisher | Holds::Administrator => name(holds),
     };
     Some(format!("Authorization: {}", line(known)))
+}
+
+/// Returns a header with a token of an identity provider.
+fn identity(issuer: &Issuer, holds: Holds) -> Option<String> {
+    let user = name(holds);
+    let token = match holds {
+        Holds::Nothing => return None,
+        Holds::Wrong => SigningKey::p256("key").token(&issuer.claims(user, &json!({}))),
+        Holds::Expired => {
+            let times = json!({"iat": now() - 400, "nbf": now() - 400, "exp": now() - 100});
+            issuer.token(user, &times)
+        }
+        Holds::ReadOnly | Holds::Publisher | Holds::Administrator => issuer.token(user, &json!({})),
+    };
+    Some(format!("Authorization: Bearer {token}"))
 }
 
 fn key(name: &str) -> Key {
@@ -208,7 +241,7 @@ fn start(way: &Way) -> Server {
     for (name, text) in &way.files {
         place.put_beside(name, text.as_bytes());
     }
-    let subject = |name: &str| format!("{}:{name}", way.word);
+    let subject = |name: &str| format!("{}{name}", way.word);
     let roles = json!({"roles": {
         "readonly": [subject("reader")],
         "publisher": [subject("publisher")],

@@ -12,18 +12,18 @@ use crate::world::{Place, Reply, Server};
 const AUDIENCE: &str = "https://dbt.example.com";
 
 /// A provider, and its key.
-struct Issuer {
+pub(crate) struct Issuer {
     idp: IdentityProvider,
     key: SigningKey,
 }
 
 impl Issuer {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = SigningKey::p256("key");
         Self { idp: IdentityProvider::start(&[&key]), key }
     }
 
-    fn claims(&self, sub: &str, others: &Value) -> Value {
+    pub(crate) fn claims(&self, sub: &str, others: &Value) -> Value {
         let now = Clock::System.now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let mut claims = json!({
             "iss": self.idp.url(), "sub": sub, "aud": AUDIENCE, "iat": now, "exp": now + 300,
@@ -34,11 +34,16 @@ impl Issuer {
         claims
     }
 
-    fn token(&self, sub: &str, others: &Value) -> String {
+    pub(crate) fn token(&self, sub: &str, others: &Value) -> String {
         self.key.token(&self.claims(sub, others))
     }
 
-    fn options(&self) -> String {
+    /// Returns the word before the names it proves.
+    pub(crate) fn word(&self) -> String {
+        format!("oidc:{}#", self.idp.url())
+    }
+
+    pub(crate) fn options(&self) -> String {
         format!(r#"{{"issuerUrl": "{}", "audiences": ["{AUDIENCE}"]}}"#, self.idp.url())
     }
 }
