@@ -90,29 +90,43 @@ fn a_file_system_without_files_without_names_installs_all_the_same() {
     }
 }
 
-#[test]
-fn a_file_system_without_modes_is_named_and_runs_nothing() {
-    let world = world();
-    let run = deploy(&world, &[], &[("fchmod", "error=EPERM")]);
-    run.exits_with(exits::CANNOT_EXECUTE).mentions("Operation not permitted");
-    run.mentions("hint: set DBT_CACHE_DIR to a directory that can be written");
-    assert_eq!(run.stdout(), "");
-    assert_eq!(world.executables().len(), 1);
+/// Expects that the newer version was not installed, that the place and the reason were named, and
+/// that the older one ran.
+fn is_not_installed(world: &World, run: &Run, place: &str, reason: &str) {
+    run.prints("deploy 1.4.0\n").mentions("warning: nothing newer can be installed");
+    run.mentions(place).mentions(reason).mentions("running `deploy` 1.4.0 from the cache");
+    assert_eq!(world.executables().len(), 1, "{reason}");
     world.dbt(["-o", "deploy"]).prints("deploy 1.4.0\n");
+}
+
+/// Expects that nothing ran or can be run, in words with a way out.
+fn is_refused(world: &World, run: &Run, code: i32, reason: &str) {
+    run.exits_with(code).mentions(reason).mentions("set DBT_CACHE_DIR to");
+    assert_eq!(run.stdout(), "", "{reason}");
+    assert_eq!(world.executables().len(), 0, "{reason}");
+}
+
+#[test]
+fn a_file_system_without_modes_is_named_and_gets_nothing_newer() {
+    let world = world();
+    let answers = [("fchmod", "error=EPERM")];
+    let run = deploy(&world, &[], &answers);
+    is_not_installed(&world, &run, "/.dbt/tools`", "Operation not permitted");
+    fs::remove_dir_all(world.dbt_home().join("tools")).unwrap();
+    let run = deploy(&world, &[], &answers);
+    is_refused(&world, &run, exits::CANNOT_EXECUTE, "Operation not permitted");
 }
 
 #[test]
 fn a_quota_is_named_with_the_place_and_leaves_nothing_half_written() {
-    for error in ["EDQUOT", "ENOSPC"] {
+    for (error, reason) in [("EDQUOT", "quota exceeded"), ("ENOSPC", "No space left")] {
         let world = world();
         let staging = world.dbt_home().join("tools/staging");
         fs::create_dir_all(&staging).unwrap();
         let paths = ["-P", staging.to_str().unwrap()];
-        let run = deploy(&world, &paths, &[("openat", &format!("error={error}"))]);
-        assert_eq!(run.stdout(), "", "{error}: {run:?}");
-        run.mentions("tools/staging").mentions("DBT_CACHE_DIR");
-        assert_eq!(world.executables().len(), 1);
-        world.dbt(["-o", "deploy"]).prints("deploy 1.4.0\n");
+        let answer = format!("error={error}");
+        let run = deploy(&world, &paths, &[("openat", &answer)]);
+        is_not_installed(&world, &run, "tools/staging", reason);
         world.dbt(["deploy"]).prints("deploy 1.5.0\n");
     }
 }
