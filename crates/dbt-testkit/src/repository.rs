@@ -145,6 +145,15 @@ impl TestRepository {
         fs::write(&file, bytes).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }
 
+    /// Writes a file so that whoever reads at the same time sees none or all of it. With the
+    /// checksum, which comes last, a version is published.
+    #[expect(clippy::disallowed_methods, reason = "a test that cannot set up its world has failed")]
+    fn write_at_once(&self, path: &str, bytes: &[u8]) {
+        let new = self.root.with_extension(Digest::of(path.as_bytes()).to_string());
+        fs::write(&new, bytes).unwrap();
+        fs::rename(new, self.file(path)).unwrap();
+    }
+
     /// Deletes any file.
     pub fn delete(&self, path: &str) {
         fs::remove_file(self.file(path)).unwrap();
@@ -342,14 +351,6 @@ impl<'a> Publication<'a> {
         let at = served_at(&Location::artifact(&id));
         let digest = Digest::of(&self.content).to_string();
         self.repository.write(&at, &self.content);
-        match &self.checksum {
-            Checksum::Right => self.repository.write(&format!("{at}.sha256"), digest.as_bytes()),
-            Checksum::Missing => {}
-            Checksum::Text(text) => {
-                let text = String::from_utf8_lossy(text).replace("[DIGEST]", &digest);
-                self.repository.write(&format!("{at}.sha256"), text.as_bytes());
-            }
-        }
         let binding = match &self.binding {
             Binding::Right => Some(id.binding()),
             Binding::Missing => None,
@@ -360,6 +361,16 @@ impl<'a> Publication<'a> {
                 self.signer.sign(&self.content, binding.as_deref(), self.at).into_bytes()
             });
             self.repository.write(&format!("{at}.asc"), &signature);
+        }
+        let checksum = match &self.checksum {
+            Checksum::Right => Some(digest),
+            Checksum::Missing => None,
+            Checksum::Text(text) => {
+                Some(String::from_utf8_lossy(text).replace("[DIGEST]", &digest))
+            }
+        };
+        if let Some(checksum) = checksum {
+            self.repository.write_at_once(&format!("{at}.sha256"), checksum.as_bytes());
         }
         if let Subject::Tool(tool) = &self.subject {
             let description = served_at(&Location::description(tool, &id.version));
