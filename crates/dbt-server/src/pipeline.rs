@@ -147,6 +147,17 @@ pub(crate) async fn admit<A: Action + Guarded>(
             Err(error) => return Err(bad_credential(app, asked, &action, error)),
         }
     };
+    permit(app, asked, caller, action)
+}
+
+/// Authorises an action of a caller who is known: of a request, a proof is looked at once, because
+/// it may count only once. A refusal is recorded.
+pub(crate) fn permit<A: Action + Guarded>(
+    app: &App,
+    asked: &Asked,
+    caller: Caller,
+    action: A,
+) -> Result<Grant<A>, ApiError> {
     app.policy.authorise(caller, action).map_err(|denied| {
         app.audit.refused(&asked.origin, &denied);
         refusal(app, &denied)

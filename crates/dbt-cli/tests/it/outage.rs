@@ -22,7 +22,7 @@ use serde_json::json;
 
 use crate::published;
 
-/// A world with `deploy` 1.4.0 in the repository, impatient so that silence is soon an outage.
+/// A world with `deploy` 1.4.0 in the repository and in the cache.
 fn cached() -> World {
     let world = published();
     world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::audit::Outcome;
 use crate::content::Body;
 use crate::error::ApiError;
-use crate::pipeline::{Asked, admit};
+use crate::pipeline::{Asked, admit, permit};
 
 pub(super) async fn list(app: &App, asked: &Asked) -> Result<Response<Body>, ApiError> {
     let grant = admit(app, asked, ListTrash::everything()).await?;
@@ -28,7 +28,7 @@ pub(super) async fn restore(
     let known = app.storage.discarded(&seeing).await?;
     let found = known.into_iter().find(|it| it.id == id).ok_or(ApiError::NotFound)?;
     let path = found.path.parse().map_err(|_damaged| ApiError::NotFound)?;
-    let grant = admit(app, asked, Restore::of(path, id.to_owned())).await?;
+    let grant = permit(app, asked, seeing.caller().clone(), Restore::of(path, id.to_owned()))?;
 
     let (worker, origin) = (Arc::clone(app), asked.origin.clone());
     let work = tokio::spawn(async move {

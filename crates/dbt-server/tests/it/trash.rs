@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use crate::world::{AUTHORIZED, Reply, Server, WRITABLE, sha256};
+use crate::tokens::{Key, key_file};
+use crate::world::{AUTHORIZED, Place, Reply, Server, WRITABLE, sha256};
 
 const VERSION: &str = "/dbt-tools/x/1.0.0";
 const X: &str = "/dbt-tools/x/1.0.0/linux/amd64/x";
@@ -76,6 +77,27 @@ fn the_trash_is_nothing_for_strangers() {
         assert!((400..=405).contains(&reply.status), "{id}: {reply:?}");
     }
     assert_eq!(deleted(&server).len(), 1);
+}
+
+#[test]
+fn one_token_that_counts_once_is_enough_to_restore() {
+    let key = Key::ed25519(1);
+    let place = Place::new();
+    place.put_beside("keys.json", key_file(&[("alice", key.line())]).as_bytes());
+    let server = Server::on(
+        place,
+        r#""authTypePut": "ssh-agent-file", "pubkeysFile": "keys.json",
+        "publicUrls": ["https://dbt.example.com"]"#,
+    );
+    server.put_on_disk("dbt/latest", b"1.0.0");
+    let signed =
+        |method: &str, path: &str| server.send(method, path, &[&key.header_of("alice")], b"");
+    assert_eq!(signed("DELETE", "/dbt/latest").status, 204);
+    let listed = signed("GET", "/-/api/v1/trash").json();
+    let id = listed["deleted"][0]["id"].as_str().unwrap();
+    let reply = signed("POST", &format!("/-/api/v1/trash/{id}/restore"));
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(server.get("/dbt/latest").text(), "1.0.0");
 }
 
 #[test]
