@@ -23,6 +23,8 @@ pub mod replay;
 pub mod ssh;
 pub mod ssh_keys;
 pub mod static_token;
+#[cfg(test)]
+mod testing;
 pub mod watched;
 
 pub use self::credential::Credential;

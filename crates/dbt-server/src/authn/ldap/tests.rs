@@ -1,24 +1,9 @@
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
-
-use hyper::{HeaderMap, Method, Uri};
-
 use super::*;
-use crate::authn::{Presented, Scope};
+use crate::authn::testing::{after, start, verdict};
 
 mod pretender;
 
 use self::pretender::{Mood, Pretender};
-
-const START: u64 = 1_800_000_000;
-
-fn start() -> SystemTime {
-    after(0)
-}
-
-fn after(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(START + seconds)
-}
 
 fn settings(directory: &Pretender) -> Settings {
     Settings {
@@ -37,18 +22,6 @@ fn settings(directory: &Pretender) -> Settings {
             attribute: "cn".to_owned(),
         }),
     }
-}
-
-async fn verdict(ldap: &Ldap, credential: &Credential, now: SystemTime) -> Verdict {
-    let headers = HeaderMap::new();
-    let presented = Presented {
-        headers: &headers,
-        method: &Method::GET,
-        uri: &Uri::from_static("/"),
-        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        scope: Scope::Reads,
-    };
-    ldap.identify(&Attempt { credential, presented: &presented, now }).await
 }
 
 /// Returns who somebody is with their groups, or why not as the record says it.

@@ -1,29 +1,17 @@
-use std::net::{IpAddr, Ipv4Addr};
-
 use dbt_core::secret::Secret;
 use dbt_testkit::http::Answer;
 use dbt_testkit::identity_provider::{DISCOVERY, IdentityProvider, KEYS, SigningKey};
 use dbt_testkit::tls::{Authority, TlsServer};
-use hyper::{HeaderMap, Method, Uri};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::authn::{Credential, Presented, Scope};
+use crate::authn::Credential;
+use crate::authn::testing::{after, start, verdict};
 
 mod rotation;
 mod tokens;
 
 const AUDIENCE: &str = "https://dbt.example.com";
-
-const START: u64 = 1_800_000_000;
-
-fn start() -> SystemTime {
-    after(0)
-}
-
-fn after(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(START + seconds)
-}
 
 /// A provider with one key, and how it is believed.
 struct World {
@@ -92,18 +80,6 @@ fn believing(idp: &IdentityProvider, change: impl FnOnce(&mut Settings)) -> Oidc
     };
     change(&mut settings);
     Oidc::new(settings).unwrap()
-}
-
-async fn verdict(oidc: &Oidc, credential: &Credential, now: SystemTime) -> Verdict {
-    let headers = HeaderMap::new();
-    let presented = Presented {
-        headers: &headers,
-        method: &Method::GET,
-        uri: &Uri::from_static("/"),
-        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        scope: Scope::Reads,
-    };
-    oidc.identify(&Attempt { credential, presented: &presented, now }).await
 }
 
 /// Returns who somebody is, or why not as the record says it.
