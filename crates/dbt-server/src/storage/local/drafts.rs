@@ -108,9 +108,12 @@ impl Drafts {
     /// Returns the draft that a path is part of, and its version.
     pub(super) fn around(&self, path: &RepoPath) -> Option<(RepoPath, Draft)> {
         let state = self.state();
-        let (version, draft) =
-            state.drafts.iter().find(|(version, _draft)| path.is_within(version))?;
-        Some((version.clone(), draft.clone()))
+        // Every read comes by here, and mostly there is none.
+        if state.drafts.is_empty() {
+            return None;
+        }
+        let mut places = std::iter::successors(Some(path.clone()), RepoPath::parent);
+        places.find_map(|place| state.drafts.get(&place).cloned().map(|draft| (place, draft)))
     }
 
     /// Returns the drafts at or below a path.
