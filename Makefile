@@ -6,7 +6,10 @@
 CARGO ?= cargo
 export BIN := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
 
-.PHONY: help build static demo test test-peers test-long test-static test-costs lint bench fuzz
+# All of them, so that what the suites have in common is compiled once.
+SUITES := --workspace --locked --features peers,long,static
+
+.PHONY: help build static demo test test-peers test-long test-static test-costs lint bench bench-server fuzz
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -15,35 +18,43 @@ build: ## the programs, optimised, in target/release
 	@scripts/prerequisites build
 	$(CARGO) build --release --locked --workspace --exclude dbt-bench --bins
 
-static: ## the client as it is released, for Linux on amd64 and arm64; scripts/install-cross first
+static: ## the programs as they are released, for Linux on amd64 and arm64; scripts/install-cross first
 	@scripts/prerequisites cross
 	scripts/static linux/amd64 linux/arm64
+	PROGRAMS=reposerver scripts/static linux/amd64 linux/arm64
 
 demo: build ## a repository, a publisher and a client on this machine, in about a minute
 	scripts/demo
 
-test: ## every test that needs nothing but this machine
+test: ## every test that needs nothing but this machine, and a look for secrets in what they leave
 	@scripts/prerequisites test
-	$(CARGO) test --workspace --locked
+	scripts/test $(CARGO) test --workspace --locked
 
 test-peers: ## tests against real servers and tools; scripts/install-peers first
 	@scripts/prerequisites peers
-	$(CARGO) build --workspace --locked --features peers --bins --example dbt_next
-	$(CARGO) test --workspace --locked --features peers --test peers
+	$(CARGO) build $(SUITES) --bins --example dbt_next
+	scripts/test $(CARGO) test $(SUITES) --test peers
 
 test-long: ## faults at every step, races, 10 GiB through the server; minutes, and 25 GB of disk
 	@scripts/prerequisites long
-	$(CARGO) build --workspace --locked --features long --bins --example dbt_next
-	$(CARGO) test --workspace --locked --features long --test long
+	$(CARGO) build $(SUITES) --bins --example dbt_next
+	scripts/test $(CARGO) test $(SUITES) --test long
 
-test-static: static ## tests of what `make static` has built; scripts/install-kernel first
+test-static: static ## tests and counts of what `make static` builds, as root; scripts/install-kernel first
 	@scripts/prerequisites static
-	$(CARGO) test --workspace --locked --features static --test static
+	scripts/test $(CARGO) test $(SUITES) --test static
+	$(CARGO) build --release --locked --package dbt-bench
+	"$(BIN)/dbt-bench" --dbt target/static/linux-amd64/dbt $(or $(COSTS),--check) benches/limits.json
 
 bench: build ## what dbt costs, in ratios; scripts/install-bench first; BENCH="--only P1 --quick"
 	@scripts/prerequisites bench
 	$(CARGO) build --release --locked --package dbt-bench
 	"$(BIN)/dbt-bench" $(BENCH)
+
+bench-server: build ## what the server costs beside nginx and dufs; scripts/install-bench first; BENCH="--only S1"
+	@scripts/prerequisites bench
+	$(CARGO) build --release --locked --package dbt-bench
+	"$(BIN)/bench-server" $(BENCH)
 
 test-costs: build ## counts that may not grow unnoticed: system calls, instructions, memory, size
 	@scripts/prerequisites costs
@@ -54,8 +65,9 @@ fuzz: ## each fuzz target for SECONDS (30), on two cores in about four minutes a
 	@scripts/prerequisites fuzz
 	scripts/fuzz $(or $(SECONDS),30)
 
-lint: ## formatting, clippy, licences and sources of dependencies
+lint: ## formatting, lock files, clippy, licences and sources of dependencies
 	@scripts/prerequisites lint
 	$(CARGO) fmt --all --check
+	$(CARGO) metadata --locked --offline --format-version 1 --manifest-path fuzz/Cargo.toml > /dev/null
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
 	$(CARGO) deny --offline check --hide-inclusion-graph licenses bans sources

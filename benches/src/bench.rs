@@ -44,12 +44,10 @@ impl Bench {
     pub(crate) fn prepare(args: &Args) -> Result<Self, Fault> {
         let this = std::env::current_exe()?;
         let programs = this.parent().ok_or("a program is in a directory")?.to_owned();
-        let fixed = programs.join("../static").join(PLATFORM.replace('/', "-")).join("dbt");
-        let built = if fixed.exists() { fixed } else { programs.join("dbt") };
-        let program = args.program.clone().unwrap_or(built);
-        if !program.exists() {
-            return Err(format!("`{}` is not built: make build", program.display()).into());
-        }
+        let program = match &args.program {
+            Some(program) => program.clone(),
+            None => dbt_bench::built(&programs, "dbt")?,
+        };
         let world = World::create(&program)?;
         authority::create(world.directory(), &[LOOPBACK, FAR])?;
         let web = Web::serve(&world.served(), world.directory(), LOOPBACK)?;

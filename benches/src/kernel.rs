@@ -3,7 +3,7 @@
 //!
 //! The only file of what is never shipped with `unsafe` code.
 
-#![expect(unsafe_code, reason = "four system calls that no safe interface has")]
+#![expect(unsafe_code, reason = "a few system calls that no safe interface has")]
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -36,6 +36,22 @@ pub fn wait(child: Child) -> io::Result<(ExitStatus, Duration)> {
         Duration::from_secs(part(value.tv_sec)) + Duration::from_micros(part(value.tv_usec))
     };
     Ok((ExitStatus::from_raw(status), time(usage.ru_utime) + time(usage.ru_stime)))
+}
+
+/// Returns the processor time of a running process so far, of all of its threads.
+pub fn used_by(process: u32) -> io::Result<Duration> {
+    let mut clock = 0;
+    // SAFETY: the pointer is to a place of ours, which lives as long as the call.
+    let found = unsafe { libc::clock_getcpuclockid(process.cast_signed(), &raw mut clock) };
+    if found != 0 {
+        return Err(io::Error::from_raw_os_error(found));
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: as above.
+    done(unsafe { libc::clock_gettime(clock, &raw mut time) })?;
+    let seconds = u64::try_from(time.tv_sec).map_err(io::Error::other)?;
+    Ok(Duration::from_secs(seconds)
+        + Duration::from_nanos(u64::try_from(time.tv_nsec).map_err(io::Error::other)?))
 }
 
 /// Gives the calling thread a network of its own, with nothing in it but an idle loopback.

@@ -149,7 +149,8 @@ fn memory(bench: &Bench, tool: Tool, names: [&'static str; 2]) -> Result<[Count;
     let [cold, warm] = [peak(&home, &[tool.name])?, peak(&home, &[tool.name])?];
     fs::remove_file(home.stored(tool)?)?;
     let [one, other] = names;
+    // What several threads have at once differs from run to run by about half a MiB.
     let count =
-        |name, value| Count { name, value, must: Some(16.0), allowance: Allowance::Percent(15.0) };
+        |name, value| Count { name, value, must: Some(16.0), allowance: Allowance::More(1.2) };
     Ok([count(one, cold), count(other, warm)])
 }

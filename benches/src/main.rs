@@ -4,14 +4,13 @@ mod args;
 mod bench;
 mod goals;
 mod limits;
-mod page;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use args::{Args, Form, HELP};
 use bench::Bench;
-use dbt_bench::{Fault, report};
+use dbt_bench::{Fault, page, report};
 
 fn main() -> ExitCode {
     match Args::parse(std::env::args().skip(1)).and_then(|args| run(&args)) {
@@ -54,7 +53,11 @@ fn run(args: &Args) -> Result<(), Fault> {
         }
         Form::Json => say(&serde_json::to_string_pretty(&report::json(&rows))?),
         Form::Check(_) | Form::Renew(_) => Ok(()),
-        Form::Page(file) => page::write(file, &bench.describe()?, &rows, &felt),
+        Form::Page(file) => {
+            let tables = [bench.describe()?, report::markdown(&rows), goals::felt::markdown(&felt)];
+            let [machine, goals, felt] = tables;
+            page::rewrite(file, "dbt-bench", &format!("{machine}.\n\n{goals}\n{felt}"))
+        }
     }
 }
 

@@ -184,7 +184,7 @@ impl Comparison<'_> {
     pub fn run(mut self) -> Result<Medians, Fault> {
         let mut tries = 0;
         loop {
-            let taken = self.once()?;
+            let taken = interleave(&mut self.turns, self.rounds)?;
             tries += 1;
             let walls = |samples: &Vec<Sample>| seconds(samples, |sample| sample.wall);
             let is_calm =
@@ -203,25 +203,31 @@ impl Comparison<'_> {
             }
         }
     }
+}
 
-    fn once(&mut self) -> Result<Vec<Vec<Sample>>, Fault> {
-        // The first turns warm caches and count for nothing.
-        for turn in &mut self.turns {
-            turn()?;
-        }
-        let count = self.turns.len();
-        let mut taken = vec![Vec::with_capacity(self.rounds); count];
-        for round in 0..self.rounds {
-            // Nobody always comes after the same other.
-            for place in 0..count {
-                let who = (round + place) % count;
-                if let (Some(turn), Some(samples)) = (self.turns.get_mut(who), taken.get_mut(who)) {
-                    samples.push(turn()?);
-                }
+/// Gives everybody so many turns, after one that warms caches and counts for nothing, and returns
+/// what each took of each.
+pub fn interleave(turns: &mut [Turn<'_>], rounds: usize) -> Result<Vec<Vec<Sample>>, Fault> {
+    for turn in &mut *turns {
+        turn()?;
+    }
+    let count = turns.len();
+    let mut taken = vec![Vec::with_capacity(rounds); count];
+    for round in 0..rounds {
+        // Nobody always comes after the same other.
+        for place in 0..count {
+            let who = (round + place) % count;
+            if let (Some(turn), Some(samples)) = (turns.get_mut(who), taken.get_mut(who)) {
+                samples.push(turn()?);
             }
         }
-        Ok(taken)
     }
+    Ok(taken)
+}
+
+/// Returns the median of what samples say, in seconds.
+pub fn median(samples: &[Sample], of: impl Fn(&Sample) -> Duration) -> f64 {
+    percentile(&seconds(samples, of), 50)
 }
 
 /// Returns sorted seconds.
@@ -232,7 +238,7 @@ fn seconds(samples: &[Sample], of: impl Fn(&Sample) -> Duration) -> Vec<f64> {
 }
 
 /// Returns a percentile of sorted numbers.
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
+pub fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let last = sorted.len().saturating_sub(1);
     sorted.get((last * percent + 50) / 100).copied().unwrap_or(f64::NAN)
 }

@@ -1,5 +1,6 @@
 //! Automation of this workspace: `cargo xtask TASK`.
 
+mod completions;
 mod map;
 mod tidy;
 mod tree;
@@ -16,7 +17,7 @@ const USAGE: &str = "\
 usage: cargo xtask TASK
   tidy      checks what the compiler cannot
   map       writes the code map of ARCHITECTURE.md
-  generate  writes the documents that are made from the code";
+  generate  writes the documents and scripts that are made from the code";
 
 fn main() -> ExitCode {
     let mut tasks = std::env::args().skip(1);
@@ -47,6 +48,9 @@ fn map(tree: &Tree) -> Result<(), String> {
 }
 
 fn generate(tree: &Tree) -> Result<(), String> {
+    for (path, script) in completions::scripts() {
+        write(tree, &path, &script)?;
+    }
     write(tree, "docs/environment.md", &dbt_cli::docs::environment_md())?;
     write(tree, "docs/doctor.md", &dbt_cli::docs::doctor_md())?;
     write(tree, "docs/exit-codes.md", &dbt_cli::docs::exit_codes_md())

@@ -5,9 +5,35 @@ use std::path::Path;
 use dbt_bench::Fault;
 use dbt_bench::measure::{Program, is_static};
 use dbt_bench::report::{Goal, Row};
+use dbt_bench::rounds::Between;
 use dbt_bench::world::{ED25519, HUGE, Home, LARGE, TINY};
 
 use crate::bench::{Bench, megabytes};
+
+/// Which requests of a warm run wait for one another. (The test of it is `requests.rs` of the
+/// client, with a server of its own.)
+pub(crate) fn rounds(bench: &Bench) -> Result<Vec<Row>, Fault> {
+    bench.world.publish(ED25519, TINY)?;
+    let between = Between::listen(bench.web.plain)?;
+    between.begin(1);
+    let home = bench.world.home("P7", &format!("http://{}", between.address), ED25519)?;
+    home.warm(TINY)?;
+    between.begin(1);
+    home.dbt([TINY.name]).output()?;
+    let expected = between.counts().requests;
+    between.begin(expected);
+    home.dbt([TINY.name]).output()?;
+    let counted = between.counts();
+    let row = |what: &str, most: f64, count: u32| {
+        let goal = Goal::at_most(most, most).without_stretch().in_unit("");
+        Row::begin("P7", what, "").goal(goal).count(f64::from(count))
+    };
+    Ok(vec![
+        row("requests of a warm run", 4.0, counted.requests),
+        row("connections for them", 4.0, counted.connections),
+        row("how often they wait for the server", 1.0, counted.rounds),
+    ])
+}
 
 const MEMORY: Goal = Goal::at_most(16.0, 8.0).in_unit(" MiB");
 

@@ -24,6 +24,7 @@ pub(crate) const ALL: &[(&str, Measure)] = &[
     ("P4", offline::sha512),
     ("P5", online::warm),
     ("P6", far::warm),
+    ("P7", counts::rounds),
     ("P8", far::cold),
     ("P9", install::cold),
     ("P10", counts::peak_memory),

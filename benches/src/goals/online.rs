@@ -10,6 +10,9 @@ use dbt_bench::world::{ED25519, LARGE, MIDDLE, SMALL, TINY, Tool};
 
 use crate::bench::{Bench, LOOPBACK, Turns};
 
+/// How many tools somebody may have on a machine.
+const MANY: usize = 100;
+
 pub(crate) fn warm(bench: &Bench) -> Result<Vec<Row>, Fault> {
     let row = |tool: Tool, size: &str, goal, turns_each| -> Result<Row, Fault> {
         let home = bench.warm_home(&format!("P5-{}", tool.name), ED25519, tool)?;
@@ -47,7 +50,8 @@ pub(crate) fn secure(bench: &Bench) -> Result<Vec<Row>, Fault> {
 }
 
 pub(crate) fn built_in(bench: &Bench) -> Result<Vec<Row>, Fault> {
-    let home = bench.world.home("P19", &bench.root(), ED25519)?;
+    let home = bench.warm_home("P19", ED25519, TINY)?;
+    home.know_more_tools(MANY)?;
     let row = |words: &'static str| -> Result<Row, Fault> {
         let who = vec![turns(home.dbt(words.split(' '))), turns(bench.hello())];
         let medians = bench.compare(Turns::Short, &[1], who)?;
@@ -55,5 +59,8 @@ pub(crate) fn built_in(bench: &Bench) -> Result<Vec<Row>, Fault> {
         let goal = Goal::at_most(2.0, 2.0).without_stretch();
         Ok(row.goal(goal).ratio(medians.of(0) / medians.of(1), &medians))
     };
-    Ok(vec![row("--help")?, row("--version")?, row("completions bash")?])
+    ["--help", "--version", "completions bash", "completions --tools"]
+        .map(row)
+        .into_iter()
+        .collect()
 }

@@ -7,9 +7,9 @@
 use std::ffi::OsString;
 use std::str::FromStr;
 
+use clap::builder::PossibleValue;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use clap_complete::Shell;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use dbt_client::config::duration::Interval;
 use dbt_core::brand;
 use dbt_core::digest::Digest;
@@ -77,7 +77,7 @@ pub enum BuiltIn {
     Link(Link),
     /// Remove such a link
     Unlink(Link),
-    /// List, search, show and purge tools
+    /// List, search and show tools
     #[command(subcommand, arg_required_else_help = true, subcommand_required = true)]
     Catalog(Catalog),
     /// Look after the tools kept on this machine
@@ -180,7 +180,7 @@ pub enum Catalog {
         #[arg(long)]
         json: bool,
     },
-    /// Delete versions of a tool from the repository; without a tool, empty the local cache
+    /// Empty the local cache; with a tool, which this version refuses, delete its versions
     Purge(Purge),
 }
 
@@ -188,22 +188,24 @@ pub enum Catalog {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "one flag of the command line each")]
 pub struct Purge {
-    /// The tool whose versions are deleted from the repository
-    pub tool: Option<ToolName>,
+    /// A tool of the repository: this version deletes nothing there, and refuses it
+    // Shells offer names of tools for what is called `tool`, and this one leads nowhere.
+    #[arg(value_name = "TOOL")]
+    pub published: Option<ToolName>,
     /// Delete every version
-    #[arg(long, requires = "tool", conflicts_with_all = ["older_than", "keep", "keep_latest"])]
+    #[arg(long, requires = "published", conflicts_with_all = ["older_than", "keep", "keep_latest"])]
     pub all: bool,
     /// Delete versions that are older than this (`30d`, `2w`, `12h`)
-    #[arg(long, requires = "tool", value_name = "AGE")]
+    #[arg(long, requires = "published", value_name = "AGE")]
     pub older_than: Option<Interval>,
     /// Keep this many of the newest versions
-    #[arg(long, requires = "tool", value_name = "COUNT")]
+    #[arg(long, requires = "published", value_name = "COUNT")]
     pub keep: Option<u32>,
     /// Keep the newest version
-    #[arg(long, requires = "tool", conflicts_with = "keep")]
+    #[arg(long, requires = "published", conflicts_with = "keep")]
     pub keep_latest: bool,
     /// Say what would be deleted, and delete nothing
-    #[arg(long, requires = "tool")]
+    #[arg(long, requires = "published")]
     pub dry_run: bool,
     /// Do not ask
     #[arg(short, long)]
@@ -345,7 +347,49 @@ pub struct Doctor {
 #[derive(Debug, Args)]
 pub struct Completions {
     /// The shell
-    pub shell: Shell,
+    #[arg(required_unless_present = "tools", conflicts_with = "tools")]
+    pub shell: Option<Shell>,
+    /// Print the names of the tools that this machine knows; the scripts ask for them
+    #[arg(long)]
+    pub tools: bool,
+}
+
+/// A shell that can be told what may be typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shell {
+    /// GNU's.
+    Bash,
+    /// Elvish.
+    Elvish,
+    /// Fish.
+    Fish,
+    /// `PowerShell`.
+    PowerShell,
+    /// Z shell.
+    Zsh,
+}
+
+impl Shell {
+    /// Returns its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Elvish => "elvish",
+            Self::Fish => "fish",
+            Self::PowerShell => "powershell",
+            Self::Zsh => "zsh",
+        }
+    }
+}
+
+impl ValueEnum for Shell {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Bash, Self::Elvish, Self::Fish, Self::PowerShell, Self::Zsh]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
 }
 
 /// A tool as typed: `deploy` or `deploy@1.4`.
@@ -475,7 +519,7 @@ pub fn parse_catalog(words: Vec<OsString>) -> Result<CatalogInvocation, UsageErr
     let grammar = help::laid_out(CatalogCli::command())
         .name(CATALOG)
         .bin_name(CATALOG)
-        .about("List, search, show and purge tools");
+        .about("List, search and show tools");
     let path = path_of(&grammar, &words);
     let help = |path: &[String]| CatalogInvocation::Help(help_of(grammar.clone(), path));
     let line = std::iter::once(OsString::from(CATALOG)).chain(words);

@@ -181,7 +181,12 @@ const TABLE: [Row; 21] = [
         "set by container engines: the program does not replace itself unless told to",
     ),
     common(Variable::Kubernetes, "KUBERNETES_SERVICE_HOST", "", "set by Kubernetes: the same"),
-    common(Variable::SearchPath, "PATH", "", "where `doctor` looks for this program and for links"),
+    common(
+        Variable::SearchPath,
+        "PATH",
+        "",
+        "where `doctor` looks for this program, for links and for a shell",
+    ),
 ];
 
 impl Variable {
@@ -225,6 +230,14 @@ impl Environment {
     /// Returns everything, in order, to be handed on.
     pub fn inherited(&self) -> &[(OsString, OsString)] {
         &self.inherited
+    }
+
+    /// Returns everything but some variables, in order.
+    pub fn without(&self, variables: &[Variable]) -> Vec<(OsString, OsString)> {
+        let names: Vec<OsString> = variables.iter().map(|it| it.name().into()).collect();
+        let stays =
+            |(name, _): &&(OsString, OsString)| !names.iter().any(|gone| same_name(name, gone));
+        self.inherited.iter().filter(stays).cloned().collect()
     }
 
     /// Returns any variable by name.

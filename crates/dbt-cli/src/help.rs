@@ -30,7 +30,7 @@ pub fn grammar() -> clap::Command {
 }
 
 /// Returns what may be typed, without the layout of its help.
-pub(crate) fn commands() -> clap::Command {
+pub fn commands() -> clap::Command {
     let program = brand::PROGRAM;
     let run = clap::Command::new("run")
         .about("Run a tool, also one whose name is a command's")

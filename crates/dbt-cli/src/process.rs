@@ -37,6 +37,8 @@ pub struct Process {
     /// Who speaks.
     pub printer: Printer,
     file: OnceCell<Option<LoadedFile>>,
+    /// stderr is a terminal.
+    on_terminal: bool,
 }
 
 impl Process {
@@ -44,17 +46,19 @@ impl Process {
     pub fn new(version: Version, env: Environment, line: Vec<OsString>) -> Self {
         let host = Host::look(&env);
         let found = places::find(&env, &host, host::can_write);
-        let printer = Printer::standard(Verbosity::Normal, colour(&env));
+        let on_terminal = io::stderr().is_terminal();
+        let printer = Printer::standard(Verbosity::Normal, colour(&env, on_terminal));
         let restarted = was_restarted(&env);
         let program = Program { version, executable: host.executable.clone(), restarted };
         let (flags, file) = (Flags::default(), OnceCell::new());
-        Self { program, line, flags, env, host, found, printer, file }
+        Self { program, line, flags, env, host, found, printer, file, on_terminal }
     }
 
     /// Takes the flags in.
     pub fn take_flags(&mut self, flags: Flags) {
         if flags.verbose {
-            self.printer = Printer::standard(Verbosity::Verbose, colour(&self.env));
+            self.printer =
+                Printer::standard(Verbosity::Verbose, colour(&self.env, self.on_terminal));
         }
         self.flags = flags;
     }
@@ -95,7 +99,7 @@ impl Process {
 
     /// Says whether a person watches stderr on a terminal that can draw.
     pub fn is_watched(&self) -> bool {
-        io::stderr().is_terminal() && !is_dumb(&self.env)
+        self.on_terminal && !is_dumb(&self.env)
     }
 
     /// Returns where the outcome is written, if anywhere.
@@ -111,8 +115,8 @@ fn was_restarted(env: &Environment) -> bool {
     value.rsplit(':').next() == Some(&std::process::id().to_string())
 }
 
-fn colour(env: &Environment) -> Colour {
-    Colour::for_talk(env.is_set(Variable::NoColor) || is_dumb(env))
+fn colour(env: &Environment, on_terminal: bool) -> Colour {
+    Colour::of(env.is_set(Variable::NoColor) || is_dumb(env), on_terminal)
 }
 
 fn is_dumb(env: &Environment) -> bool {

@@ -81,7 +81,8 @@ impl Anchor<'_> {
                 (Answer::NotModified, Some(known)) => (known, self.state.server()?.truststore_etag),
                 (Answer::NotModified, None) => return Err(AnchorError::NothingToConfirm),
             };
-            let offer = Offer { bytes, etag, known: known.as_deref(), manifest_listed };
+            let (known, was_accepted) = (known.as_deref(), self.state.is_truststore_accepted()?);
+            let offer = Offer { bytes, etag, known, was_accepted, manifest_listed };
             match self.accept(&offer, repository, patience) {
                 Ok(Some(anchored)) => return Ok(anchored),
                 // Another run has learnt something in between: it is judged anew.
@@ -325,12 +326,14 @@ struct Offer<'a> {
     bytes: &'a [u8],
     etag: Option<String>,
     known: Option<&'a [u8]>,
+    /// What is remembered was made for the known one.
+    was_accepted: bool,
     manifest_listed: bool,
 }
 
 impl Offer<'_> {
     fn is_new(&self) -> bool {
-        self.known != Some(self.bytes)
+        !self.was_accepted || self.known != Some(self.bytes)
     }
 
     fn check_against(&self, pinned: &PinnedManifest) -> Result<(), AnchorError> {
@@ -355,7 +358,8 @@ pub(crate) fn is_due(last: Option<Timestamp>, now: SystemTime) -> bool {
     last.is_none_or(|Timestamp(last)| now.duration_since(last).map_or(true, |age| age > PRECISION))
 }
 
-/// Joins an error and its causes, for a sentence.
+/// Joins an error and its causes, for a sentence. Whatever outside text they quote, it stays on its
+/// line, wherever the sentence is kept or shown.
 pub fn in_one_line(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
@@ -363,7 +367,18 @@ pub fn in_one_line(error: &dyn std::error::Error) -> String {
         words = format!("{words}: {error}");
         cause = error.source();
     }
-    words
+    if !words.contains(char::is_control) {
+        return words;
+    }
+    let mut safe = String::with_capacity(words.len() + 16);
+    for c in words.chars() {
+        if c.is_control() {
+            safe.extend(c.escape_unicode());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
 }
 
 /// Why a truststore is not trusted.
@@ -443,5 +458,19 @@ impl AnchorError {
             | Self::Manifest(_)
             | Self::TooFarBehind(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_stays_on_its_line_whatever_its_causes_quote() {
+        let cause = std::io::Error::other("no `a\nb`\r\u{1b}[2J");
+        let error =
+            AnchorError::State(StateError::Write(crate::fsx::FsxError::new("write", "/x", cause)));
+        let words = "failed to write the state of a server: failed to write `/x`: no `a\\u{a}b`\\u{d}\\u{1b}[2J";
+        assert_eq!(in_one_line(&error), words);
     }
 }

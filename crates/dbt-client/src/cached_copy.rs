@@ -5,7 +5,8 @@
 //! them as if it had read the file itself, through the same open file, and whoever changes it
 //! afterwards is found out when it is installed.
 
-use std::sync::{Mutex, PoisonError};
+use std::cell::RefCell;
+use std::io::{self, Read};
 use std::time::SystemTime;
 
 use dbt_core::digest::Digest;
@@ -21,11 +22,8 @@ use crate::store::{Store, StoreFile};
 pub(crate) struct CachedCopies<'a> {
     store: &'a Store,
     now: SystemTime,
-    ahead: Mutex<Option<CachedCopy>>,
+    ahead: RefCell<Option<CachedCopy>>,
 }
-
-/// What is read sooner than a thread is started for it.
-const SHORT: u64 = 128 * 1024;
 
 /// A copy in the store, open.
 #[derive(Debug)]
@@ -39,32 +37,26 @@ struct CachedCopy {
 
 impl<'a> CachedCopies<'a> {
     pub(crate) const fn of(store: &'a Store, now: SystemTime) -> Self {
-        Self { store, now, ahead: Mutex::new(None) }
+        Self { store, now, ahead: RefCell::new(None) }
     }
 
     /// Opens a copy in advance. Says whether it is there.
     pub(crate) fn open_ahead(&self, id: ArtifactId, entry: &InstalledVersion) -> bool {
         let copy = self.open(id, entry);
         let is_there = copy.is_some();
-        *self.ahead() = copy;
+        *self.ahead.borrow_mut() = copy;
         is_there
     }
 
-    /// Says whether reading the copy that was opened in advance takes longer than to have it done
-    /// beside something else.
-    pub(crate) fn is_worth_reading_ahead(&self) -> bool {
-        self.ahead().as_ref().is_some_and(|copy| {
-            copy.digests.is_none() && copy.content.length().is_ok_and(|length| length > SHORT)
-        })
-    }
-
-    /// Reads the copy that was opened in advance.
-    pub(crate) fn read_ahead(&self) {
-        let Some(mut copy) = self.ahead().take() else { return };
+    /// Reads the copy that was opened in advance, unless it is known already. Calls `look` before
+    /// each of its pieces.
+    pub(crate) fn read_ahead(&self, look: &dyn Fn()) {
+        let mut ahead = self.ahead.borrow_mut();
+        let Some(copy) = ahead.as_mut().filter(|copy| copy.digests.is_none()) else { return };
         // What is wrong with the signature or the file is said when it is verified.
         let signatures = SignatureBlock::parse(&copy.companions.signature).ok();
-        copy.digests = signatures.and_then(|it| it.hash(&mut copy.content, ARTIFACT_LIMIT).ok());
-        *self.ahead() = Some(copy);
+        let mut content = Watched { content: &mut copy.content, look };
+        copy.digests = signatures.and_then(|it| it.hash(&mut content, ARTIFACT_LIMIT).ok());
     }
 
     /// Returns the copy of an installed version, to be verified; nothing if it is not there.
@@ -73,7 +65,8 @@ impl<'a> CachedCopies<'a> {
         id: ArtifactId,
         entry: &InstalledVersion,
     ) -> Option<Fetched<StoreFile>> {
-        let ahead = self.ahead().take_if(|ahead| ahead.id == id && ahead.sha256 == entry.sha256);
+        let ahead =
+            self.ahead.borrow_mut().take_if(|ahead| ahead.id == id && ahead.sha256 == entry.sha256);
         let CachedCopy { id, content, digests, .. } =
             ahead.map_or_else(|| self.open(id, entry), Some)?;
         // The companions are those of now: another signature than the one that was read for makes
@@ -87,8 +80,17 @@ impl<'a> CachedCopies<'a> {
         let (sha256, companions) = (entry.sha256, entry.companions());
         Some(CachedCopy { id, sha256, companions, content, digests })
     }
+}
 
-    fn ahead(&self) -> std::sync::MutexGuard<'_, Option<CachedCopy>> {
-        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+/// Lets somebody look after something else before each piece that is read.
+struct Watched<'a> {
+    content: &'a mut StoreFile,
+    look: &'a dyn Fn(),
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (self.look)();
+        self.content.read(buffer)
     }
 }

@@ -11,6 +11,7 @@ use dbt_core::digest::READ_SIZE;
 use dbt_core::repo_path::RepoPath;
 
 use crate::progress::Progress;
+use crate::room;
 use crate::source::{Failure, FetchError, Opened, Patience, Source};
 
 /// How often a broken download is taken up again.
@@ -20,7 +21,8 @@ const RESUMES: u32 = 3;
 ///
 /// What is in the file before is lost. After a broken connection the rest is asked for, if the
 /// server gave the artifact a strong name and a length; otherwise everything is. Fails after the
-/// third time, and at the first byte beyond `limit`. The file is not synchronised with its disk.
+/// third time, at the first byte beyond `limit`, and before the first one where there is no room for
+/// the announced length. The file is not synchronised with its disk.
 pub fn fetch(
     source: &dyn Source,
     path: &RepoPath,
@@ -114,6 +116,10 @@ impl Download<'_> {
         let Opened { length, mut reader, offset: _, etag: _ } = opened;
         if length.is_some_and(|length| length > self.limit) {
             return Err(self.too_large());
+        }
+        if let Some(expected) = length.filter(|_| self.written == 0) {
+            let reserved = room::reserve(self.into, expected);
+            reserved.map_err(|error| Broken::ForGood(written(error, length)))?;
         }
         let mut buffer = vec![0_u8; READ_SIZE];
         loop {

@@ -105,11 +105,7 @@ pub fn create_dir_all(path: &Path, mode: u32) -> Result<(), FsxError> {
 /// for it: a FIFO in the place of a configuration must not stop us. Symbolic links are followed.
 pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, FsxError> {
     let failed = |source| FsxError::new("read", path, source);
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    options.custom_flags(nonblocking());
-    let file = options.open(path).map_err(failed)?;
+    let file = open_without_waiting(path).map_err(failed)?;
     read_opened(file, limit).map_err(failed)
 }
 
@@ -124,21 +120,31 @@ fn read_opened(file: File, limit: u64) -> io::Result<Vec<u8>> {
     if !metadata.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
-    let mut bytes = room_for(&metadata, limit);
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
+    read_all(file, &metadata, limit)?.ok_or_else(|| {
         let words = format!("it is larger than {limit} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, words));
-    }
-    Ok(bytes)
+        io::Error::new(io::ErrorKind::FileTooLarge, words)
+    })
 }
 
-/// Makes room for a whole file of at most `limit` bytes: with it the file is read at once, and
-/// without it in growing pieces.
-pub(crate) fn room_for(metadata: &fs::Metadata, limit: u64) -> Vec<u8> {
-    let length = usize::try_from(metadata.len().min(limit)).unwrap_or_default();
-    // One read more finds the end, and must not find the room used up.
-    Vec::with_capacity(length + 64)
+/// Reads all that is in an open file, or nothing if that is more than `limit` bytes.
+///
+/// A file is as long as the system says, so that its end need not be looked for. Only what has no
+/// length, a pipe or what the kernel writes while it is read, is read until nothing comes.
+pub(crate) fn read_all(
+    file: File,
+    metadata: &fs::Metadata,
+    limit: u64,
+) -> io::Result<Option<Vec<u8>>> {
+    let length = if metadata.is_file() { metadata.len() } else { 0 };
+    if length > limit {
+        return Ok(None);
+    }
+    // Where there is no length, the room is for what is usual.
+    let room = if length == 0 { 4096 } else { length };
+    let mut bytes = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
+    let most = if length == 0 { limit.saturating_add(1) } else { length };
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
 /// Opens whatever is there, without waiting for it, unless it is a symbolic link.
@@ -148,6 +154,15 @@ fn open_without_links(path: &Path) -> Result<File, FsxError> {
     #[cfg(unix)]
     options.custom_flags(nonblocking() | nofollow());
     options.open(path).map_err(|source| FsxError::new("open", path, source))
+}
+
+/// Opens whatever is there, links followed, without waiting for it.
+pub(crate) fn open_without_waiting(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    options.custom_flags(nonblocking());
+    options.open(path)
 }
 
 /// Opens a regular file for reading; a symbolic link, a FIFO or anything else is refused.
@@ -439,6 +454,21 @@ mod tests {
         let error = write_atomic(missing, b"", 0o600).unwrap_err();
         assert_eq!(error.to_string(), "failed to write `/dev/null/file`");
         assert_eq!(error.source().unwrap().to_string(), "Not a directory (os error 20)");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_has_no_length_is_read_to_its_end() {
+        // The kernel writes it while it is read, in more than one piece.
+        let whole = fs::read("/proc/self/mountinfo").unwrap();
+        assert_eq!(fs::metadata("/proc/self/mountinfo").unwrap().len(), 0);
+        assert_eq!(read_limited(Path::new("/proc/self/mountinfo"), 1 << 20).unwrap(), whole);
+        let refused = read_limited(Path::new("/proc/self/mountinfo"), 10).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::FileTooLarge);
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("empty");
+        fs::write(&path, b"").unwrap();
+        assert_eq!(read_limited(&path, 0).unwrap(), b"");
     }
 
     #[test]

@@ -170,6 +170,22 @@ pub enum Notice {
         /// What was wrong.
         reason: String,
     },
+    /// A cached copy cannot be used and cannot be fetched again now; an older one runs.
+    CachedCopyRefused {
+        /// The tool.
+        tool: ToolName,
+        /// Its version.
+        version: Version,
+        /// What is wrong with it.
+        reason: String,
+        /// What runs instead.
+        now: Version,
+    },
+    /// Another run downloads what this one needs.
+    Waiting {
+        /// The tool and its version.
+        artifact: String,
+    },
     /// A newer version of dbt was not taken over.
     SelfUpdateRefused {
         /// The version.
@@ -205,12 +221,27 @@ const DAY: Duration = Duration::from_hours(24);
 impl Notice {
     /// Says whether it warns (something may need attention) or only informs.
     pub const fn is_warning(&self) -> bool {
-        !matches!(self, Self::FirstUse { .. } | Self::Translated { .. } | Self::Detail(_))
+        !matches!(
+            self,
+            Self::FirstUse { .. }
+                | Self::Translated { .. }
+                | Self::Waiting { .. }
+                | Self::Detail(_)
+        )
     }
 
     /// Says whether only `-V` shows it.
     pub const fn is_detail(&self) -> bool {
         matches!(self, Self::Detail(_) | Self::NewerElsewhere { .. } | Self::Incomplete { .. })
+    }
+
+    /// Returns what is said, line by line. Text from outside may hold line ends of its own: each
+    /// line is to be shown as one.
+    pub fn lines(&self) -> Vec<String> {
+        if let Self::FirstUse { server, keys } = self {
+            return first_use(server, keys);
+        }
+        vec![self.to_string()]
     }
 
     /// Returns how often it is repeated.
@@ -247,6 +278,8 @@ impl Notice {
             | Self::NewerElsewhere { .. }
             | Self::Translated { .. }
             | Self::CachedCopyDamaged { .. }
+            | Self::CachedCopyRefused { .. }
+            | Self::Waiting { .. }
             | Self::Detail(_) => Repeat::Always,
         }
     }
@@ -255,7 +288,7 @@ impl Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FirstUse { server, keys } => first_use(f, server, keys),
+            Self::FirstUse { server, keys } => f.write_str(&first_use(server, keys).join("\n")),
             Self::TrustChanged { server, change, newcomers } => {
                 trust_changed(f, server, change, *newcomers)
             }
@@ -296,16 +329,10 @@ impl fmt::Display for Notice {
                 f,
                 "`{tool}` {version} was published again with other contents; its signature is good"
             ),
-            Self::KeyExpiry { signer, expires, expired: false } => write!(
-                f,
-                "the signing key {signer} expires on {}; its owner must extend it and publish the truststore",
-                timestamp::format_date(*expires)
-            ),
-            Self::KeyExpiry { signer, expires, expired: true } => write!(
-                f,
-                "the signing key {signer} expired on {}; what it signed before still runs, and nothing newer will",
-                timestamp::format_date(*expires)
-            ),
+            Self::KeyExpiry { signer, expires, expired } => {
+                let date = timestamp::format_date(*expires);
+                f.write_str(&key_expiry(signer, &date, *expired))
+            }
             Self::Incomplete { tool, version } => {
                 write!(f, "`{tool}` {version} is not completely published for this platform")
             }
@@ -319,6 +346,13 @@ impl fmt::Display for Notice {
                 f,
                 "the cached copy of `{tool}` {version} is damaged ({reason}); fetching it again"
             ),
+            Self::CachedCopyRefused { tool, version, reason, now } => write!(
+                f,
+                "the cached copy of `{tool}` {version} cannot be used ({reason}); running {now}"
+            ),
+            Self::Waiting { artifact } => {
+                write!(f, "another run is downloading {artifact}; waiting for it")
+            }
             Self::SelfUpdateRefused { version, reason } => write!(
                 f,
                 "version {version} of {} was offered and refused: {reason}",
@@ -334,24 +368,37 @@ impl fmt::Display for Notice {
     }
 }
 
+fn key_expiry(signer: &str, date: &str, expired: bool) -> String {
+    if expired {
+        format!(
+            "the signing key {signer} expired on {date}; what it signed before still runs, and nothing newer will"
+        )
+    } else {
+        format!(
+            "the signing key {signer} expires on {date}; its owner must extend it and publish the truststore"
+        )
+    }
+}
+
 /// The first run's words: no question, because standard input belongs to the tool.
-fn first_use(f: &mut fmt::Formatter<'_>, server: &str, keys: &[Introduction]) -> fmt::Result {
+fn first_use(server: &str, keys: &[Introduction]) -> Vec<String> {
     let count = keys.len();
     let noun = if count == 1 { "key" } else { "keys" };
-    writeln!(f, "first use of {server}: trusting {count} signing {noun} from now on:")?;
-    for key in keys {
-        write!(f, "  {}  {}", key.fingerprint, one_line(&key.name))?;
-        match key.expires {
-            Some(expires) => writeln!(f, "  expires {}", timestamp::format_date(expires))?,
-            None => writeln!(f, "  never expires")?,
-        }
-    }
+    let mut lines =
+        vec![format!("first use of {server}: trusting {count} signing {noun} from now on:")];
+    lines.extend(keys.iter().map(|key| {
+        let end = match key.expires {
+            Some(expires) => format!("expires {}", timestamp::format_date(expires)),
+            None => "never expires".to_owned(),
+        };
+        format!("  {}  {}  {end}", key.fingerprint, one_line(&key.name))
+    }));
     let list: Vec<String> = keys.iter().map(|key| format!("\"{}\"", key.fingerprint)).collect();
     let list = list.join(", ");
-    write!(
-        f,
+    lines.push(format!(
         "  to pin them elsewhere, put this into the server's configuration: \"trust\": {{\"dbt\": [{list}], \"tools\": [{list}]}}"
-    )
+    ));
+    lines
 }
 
 fn trust_changed(
@@ -361,7 +408,7 @@ fn trust_changed(
     newcomers: Newcomers,
 ) -> fmt::Result {
     match change {
-        TrustChange::FirstUse(keys) => first_use(f, server, keys),
+        TrustChange::FirstUse(keys) => f.write_str(&first_use(server, keys).join("\n")),
         TrustChange::Added(key) => {
             let (fingerprint, name) = (&key.fingerprint, one_line(&key.name));
             match key.standing {

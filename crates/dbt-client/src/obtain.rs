@@ -12,6 +12,7 @@ use dbt_core::trust::{
     VerifyError,
 };
 
+use crate::anchor::in_one_line;
 use crate::cached_copy::CachedCopies;
 use crate::download::{self, DownloadError};
 use crate::notice::Notice;
@@ -19,10 +20,16 @@ use crate::repository::bytes_of;
 use crate::session::Session;
 use crate::source::{Class, FetchError, Patience};
 use crate::state::{InstalledVersion, ToolRecord};
-use crate::store::{Installed, Store, StoreError, StoreFile};
+use crate::store::{Installed, Reservation, Store, StoreError, StoreFile, WritablePlace};
 
 /// How long a run waits for another one that downloads the same bytes.
 const RESERVATION_PATIENCE: Duration = Duration::from_mins(10);
+
+/// How long it does without a word.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// And how much longer where a verified copy can run.
+const LONGER_WITH_COPY: Duration = Duration::from_secs(8);
 
 /// What is needed to obtain an artifact.
 pub(crate) struct Job<'a> {
@@ -31,6 +38,8 @@ pub(crate) struct Job<'a> {
     pub(crate) trust: &'a TrustStore,
     pub(crate) patience: &'a Patience,
     pub(crate) copies: &'a CachedCopies<'a>,
+    /// A verified copy runs where this takes too long.
+    pub(crate) has_copy: bool,
     pub(crate) now: SystemTime,
 }
 
@@ -128,13 +137,17 @@ impl Job<'_> {
             )));
         }
         let store = &self.session.store;
-        let _reservation = store.reserve(&digest.to_string(), RESERVATION_PATIENCE);
+        let _reservation = self.reserve(id, digest)?;
         let fetched = |content| Fetched::from_network(id.clone(), content, companions.clone());
-        if let Some(content) = self.content_here(store, id, digest) {
+        if let Some((content, whose)) = self.content_here(store, id, digest) {
             match self.verify_and_install(fetched(content)) {
                 Err(ObtainError::Verify(
                     error @ (VerifyError::Checksum { .. } | VerifyError::Read { .. }),
-                )) => self.discard(id, digest, &error),
+                )) => match whose {
+                    Whose::Ours => self.discard(id, digest, &error),
+                    // It is of whatever version the reference has run last, and stays there.
+                    Whose::References => self.session.detail(|| in_one_line(&error)),
+                },
                 outcome => return outcome,
             }
         }
@@ -142,12 +155,38 @@ impl Job<'_> {
         self.verify_and_install(fetched(content))
     }
 
-    /// Looks for bytes that may be the wanted ones: in the store, or where the reference keeps
+    /// Waits until no other run downloads the same bytes; only a moment where a copy can run.
+    fn reserve(&self, id: &ArtifactId, digest: Digest) -> Result<Reservation, ObtainError> {
+        let (store, key) = (&self.session.store, digest.to_string());
+        let reservation = store.reserve(&key, SILENCE);
+        if reservation.is_held() || !reservation.has_waited() {
+            return Ok(reservation);
+        }
+        let artifact = format!("`{}` {}", id.subject.name(), id.version);
+        if self.has_copy {
+            let reservation = store.reserve(&key, LONGER_WITH_COPY);
+            if reservation.is_held() || !reservation.has_waited() {
+                return Ok(reservation);
+            }
+            return Err(ObtainError::Reserved { artifact, waited: SILENCE + LONGER_WITH_COPY });
+        }
+        self.session.say(Notice::Waiting { artifact });
+        Ok(store.reserve(&key, RESERVATION_PATIENCE))
+    }
+
+    /// Looks for bytes that may be the wanted ones: in the store, and else where the reference keeps
     /// its copy. Nothing is believed of them.
-    fn content_here(&self, store: &Store, id: &ArtifactId, digest: Digest) -> Option<StoreFile> {
-        store.find(digest, &id.file_name()).or_else(|| match &id.subject {
+    fn content_here(
+        &self,
+        store: &Store,
+        id: &ArtifactId,
+        digest: Digest,
+    ) -> Option<(StoreFile, Whose)> {
+        let ours = store.find(digest, &id.file_name()).map(|content| (content, Whose::Ours));
+        ours.or_else(|| match &id.subject {
             Subject::Tool(tool) => {
-                store.find_reference_copy(&self.session.settings.server.name, tool)
+                let server = &self.session.settings.server.name;
+                Some((store.find_reference_copy(server, tool)?, Whose::References))
             }
             Subject::Program => None,
         })
@@ -157,9 +196,22 @@ impl Job<'_> {
         let at = Location::artifact(id);
         let source = self.session.repository().tree(at.tree);
         let mut staged = store.staging()?;
+        if let Some(concern) = store.why_elsewhere() {
+            let place = match store.writable_place() {
+                WritablePlace::Own(path) | WritablePlace::Temporary(path) => {
+                    format!("in `{}`", path.display())
+                }
+                WritablePlace::Memory => "for this run only".to_owned(),
+            };
+            self.session.say(Notice::Housekeeping(format!("{concern}; tools are kept {place}")));
+        }
         self.session.detail(|| format!("downloading {id}"));
         let progress = self.session.progress();
-        let patience = Patience::for_artifact(self.session.settings.server.time_scale);
+        let scale = self.session.settings.server.time_scale;
+        let mut patience = Patience::for_artifact(scale);
+        if self.has_copy {
+            patience = patience.with_copy_at_hand(scale);
+        }
         download::fetch(source, &at.path, ARTIFACT_LIMIT, staged.file_mut(), progress, &patience)
             .map_err(|error| error.at(staged.path()))?;
         Ok(staged)
@@ -195,12 +247,19 @@ impl Job<'_> {
     fn discard(&self, id: &ArtifactId, digest: Digest, error: &VerifyError) {
         if let Subject::Tool(tool) = &id.subject {
             let (tool, version) = (tool.clone(), id.version.clone());
-            let reason = crate::anchor::in_one_line(error);
+            let reason = in_one_line(error);
             self.session.say(Notice::CachedCopyDamaged { tool, version, reason });
         }
         // If it cannot be removed, the fresh copy replaces it or the install fails in words.
         let _removed = self.session.store.discard(digest, &id.file_name());
     }
+}
+
+/// Who has put a file where it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    References,
 }
 
 /// Why an artifact could not be obtained.
@@ -213,6 +272,14 @@ pub enum ObtainError {
     /// It would be new, and nothing new is installed now.
     #[error("{0}")]
     Unconfirmed(String),
+    /// Another run is at it, and a verified copy can run.
+    #[error("another run has been downloading {artifact} for more than {} s", waited.as_secs())]
+    Reserved {
+        /// The tool and its version.
+        artifact: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// The content could not be downloaded.
     #[error(transparent)]
     Download(#[from] DownloadError),
@@ -244,8 +311,16 @@ impl ObtainError {
             Self::Verify(error) => matches!(error, VerifyError::Read { .. }),
             // Trying again is the better answer to that.
             Self::Store(error) => !error.may_pass(),
-            Self::Fetch(_) | Self::Unconfirmed(_) | Self::Changed { .. } => false,
+            Self::Fetch(_)
+            | Self::Unconfirmed(_)
+            | Self::Reserved { .. }
+            | Self::Changed { .. } => false,
         }
+    }
+
+    /// Says whether trying again from the beginning may help: another process was at work.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Store(error) if error.may_pass())
     }
 
     /// Returns what the user can do about it, if anything.
@@ -266,7 +341,7 @@ impl ObtainError {
                 error @ (DownloadError::NoSpace { .. } | DownloadError::Limited { .. }),
             ) => Some(error.hint().map_or_else(offline, |hint| format!("{hint}; {}", offline()))),
             Self::Download(error) => error.hint(),
-            Self::Fetch(_) | Self::Unconfirmed(_) => None,
+            Self::Fetch(_) | Self::Unconfirmed(_) | Self::Reserved { .. } => None,
         }
     }
 }

@@ -14,12 +14,12 @@ use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::select;
 use dbt_core::timestamp::Timestamp;
 use dbt_core::trust::history::Deviation;
+use dbt_core::trust::keys::KeyringError;
 use dbt_core::trust::withdrawn::{WITHDRAWN_LIMIT, Withdrawn};
 use dbt_core::trust::{Confirmation, Document, Endorsement, TrustStore};
 use dbt_core::version::{Version, Wanted};
 
 use crate::anchor::{self, AnchorError};
-use crate::beside;
 use crate::cached_copy::CachedCopies;
 use crate::download::DownloadError;
 use crate::notice::Notice;
@@ -108,8 +108,10 @@ fn attempt(session: &Session<'_>, request: &Request) -> Result<Outcome, PrepareE
     if run.goes_on() {
         session.state.may_forget();
     }
-    if let Some(reason) = run.reason_not_to_ask()? {
-        return run.use_cache(&reason);
+    match run.reason_not_to_ask()? {
+        Some(Rest::Wanted(reason)) => return run.use_cache(reason),
+        Some(Rest::LeftAlone(reason)) => return run.go_without(&reason),
+        None => {}
     }
     session.anchor().refuse_blind_first_use().map_err(PrepareError::Trust)?;
     let Survey { truststore, repository, tool, checksum, withdrawn } = run.survey()?;
@@ -148,6 +150,14 @@ struct Run<'a> {
     refusal_said: Cell<bool>,
 }
 
+/// Why a run makes no request.
+enum Rest {
+    /// It was told not to.
+    Wanted(&'static str),
+    /// The server failed lately, for this reason.
+    LeftAlone(String),
+}
+
 /// What the server said about the tool.
 struct Answers {
     tool: Result<Listing, FetchError>,
@@ -184,10 +194,10 @@ impl<'a> Run<'a> {
     }
 
     /// Returns why this run makes no request, if it makes none.
-    fn reason_not_to_ask(&self) -> Result<Option<String>, PrepareError> {
+    fn reason_not_to_ask(&self) -> Result<Option<Rest>, PrepareError> {
         let settings = self.session.settings;
         if settings.offline {
-            return Ok(Some("offline".to_owned()));
+            return Ok(Some(Rest::Wanted("offline")));
         }
         if self.request.eagerness == Eagerness::Now || !self.has_cached_copy {
             return Ok(None);
@@ -200,14 +210,9 @@ impl<'a> Run<'a> {
             }),
         };
         if rests {
-            return Ok(Some("the server is not asked on this run".to_owned()));
+            return Ok(Some(Rest::Wanted("the server is not asked on this run")));
         }
-        let record = self.session.state.server()?;
-        if let Some(reason) = record.left_alone(self.now) {
-            self.say_outage(&reason)?;
-            return Ok(Some(reason));
-        }
-        Ok(None)
+        Ok(self.session.state.server()?.left_alone(self.now).map(Rest::LeftAlone))
     }
 
     /// Sends the one round of requests of a warm run.
@@ -223,14 +228,8 @@ impl<'a> Run<'a> {
             guess: guess.as_ref(),
             withdrawn_etag: self.record.withdrawn_etag.as_deref(),
         };
-        let copies = &self.copies;
-        let survey = std::thread::scope(|scope| {
-            if copies.is_worth_reading_ahead() {
-                // The scope waits for it.
-                let _reading = beside::begin(scope, || copies.read_ahead());
-            }
-            self.session.repository().survey(&question, &self.patience)
-        });
+        let read_ahead = |look: &dyn Fn()| self.copies.read_ahead(look);
+        let survey = self.session.repository().survey(&question, &self.patience, read_ahead);
         if let (Ok(_answered), Some(Err(error))) = (&survey.truststore, &survey.repository) {
             self.session.detail(|| anchor::in_one_line(error));
             self.session.state.change_server(|record| {
@@ -273,7 +272,9 @@ impl<'a> Run<'a> {
 
     /// Tells a server that gives no truststore from one that gives a bad one.
     fn not_trusted(error: AnchorError) -> Failure {
-        if matches!(error, AnchorError::Unreadable(_) | AnchorError::NothingToConfirm) {
+        // Certificates none of which is accepted are a truststore, and a bad one.
+        let is_bad = matches!(&error, AnchorError::Unreadable(KeyringError::NothingUsable { .. }));
+        if !is_bad && matches!(error, AnchorError::Unreadable(_) | AnchorError::NothingToConfirm) {
             return Failure::Outage { reason: anchor::in_one_line(&error), hint: None };
         }
         if let AnchorError::Manifest(source) = error {
@@ -344,6 +345,7 @@ impl<'a> Run<'a> {
                     trust,
                     patience: &self.patience,
                     copies: &self.copies,
+                    has_copy: self.goes_on(),
                     now: self.now,
                 };
                 self.refuse_rollback(&record, &version, wanted)?;
@@ -533,7 +535,16 @@ impl<'a> Run<'a> {
         };
         let at = Location::withdrawn(tool).with_ending(dbt_core::layout::SIGNATURE_ENDING);
         let limit = dbt_core::trust::openpgp::SIGNATURE_LIMIT;
-        let signature = bytes_of(self.session.repository().get(&at, limit, None, &self.patience))?;
+        let signature = self.session.repository().get(&at, limit, None, &self.patience);
+        let signature = match bytes_of(signature) {
+            Ok(signature) => signature,
+            // It is being published; without it the list would be as good as not there either.
+            Err(error) if error.class() == Class::NotFound => {
+                self.session.detail(|| anchor::in_one_line(&error));
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
         trust
             .verify_document(&Document::Withdrawn(tool.clone()), &bytes, &signature, self.now)
             .map_err(|source| PrepareError::Verify { tool: tool.clone(), source })?;
@@ -568,6 +579,14 @@ impl<'a> Run<'a> {
 
     /// Tells what stops a run from what an older copy helps against.
     fn failed(&self, error: ObtainError) -> Failure {
+        // What is wrong is neither the server nor this machine: somebody is at it.
+        if matches!(error, ObtainError::Reserved { .. }) {
+            let tool = self.request.tool.clone();
+            return Failure::Machine(Box::new(PrepareError::Obtain {
+                tool,
+                source: Box::new(error),
+            }));
+        }
         if let ObtainError::Unconfirmed(reason) = error {
             let refused = self.refusal_said.get();
             return if refused {

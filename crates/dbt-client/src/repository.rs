@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use dbt_core::digest::CHECKSUM_FILE_LIMIT;
 use dbt_core::layout::{Location, MANIFEST_ENDING, SIGNATURE_ENDING, Tree};
@@ -14,7 +15,8 @@ use dbt_core::trust::manifest::MANIFEST_LIMIT;
 use dbt_core::trust::openpgp::SIGNATURE_LIMIT;
 use dbt_core::trust::withdrawn::WITHDRAWN_LIMIT;
 
-use crate::beside::{self, Beside};
+use crate::beside;
+use crate::round::{self, Task, Work};
 use crate::settings::Server;
 use crate::source::{self, Answer, Ask, Class, Connector, FetchError, Patience, Source};
 
@@ -27,7 +29,15 @@ pub struct Repository {
     truststore_path: RepoPath,
     /// The truststore lies in the repository's own directory, so its listing shows the manifest.
     manifest_is_listed: bool,
+    moment: Duration,
 }
+
+/// How long an answer is waited for before the other requests of a round go out too: longer than a
+/// server takes that is near, and far less than one that is far away.
+const MOMENT: Duration = Duration::from_millis(2);
+
+/// The same where the connection has to be made secure before anything is asked.
+const SECURE_MOMENT: Duration = Duration::from_millis(4);
 
 /// What one round of requests brought: all of them are sent together.
 #[derive(Debug)]
@@ -71,39 +81,50 @@ impl Repository {
             own: open(&server.repository),
             tools: open(&server.tools),
             manifest_is_listed: base == server.repository,
+            moment: if server.tools.is_plain_http() { MOMENT } else { SECURE_MOMENT },
             truststore: open(&base),
             truststore_path: path,
         }
     }
 
-    /// Sends one round of requests, all together, and waits for the answers.
-    pub fn survey(&self, question: &Question<'_>, patience: &Patience) -> Survey {
+    /// Sends one round of requests and waits for the answers: all together, unless they are there at
+    /// once. Does something else `meanwhile`, which calls what it is given every now and then.
+    pub fn survey(
+        &self,
+        question: &Question<'_>,
+        patience: &Patience,
+        meanwhile: impl FnOnce(&dyn Fn()),
+    ) -> Survey {
         let Question { subject, truststore_etag, with_program, guess, withdrawn_etag } = question;
         let versions = Location::versions_of(subject);
         // The tool can do without the versions of dbt, so they must leave it time.
         let shorter = patience.half();
-        thread::scope(|scope| {
-            let repository =
-                with_program.then(|| beside::begin(scope, || self.program_versions(&shorter)));
-            let tool = beside::begin(scope, || self.list(&versions, patience));
-            let checksum = guess.map(|id| beside::begin(scope, || self.checksum(id, patience)));
-            let withdrawn = withdrawn_etag.and_then(|etag| match subject {
-                Subject::Tool(name) => {
-                    let at = Location::withdrawn(name);
-                    let get = move || self.get(&at, WITHDRAWN_LIMIT, Some(etag), patience);
-                    Some(beside::begin(scope, get))
-                }
-                Subject::Program => None,
-            });
-            let truststore = self.truststore(*truststore_etag, patience);
-            Survey {
-                truststore,
-                repository: repository.map(Beside::joined),
-                tool: tool.joined(),
-                checksum: checksum.map(Beside::joined),
-                withdrawn: withdrawn.map(Beside::joined),
-            }
-        })
+        let withdrawn_at = match subject {
+            Subject::Tool(name) => withdrawn_etag.map(|etag| (Location::withdrawn(name), etag)),
+            Subject::Program => None,
+        };
+
+        let truststore = Task::new(|| self.truststore(*truststore_etag, patience));
+        let tool = Task::new(|| self.list(&versions, patience));
+        let checksum = guess.map(|id| Task::new(move || self.checksum(id, patience)));
+        let repository = with_program.then(|| Task::new(|| self.program_versions(&shorter)));
+        let withdrawn = withdrawn_at.as_ref().map(|(at, etag)| {
+            Task::new(move || self.get(at, WITHDRAWN_LIMIT, Some(etag), patience))
+        });
+
+        let mut tasks: Vec<&dyn Work> = vec![&truststore, &tool];
+        tasks.extend(checksum.iter().map(|task| task as &dyn Work));
+        tasks.extend(repository.iter().map(|task| task as &dyn Work));
+        tasks.extend(withdrawn.iter().map(|task| task as &dyn Work));
+        round::run(&tasks, self.moment, meanwhile);
+
+        Survey {
+            truststore: truststore.outcome(),
+            repository: repository.map(Task::outcome),
+            tool: tool.outcome(),
+            checksum: checksum.map(Task::outcome),
+            withdrawn: withdrawn.map(Task::outcome),
+        }
     }
 
     /// Lists the published versions of dbt itself, and what else is in its repository.

@@ -26,7 +26,7 @@ use crate::repository::bytes_of;
 use crate::session::Session;
 use crate::settings::SelfUpdate;
 use crate::source::{Class, Patience};
-use crate::store::{Reservation, StoreFile};
+use crate::store::{Reservation, Store, StoreFile};
 
 mod error;
 mod identity;
@@ -115,7 +115,11 @@ fn candidates(published: &[Version]) -> impl Iterator<Item = Version> {
 
 /// Says that a candidate was not taken over, and remembers what the next run need not repeat.
 fn refuse(session: &Session<'_>, version: Version, error: &SelfUpdateError) {
-    let (reason, now) = (in_one_line(error), session.now());
+    let (mut reason, now) = (in_one_line(error), session.now());
+    if error.is_too_slow() {
+        let program = dbt_core::brand::PROGRAM;
+        reason = format!("{reason}; `{program} self update` takes as long as it needs");
+    }
     // If it cannot be kept, the candidate is looked at again, and refused again.
     if error.is_verdict() {
         // A verdict about these bytes stands until other bytes are offered.
@@ -140,8 +144,8 @@ pub fn update_now(session: &Session<'_>) -> Result<Option<Replaced>, SelfUpdateE
         session.say(notice);
     }
     for version in candidates(&listing.versions()) {
-        let attempt = attempt(session, &version, &anchored.store, &patience, Manner::Asked)?;
-        if let Attempt::Decided(replaced) = attempt {
+        let attempt = attempt(session, &version, &anchored.store, &patience, Manner::Asked);
+        if let Attempt::Decided(replaced) = attempt.map_err(|error| error.of(&version))? {
             return Ok(replaced);
         }
     }
@@ -157,7 +161,7 @@ pub fn go_back(session: &Session<'_>) -> Result<PathBuf, SelfUpdateError> {
         return Err(SelfUpdateError::NoPrevious { path: previous });
     }
     // Not while another run keeps the present program as the one before.
-    let _reservation = reserve(session, &executable, REPLACING_PATIENCE);
+    let _reservation = reserve(&session.store, &executable, REPLACING_PATIENCE);
     Identity::of(session, &executable)?;
     Identity::change(session, Identity::go_back)?;
     fsx::rename(&previous, &executable)?;
@@ -165,27 +169,46 @@ pub fn go_back(session: &Session<'_>) -> Result<PathBuf, SelfUpdateError> {
 }
 
 /// Waits until nobody else replaces this program.
-fn reserve(session: &Session<'_>, executable: &Path, patience: Duration) -> Reservation {
-    session.store.reserve(&format!("replace {}", executable.display()), patience)
+fn reserve(store: &Store, executable: &Path, patience: Duration) -> Reservation {
+    store.reserve(&format!("replace {}", executable.display()), patience)
 }
 
 /// Removes the candidates that killed runs have left beside the program.
 pub(crate) fn sweep(session: &Session<'_>, executable: &Path) {
+    let Some((_reservation, candidates)) = abandoned(&session.store, executable, session.now())
+    else {
+        return;
+    };
+    for path in candidates {
+        let _best_effort = fsx::remove(&path);
+    }
+}
+
+/// Lists the candidates that killed runs have left beside the program.
+pub fn left_behind(store: &Store, executable: &Path, now: SystemTime) -> Vec<PathBuf> {
+    abandoned(store, executable, now)
+        .map(|(_reservation, candidates)| candidates)
+        .unwrap_or_default()
+}
+
+/// Lists the candidates that nobody needs, which stays so while the program is reserved.
+fn abandoned(
+    store: &Store,
+    executable: &Path,
+    now: SystemTime,
+) -> Option<(Reservation, Vec<PathBuf>)> {
     let prefix = candidate_prefix(executable);
     let entries = executable.parent().and_then(|it| it.read_dir().ok()).into_iter().flatten();
     let ours = entries
         .flatten()
         .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()));
-    let candidates: Vec<PathBuf> = ours.map(|entry| entry.path()).collect();
+    let mut candidates: Vec<PathBuf> = ours.map(|entry| entry.path()).collect();
     if candidates.is_empty() {
-        return;
+        return None;
     }
-    let reservation = reserve(session, executable, Duration::ZERO);
-    for path in candidates {
-        if is_abandoned(&path, &reservation, session.now()) {
-            let _best_effort = fsx::remove(&path);
-        }
-    }
+    let reservation = reserve(store, executable, Duration::ZERO);
+    candidates.retain(|path| is_abandoned(path, &reservation, now));
+    Some((reservation, candidates))
 }
 
 /// Says whether nobody needs a candidate any more. Who has made it holds a lock on it, but for a
@@ -248,7 +271,7 @@ fn attempt(
     {
         return Ok(NOT_TAKEN);
     }
-    let update = Update { session, executable, identity, patience, now };
+    let update = Update { session, executable, identity, patience, manner, now };
     let id = update.id_of(version);
     let Some(checksum) = update.checksum_of(&id)? else {
         return Ok(Attempt::NotPublished);
@@ -275,6 +298,7 @@ struct Update<'a> {
     executable: &'a Path,
     identity: Identity,
     patience: &'a Patience,
+    manner: Manner,
     now: SystemTime,
 }
 
@@ -321,7 +345,12 @@ impl Update<'_> {
         let at = Location::artifact(id);
         let source = repository.tree(at.tree);
         let progress = self.session.progress();
-        let patience = Patience::for_artifact(self.session.settings.server.time_scale);
+        let scale = self.session.settings.server.time_scale;
+        let patience = match self.manner {
+            Manner::Asked => Patience::for_artifact(scale),
+            // The tool waits for it.
+            Manner::ByItself | Manner::Tell => Patience::for_candidate(scale),
+        };
         download::fetch(source, &at.path, ARTIFACT_LIMIT, staged.file_mut(), progress, &patience)
             .map_err(|error| error.at(staged.path()))?;
 
@@ -349,7 +378,7 @@ impl Update<'_> {
 
         // One after the other: the second must not keep what the first has just put there as the
         // program before.
-        let _reservation = reserve(self.session, self.executable, REPLACING_PATIENCE);
+        let _reservation = reserve(&self.session.store, self.executable, REPLACING_PATIENCE);
         let present = digest_of(self.executable)?;
         if present == sha256 {
             return Ok(Some(replaced));
@@ -524,6 +553,8 @@ fn start(candidate: &Path, sha256: Digest) -> Result<Child, SelfUpdateError> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut tries = 0;
     loop {
         match command.spawn() {
@@ -552,33 +583,63 @@ fn is_shortage(error: &std::io::Error) -> bool {
     errno.is_some_and(|errno| shortages.contains(&errno))
 }
 
-/// Waits for the report, for so long and no longer.
+/// Waits for the report, for so long and no longer. What the candidate leaves running is not waited
+/// for, and ended where it has not gone out of its way to live on.
 fn finished(child: &mut Child) -> Result<Vec<u8>, SelfUpdateError> {
     let began = Instant::now();
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if began.elapsed() < SELF_TEST_PATIENCE => {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            Ok(None) | Err(_) => {
-                // It is ours and has no use any more; whether it is already gone does not matter.
-                let _gone = child.kill().and_then(|()| child.wait());
-                return Err(SelfUpdateError::SelfTest(
-                    "it did not finish within 10 seconds".to_owned(),
-                ));
-            }
+    let failed = |error: std::io::Error| SelfUpdateError::SelfTest(error.to_string());
+    while !has_ended(child).map_err(failed)? {
+        if began.elapsed() >= SELF_TEST_PATIENCE {
+            end_group(child);
+            // It is ours and has no use any more; whether it is already gone does not matter.
+            let _gone = child.kill().and_then(|()| child.wait());
+            return Err(SelfUpdateError::SelfTest(
+                "it did not finish within 10 seconds".to_owned(),
+            ));
         }
-    };
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    end_group(child);
+    let status = child.wait().map_err(failed)?;
     if !status.success() {
         return Err(SelfUpdateError::SelfTest(format!("it ended with {status}")));
     }
     let mut output = Vec::new();
     if let Some(stdout) = child.stdout.take() {
-        stdout
-            .take(4096)
-            .read_to_end(&mut output)
-            .map_err(|error| SelfUpdateError::SelfTest(error.to_string()))?;
+        // It has written what it had to say; the end of the pipe may be held by others.
+        #[cfg(unix)]
+        rustix::fs::fcntl_setfl(&stdout, rustix::fs::OFlags::NONBLOCK)
+            .map_err(|error| failed(error.into()))?;
+        match stdout.take(4096).read_to_end(&mut output) {
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
+                return Err(failed(error));
+            }
+            Ok(_) | Err(_) => {}
+        }
     }
     Ok(output)
+}
+
+/// Says whether a child has ended. It stays one: its number is nobody else's until it is waited for.
+#[cfg(unix)]
+fn has_ended(child: &mut Child) -> std::io::Result<bool> {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Ok(waitid(WaitId::Pid(Pid::from_child(child)), options)?.is_some())
+}
+
+#[cfg(not(unix))]
+fn has_ended(child: &mut Child) -> std::io::Result<bool> {
+    Ok(child.try_wait()?.is_some())
+}
+
+/// Ends what a child that leads a group of processes has started.
+fn end_group(child: &Child) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        let _gone = kill_process_group(Pid::from_child(child), Signal::KILL);
+    }
+    #[cfg(not(unix))]
+    let _nothing = child;
 }

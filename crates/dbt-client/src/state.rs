@@ -12,7 +12,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use dbt_core::digest::Digest;
-use dbt_core::name::ServerName;
+use dbt_core::name::{ServerName, ToolName};
 use dbt_core::platform::Platform;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::timestamp::Timestamp;
@@ -23,8 +23,14 @@ use dbt_core::trust::{Companions, Fingerprint};
 use dbt_core::version::Version;
 
 use crate::fsx::{self, FsxError};
+use crate::ownership::{self, Distrust};
 use crate::settings::Places;
 use crate::url::RepositoryUrl;
+
+mod truststore;
+
+pub(crate) use truststore::Judged;
+use truststore::{PREVIOUS_TRUSTSTORE, SavedTruststore, TRUSTSTORE};
 
 /// The schema of the files below; a higher one was written by a newer program.
 const SCHEMA: u32 = 1;
@@ -47,6 +53,8 @@ pub struct ServerState {
     may_forget: AtomicBool,
     /// Why its changes are not written any more.
     forgetting: OnceLock<String>,
+    /// Who else could change what is remembered: then nothing of it is believed.
+    distrust: Option<Distrust>,
 }
 
 /// What this run has read; where no file can be written, all there is.
@@ -54,16 +62,7 @@ pub struct ServerState {
 struct InMemory {
     server: Option<ServerRecord>,
     tools: BTreeMap<String, ToolRecord>,
-    truststore: Option<Vec<u8>>,
-}
-
-/// What a truststore was judged by.
-#[derive(Debug)]
-pub(crate) struct Judged<'a> {
-    /// What was remembered of the certificates.
-    pub(crate) trust: &'a TrustMemory,
-    /// The truststore last accepted.
-    pub(crate) truststore: Option<&'a [u8]>,
+    truststore: Option<SavedTruststore>,
 }
 
 /// What is remembered of a server as a whole.
@@ -182,13 +181,8 @@ impl InstalledVersion {
 
 impl ServerState {
     /// Opens the state of a server below dbt's home; without one it is kept in memory.
-    ///
-    /// The directory carries the server's name for people and the repository's URL for safety:
-    /// a name that is pointed at another repository starts anew.
     pub fn open(places: &Places, name: &ServerName, repository: &RepositoryUrl) -> Self {
-        let digest = Digest::of(repository.to_string().as_bytes()).to_string();
-        let digest: String = digest.chars().take(16).collect();
-        let below = |home: &PathBuf| home.join("state").join(format!("{}-{digest}", name.slug()));
+        let below = |home: &PathBuf| below(home, name, repository);
         let directory = places.home.as_ref().map(below);
         let (directory, read_only) = match directory {
             Some(directory) if is_usable(&directory) => (Some(directory), None),
@@ -196,7 +190,28 @@ impl ServerState {
             None => (None, places.read_only_home.as_ref().map(below)),
         };
         let read_only = read_only.filter(|directory| is_readable(directory));
-        Self::at(directory, read_only)
+        let home = places.home.as_deref().or(places.read_only_home.as_deref());
+        let judged = home.zip(directory.as_deref().or(read_only.as_deref()));
+        let distrust = judged.and_then(|(home, it)| ownership::of_ours(home, it).err());
+        Self { distrust, ..Self::at(directory, read_only) }
+    }
+
+    /// Returns the tools of a server of which something is remembered, in order, at most so many.
+    /// Makes no directory and reads no record: shells ask while somebody types.
+    pub fn known_tools(
+        places: &Places,
+        name: &ServerName,
+        repository: &RepositoryUrl,
+        most: usize,
+    ) -> Vec<ToolName> {
+        let home = places.home.as_ref().or(places.read_only_home.as_ref());
+        let directory = home.map(|home| below(home, name, repository));
+        let subjects = Self::at(None, directory).tools().into_iter();
+        let tools = subjects.filter_map(|subject| match subject {
+            Subject::Tool(name) => Some(name),
+            Subject::Program => None,
+        });
+        tools.take(most).collect()
     }
 
     /// Opens the states of all servers that were ever used, below dbt's home.
@@ -211,7 +226,8 @@ impl ServerState {
 
     fn at(directory: Option<PathBuf>, read_only: Option<PathBuf>) -> Self {
         let (may_forget, forgetting) = (AtomicBool::new(false), OnceLock::new());
-        Self { directory, read_only, memory: Mutex::default(), may_forget, forgetting }
+        let (memory, distrust) = (Mutex::default(), None);
+        Self { directory, read_only, memory, may_forget, forgetting, distrust }
     }
 
     /// Lets this run go on where the disk is full: from the first change on that cannot be written
@@ -256,6 +272,7 @@ impl ServerState {
         if let Some(read) = &self.in_memory().server {
             return Ok(read.clone());
         }
+        self.judge()?;
         let record = self.server_by_now()?;
         self.in_memory().server = Some(record.clone());
         Ok(record)
@@ -279,6 +296,11 @@ impl ServerState {
         let mut after = before.clone();
         change(&mut after);
         self.keep_server(&before, after)
+    }
+
+    /// Refuses to believe what somebody else could have changed.
+    fn judge(&self) -> Result<(), StateError> {
+        self.distrust.clone().map_or(Ok(()), |distrust| Err(StateError::Distrusted(distrust)))
     }
 
     /// What is remembered of the server in this moment.
@@ -339,6 +361,7 @@ impl ServerState {
         if let Some(read) = self.in_memory().tools.get(&file_name(subject)) {
             return Ok(read.clone());
         }
+        self.judge()?;
         let record = self.tool_by_now(subject, damaged)?;
         self.in_memory().tools.insert(file_name(subject), record.clone());
         Ok(record)
@@ -405,77 +428,6 @@ impl ServerState {
         names.iter().filter_map(|name| subject_of(name)).collect()
     }
 
-    /// Returns the bytes of the truststore last accepted.
-    pub fn truststore(&self) -> Result<Option<Vec<u8>>, StateError> {
-        if let Some(read) = &self.in_memory().truststore {
-            return Ok(Some(read.clone()));
-        }
-        let bytes = self.truststore_by_now()?;
-        self.in_memory().truststore.clone_from(&bytes);
-        Ok(bytes)
-    }
-
-    fn truststore_by_now(&self) -> Result<Option<Vec<u8>>, StateError> {
-        match self.writable() {
-            Some(directory) => read_if_any(&directory.join("truststore")),
-            None => match (&self.in_memory().truststore, self.readable()) {
-                (Some(bytes), _) => Ok(Some(bytes.clone())),
-                (None, Some(directory)) => read_if_any(&directory.join("truststore")),
-                (None, None) => Ok(None),
-            },
-        }
-    }
-
-    /// Returns the entity tag of the truststore last accepted, if that is still here as it was:
-    /// without it, the answer that it is unchanged would be of no use.
-    pub fn truststore_etag(&self) -> Result<Option<String>, StateError> {
-        let record = self.server()?;
-        let here = self.truststore()?.map(|bytes| Digest::of(&bytes));
-        Ok(record.truststore_etag.filter(|_etag| here == record.truststore_sha256))
-    }
-
-    /// Takes over a truststore and what is to be remembered of it, in one step; the one before is
-    /// kept as `truststore.previous`. Says whether it did.
-    ///
-    /// It does only if nobody has changed either since they were read (`judged`): a run that began
-    /// earlier and judged by less must not undo what a later one has learnt.
-    pub(crate) fn accept_truststore(
-        &self,
-        judged: &Judged<'_>,
-        bytes: &[u8],
-        mut change: impl FnMut(&mut ServerRecord),
-    ) -> Result<bool, StateError> {
-        let mut changed = self.server()?;
-        let read = changed.clone();
-        change(&mut changed);
-        if changed == read && judged.truststore == Some(bytes) {
-            return Ok(true);
-        }
-        let _lock = self.directory.as_deref().and_then(lock);
-        let before = self.server_by_now()?;
-        let known = self.truststore_by_now()?;
-        if before.trust != *judged.trust || known.as_deref() != judged.truststore {
-            if self.writable().is_some() {
-                // It is read anew.
-                *self.in_memory() = InMemory::default();
-            }
-            return Ok(false);
-        }
-        if known.as_deref() != Some(bytes) {
-            let files = known.as_deref().map(|known| ("truststore.previous", known));
-            for (name, bytes) in files.into_iter().chain([("truststore", bytes)]) {
-                if let Some(directory) = self.writable() {
-                    self.written(fsx::write_atomic(&directory.join(name), bytes, 0o600))?;
-                }
-            }
-        }
-        let mut after = before.clone();
-        change(&mut after);
-        self.keep_server(&before, after)?;
-        self.in_memory().truststore = Some(bytes.to_vec());
-        Ok(true)
-    }
-
     /// Forgets everything about the server's trust but this key, which a person has named, and
     /// keeps what is installed. At no moment would the server's next answer be a first contact.
     pub fn reset_trust(&self, anchor: &Fingerprint) -> Result<(), StateError> {
@@ -488,7 +440,7 @@ impl ServerState {
         *self.in_memory() = InMemory::default();
         let _lock = lock(directory);
         write_json(&directory.join("state.json"), &record)?.map_err(StateError::Write)?;
-        for name in ["truststore", "truststore.previous"] {
+        for name in [TRUSTSTORE, PREVIOUS_TRUSTSTORE] {
             fsx::remove(&directory.join(name)).map_err(StateError::Write)?;
         }
         Ok(())
@@ -501,6 +453,16 @@ impl ServerState {
 
 /// How long a run waits for another one's change; then it goes on, since every write is whole.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Returns the directory of a server's state.
+///
+/// It carries the server's name for people and the repository's URL for safety: a name that is
+/// pointed at another repository starts anew.
+fn below(home: &Path, name: &ServerName, repository: &RepositoryUrl) -> PathBuf {
+    let digest = Digest::of(repository.to_string().as_bytes()).to_string();
+    let digest: String = digest.chars().take(16).collect();
+    home.join("state").join(format!("{}-{digest}", name.slug()))
+}
 
 /// Makes the directory and says whether it can be written.
 fn is_usable(directory: &Path) -> bool {
@@ -616,6 +578,19 @@ impl ServerRecord {
         (since < back_off(self.failures)).then(|| self.failure.clone().unwrap_or_default())
     }
 
+    /// Counts a failure of a run that began at `now`, when the last one remembered was `known`.
+    ///
+    /// Runs that find out the same at the same time count once, in whichever order they end.
+    pub fn count_failure(&mut self, known: Option<Timestamp>, now: SystemTime, reason: &str) {
+        let by_another = self.failed.is_some() && self.failed != known;
+        if by_another || self.left_alone(now).is_some() {
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.failed = Some(Timestamp(now));
+        self.failure = Some(reason.to_owned());
+    }
+
     /// Says whether the versions of dbt itself are not asked for now: what does not answer must
     /// not hold up every run of a tool.
     pub fn program_rests(&self, now: SystemTime) -> bool {
@@ -644,6 +619,9 @@ pub enum StateError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// Somebody else could have changed it.
+    #[error("refusing to believe what is remembered of a server: {0}")]
+    Distrusted(Distrust),
     /// A newer program wrote it.
     #[error("`{}` was written by a newer version", path.display())]
     Newer {
@@ -667,6 +645,7 @@ impl StateError {
                                      remove it: it says whose signatures count on this machine"
                     .to_owned()
             }
+            Self::Distrusted(distrust) => distrust.hint(),
             Self::Newer { .. } => format!("use the newer version of `{program}`"),
         }
     }

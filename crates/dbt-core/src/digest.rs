@@ -103,7 +103,13 @@ fn hex_value(digit: u8) -> Result<u8, InvalidDigest> {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // A server says several in each answer: made in one go, not as sixty-four numbers.
+        let mut text = [0; 64];
+        for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *pair =
+                [byte >> 4, byte & 15].map(|half| half + if half < 10 { b'0' } else { b'a' - 10 });
+        }
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -14,6 +14,7 @@ pub mod digest;
 pub mod layout;
 pub mod listing;
 pub mod name;
+pub mod no_proxy;
 pub mod platform;
 pub mod release;
 pub mod repo_path;

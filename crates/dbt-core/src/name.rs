@@ -182,7 +182,51 @@ pub struct InvalidServerName(String);
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::repo_path::RepoPath;
+
+    /// Mostly what is nearly a name.
+    const NEARLY: &str = "(\\PC{0,4}|[A-Za-z0-9._+-]{0,140}|(con|aux|com[0-9]|nul)[.a-z]{0,3}|[a-z]{1,5}[.](asc|SHA256|md5|sha1))";
+
+    proptest! {
+        #[test]
+        fn a_name_of_a_tool_stays_in_its_directory_and_is_only_itself(text in NEARLY) {
+            let Ok(name) = text.parse::<ToolName>() else { return Ok(()) };
+            prop_assert_eq!(name.as_str(), text.as_str());
+            prop_assert_eq!(&name.to_string().parse::<ToolName>().unwrap(), &name);
+            // One component of a path, of a URL without escapes, and of a command line.
+            let path = std::path::Path::new(name.as_str());
+            let components: Vec<_> = path.components().collect();
+            prop_assert_eq!(components, [std::path::Component::Normal(name.as_str().as_ref())]);
+            let joined = RepoPath::root().join(name.as_str()).unwrap();
+            prop_assert_eq!(joined.to_string(), name.as_str());
+            prop_assert!(!name.as_str().starts_with('-') && name.as_str().is_ascii());
+            // And no companion of another.
+            for ending in COMPANION_ENDINGS {
+                prop_assert!(!name.as_str().to_ascii_lowercase().ends_with(ending));
+            }
+        }
+
+        #[test]
+        fn what_is_refused_as_a_name_is_refused_in_one_short_line(text in "(?s).{0,300}") {
+            if let Err(error) = text.parse::<ToolName>() {
+                let words = error.to_string();
+                prop_assert!(!words.contains(char::is_control), "{}", words);
+                prop_assert!(words.len() < 2000, "{}", words);
+            }
+        }
+
+        #[test]
+        fn the_slug_of_a_server_stays_in_its_directory(text in "(?s).{0,300}") {
+            let Ok(name) = text.parse::<ServerName>() else { return Ok(()) };
+            prop_assert_eq!(name.as_str(), text.as_str());
+            let slug = name.slug();
+            prop_assert!(!slug.is_empty() && slug.len() <= 64, "{}", slug);
+            prop_assert!(slug.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)));
+        }
+    }
 
     #[test]
     fn ordinary_names_of_tools_are_accepted() {

@@ -49,11 +49,7 @@ pub struct ArtifactId {
 impl ArtifactId {
     /// Returns what a signature's notation must say when it says anything (trust design, 2.7).
     pub fn binding(&self) -> String {
-        let kind = match self.subject {
-            Subject::Program => "self",
-            Subject::Tool(_) => "tool",
-        };
-        format!("{kind}/{}/{}/{}", self.subject.name(), self.version, self.platform)
+        binding(&self.subject, &self.version, &self.platform)
     }
 
     /// Returns the name of the artifact's file.
@@ -65,6 +61,16 @@ impl ArtifactId {
             }
         }
     }
+}
+
+/// Returns what a signature's notation must say for an artifact of a platform, also of one that
+/// this program does not know.
+pub(crate) fn binding(subject: &Subject, version: &Version, platform: &dyn fmt::Display) -> String {
+    let kind = match subject {
+        Subject::Program => "self",
+        Subject::Tool(_) => "tool",
+    };
+    format!("{kind}/{}/{version}/{platform}", subject.name())
 }
 
 impl fmt::Display for ArtifactId {

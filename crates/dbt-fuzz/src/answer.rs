@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dbt_client::auth::{Credentials, SecretValue};
 use dbt_client::settings::Network;
-use dbt_client::source::{self, Answer, Ask, Cancel, Connector, Patience, Source};
+use dbt_client::source::{self, Answer, Ask, Connector, Patience, Source};
 use dbt_client::url::RepositoryUrl;
 use dbt_core::repo_path::RepoPath;
 use dbt_core::secret::Secret;
@@ -80,7 +80,7 @@ fn asked(question: u8, address: SocketAddr, answers: &[Vec<u8>]) {
         first_byte: Duration::from_secs(1),
         deadline: Some(Instant::now() + Duration::from_secs(1)),
         stall: Duration::from_secs(1),
-        cancel: Cancel::default(),
+        ..Patience::for_artifact(1.0)
     };
     match question % 4 {
         0 => document(&*source, &path, Ask::document(LIMIT, &patience), answers),

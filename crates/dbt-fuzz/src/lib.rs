@@ -13,17 +13,24 @@ pub mod answer;
 pub mod checksum;
 pub mod client_config;
 pub mod command_line;
+pub mod credential;
+pub mod directory;
+pub mod directory_filter;
 pub mod documents;
 pub mod fixtures;
 pub mod function_output;
 pub mod grammar;
 pub mod input;
 pub mod listing;
+pub mod provider;
 pub mod request;
 pub mod server_config;
 pub mod signature;
+pub mod signed_token;
+pub mod signer;
 pub mod state;
 pub mod truststore;
+pub mod users;
 
 /// A parser of foreign bytes, and what is demanded of it.
 #[derive(Debug, Clone, Copy)]
@@ -41,13 +48,19 @@ pub const TARGETS: &[Target] = &[
     Target { name: "checksum", run: checksum::run },
     Target { name: "client_config", run: client_config::run },
     Target { name: "command_line", run: command_line::run },
+    Target { name: "credential", run: credential::run },
+    Target { name: "directory", run: directory::run },
+    Target { name: "directory_filter", run: directory_filter::run },
     Target { name: "documents", run: documents::run },
     Target { name: "function_output", run: function_output::run },
     Target { name: "grammar", run: grammar::run },
     Target { name: "listing", run: listing::run },
+    Target { name: "provider", run: provider::run },
     Target { name: "request", run: request::run },
     Target { name: "server_config", run: server_config::run },
     Target { name: "signature", run: signature::run },
+    Target { name: "signed_token", run: signed_token::run },
     Target { name: "state", run: state::run },
     Target { name: "truststore", run: truststore::run },
+    Target { name: "users", run: users::run },
 ];

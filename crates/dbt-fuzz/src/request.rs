@@ -13,11 +13,10 @@ use dbt_server::audit::{self, AuditLog};
 use dbt_server::authn::static_token::{NamedToken, StaticTokens};
 use dbt_server::authn::{AnyOf, Scope};
 use dbt_server::authz::{Access, Policy};
-use dbt_server::limits::Limits;
-use dbt_server::storage;
+use dbt_server::{listen, pipeline, storage};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::fixtures;
 
@@ -81,16 +80,16 @@ fn app() -> (Arc<App>, storage::memory::Memory, audit::memory::Memory) {
     let mut authn = AnyOf::new(clock);
     let token = NamedToken::unnamed(&Secret::new(TOKEN.to_owned()));
     authn.add(&[Scope::Writes], Box::new(StaticTokens::new(vec![token])));
-    let limits = Limits { upload_bytes: 64 * 1024, ..Limits::default() };
-    let app = App {
+    let mut app = App::of_parts(
         authn,
-        policy: Policy::of_access(Access::Anyone, Access::Proven, true),
-        storage: Box::new(files.clone()),
-        audit: AuditLog::new(Box::new(records.clone()), clock),
-        writes: Semaphore::new(limits.uploads as usize),
-        limits,
+        Policy::of_access(Access::Anyone, Access::Proven, true),
+        Arc::new(files.clone()),
+        AuditLog::new(Box::new(records.clone()), clock),
         clock,
-    };
+    );
+    app.limits.upload_bytes = 64 * 1024;
+    // As if somebody had looked at the disk.
+    app.running.health.note(None, None);
     (Arc::new(app), files, records)
 }
 
@@ -105,7 +104,8 @@ async fn exchange(app: &Arc<App>, data: &[u8]) -> Vec<u8> {
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     let (_never, stopping) = watch::channel(false);
     let (mut reading, mut writing) = ours.into_split();
-    let serving = dbt_server::serve::connection(app, theirs, peer, stopping);
+    let door = pipeline::Door::Network(peer);
+    let serving = listen::connection(|| Arc::clone(app), theirs, door, stopping);
     let sending = async {
         // The server may answer and close before it has read everything.
         let _cut = writing.write_all(data).await;
@@ -118,6 +118,6 @@ async fn exchange(app: &Arc<App>, data: &[u8]) -> Vec<u8> {
     };
     let ((), (), answer) = tokio::join!(serving, sending, receiving);
     // A write goes on after its client has left.
-    let _idle = app.writes.acquire_many(app.limits.uploads).await;
+    app.writes.idle().await;
     answer
 }

@@ -36,6 +36,8 @@ pub enum Command {
     },
     /// Say whether somebody may do something, and by which rule
     Explain(Explain),
+    /// Have the running server on this machine read its settings again
+    Reload,
     /// Hash every file of the tree and write the index of hashes anew
     Reindex,
     /// Show and restore what was deleted
@@ -44,12 +46,125 @@ pub enum Command {
         #[command(subcommand)]
         action: Trash,
     },
+    /// Make, list and revoke the server's own tokens
+    Token {
+        /// What to do with them
+        #[command(subcommand)]
+        action: Token,
+    },
+    /// What only an administrator on the server's own machine can do
+    Admin {
+        /// What
+        #[command(subcommand)]
+        action: Admin,
+    },
+    /// Check and show the record of who did what, from the files on this machine
+    Audit {
+        /// What to do with it
+        #[command(subcommand)]
+        action: Audit,
+    },
+    /// Copy what the server must not forget, while it runs or not; the tree is copied by itself
+    Backup {
+        /// The directory to make and copy to
+        directory: PathBuf,
+    },
+    /// Put back what `backup` copied; no server may run meanwhile
+    Restore {
+        /// The directory that `backup` made
+        directory: PathBuf,
+
+        /// Let the server's own tokens count that counted when the backup was made, though they may
+        /// have been revoked since
+        #[arg(long)]
+        keep_tokens: bool,
+    },
+    /// Make a repository to try, with a key and a tool, and serve it on this machine alone
+    Quickstart {
+        /// The directory to make, or one that was made so; without it, one in the current directory
+        directory: Option<PathBuf>,
+    },
+    /// Begin anew where what the server must not forget is lost
+    State {
+        /// What to do with it
+        #[command(subcommand)]
+        action: StateCommand,
+    },
+}
+
+/// What can be done with the record of who did what.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Audit {
+    /// Check that no record was changed, removed, moved or put in
+    Verify {
+        /// A state directory or backup to look at, instead of the configured server's
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+
+        /// The last checkpoint that left the machine: a file, or `-` for standard input
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+
+        /// The key that must have signed, as `audit key` printed it
+        #[arg(long)]
+        key: Option<String>,
+
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print records as lines of JSON
+    Export {
+        /// A state directory or backup to look at, instead of the configured server's
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+
+        /// Only records after this number
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        after: u64,
+    },
+    /// Show the last records
+    Tail {
+        /// A state directory or backup to look at, instead of the configured server's
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: u64,
+
+        /// Go on showing what comes
+        #[arg(short = 'F', long)]
+        follow: bool,
+
+        /// Print lines of JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the public half of the key that signs checkpoints
+    Key {
+        /// A state directory or backup to look at, instead of the configured server's
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+    },
+}
+
+/// What can be done with what the server must not forget.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum StateCommand {
+    /// Begin anew: what was recorded, what was deleted and which tokens were used is then unknown
+    Init {
+        /// Say that there is no backup, and that this is meant
+        #[arg(long)]
+        accept_loss: bool,
+    },
 }
 
 /// Of whom and what `explain` speaks.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Explain {
-    /// Who: `ssh:alice`, `static-token:ci`, `anonymous`
+    /// Who: `ssh:alice`, `static-token:ci`, `agent:ci`, `anonymous`, or `token:ID` for whoever shows a
+    /// token of the server's own
     pub subject: String,
 
     /// What: a method (`GET`, `PUT`, `DELETE`) or a permission (`read`, `replace`)
@@ -84,6 +199,93 @@ pub enum Trash {
     },
 }
 
+/// What can be done with the server's own tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Token {
+    /// Make a token, and print it; it is never shown again
+    Create(NewToken),
+    /// List tokens, without what makes them tokens
+    List {
+        /// Only those of one subject
+        subject: Option<String>,
+
+        /// Those, too, that count no more
+        #[arg(long)]
+        all: bool,
+
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke tokens: they count no more from the next request on
+    Revoke {
+        /// Their ids, as `token list` shows them
+        #[arg(required_unless_present_any = ["subject", "created_by"])]
+        ids: Vec<String>,
+
+        /// All tokens of a subject
+        #[arg(long, conflicts_with_all = ["ids", "created_by"])]
+        subject: Option<String>,
+
+        /// All tokens that somebody made, also by tokens that they had made
+        #[arg(long, conflicts_with = "ids")]
+        created_by: Option<String>,
+
+        /// Let what was made with them go on to count: after they were replaced, not after they were
+        /// seen by others
+        #[arg(long)]
+        keep_made: bool,
+    },
+}
+
+/// The token that is to be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct NewToken {
+    /// Whose it is: `agent:NAME` for a program, or somebody who can sign in, as `ssh:alice`
+    pub subject: String,
+
+    /// What to call it [default: the subject]
+    #[arg(long)]
+    pub name: Option<String>,
+
+    /// A role that an agent holds by it, or to which it narrows a user's rights; may be given several
+    /// times
+    #[arg(long = "role")]
+    pub roles: Vec<String>,
+
+    /// A pattern of paths where it counts, as in `policies`; may be given several times [default:
+    /// everywhere]
+    #[arg(long = "path")]
+    pub paths: Vec<String>,
+
+    /// A group that the agent is in; may be given several times
+    #[arg(long = "group")]
+    pub groups: Vec<String>,
+
+    /// How long it counts: `12h`, `30d` [default: 90d]
+    #[arg(long)]
+    pub expires: Option<String>,
+
+    /// Let it count until it is revoked
+    #[arg(long, conflicts_with = "expires")]
+    pub no_expiry: bool,
+
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What only an administrator on the server's own machine can do.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Admin {
+    /// Print a token for a quarter of an hour with which an administrator makes their first one
+    Bootstrap {
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// The flags. With a configuration file they fill in what it leaves out; without one they go
 /// before the environment.
 #[derive(Clone, Debug, Default, Args)]
@@ -103,4 +305,8 @@ pub struct Flags {
     /// Configuration file
     #[arg(short, long, global = true)]
     pub file: Option<PathBuf>,
+
+    /// Serve what is there and change nothing, whoever asks
+    #[arg(long, global = true)]
+    pub read_only: bool,
 }

@@ -1,6 +1,9 @@
 //! What a client is told when something is refused, and what only the log is told.
 
+use std::time::{Duration, SystemTime};
+
 use dbt_core::digest::Digest;
+use dbt_core::repo_path::RepoPath;
 use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
     HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -9,8 +12,10 @@ use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::audit::AuditError;
+use crate::authn::Excess;
 use crate::content::{self, Body};
 use crate::request_id::RequestId;
+use crate::state::StateError;
 use crate::storage::StorageError;
 use crate::upload::UploadError;
 
@@ -36,6 +41,17 @@ pub enum ApiError {
         offered: bool,
         /// What is wrong.
         detail: String,
+    },
+
+    /// A credential does not count now, because there were too many before it.
+    #[error("{detail}")]
+    TooManyCredentials {
+        /// Of which kind.
+        of: Excess,
+        /// What there was too much of.
+        detail: String,
+        /// After how long it would be looked at.
+        after: Duration,
     },
 
     /// The caller may not do this.
@@ -65,8 +81,73 @@ pub enum ApiError {
     },
 
     /// Too much is going on.
-    #[error("too many uploads are running")]
-    Busy,
+    #[error("{0}")]
+    Busy(&'static str),
+
+    /// One client asks too much.
+    #[error("too many requests came from this address")]
+    TooMany {
+        /// When it may ask again.
+        seconds: u64,
+    },
+
+    /// Nothing may be changed at present.
+    #[error("the server was started with `--read-only`")]
+    ReadOnly,
+
+    /// A quota does not allow it.
+    #[error("at most {limit} bytes may lie at or below `/{path}`")]
+    OverQuota {
+        /// Where.
+        path: RepoPath,
+        /// How much may be there.
+        limit: u64,
+    },
+
+    /// The settings could not be read again.
+    #[error("{0}")]
+    Settings(String),
+    /// The caller has too much going on.
+    #[error("{limit} uploads of this caller are running")]
+    TooManyOfYours {
+        /// How many may.
+        limit: u32,
+    },
+
+    /// The policy wants to know what the caller expects to be there.
+    #[error("{detail}")]
+    PreconditionRequired {
+        /// What to send.
+        detail: String,
+    },
+
+    /// Somebody else is uploading this version, and the caller could take it over.
+    #[error("`{owner}` is uploading this version")]
+    CanBeTakenOver {
+        /// Who.
+        owner: String,
+        /// The version's directory.
+        version: String,
+        /// When it goes by itself.
+        until: SystemTime,
+    },
+
+    /// Somebody has as many tokens as may be.
+    #[error("`{subject}` has {limit} tokens that count, the most there may be; revoke one")]
+    TooManyTokens {
+        /// How many may be.
+        limit: u32,
+        /// Who.
+        subject: String,
+    },
+
+    /// There are as many tokens as may be.
+    #[error("the server has as many tokens that count as there may be; revoke some")]
+    NoRoomForTokens,
+
+    /// Something could not be kept or looked up.
+    #[error(transparent)]
+    State(#[from] StateError),
 
     /// The bytes asked for do not exist.
     #[error("the file has only {length} bytes")]
@@ -125,6 +206,11 @@ impl ApiError {
         self.outside().status
     }
 
+    /// Returns the status of the answer that an error of the storage becomes.
+    pub fn status_of(error: &StorageError) -> StatusCode {
+        storage(error).status
+    }
+
     /// Says whether the server, not the client, is at fault, so that the log gets the cause.
     pub fn is_ours(&self) -> bool {
         self.status().is_server_error()
@@ -134,7 +220,7 @@ impl ApiError {
     pub fn into_response(self, accept: &HeaderMap, id: RequestId) -> Response<Body> {
         let outside = self.outside();
         // Programs that speak to the API read problems.
-        let default_is_text = !matches!(self, Self::Unknown);
+        let default_is_text = !matches!(self, Self::Unknown | Self::BodyWanted);
         let (content_type, text) = if prefers_text(accept, outside.status, default_is_text) {
             ("text/plain; charset=utf-8", outside.text(id))
         } else {
@@ -167,6 +253,11 @@ impl ApiError {
                     outside.header(WWW_AUTHENTICATE, challenge(known, *offered))
                 })
             }
+            Self::TooManyCredentials { of, detail, after } => {
+                let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+                Outside::new(StatusCode::TOO_MANY_REQUESTS, of.code(), detail)
+                    .header(RETRY_AFTER, seconds.to_string())
+            }
             Self::Forbidden { detail } => Outside::new(StatusCode::FORBIDDEN, "forbidden", detail),
             Self::NotFound => Outside::new(StatusCode::NOT_FOUND, "not-found", "nothing is there"),
             Self::Unknown => {
@@ -175,7 +266,7 @@ impl ApiError {
             Self::BodyWanted => Outside::new(
                 StatusCode::NOT_FOUND,
                 "body-wanted",
-                "uploads by checksum alone are not taken; send the bytes",
+                "nothing that you may read has these bytes; send them",
             ),
             Self::MethodNotAllowed { allow } => Outside::new(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -183,12 +274,43 @@ impl ApiError {
                 format!("this path knows {allow}"),
             )
             .header(ALLOW, *allow),
-            Self::Busy => Outside::new(
+            Self::Busy(what) => {
+                Outside::new(StatusCode::SERVICE_UNAVAILABLE, "busy", format!("{what}; try again"))
+                    .header(RETRY_AFTER, "5")
+            }
+            Self::TooMany { seconds } => {
+                Outside::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", self.to_string())
+                    .header(RETRY_AFTER, seconds.to_string())
+            }
+            Self::ReadOnly => Outside::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
-                "too many uploads are running; try again",
+                "read-only",
+                "the server was started to be read only",
+            ),
+            Self::OverQuota { .. } => {
+                Outside::new(StatusCode::INSUFFICIENT_STORAGE, "over-quota", self.to_string())
+            }
+            Self::Settings(why) => {
+                Outside::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-settings", why)
+            }
+            Self::TooManyOfYours { limit } => Outside::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-uploads",
+                format!("{limit} of your uploads are running, which is as many as one caller may have; try again"),
             )
             .header(RETRY_AFTER, "5"),
+            Self::PreconditionRequired { detail } => Outside::new(
+                StatusCode::PRECONDITION_REQUIRED,
+                "precondition-required",
+                detail,
+            ),
+            Self::CanBeTakenOver { owner, version, until } => {
+                can_be_taken_over(owner, version, *until)
+            }
+            Self::TooManyTokens { .. } | Self::NoRoomForTokens => {
+                Outside::new(StatusCode::CONFLICT, "token-limit", self.to_string())
+            }
+            Self::State(error) => state(error),
             Self::RangeNotSatisfiable { length } => Outside::new(
                 StatusCode::RANGE_NOT_SATISFIABLE,
                 "range-not-satisfiable",
@@ -197,11 +319,7 @@ impl ApiError {
             .header(CONTENT_RANGE, format!("bytes */{length}")),
             Self::PreconditionFailed => precondition_failed(None),
             Self::Storage(error) => storage(error),
-            Self::Audit(_inside) => Outside::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not-recorded",
-                "the request could not be recorded and was not carried out",
-            ),
+            Self::Audit(error) => not_recorded(error),
             Self::Internal(_inside) => internal(),
         }
     }
@@ -244,10 +362,54 @@ fn challenge(known: &str, offered: bool) -> String {
     format!("{known}{failure}")
 }
 
+fn can_be_taken_over(owner: &str, version: &str, until: SystemTime) -> Outside {
+    let detail = format!(
+        "`{owner}` is uploading `/{version}/`; to take that over, `POST /-/api/v1/releases` with `\"takeOver\": true`, and then commit it or give it up"
+    );
+    Outside::new(StatusCode::CONFLICT, "upload-in-progress", detail)
+        .member("owner", Some(owner.to_owned()))
+        .member("expires", Some(crate::time::rfc_3339(until)))
+}
+
 fn precondition_failed(existing: Option<Digest>) -> Outside {
     let detail = "what is there is not what the request expects";
     Outside::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", detail)
         .member("existing", existing.map(|digest| digest.to_string()))
+}
+
+fn not_recorded(error: &AuditError) -> Outside {
+    let unavailable =
+        |detail| Outside::new(StatusCode::SERVICE_UNAVAILABLE, "not-recorded", detail);
+    match error {
+        AuditError::Write { source: StateError::OutOfSpace }
+        | AuditError::Outcome { source: StateError::OutOfSpace } => Outside::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "out-of-space",
+            "no space is left to record the request, which was not carried out",
+        ),
+        AuditError::Write { .. } | AuditError::Outcome { .. } => {
+            unavailable("the request could not be recorded and was not carried out")
+        }
+        AuditError::Unusable(_inside) => unavailable(
+            "the server's state is lost or damaged, so no writes are taken until its \
+             administrator has put it back (`reposerver restore`)",
+        ),
+    }
+}
+
+fn state(error: &StateError) -> Outside {
+    match error {
+        StateError::OutOfSpace => Outside::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "out-of-space",
+            "no space is left for what the server must not forget",
+        ),
+        StateError::Failed { .. } => Outside::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no-state",
+            "what the server must not forget cannot be used; its log has the cause",
+        ),
+    }
 }
 
 fn internal() -> Outside {
@@ -263,6 +425,9 @@ fn storage(error: &StorageError) -> Outside {
         StorageError::IsDirectory | StorageError::ParentIsFile | StorageError::Taken => {
             Outside::new(StatusCode::CONFLICT, "path-conflict", error.to_string())
         }
+        StorageError::CaseVariant => {
+            Outside::new(StatusCode::CONFLICT, "case-conflict", error.to_string())
+        }
         StorageError::NotReadable => {
             Outside::new(StatusCode::FORBIDDEN, "forbidden", "the server may not read this file")
         }
@@ -271,12 +436,21 @@ fn storage(error: &StorageError) -> Outside {
             Outside::new(StatusCode::CONFLICT, "immutable-conflict", error.to_string())
                 .member("existing", existing.map(|digest| digest.to_string()))
         }
-        StorageError::Claimed { until } => Outside::new(
+        StorageError::Claimed { owner: _not_told, until } => Outside::new(
             StatusCode::CONFLICT,
             "upload-in-progress",
-            "somebody else is uploading this version; it is free again when that is published, deleted or has expired",
+            "somebody else is uploading this version; it is free again when that is published or has expired, or when somebody who may delete and replace here has taken it over",
         )
         .member("expires", Some(crate::time::rfc_3339(*until))),
+        StorageError::BeingUploaded { until } => Outside::new(
+            StatusCode::CONFLICT,
+            "upload-in-progress",
+            "a version there is being uploaded; try again when that is published, deleted or has expired",
+        )
+        .member("expires", Some(crate::time::rfc_3339(*until))),
+        StorageError::NeverRestored { .. } => {
+            Outside::new(StatusCode::FORBIDDEN, "forbidden", error.to_string())
+        }
         StorageError::NotPublishable { reason } => {
             Outside::new(StatusCode::UNPROCESSABLE_ENTITY, "not-publishable", reason)
         }
@@ -289,7 +463,25 @@ fn storage(error: &StorageError) -> Outside {
             outside.members.push(("waitingFor", json!(waiting_for)));
             outside
         }
+        StorageError::OffsetMismatch { offset } => {
+            let mut outside =
+                Outside::new(StatusCode::CONFLICT, "offset-mismatch", error.to_string())
+                    .header(crate::v1::UPLOAD_OFFSET, offset.to_string());
+            outside.members.push(("offset", json!(offset)));
+            outside
+        }
+        StorageError::TooManyOpen { own } => Outside::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-uploads",
+            format!("too many uploads are open, {own} of them yours; commit one or give one up"),
+        )
+        .header(RETRY_AFTER, "60"),
         StorageError::Upload(error) => upload(error),
+        StorageError::TooLong { .. } => Outside::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "listing-too-long",
+            error.to_string(),
+        ),
         StorageError::OutOfSpace => {
             Outside::new(StatusCode::INSUFFICIENT_STORAGE, "out-of-space", error.to_string())
         }
@@ -307,10 +499,15 @@ fn upload(error: &UploadError) -> Outside {
         UploadError::Encoded => {
             Outside::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-coding", detail)
         }
+        UploadError::LengthRequired => {
+            Outside::new(StatusCode::LENGTH_REQUIRED, "length-required", detail)
+        }
         UploadError::TooLarge { .. } => {
             Outside::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
         }
         UploadError::TooSlow => Outside::new(StatusCode::REQUEST_TIMEOUT, "too-slow", detail),
+        // Answered with the ways to sign in; this is what is recorded of it.
+        UploadError::TokenGone => Outside::new(StatusCode::UNAUTHORIZED, "unauthorised", detail),
         UploadError::Cut { .. } => Outside::new(StatusCode::BAD_REQUEST, "upload-cut", detail),
         UploadError::DigestMismatch { declared, computed, .. } => {
             Outside::new(StatusCode::UNPROCESSABLE_ENTITY, "digest-mismatch", detail)

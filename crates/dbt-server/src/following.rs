@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use dbt_core::digest::Digest;
 use dbt_core::layout::{MANIFEST_ENDING, SIGNATURE_ENDING, TRUSTSTORE_FILE};
+use dbt_core::repo_path::RepoPath;
 use dbt_core::trust::Fingerprint;
 use dbt_core::trust::keys::{Certificate, Keyring};
 use dbt_core::trust::manifest::{Manifest, PinnedManifest};
@@ -23,6 +24,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::action::{Action as _, Write};
 use crate::app::App;
 use crate::authz::Grant;
+use crate::authz::rules::is_truststore;
 use crate::error::ApiError;
 use crate::storage::{Detail, Found, StorageError};
 use crate::upload::{BodyReader, Upload, UploadError};
@@ -77,13 +79,21 @@ impl Part {
 /// The right to write what must follow. Until it ends, nobody else has it.
 pub type Turn = MutexGuard<'static, ()>;
 
+/// Waits for the right to delete a file of the truststore's; others need none.
+pub async fn turn_to_delete(path: &RepoPath) -> Option<Turn> {
+    if is_truststore(path) { Some(ONE_AT_A_TIME.lock().await) } else { None }
+}
+
 /// Lets an upload pass that needs no check, and checks the others, whose bytes it reads.
 pub async fn admit(
     app: &App,
     grant: &Grant<Write>,
     upload: Upload,
 ) -> Result<(Upload, Option<Turn>), ApiError> {
-    if !grant.must_follow() {
+    let path = grant.action().path();
+    // Nobody writes while somebody else's bytes are being compared with what is there: not even
+    // who may write anything, because those would then be replaced by what does not follow.
+    if !grant.must_follow() && !is_truststore(path) {
         return Ok((upload, None));
     }
     let Upload { mut body, declared, conditions } = upload;
@@ -95,13 +105,14 @@ pub async fn admit(
             return Err(StorageError::from(UploadError::TooLarge { limit }).into());
         }
     }
-    let path = grant.action().path();
-    let part = path.file_name().and_then(Part::of);
-    let Some(part) = part else { return Err(refusal("only an administrator may write it")) };
     let bytes = Bytes::from(bytes);
     // Only now: who sends slowly must not keep others waiting.
     let turn = ONE_AT_A_TIME.lock().await;
-    check(&There { app, grant }, part, bytes.clone()).await?;
+    if grant.must_follow() {
+        let part = path.file_name().and_then(Part::of);
+        let part = part.ok_or_else(|| refusal("only an administrator may write it"))?;
+        check(&There { app, grant }, part, bytes.clone()).await?;
+    }
     let whole = Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
     let body = BodyReader::new(&HeaderMap::new(), whole, &app.limits);
     Ok((Upload { body, declared, conditions }, Some(turn)))

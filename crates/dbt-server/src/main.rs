@@ -8,6 +8,11 @@ use clap::Parser as _;
 use dbt_server::args::Arguments;
 use dbt_server::{commands, env};
 
+/// The system's own is meant to be small, and has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match commands::run(Arguments::parse(), &env::read(), &mut io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,68 +2,143 @@
 //!
 //! There is no other. A step cannot be left out, because the next one takes what it gives.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
+use dbt_core::repo_path::RepoPath;
 use hyper::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPECT, HOST,
-    HeaderName, HeaderValue, LOCATION, ORIGIN, VARY,
+    HeaderName, HeaderValue, LOCATION, ORIGIN, TRANSFER_ENCODING, USER_AGENT, VARY,
 };
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use serde_json::json;
+use tokio::time::Instant;
 
-use crate::action::{Action, Delete, Kind, Read, Write};
+use crate::action::{Action, Delete, Kind, Observe, Read, TakeOver, Write};
 use crate::app::App;
-use crate::audit::{Origin, Outcome};
-use crate::authn::{BadCredential, Caller, Presented, Scope};
-use crate::authz::{Denied, Grant, Guarded, Reason};
+use crate::audit::{FileRead, Origin, Outcome};
+use crate::authn::{BadCredential, Caller, Credential, Presented, Scope};
+use crate::authz::{Denied, Grant, Guarded, Reason, Replacing};
 use crate::conditions::Conditions;
-use crate::content::{self, Body};
+use crate::content::{self, Body, Pace};
 use crate::error::{self, ApiError};
+use crate::log::causes;
+use crate::operate::account::{self, Entry};
+use crate::operate::metrics::{Counter, Timer};
+use crate::operate::{probes, quota, told};
 use crate::request_id::RequestId;
 use crate::respond::{self, Caching};
 use crate::router::{self, Route};
 use crate::storage::{
-    Detail, Directory, Effect, EntryKind, Found, Publication, StorageError, StoredFile,
+    Detail, Directory, Effect, EntryKind, Found, Publication, StorageError, StoredFile, Written,
 };
-use crate::upload::{BodyReader, RequestBody, Upload};
-use crate::{api, following, listing, time, v1, writable};
+use crate::upload::{BodyReader, RequestBody, Upload, UploadError};
+use crate::writable::InVersion;
+use crate::{api, following, listing, possession, token_ends, v1, writable};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
-const X_CHECKSUM_DEPLOY: HeaderName = HeaderName::from_static("x-checksum-deploy");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// By which door a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// From another machine, or from this one by the same way.
+    Network(SocketAddr),
+    /// By the socket for commands on this machine, from this user of it.
+    Host(u32),
+    /// By the address that is for metrics and health alone.
+    Metrics(SocketAddr),
+}
+
+impl From<SocketAddr> for Door {
+    fn from(peer: SocketAddr) -> Self {
+        Self::Network(peer)
+    }
+}
+
+/// A mark on a request that came while as much was under way as may be.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnedAway;
 
 /// A request on its way.
 pub struct Asked {
     pub(crate) parts: Parts,
     pub(crate) origin: Origin,
-    peer: SocketAddr,
+    door: Door,
+    client: IpAddr,
+    route: OnceLock<&'static str>,
+    subject: OnceLock<String>,
 }
 
-/// Answers one request and logs it.
+impl Asked {
+    /// Notes where a request comes from.
+    fn new(app: &App, parts: Parts, door: Door, own_id: RequestId) -> Self {
+        let (route, subject) = (OnceLock::new(), OnceLock::new());
+        let user_agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        let user_agent = user_agent.map(|text| text.chars().take(200).collect());
+        let (Door::Network(peer) | Door::Metrics(peer)) = door else {
+            let peer = crate::authn::HOST.to_owned();
+            let origin = Origin { request: own_id, peer, user_agent };
+            let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            return Self { parts, origin, door, client, route, subject };
+        };
+        let said = app.edge.proxies.origin(peer.ip(), &parts.headers);
+        if let Some(hint) = said.hint
+            && !app.running.hinted.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(peer = %peer.ip(), "{hint}");
+        }
+        let client = said.client;
+        let request = said.request.unwrap_or(own_id);
+        let origin = Origin { request, peer: client.to_string(), user_agent };
+        Self { parts, origin, door, client, route, subject }
+    }
+
+    /// Returns the address that it comes from.
+    pub(crate) const fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    /// Notes who sent it.
+    fn from(&self, caller: Caller) -> Caller {
+        if let Some(subject) = caller.subject() {
+            let _once = self.subject.set(subject.to_string());
+        }
+        caller
+    }
+}
+
+/// Answers one request, and logs it when the answer has ended.
 pub async fn serve(
     app: &Arc<App>,
     request: Request<RequestBody>,
-    peer: SocketAddr,
+    door: impl Into<Door>,
 ) -> Response<Body> {
-    let began = app.clock.now();
-    let id = RequestId::new(began);
+    let (began, started) = (app.clock.now(), Instant::now());
     let (parts, body) = request.into_parts();
     let body = BodyReader::new(&parts.headers, body, &app.limits);
-    let origin = Origin { request: id, peer: peer.ip().to_string() };
-    let asked = Asked { parts, origin, peer };
+    let asked = Asked::new(app, parts, door.into(), RequestId::new(began));
+    let id = asked.origin.request;
 
     let answer = answer(app, &asked, body).await;
     let mut response = answer.unwrap_or_else(|error| {
+        let error = token_ends::answer(app, error);
         if error.is_ours() {
-            tracing::error!(request = %id, error = &error as &dyn std::error::Error, "a request failed");
+            tracing::error!(request = %id, error = causes(&error), "a request failed");
         }
         error.into_response(&asked.parts.headers, id)
     });
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    if asked.parts.headers.contains_key(TRANSFER_ENCODING) {
+        // There may have been a length too: the library goes by the chunks and leaves that out.
+        // Whoever went by the length has other bytes waiting, which are nobody's request
+        // (RFC 9112, 6.3).
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let is_refusal = response.status().is_client_error() || response.status().is_server_error();
     if is_refusal
@@ -76,8 +151,18 @@ pub async fn serve(
     if asked.parts.method == Method::HEAD {
         *response.body_mut() = content::empty();
     }
-    log(app, &asked, &response, began);
-    response
+    let entry = Entry {
+        request: id,
+        peer: asked.origin.peer,
+        subject: asked.subject.into_inner(),
+        method: asked.parts.method,
+        path: account::logged(asked.parts.uri.path()),
+        route: asked.route.into_inner().unwrap_or("invalid"),
+        status: response.status().as_u16(),
+        began,
+        started,
+    };
+    response.map(|body| account::accounted(app, entry, body))
 }
 
 /// The steps, in order.
@@ -87,8 +172,39 @@ async fn answer(
     body: BodyReader,
 ) -> Result<Response<Body>, ApiError> {
     let Parts { method, uri, .. } = &asked.parts;
-    match router::route(method, uri, app.policy.writable)? {
-        Route::Health => health(),
+    let route = router::route(method, uri, app.policy.writable)?;
+    let _once = asked.route.set(route.label());
+    let is_health = matches!(route, Route::Health(_));
+    match asked.door {
+        Door::Metrics(_peer) => {
+            return match route {
+                Route::Health(probe) => probes::answer(app, probe, uri),
+                Route::Metrics => told::answer(app).await,
+                Route::Options { .. }
+                | Route::Redirect { .. }
+                | Route::Files { .. }
+                | Route::Tools(_)
+                | Route::Versions(_)
+                | Route::V1(_)
+                | Route::Nothing
+                | Route::Put(_)
+                | Route::Remove(_) => Err(ApiError::NotFound),
+            };
+        }
+        Door::Network(_peer) if !is_health => {
+            if asked.parts.extensions.get::<TurnedAway>().is_some() {
+                return Err(ApiError::Busy("too many answers are under way"));
+            }
+            within_rate(app, asked.client)?;
+        }
+        Door::Network(_) | Door::Host(_) => {}
+    }
+    match route {
+        Route::Health(probe) => probes::answer(app, probe, uri),
+        Route::Metrics => {
+            let _grant = admit(app, asked, Observe::everything()).await?;
+            told::answer(app).await
+        }
         Route::Options { allow } => options(allow),
         Route::Redirect { location } => respond::redirect(&location),
         Route::Nothing => {
@@ -117,15 +233,25 @@ async fn answer(
         }
         Route::Put(action) => {
             refuse_foreign_pages(&asked.parts)?;
-            let grant = admit(app, asked, action).await?;
+            let conditional = Conditions::are_in(&asked.parts.headers);
+            let grant = admit(app, asked, action.conditional(conditional)).await?;
             put(app, asked, grant, body).await
         }
         Route::Remove(action) => {
             refuse_foreign_pages(&asked.parts)?;
-            let grant = admit(app, asked, action).await?;
+            let conditional = Conditions::are_in(&asked.parts.headers);
+            let grant = admit(app, asked, action.conditional(conditional)).await?;
             remove(app, asked, grant).await
         }
     }
+}
+
+/// Refuses a client that asks too often.
+fn within_rate(app: &App, client: IpAddr) -> Result<(), ApiError> {
+    app.running.clients.ask(client, app.limits.requests_per_minute).map_err(|wait| {
+        app.running.metrics.count(Counter::TurnedAway, &["rate".into()]);
+        ApiError::TooMany { seconds: wait.as_secs() + 1 }
+    })
 }
 
 /// Identifies the caller and authorises the action. Refusals are recorded.
@@ -134,20 +260,58 @@ pub(crate) async fn admit<A: Action + Guarded>(
     asked: &Asked,
     action: A,
 ) -> Result<Grant<A>, ApiError> {
-    let is_open = app.policy.is_open(&action);
-    let caller = if is_open && !app.storage.has_draft(action.path()) {
-        Caller::anonymous()
-    } else {
-        let Parts { headers, method, uri, .. } = &asked.parts;
-        let (peer, scope) = (asked.peer.ip(), scope(A::KIND));
-        match app.authn.identify(&Presented { headers, method, uri, peer, scope }).await {
-            Ok(caller) => caller,
-            // What is open to everybody is open to those with a stale credential too.
-            Err(_error) if is_open => Caller::anonymous(),
-            Err(error) => return Err(bad_credential(app, asked, &action, error)),
-        }
-    };
+    let caller = identify(app, asked, &action).await?;
     permit(app, asked, caller, action)
+}
+
+fn count_sign_in(app: &App, headers: &HeaderMap, identified: &Result<Caller, BadCredential>) {
+    let (method, result, reason) = match identified {
+        Ok(caller) => match caller.method() {
+            Some(method) => (method, "accepted", ""),
+            None => return,
+        },
+        Err(bad) => (Credential::scheme(headers), "refused", bad.why().as_str()),
+    };
+    let labels = [method.into(), result.into(), reason.into()];
+    app.running.metrics.count(Counter::SignIns, &labels);
+}
+
+/// Refuses callers who would have to sign in for an action, and nobody else.
+pub(crate) async fn refuse_strangers<A: Action + Guarded>(
+    app: &App,
+    asked: &Asked,
+    action: A,
+) -> Result<(), ApiError> {
+    let caller = identify(app, asked, &action).await?;
+    if caller.is_anonymous() {
+        permit(app, asked, caller, action)?;
+    }
+    Ok(())
+}
+
+/// Finds out who sends a request for an action.
+pub(crate) async fn identify<A: Action + Guarded>(
+    app: &App,
+    asked: &Asked,
+    action: &A,
+) -> Result<Caller, ApiError> {
+    if let Door::Host(user) = asked.door {
+        return Ok(asked.from(Caller::on_the_host(user)));
+    }
+    let is_open = app.policy.is_open(action);
+    if is_open && !app.storage.has_draft(action.path()) {
+        return Ok(Caller::anonymous());
+    }
+    let Parts { headers, method, uri, .. } = &asked.parts;
+    let (peer, scope) = (asked.client, scope(A::KIND));
+    let identified = app.authn.identify(&Presented { headers, method, uri, peer, scope }).await;
+    count_sign_in(app, headers, &identified);
+    match identified {
+        Ok(caller) => Ok(asked.from(caller)),
+        // What is open to everybody is open to those with a stale credential too.
+        Err(_error) if is_open => Ok(Caller::anonymous()),
+        Err(error) => Err(bad_credential(app, asked, action, &error)),
+    }
 }
 
 /// Authorises an action of a caller who is known: of a request, a proof is looked at once, because
@@ -158,25 +322,33 @@ pub(crate) fn permit<A: Action + Guarded>(
     caller: Caller,
     action: A,
 ) -> Result<Grant<A>, ApiError> {
-    app.policy.authorise(caller, action).map_err(|denied| {
+    let grant = app.policy.authorise(caller, action).map_err(|denied| {
         app.audit.refused(&asked.origin, &denied);
         refusal(app, &denied)
-    })
+    })?;
+    if app.edge.read_only && A::STORES {
+        return Err(ApiError::ReadOnly);
+    }
+    Ok(grant)
 }
 
-fn bad_credential<A: Action>(
+/// Answers a credential that proves nothing, and records it.
+pub(crate) fn bad_credential<A: Action>(
     app: &App,
     asked: &Asked,
     action: &A,
-    error: BadCredential,
+    error: &BadCredential,
 ) -> ApiError {
+    let detail = error.to_string();
+    let answer = if let Some((after, of)) = error.retry_after() {
+        ApiError::TooManyCredentials { of, detail, after }
+    } else {
+        let challenges = app.authn.challenges(scope(A::KIND));
+        ApiError::Unauthorised { challenges, offered: true, detail }
+    };
     let path = action.path().to_string();
-    app.audit.failed_sign_in(&asked.origin, A::KIND, path, error.noted());
-    ApiError::Unauthorised {
-        challenges: app.authn.challenges(scope(A::KIND)),
-        offered: true,
-        detail: error.to_string(),
-    }
+    app.audit.failed_sign_in(&asked.origin, A::KIND, path, &answer, error.noted());
+    answer
 }
 
 fn refusal(app: &App, denied: &Denied) -> ApiError {
@@ -187,6 +359,7 @@ fn refusal(app: &App, denied: &Denied) -> ApiError {
             offered: false,
             detail,
         },
+        Reason::Unconditional => ApiError::PreconditionRequired { detail },
         Reason::NotAllowed(_) | Reason::Following | Reason::Protected(_) => {
             ApiError::Forbidden { detail }
         }
@@ -218,13 +391,6 @@ fn refuse_foreign_pages(parts: &Parts) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn health() -> Result<Response<Body>, ApiError> {
-    let answer = Response::builder()
-        .header(CONTENT_TYPE, "text/plain; charset=utf-8")
-        .header(CONTENT_LENGTH, 2);
-    respond::finish(answer, content::bytes("ok"))
-}
-
 fn options(allow: &'static str) -> Result<Response<Body>, ApiError> {
     let answer = Response::builder().status(StatusCode::NO_CONTENT).header(ALLOW, allow);
     respond::finish(answer, content::empty())
@@ -241,7 +407,7 @@ async fn files(
         return respond::redirect("./");
     }
     let detail = if directory { Detail::All } else { Detail::Names };
-    let found = app.storage.look(grant, detail).await?;
+    let found = look(app, grant, detail).await?;
     let name = path.file_name().unwrap_or_default();
     match found {
         Found::Directory(entries) if directory => listed(app, asked, grant, &entries),
@@ -250,13 +416,21 @@ async fn files(
             respond::redirect(&format!("../{}", listing::link(name, "")))
         }
         Found::File(file) => {
-            app.audit.read(&asked.origin, grant);
-            file_answer(app, asked, grant, file)
+            let read = FileRead::from(&file);
+            let answer = file_answer(app, asked, grant, file).await?;
+            if asked.parts.method == Method::GET && answer.status().is_success() {
+                app.audit.read(&asked.origin, grant, answer.status().as_u16(), &read);
+            }
+            Ok(answer)
         }
     }
 }
 
-fn file_answer(
+async fn look(app: &App, grant: &Grant<Read>, detail: Detail) -> Result<Found, StorageError> {
+    app.running.metrics.timed(Timer::Storage, "look", app.storage.look(grant, detail)).await
+}
+
+async fn file_answer(
     app: &App,
     asked: &Asked,
     grant: &Grant<Read>,
@@ -265,7 +439,8 @@ fn file_answer(
     let path = grant.action().path();
     let immutable = app.policy.immutable && writable::is_create_only(path);
     let caching = Caching { immutable, ..caching(grant) };
-    respond::file(&asked.parts.method, &asked.parts.headers, path, file, caching)
+    let pace = Pace::over(asked.parts.version, &app.running.large_chunks);
+    respond::file(&asked.parts, pace, path, file, caching, app.clock.now()).await
 }
 
 fn listed(
@@ -297,7 +472,7 @@ fn listed(
 }
 
 async fn tools(app: &App, asked: &Asked, grant: &Grant<Read>) -> Result<Response<Body>, ApiError> {
-    let list = match app.storage.look(grant, Detail::Names).await {
+    let list = match look(app, grant, Detail::Names).await {
         Ok(Found::Directory(directory)) => api::tools(&directory.entries).map_err(internal)?,
         Ok(Found::File(_)) | Err(StorageError::NotFound) => api::NO_TOOLS.to_owned(),
         Err(error) => return Err(error.into()),
@@ -310,7 +485,7 @@ async fn versions(
     asked: &Asked,
     grant: &Grant<Read>,
 ) -> Result<Response<Body>, ApiError> {
-    match app.storage.look(grant, Detail::All).await? {
+    match look(app, grant, Detail::Versions).await? {
         Found::Directory(directory) => {
             let list = api::versions(&directory.entries).map_err(internal)?;
             respond::page(&asked.parts.headers, "application/json", list, None, caching(grant))
@@ -328,36 +503,66 @@ pub(crate) fn caching(grant: &Grant<Read>) -> Caching {
     Caching { shared: grant.is_open(), immutable: false }
 }
 
-/// Writes in a task of its own: once begun, it goes on whether or not the client still listens,
-/// and its outcome is recorded.
+/// Writes what a request brings.
 async fn put(
     app: &Arc<App>,
     asked: &Asked,
     grant: Grant<Write>,
     body: BodyReader,
 ) -> Result<Response<Body>, ApiError> {
-    if asked.parts.headers.get(X_CHECKSUM_DEPLOY).is_some_and(|value| value == "true") {
-        return Err(ApiError::BodyWanted);
-    }
-    let upload =
+    let mut upload =
         Upload::new(&asked.parts.headers, body, &app.limits).map_err(StorageError::from)?;
+    if possession::is_asked_for(&asked.parts.headers) {
+        upload = possession::with_known_bytes(app, &grant, upload).await?;
+    }
+    store(app, asked, grant, upload).await
+}
+
+/// Writes in a task of its own: once begun, it goes on whether or not the client still listens,
+/// and its outcome is recorded.
+pub(crate) async fn store(
+    app: &Arc<App>,
+    asked: &Asked,
+    grant: Grant<Write>,
+    upload: Upload,
+) -> Result<Response<Body>, ApiError> {
+    let body = token_ends::while_it_counts(app, grant.caller(), upload.body);
+    let upload = Upload { body, ..upload };
     let is_undeclared = upload.declared.has_only_unknown();
     let location = format!("/{}", grant.action().path().url_encoded());
     let path = grant.action().path().to_string();
     let (worker, origin) = (Arc::clone(app), asked.origin.clone());
     let work = tokio::spawn(async move {
-        let _slot = worker.writes.try_acquire().map_err(|_full| ApiError::Busy)?;
-        let entry = worker.audit.open(&origin, &grant)?;
-        let (upload, _turn) = match following::admit(&worker, &grant, upload).await {
+        let _slot = worker.slot(grant.caller())?;
+        let recording = worker.audit.open(&origin, &grant);
+        let entry = worker.running.metrics.timed(Timer::Flush, "record", recording).await?;
+        let admitted = async {
+            let (path, length) = (grant.action().path(), upload.body.expected());
+            let room = quota::make_room(&worker, path, length).await?;
+            let mut upload = upload;
+            if let Some((_path, _limit, left)) = &room.most {
+                upload.body.at_most(*left);
+            }
+            let (upload, turn) = following::admit(&worker, &grant, upload).await?;
+            Ok::<_, ApiError>((upload, turn, room))
+        };
+        let (upload, _turn, room) = match admitted.await {
             Ok(admitted) => admitted,
             Err(error) => {
-                worker.audit.close(entry, Outcome::Refused { reason: error.to_string() });
+                worker.audit.close(entry, Outcome::refused(&error)).await;
                 return Err(error);
             }
         };
-        let written = worker.storage.write(&grant, upload).await;
-        worker.audit.close(entry, Outcome::from(&written));
-        written.map_err(|error| not_replaced(&grant, error))
+        let writing = worker.storage.write(&grant, upload);
+        let written = worker.running.metrics.timed(Timer::Storage, "write", writing).await;
+        count_upload(&worker, &written);
+        let written = written.map_err(|error| {
+            over_quota(&room, error).unwrap_or_else(|error| {
+                not_written(&worker, &grant, for_caller(&worker, &grant, error))
+            })
+        });
+        worker.audit.close(entry, Outcome::from(&written)).await;
+        written
     });
     let written = work.await.map_err(|error| ApiError::Internal(error.to_string()))??;
     let status = match written.effect {
@@ -387,13 +592,71 @@ async fn put(
     respond::finish(answer, content::bytes(text))
 }
 
-/// Says of a refused replacement whether the file or the caller is the reason.
-fn not_replaced(grant: &Grant<Write>, error: StorageError) -> ApiError {
-    if matches!(error, StorageError::Immutable { .. }) && !grant.may_replace() {
-        let detail = "other bytes are there, and no rule permits this caller to `replace` them";
-        return ApiError::Forbidden { detail: detail.to_owned() };
+fn count_upload(app: &App, written: &Result<Written, StorageError>) {
+    let metrics = &app.running.metrics;
+    let reason = match written {
+        Ok(written) => return metrics.add(Counter::UploadBytes, &[], written.length),
+        Err(StorageError::Upload(error)) => error.label(),
+        Err(StorageError::OutOfSpace) => "disk-full",
+        Err(StorageError::Io { .. } | StorageError::ReadOnly) => "disk",
+        Err(_refused) => "refused",
+    };
+    metrics.count(Counter::UploadsAborted, &[reason.into()]);
+}
+
+/// Says that an upload was too long for a quota, if that is why it was too long.
+fn over_quota(room: &quota::Room, error: StorageError) -> Result<ApiError, StorageError> {
+    match (&error, &room.most) {
+        (
+            StorageError::Upload(UploadError::TooLarge { limit: most }),
+            Some((path, limit, left)),
+        ) if most == left => Ok(ApiError::OverQuota { path: path.clone(), limit: *limit }),
+        _ => Err(error),
     }
-    error.into()
+}
+
+/// Says of a refused write whether the file or the caller is the reason.
+fn not_written(app: &App, grant: &Grant<Write>, error: StorageError) -> ApiError {
+    match (&error, grant.replacing()) {
+        (StorageError::Immutable { .. }, Replacing::NotPermitted) => {
+            let detail = "other bytes are there, and no rule permits this caller to `replace` them";
+            ApiError::Forbidden { detail: detail.to_owned() }
+        }
+        (StorageError::Immutable { .. }, Replacing::WithPrecondition) => {
+            ApiError::PreconditionRequired { detail: Reason::Unconditional.to_string() }
+        }
+        (StorageError::Claimed { .. }, _) => {
+            let inside = InVersion::of(grant.action().path());
+            claimed(app, grant.caller(), inside.map(|inside| inside.version), error)
+        }
+        _ => error.into(),
+    }
+}
+
+/// Tells who is uploading a version, and what can be done about it, to those who could.
+pub(crate) fn claimed(
+    app: &App,
+    caller: &Caller,
+    version: Option<RepoPath>,
+    error: StorageError,
+) -> ApiError {
+    match (error, version) {
+        (StorageError::Claimed { owner, until }, Some(version))
+            if app.policy.authorise(caller.clone(), TakeOver::of(version.clone())).is_ok() =>
+        {
+            ApiError::CanBeTakenOver { owner, version: version.to_string(), until }
+        }
+        (error, _) => error.into(),
+    }
+}
+
+/// Leaves out of a refusal what is in a file that the caller may not read.
+fn for_caller<A: Action>(app: &App, grant: &Grant<A>, error: StorageError) -> StorageError {
+    let read = Read::of(grant.action().path().clone());
+    if read.is_some_and(|read| app.policy.authorise(grant.caller().clone(), read).is_ok()) {
+        return error;
+    }
+    error.without_digest()
 }
 
 async fn remove(
@@ -401,14 +664,17 @@ async fn remove(
     asked: &Asked,
     grant: Grant<Delete>,
 ) -> Result<Response<Body>, ApiError> {
-    let conditions = Conditions::of(&asked.parts.headers)
-        .map_err(|error| ApiError::BadRequest { code: "bad-header", detail: error.to_string() })?;
+    let conditions = respond::conditions(&asked.parts.headers)?;
     let (worker, origin) = (Arc::clone(app), asked.origin.clone());
     let work = tokio::spawn(async move {
-        let _slot = worker.writes.try_acquire().map_err(|_full| ApiError::Busy)?;
-        let entry = worker.audit.open(&origin, &grant)?;
-        let removed = worker.storage.delete(&grant, &conditions).await;
-        worker.audit.close(entry, Outcome::from(&removed));
+        let _slot = worker.slot(grant.caller())?;
+        let recording = worker.audit.open(&origin, &grant);
+        let entry = worker.running.metrics.timed(Timer::Flush, "record", recording).await?;
+        let _turn = following::turn_to_delete(grant.action().path()).await;
+        let deleting = worker.storage.delete(&grant, &conditions);
+        let removed = worker.running.metrics.timed(Timer::Storage, "delete", deleting).await;
+        worker.audit.close(entry, Outcome::from(&removed)).await;
+        let removed = removed.map_err(|error| for_caller(&worker, &grant, error));
         Ok::<_, ApiError>(removed?)
     });
     let removed = work.await.map_err(|error| ApiError::Internal(error.to_string()))??;
@@ -420,25 +686,4 @@ async fn remove(
         );
     }
     respond::finish(Response::builder().status(StatusCode::NO_CONTENT), content::empty())
-}
-
-/// One line per request, without what could be a secret: no query, no header.
-fn log(app: &App, asked: &Asked, response: &Response<Body>, began: std::time::SystemTime) {
-    let path = asked.parts.uri.path();
-    if path == "/healthz" {
-        return;
-    }
-    let taken = app.clock.now().duration_since(began).unwrap_or_default();
-    let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    tracing::info!(
-        target: "access",
-        request = asked.origin.request.as_str(),
-        peer = asked.origin.peer,
-        method = asked.parts.method.as_str(),
-        path,
-        status = response.status().as_u16(),
-        length,
-        seconds = taken.as_secs_f64(),
-        at = time::rfc_3339(began),
-    );
 }

@@ -1,5 +1,7 @@
 //! Answers to reads: files, parts of files, listings.
 
+use std::time::SystemTime;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dbt_core::digest::Digest;
@@ -9,12 +11,14 @@ use hyper::header::{
     CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION, RANGE,
     X_CONTENT_TYPE_OPTIONS,
 };
+use hyper::http::request::Parts;
 use hyper::http::response::Builder;
 use hyper::{HeaderMap, Method, Response, StatusCode};
 
 use crate::conditions::{Conditions, EntityTag, Validators, Verdict};
-use crate::content::{self, Body, Piece, Stream};
+use crate::content::{self, Body, Pace, Piece, Stream};
 use crate::error::ApiError;
+use crate::limits;
 use crate::ranges::{Part, Ranges};
 use crate::storage::StoredFile;
 use crate::time;
@@ -31,9 +35,16 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 /// The digest as other artifact servers name it.
 pub const X_CHECKSUM_SHA256: HeaderName = HeaderName::from_static("x-checksum-sha256");
 
+const X_CHECKSUM_SHA1: HeaderName = HeaderName::from_static("x-checksum-sha1");
+const X_CHECKSUM_MD5: HeaderName = HeaderName::from_static("x-checksum-md5");
+const WANT_CONTENT_DIGEST: HeaderName = HeaderName::from_static("want-content-digest");
+
 /// Names that hold text; browsers may show it, and nothing more.
 const TEXT_ENDINGS: [&str; 11] =
     [".asc", ".sha256", ".md5", ".sha1", ".txt", ".json", ".jsonl", ".md", ".sh", ".ps1", ".cmd"];
+
+/// About how many headers an answer with a file has.
+const HEADERS: usize = 16;
 
 /// How an answer may be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,15 +67,17 @@ impl Caching {
 }
 
 /// Answers with a file: all of it, parts of it, or that the client has it already.
-pub fn file(
-    method: &Method,
-    headers: &HeaderMap,
+pub async fn file(
+    asked: &Parts,
+    pace: Pace,
     path: &RepoPath,
     file: StoredFile,
     caching: Caching,
+    now: SystemTime,
 ) -> Result<Response<Body>, ApiError> {
-    let validators = file.validators();
-    let conditions = Conditions::of(headers).unwrap_or_default();
+    let Parts { method, headers, .. } = asked;
+    let validators = file.validators(now);
+    let conditions = conditions(headers)?;
     let mut answer = stored(&file, &validators);
     if file.is_draft {
         // Not even a cache of the uploader's own may show it to others.
@@ -86,24 +99,48 @@ pub fn file(
     };
     match ranges {
         Ranges::Unsatisfiable => Err(ApiError::RangeNotSatisfiable { length: file.length }),
-        Ranges::Whole => whole(method, answer, path, file),
-        Ranges::Parts(parts) => match parts.as_slice() {
-            [part] => one_part(answer, path, file, *part),
-            _ => many_parts(answer, path, file, &parts),
-        },
+        Ranges::Whole => whole(method, answer, path, file, pace),
+        Ranges::Parts(parts) => {
+            let (answer, pieces) = match parts.as_slice() {
+                [part] => one_part(answer, path, &file, *part),
+                _ => many_parts(answer, path, &file, &parts),
+            };
+            some(headers, answer, file, pieces, pace).await
+        }
     }
 }
 
+/// Reads the conditions of a request. One that cannot be read is no reason to do as if there were
+/// none: another that it goes before would then decide.
+pub fn conditions(headers: &HeaderMap) -> Result<Conditions, ApiError> {
+    Conditions::of(headers)
+        .map_err(|error| ApiError::BadRequest { code: "bad-header", detail: error.to_string() })
+}
+
 fn stored(file: &StoredFile, validators: &Validators) -> Builder {
-    let answer = Response::builder()
+    let mut answer = Response::builder();
+    if let Some(headers) = answer.headers_mut() {
+        // So that they are not moved while they grow.
+        headers.reserve(HEADERS);
+    }
+    answer = answer
         .header(ETAG, validators.tag.header())
-        .header(LAST_MODIFIED, time::http_date(file.modified))
         .header(ACCEPT_RANGES, "bytes")
         .header(CONTENT_SECURITY_POLICY, SANDBOX);
+    if let Some(modified) = validators.modified {
+        answer = answer.header(LAST_MODIFIED, time::http_date(modified));
+    }
     match file.digest {
-        Some(digest) => answer
-            .header(REPR_DIGEST, digest_field(digest))
-            .header(X_CHECKSUM_SHA256, digest.to_string()),
+        Some(digest) => {
+            let answer = answer
+                .header(REPR_DIGEST, digest_field(digest))
+                .header(X_CHECKSUM_SHA256, digest.to_string());
+            let older = [(X_CHECKSUM_SHA1, &file.older.sha1), (X_CHECKSUM_MD5, &file.older.md5)];
+            older.into_iter().fold(answer, |answer, (name, value)| match value {
+                Some(value) => answer.header(name, value),
+                None => answer,
+            })
+        }
         None => answer,
     }
 }
@@ -118,6 +155,7 @@ fn whole(
     mut answer: Builder,
     path: &RepoPath,
     file: StoredFile,
+    pace: Pace,
 ) -> Result<Response<Body>, ApiError> {
     if let Some(digest) = file.digest {
         answer = answer.header(CONTENT_DIGEST, digest_field(digest));
@@ -128,29 +166,27 @@ fn whole(
         return finish(answer, content::empty());
     }
     let all = Part { start: 0, length: file.length };
-    finish(answer, stream(file, [Piece::Part(all)]))
+    finish(answer, stream(file, [Piece::Part(all)], pace))
 }
 
 fn one_part(
     answer: Builder,
     path: &RepoPath,
-    file: StoredFile,
+    file: &StoredFile,
     part: Part,
-) -> Result<Response<Body>, ApiError> {
+) -> (Builder, Vec<Piece>) {
     let answer = answer
-        .status(StatusCode::PARTIAL_CONTENT)
         .header(CONTENT_TYPE, content_type(path))
-        .header(CONTENT_RANGE, part.content_range(file.length))
-        .header(CONTENT_LENGTH, part.length);
-    finish(answer, stream(file, [Piece::Part(part)]))
+        .header(CONTENT_RANGE, part.content_range(file.length));
+    (answer, vec![Piece::Part(part)])
 }
 
 fn many_parts(
     answer: Builder,
     path: &RepoPath,
-    file: StoredFile,
+    file: &StoredFile,
     parts: &[Part],
-) -> Result<Response<Body>, ApiError> {
+) -> (Builder, Vec<Piece>) {
     // A boundary must not occur in the file, and nobody should be able to arrange that it does.
     let boundary = crate::request_id::RequestId::new(file.modified).to_string();
     let mut pieces = Vec::with_capacity(parts.len() * 2 + 1);
@@ -164,16 +200,40 @@ fn many_parts(
         pieces.push(Piece::Part(*part));
     }
     pieces.push(Piece::Bytes(format!("\r\n--{boundary}--\r\n").into()));
-    let stream = Stream::new(file.content, pieces);
-    let answer = answer
-        .status(StatusCode::PARTIAL_CONTENT)
-        .header(CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"))
-        .header(CONTENT_LENGTH, stream.remaining());
-    finish(answer, Body::new(stream))
+    let content_type = format!("multipart/byteranges; boundary={boundary}");
+    (answer.header(CONTENT_TYPE, content_type), pieces)
 }
 
-fn stream(file: StoredFile, pieces: impl IntoIterator<Item = Piece>) -> Body {
-    Body::new(Stream::new(file.content, pieces))
+/// Answers with a part of a file. Its digest is computed for those who ask for it, as long as
+/// they do not wait for that.
+async fn some(
+    headers: &HeaderMap,
+    mut answer: Builder,
+    file: StoredFile,
+    pieces: Vec<Piece>,
+    pace: Pace,
+) -> Result<Response<Body>, ApiError> {
+    let length = content::length_of(&pieces);
+    if wants_content_digest(headers) && length <= limits::HASH_AT_ONCE {
+        let digest = content::digest_of(&file.content, &pieces).await;
+        let digest = digest.map_err(|error| ApiError::Internal(error.to_string()))?;
+        answer = answer.header(CONTENT_DIGEST, digest_field(digest));
+    }
+    let answer = answer.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_LENGTH, length);
+    finish(answer, stream(file, pieces, pace))
+}
+
+/// Says whether a client wants to know the SHA-256 of the very bytes it is sent (RFC 9530, 4).
+fn wants_content_digest(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(WANT_CONTENT_DIGEST).into_iter().filter_map(|it| it.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|member| {
+        let (name, weight) = member.split_once('=').unwrap_or((member, "1"));
+        name.trim().eq_ignore_ascii_case("sha-256") && weight.trim() != "0"
+    })
+}
+
+fn stream(file: StoredFile, pieces: impl IntoIterator<Item = Piece>, pace: Pace) -> Body {
+    Body::new(Stream::new(file.content, pieces, pace))
 }
 
 /// Answers with a page or a list of ours.
@@ -181,7 +241,7 @@ pub fn page(
     headers: &HeaderMap,
     content_type: &'static str,
     text: String,
-    modified: Option<std::time::SystemTime>,
+    modified: Option<SystemTime>,
     caching: Caching,
 ) -> Result<Response<Body>, ApiError> {
     let tag = EntityTag { weak: false, value: Digest::of(text.as_bytes()).to_string() };
@@ -193,7 +253,7 @@ pub fn page(
         answer = answer.header(LAST_MODIFIED, time::http_date(modified));
     }
     let validators = Validators { tag, modified: modified.map(time::whole_seconds) };
-    match Conditions::of(headers).unwrap_or_default().judge_read(&validators) {
+    match conditions(headers)?.judge_read(&validators) {
         Verdict::Failed => return Err(ApiError::PreconditionFailed),
         Verdict::NotModified => return not_modified(answer),
         Verdict::Proceed => {}

@@ -7,14 +7,17 @@ use hyper::{Method, Uri};
 
 use crate::action::{Delete, Read, Write};
 use crate::error::ApiError;
+use crate::operate::probes::Probe;
 use crate::target::{Target, Unclean};
 use crate::v1;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// Whether the process is alive.
-    Health,
+    /// How the server is.
+    Health(Probe),
+    /// What it counts.
+    Metrics,
     /// Which methods the path knows.
     Options {
         /// They.
@@ -44,6 +47,26 @@ pub enum Route {
     Put(Write),
     /// Deleting a file or a directory.
     Remove(Delete),
+}
+
+impl Route {
+    /// Returns the word for it in the log and in what is counted.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Health(_probe) => "health",
+            Self::Metrics => "metrics",
+            Self::Options { .. } => "options",
+            Self::Redirect { .. } => "redirect",
+            Self::Files { directory: false, .. } => "file",
+            Self::Files { directory: true, .. } => "listing",
+            Self::Tools(_action) => "tools",
+            Self::Versions(_action) => "versions",
+            Self::V1(ask) => ask.label(),
+            Self::Nothing => "nothing",
+            Self::Put(_action) => "upload",
+            Self::Remove(_action) => "delete",
+        }
+    }
 }
 
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -98,7 +121,10 @@ fn read(target: Target, uri: &Uri) -> Route {
     }
     let segments: Vec<&str> = target.path.segments().collect();
     match (segments.as_slice(), target.directory) {
-        (["healthz"], false) => Route::Health,
+        (["healthz"], false) => Route::Health(Probe::Compatible),
+        ([API, "livez"], false) => Route::Health(Probe::Live),
+        ([API, "readyz"], false) => Route::Health(Probe::Ready),
+        ([API, "metrics"], false) => Route::Metrics,
         ([API, "api", "tools"], false) => tools().map_or(Route::Nothing, Route::Tools),
         ([API, "api", "tools", name, "versions"], false) => {
             versions(name).map_or(Route::Nothing, Route::Versions)
@@ -137,7 +163,8 @@ fn write(target: Target) -> Result<Route, ApiError> {
 fn delete(target: Target) -> Result<Route, ApiError> {
     refuse_dots(&target)?;
     let hidden = || bad_path("names that begin with a dot cannot be deleted".to_owned());
-    Delete::of(target.path).map(Route::Remove).ok_or_else(hidden)
+    let action = Delete::of(target.path).ok_or_else(hidden)?;
+    Ok(Route::Remove(action.of_directory(target.directory)))
 }
 
 fn refuse_dots(target: &Target) -> Result<(), ApiError> {

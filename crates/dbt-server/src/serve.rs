@@ -1,58 +1,83 @@
-//! Listening, and stopping without cutting anybody off.
+//! Serving until the order to stop, and stopping without cutting anybody off.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http_body_util::BodyExt as _;
-use hyper::service::service_fn;
-use hyper::{Request, body::Incoming};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::app::App;
-use crate::connection::{Activity, Answering, Watched};
+use crate::event_loops::EventLoops;
 use crate::limits;
-use crate::pipeline;
-
-/// How long to wait when no descriptor is left for a new connection.
-const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
-
-/// How often each connection is looked at.
-const WATCH: Duration = Duration::from_secs(1);
+use crate::listen::{self, Accepting};
+use crate::operate::live::Live;
+use crate::operate::probes;
+use crate::operate::socket::Socket;
+use crate::tokens;
 
 /// Held by everything that must end before the server does.
-type Alive = mpsc::Sender<Infallible>;
+pub type Alive = mpsc::Sender<Infallible>;
+
+/// How many orders wait to be carried out.
+const ORDERS: usize = 4;
+
+/// Where requests come from.
+pub struct Listeners {
+    /// For everybody.
+    pub public: TcpListener,
+    /// For metrics and health alone.
+    pub metrics: Option<TcpListener>,
+    /// For commands on this machine.
+    pub host: Option<Socket>,
+}
 
 /// Serves until a signal says to stop, and then until the requests under way have ended or the
 /// time for that is over. A second signal ends the waiting.
-pub async fn serve(app: Arc<App>, listener: TcpListener) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+pub async fn serve(live: Arc<Live>, listeners: Listeners, signals: Signals) -> io::Result<()> {
+    let Signals { stop: mut signals, hangup } = signals;
     let (stop, stopping) = watch::channel(false);
     let (alive, mut ended) = mpsc::channel(1);
+    let mut beside = beside(&live, hangup).await;
+    let running = Arc::clone(&live.current().running);
 
+    let loops = EventLoops::start()?;
+    let accepting = Accepting { live: &live, stopping, alive, loops: &loops };
+    let accept = async {
+        tokio::join!(
+            listen::public(&accepting, &listeners.public),
+            listen::metrics(&accepting, listeners.metrics.as_ref()),
+            listen::host(&accepting, listeners.host.as_ref()),
+        )
+    };
+    let told = async {
+        let how = signals.next().await;
+        running.health.stop();
+        // Who stops it by hand has nobody in front of it that needs time.
+        if how == Order::Terminate {
+            tracing::info!("told to stop; not ready any more");
+            tokio::select! {
+                () = sleep(live.current().limits.drain_delay) => {}
+                _again = signals.next() => {}
+            }
+        }
+    };
     tokio::select! {
-        () = accept(&app, &listener, &stopping, &alive) => {}
-        () = sweep(&app) => {}
-        () = received(&mut terminate, &mut interrupt) => {}
+        _never = accept => {}
+        () = told => {}
     }
-    drop(listener);
-    drop(alive);
+    drop(accepting);
+    drop(listeners);
     stop.send_replace(true);
     tracing::info!("stopping");
+    let app = live.current();
     let all_ended = async {
         let _none_is_ever_sent = ended.recv().await;
         // A write goes on after its client has left.
-        let _idle = app.writes.acquire_many(app.limits.uploads).await;
+        app.writes.idle().await;
     };
     tokio::select! {
         waited = timeout(app.limits.shutdown_grace, all_ended) => {
@@ -60,130 +85,106 @@ pub async fn serve(app: Arc<App>, listener: TcpListener) -> io::Result<()> {
                 tracing::warn!("some requests did not end in time and are cut off");
             }
         }
-        () = received(&mut terminate, &mut interrupt) => tracing::warn!("told to stop at once"),
+        _again = signals.next() => tracing::warn!("told to stop at once"),
     }
+    beside.abort_all();
+    keep_uses_once(&app).await;
+    app.audit.finish().await;
     Ok(())
 }
 
-async fn received(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Starts what goes on beside the requests.
+async fn beside(live: &Arc<Live>, hangup: Signal) -> JoinSet<()> {
+    let mut beside = JoinSet::new();
+    // Nobody is told that all is well before somebody has looked.
+    probes::look(&live.current()).await;
+    let (orders, taken) = mpsc::channel(ORDERS);
+    live.current().running.take_orders(orders);
+    beside.spawn(Arc::clone(live).govern(hangup, taken));
+    let audit = Arc::clone(&live.current().audit);
+    beside.spawn(async move { audit.keep().await });
+    let one = Arc::clone(live);
+    beside.spawn(async move { probes::watch(&one).await });
+    let one = Arc::clone(live);
+    beside.spawn(async move { sweep(&one).await });
+    let one = Arc::clone(live);
+    beside.spawn(async move { count(&one).await });
+    let one = Arc::clone(live);
+    beside.spawn(async move { keep_uses(&one).await });
+    beside
+}
+
+/// Keeps when tokens were last used, for ever.
+async fn keep_uses(live: &Live) {
+    let mut watch = interval(tokens::USE_KEPT_TO);
+    watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        watch.tick().await;
+        keep_uses_once(&live.current()).await;
+    }
+}
+
+async fn keep_uses_once(app: &App) {
+    if !app.edge.read_only {
+        app.tokens.keep_uses().await;
     }
 }
 
 /// Removes what has expired, for ever.
-async fn sweep(app: &App) {
+async fn sweep(live: &Live) {
     let mut watch = interval(limits::SWEEP);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         watch.tick().await;
+        let app = live.current();
         app.storage.sweep(app.clock.now()).await;
     }
 }
 
-/// Takes connections for ever.
-async fn accept(
-    app: &Arc<App>,
-    listener: &TcpListener,
-    stopping: &watch::Receiver<bool>,
-    alive: &Alive,
-) {
-    let slots = Arc::new(Semaphore::new(connections(app.limits.connections)));
+/// Counts what lies in the tree, for ever: whenever it is not known, and now and then because of
+/// what comes by hand.
+async fn count(live: &Live) {
     loop {
-        // Without a free slot, new connections wait in the system's queue.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(OUT_OF_DESCRIPTORS).await;
-                continue;
-            }
-        };
-        let (app, stopping, alive) = (Arc::clone(app), stopping.clone(), alive.clone());
-        tokio::spawn(async move {
-            connection(&app, stream, peer, stopping).await;
-            drop((slot, alive));
-        });
+        let storage = Arc::clone(&live.current().storage);
+        // An error is told of there. Whatever it was, it is not looked at again and again.
+        let _counted_or_late = timeout(limits::COUNT, storage.uncounted()).await;
+        storage.count().await;
     }
 }
 
-/// Returns how many connections may be open, after asking the system for as many descriptors as
-/// it gives. Some are kept for the files that are served.
-fn connections(wanted: usize) -> usize {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let current = match setrlimit(Resource::Nofile, limit) {
-        Ok(()) => limit.maximum,
-        Err(_kept_as_it_was) => getrlimit(Resource::Nofile).current,
-    };
-    let descriptors = current.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
-    // A connection that is sending a file has two.
-    wanted.min(descriptors / 2).max(1)
+/// How the order to stop was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Terminate,
+    Interrupt,
 }
 
-/// Serves the requests of one connection, until it ends or takes too long.
-pub async fn connection(
-    app: &Arc<App>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    mut stopping: watch::Receiver<bool>,
-) {
-    // Small answers must not wait for more to send. If the connection is gone, reading says so.
-    let _already_gone = stream.set_nodelay(true);
-    let activity = Activity::new();
-    let io = TokioIo::new(Watched::new(stream, activity.clone()));
-    let service = service_fn(|request: Request<Incoming>| {
-        let app = Arc::clone(app);
-        let in_request = activity.request();
-        async move {
-            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            let response = pipeline::serve(&app, request, peer).await;
-            Ok::<_, Infallible>(response.map(|body| Answering::new(body, in_request)))
-        }
-    });
-    let builder = builder();
-    let mut serving = pin!(builder.serve_connection(io, service));
-    let mut watch = interval(WATCH);
-    watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = false;
-    loop {
+/// The signals that mean something here.
+pub struct Signals {
+    stop: Stop,
+    hangup: Signal,
+}
+
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes them from now on. The first process of a container is ended by no signal that it
+    /// does not take, and any other by one that asks for new settings.
+    pub fn listen() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let stop = Stop { terminate, interrupt: signal(SignalKind::interrupt())? };
+        Ok(Self { stop, hangup: signal(SignalKind::hangup())? })
+    }
+}
+
+impl Stop {
+    async fn next(&mut self) -> Order {
         tokio::select! {
-            result = serving.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(%peer, %error, "a connection ended in an error");
-                }
-                return;
-            }
-            _ = watch.tick() => {
-                if let Some(reason) = activity.overdue(&app.limits) {
-                    tracing::debug!(%peer, reason, "a connection was cut");
-                    return;
-                }
-            }
-            _ = stopping.wait_for(|stopping| *stopping), if !told => {
-                told = true;
-                serving.as_mut().graceful_shutdown();
-            }
+            _ = self.terminate.recv() => Order::Terminate,
+            _ = self.interrupt.recv() => Order::Interrupt,
         }
     }
-}
-
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        // Our own watch tells a slow head from a quiet connection; this one does not.
-        .header_read_timeout(None)
-        .max_buf_size(limits::HEAD_BYTES)
-        .max_headers(limits::HEADER_LINES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(100)
-        .max_header_list_size(u32::try_from(limits::HEAD_BYTES).unwrap_or(u32::MAX))
-        .keep_alive_interval(Duration::from_secs(30));
-    builder
 }

@@ -15,7 +15,7 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, EXPECT};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::conditions::Conditions;
 use crate::limits::{self, Limits};
@@ -34,14 +34,19 @@ pub struct BodyReader {
     received: u64,
     limit: u64,
     floor: Floor,
+    last: Option<LastLook>,
 }
 
-/// The least that must arrive in a time.
+/// What is asked when a body has come: whether it may still count.
+type LastLook = Box<dyn FnOnce() -> bool + Send>;
+
+/// The least that must arrive in a time that we wait for it. While what came is written, nobody
+/// waits for the client: a slow disk is not its doing.
 #[derive(Clone, Copy, Debug)]
 struct Floor {
     bytes: u64,
     window: Duration,
-    started: Option<Instant>,
+    waited: Duration,
     arrived: u64,
 }
 
@@ -51,7 +56,7 @@ impl BodyReader {
         let floor = Floor {
             bytes: limits.floor_bytes,
             window: limits.floor_window,
-            started: None,
+            waited: Duration::ZERO,
             arrived: 0,
         };
         Self {
@@ -60,7 +65,30 @@ impl BodyReader {
             received: 0,
             limit: limits.upload_bytes,
             floor,
+            last: None,
         }
+    }
+
+    /// Ends the body in a refusal, unless this is so when all of it has come.
+    #[must_use]
+    pub fn provided(mut self, is_so: impl FnOnce() -> bool + Send + 'static) -> Self {
+        self.last = Some(Box::new(is_so));
+        self
+    }
+
+    /// Returns how many bytes are read at most.
+    pub const fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Says whether there is nothing to read, before anything was.
+    pub fn is_empty(&self) -> bool {
+        self.body.as_ref().is_none_or(hyper::body::Body::is_end_stream)
+    }
+
+    /// Says whether the client told how much comes.
+    fn has_known_length(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.size_hint().exact().is_some())
     }
 
     /// Returns the next bytes, or nothing at the end.
@@ -68,13 +96,16 @@ impl BodyReader {
         self.waits_for_continue = false;
         loop {
             let Some(body) = &mut self.body else { return Ok(None) };
-            let started = *self.floor.started.get_or_insert_with(Instant::now);
-            let deadline = started + self.floor.window;
-            match timeout_at(deadline, body.frame()).await {
+            let left = self.floor.window.saturating_sub(self.floor.waited);
+            let began = Instant::now();
+            let frame = timeout(left, body.frame()).await;
+            self.floor.waited += began.elapsed();
+            match frame {
                 Err(_elapsed) => self.floor.next_window()?,
                 Ok(None) => {
                     self.body = None;
-                    return Ok(None);
+                    let is_so = self.last.take().is_none_or(|is_so| is_so());
+                    return if is_so { Ok(None) } else { Err(UploadError::TokenGone) };
                 }
                 Ok(Some(Err(source))) => {
                     self.body = None;
@@ -89,6 +120,16 @@ impl BodyReader {
                 }
             }
         }
+    }
+
+    /// Returns how many bytes come, if that is known.
+    pub fn expected(&self) -> Option<u64> {
+        self.body.as_ref().map_or(Some(0), |body| body.size_hint().exact())
+    }
+
+    /// Takes no more than this.
+    pub fn at_most(&mut self, limit: u64) {
+        self.limit = self.limit.min(limit);
     }
 
     fn count(&mut self, arrived: u64) -> Result<(), UploadError> {
@@ -107,7 +148,7 @@ impl Floor {
             return Err(UploadError::TooSlow);
         }
         self.arrived = 0;
-        self.started = None;
+        self.waited = Duration::ZERO;
         Ok(())
     }
 }
@@ -161,6 +202,9 @@ impl Upload {
         if coding.is_some_and(|coding| !coding.is_empty() && coding != b"identity") {
             return Err(UploadError::Encoded);
         }
+        if limits.require_length && !body.has_known_length() {
+            return Err(UploadError::LengthRequired);
+        }
         if declared_length(headers).is_some_and(|length| length > limits.upload_bytes) {
             return Err(UploadError::TooLarge { limit: limits.upload_bytes });
         }
@@ -201,8 +245,19 @@ enum Algorithm {
 const CHECKSUM_HEADERS: [(&str, Algorithm, usize); 3] = [
     ("x-checksum-md5", Algorithm::Md5, 16),
     ("x-checksum-sha1", Algorithm::Sha1, 20),
-    ("x-checksum-sha256", Algorithm::Sha256, 32),
+    (X_CHECKSUM_SHA256, Algorithm::Sha256, 32),
 ];
+
+const X_CHECKSUM_SHA256: &str = "x-checksum-sha256";
+
+/// Checksums in hexadecimal that some clients of other artifact servers still compare.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OlderChecksums {
+    /// MD5.
+    pub md5: Option<String>,
+    /// SHA-1.
+    pub sha1: Option<String>,
+}
 
 /// The digest fields of RFC 9530. A body without content coding is the representation, so both
 /// mean the same here.
@@ -238,6 +293,22 @@ impl Declared {
         }
         let only_unknown = fields > 0 && claims.is_empty();
         Ok(Self { claims, only_unknown })
+    }
+
+    /// Returns the SHA-256 in the header of the contract.
+    pub fn sha256(&self) -> Option<Digest> {
+        let is_it = |claim: &&Claim| claim.header == X_CHECKSUM_SHA256;
+        let value = &self.claims.iter().find(is_it)?.value;
+        Some(Digest::from_bytes(value.as_slice().try_into().ok()?))
+    }
+
+    /// Returns the older checksums, which are true once [`Declared::check`] has said so.
+    pub fn older(&self) -> OlderChecksums {
+        let of = |algorithm| {
+            let claim = self.claims.iter().find(|claim| claim.algorithm == algorithm);
+            claim.map(|claim| to_hex(&claim.value))
+        };
+        OlderChecksums { md5: of(Algorithm::Md5), sha1: of(Algorithm::Sha1) }
     }
 
     /// Says whether digests were declared, and none that we can check.
@@ -345,6 +416,10 @@ pub enum UploadError {
     #[error("uploads with a content coding are not accepted")]
     Encoded,
 
+    /// The length is not said, and the configuration wants it.
+    #[error("an upload must say its length in `Content-Length`, by `limits.requireLength`")]
+    LengthRequired,
+
     /// More bytes than are allowed.
     #[error("the upload is larger than {limit} bytes")]
     TooLarge {
@@ -363,6 +438,10 @@ pub enum UploadError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
+    /// The token that was shown with them was revoked, or has expired, while they came.
+    #[error("the token that was shown counts no more")]
+    TokenGone,
+
     /// The bytes are not what the client said they would be.
     #[error("the digest in `{header}` does not match: declared {declared}, computed {computed}")]
     DigestMismatch {
@@ -373,6 +452,22 @@ pub enum UploadError {
         /// The digest of the bytes.
         computed: String,
     },
+}
+
+impl UploadError {
+    /// Returns the word for it in what is counted.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Header(_) => "header",
+            Self::Encoded => "encoded",
+            Self::TooLarge { .. } => "too-large",
+            Self::TooSlow => "too-slow",
+            Self::LengthRequired => "no-length",
+            Self::Cut { .. } => "cut",
+            Self::DigestMismatch { .. } => "digest",
+            Self::TokenGone => "refused",
+        }
+    }
 }
 
 impl From<io::Error> for UploadError {
@@ -491,5 +586,28 @@ mod tests {
             total += bytes.len();
         }
         assert_eq!(total, 60 * 2048);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_our_own_disk_takes_is_not_the_clients_slowness() {
+        let (mut sender, body) = http_body_util::channel::Channel::<Bytes>::new(1);
+        let body = body.map_err(|never| match never {}).boxed_unsync();
+        let mut reader = reader(body, &Limits::default());
+        for _ in 0..3 {
+            sender.send_data(Bytes::from_static(b"some")).await.unwrap();
+            assert_eq!(reader.next().await.unwrap().unwrap(), "some");
+            tokio::time::sleep(Duration::from_mins(1)).await;
+        }
+        let later = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            sender.send_data(Bytes::from_static(b"the rest")).await.unwrap();
+            sender
+        });
+        assert_eq!(reader.next().await.unwrap().unwrap(), "the rest");
+        let _sender = later.await.unwrap();
+        let began = Instant::now();
+        let error = reader.next().await.unwrap_err();
+        assert!(matches!(error, UploadError::TooSlow), "{error}");
+        assert_eq!(began.elapsed(), Duration::from_secs(29), "the second before it counts");
     }
 }

@@ -4,7 +4,7 @@
 //! artifacts, their companions and a description, and nothing else.
 
 use dbt_core::brand;
-use dbt_core::layout::{CHECKSUM_ENDING, SIGNATURE_ENDING};
+use dbt_core::layout::{CHECKSUM_ENDING, SIGNATURE_ENDING, TRUSTSTORE_FILE, WITHDRAWN_FILE};
 use dbt_core::name::ToolName;
 use dbt_core::release::Subject;
 use dbt_core::repo_path::RepoPath;
@@ -36,9 +36,28 @@ pub fn check(path: &RepoPath) -> Result<(), NotWritable> {
         return Err(NotWritable("it has more than 16 segments"));
     }
     below.iter().try_for_each(|segment| check_segment(segment))?;
+    if is_below_what_is_signed(tree, below) {
+        return Err(NotWritable(
+            "it is below the name of a truststore or of a list that is signed",
+        ));
+    }
     match Versioned::of(tree, below)? {
         Some(versioned) => versioned.check(),
         None => Ok(()),
+    }
+}
+
+/// Says whether a path makes a directory of what must be a file: then nobody could write that.
+fn is_below_what_is_signed(tree: Tree, below: &[&str]) -> bool {
+    let names = |name: &str, file: &str| {
+        name.strip_prefix(file).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    match (tree, below) {
+        (Tree::Repository, [name, _, ..]) => {
+            names(name, TRUSTSTORE_FILE) || names(name, WITHDRAWN_FILE)
+        }
+        (Tree::Tools, [_tool, name, _, ..]) => names(name, WITHDRAWN_FILE),
+        _ => false,
     }
 }
 
@@ -74,6 +93,8 @@ pub fn is_create_only(path: &RepoPath) -> bool {
 pub struct InVersion {
     /// The directory of the version.
     pub version: RepoPath,
+    /// The version itself.
+    pub release: Version,
     /// What it is a version of.
     pub subject: Subject,
     /// Where below the directory the file lies.
@@ -105,7 +126,8 @@ impl InVersion {
         };
         let versioned = Versioned::of(tree, below).ok()??;
         let depth = segments.len() - versioned.rest.len();
-        let version = segments.get(..depth)?.join("/").parse().ok()?;
+        let version: RepoPath = segments.get(..depth)?.join("/").parse().ok()?;
+        let release = version.file_name()?.parse().ok()?;
         let subject = match tree {
             Tree::Repository => Subject::Program,
             Tree::Tools => Subject::Tool(versioned.name.parse().ok()?),
@@ -114,7 +136,7 @@ impl InVersion {
             [os, arch, _file] => Place::Platform { os: (*os).to_owned(), arch: (*arch).to_owned() },
             _ => Place::Beside,
         };
-        Some(Self { version, subject, place })
+        Some(Self { version, release, subject, place })
     }
 
     /// Returns the directory of the file's platform below the version's.

@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use crate::planted::{self, Secrets};
 use crate::redact::redacted;
 use crate::world::World;
 
@@ -42,14 +43,17 @@ impl<'a> Invocation<'a> {
             environment: vec![
                 ("HOME".into(), home),
                 ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
+                ("TMPDIR".into(), world.temporary().into()),
             ],
             stdin: Vec::new(),
         }
     }
 
-    /// Sets a variable; `HOME` and `PATH` are set already, and nothing else.
+    /// Sets a variable; `HOME`, `PATH` and `TMPDIR` are set already, and nothing else.
     #[must_use]
+    #[track_caller]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        planted::is_listed_in_variable(name, &value.as_ref().to_string_lossy());
         self.environment.retain(|(other, _)| other != name);
         self.environment.push((name.into(), value.as_ref().to_owned()));
         self
@@ -131,15 +135,25 @@ impl<'a> Invocation<'a> {
 }
 
 /// Says whether this machine lets us have mounts of our own. Where it does not, what needs them
-/// cannot be tested.
+/// cannot be tested: such a test fails, unless [`WITHOUT_MOUNTS`] says that this is known.
+#[expect(clippy::disallowed_methods, reason = "whoever runs the tests says so there")]
 pub fn mounts_work() -> bool {
     static WORK: OnceLock<bool> = OnceLock::new();
-    *WORK.get_or_init(|| {
+    let work = *WORK.get_or_init(|| {
         let line = "mount -t tmpfs none /mnt";
         let tried = Command::new("unshare").args(["-rm", "sh", "-c", line]).output();
         tried.is_ok_and(|output| output.status.success())
-    })
+    });
+    assert!(
+        work || std::env::var_os(WITHOUT_MOUNTS).is_some(),
+        "`unshare -rm` is forbidden here, and this test needs a disk of its own; \
+         {WITHOUT_MOUNTS}=1 leaves such tests out"
+    );
+    work
 }
+
+/// The variable that leaves out tests for which this machine lacks mounts.
+pub const WITHOUT_MOUNTS: &str = "DBT_TESTS_WITHOUT_MOUNTS";
 
 /// The line of shell for [`Invocation::mounting`] that makes a directory read-only.
 pub const READ_ONLY: &str = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"";
@@ -175,7 +189,7 @@ pub struct Running {
     stdout: Receiver<Vec<u8>>,
     stderr: Receiver<Vec<u8>>,
     hidden: Vec<(String, &'static str)>,
-    secrets: Vec<String>,
+    secrets: Arc<Secrets>,
 }
 
 impl Running {
@@ -193,6 +207,12 @@ impl Running {
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        // A process that it started may live on and keep these open.
+        for pipe in [&self.stdout, &self.stderr] {
+            let said = pipe.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+            self.secrets
+                .are_not_in(&format!("what `{}` says", without_secrets(&self.words)), &said);
+        }
     }
 
     /// Waits until it has ended.
@@ -205,12 +225,21 @@ impl Running {
         };
         let status = self.child.wait().unwrap();
         let run = Run { words: self.words, status, stdout, stderr, hidden: self.hidden };
-        for secret in &self.secrets {
-            let said = [run.stdout(), run.stderr()].concat();
-            assert!(!said.contains(secret.as_str()), "a secret was said: {run:?}");
-        }
+        self.secrets
+            .are_not_in(&format!("what `{}` prints", without_secrets(&run.words)), &run.stdout);
+        self.secrets
+            .are_not_in(&format!("what `{}` says", without_secrets(&run.words)), &run.stderr);
         run
     }
+}
+
+/// Returns what was typed, but for what is planted there.
+fn without_secrets(words: &[OsString]) -> String {
+    let is_secret = |word: &OsString| planted::found_in(word.as_encoded_bytes()).is_some();
+    let words = words
+        .iter()
+        .map(|word| if is_secret(word) { "[SECRET]".into() } else { word.to_string_lossy() });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// What came of a run.

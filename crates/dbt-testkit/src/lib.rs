@@ -9,6 +9,8 @@
 #![expect(clippy::missing_panics_doc, reason = "the crate's documentation says it for all")]
 
 pub mod black_hole;
+pub mod changes;
+pub mod directory_service;
 pub mod exits;
 pub mod faults;
 pub mod hostile;
@@ -17,12 +19,15 @@ pub mod identity_provider;
 pub mod invocation;
 mod listing;
 pub mod people;
+pub mod planted;
 pub mod proxy;
 mod redact;
 pub mod repository;
 pub mod server;
+pub mod short_writes;
 pub mod snapshot;
 pub mod stranger;
 pub mod times;
 pub mod tls;
+mod traced;
 pub mod world;

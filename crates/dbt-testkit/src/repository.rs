@@ -150,8 +150,10 @@ impl TestRepository {
     #[expect(clippy::disallowed_methods, reason = "a test that cannot set up its world has failed")]
     fn write_at_once(&self, path: &str, bytes: &[u8]) {
         let new = self.root.with_extension(Digest::of(path.as_bytes()).to_string());
+        let file = self.file(path);
+        fs::create_dir_all(file.parent().expect("a file has a directory")).unwrap();
         fs::write(&new, bytes).unwrap();
-        fs::rename(new, self.file(path)).unwrap();
+        fs::rename(new, file).unwrap();
     }
 
     /// Deletes any file.
@@ -350,7 +352,7 @@ impl<'a> Publication<'a> {
         let id = self.id();
         let at = served_at(&Location::artifact(&id));
         let digest = Digest::of(&self.content).to_string();
-        self.repository.write(&at, &self.content);
+        self.repository.write_at_once(&at, &self.content);
         let binding = match &self.binding {
             Binding::Right => Some(id.binding()),
             Binding::Missing => None,
@@ -360,7 +362,8 @@ impl<'a> Publication<'a> {
             let signature = self.signature.clone().unwrap_or_else(|| {
                 self.signer.sign(&self.content, binding.as_deref(), self.at).into_bytes()
             });
-            self.repository.write(&format!("{at}.asc"), &signature);
+            // Asked for together with the checksum, and perhaps answered before it.
+            self.repository.write_at_once(&format!("{at}.asc"), &signature);
         }
         let checksum = match &self.checksum {
             Checksum::Right => Some(digest),

@@ -15,6 +15,7 @@ use dbt_core::digest::Digest;
 
 use crate::http::{Answer, Request};
 use crate::listing;
+use crate::planted;
 
 /// How long anything here is waited for: much longer than a slow machine needs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -170,9 +171,18 @@ impl FileServer {
     }
 
     /// Wants a user and a password from now on.
+    #[track_caller]
     pub fn require_basic(&self, user: &str, password: &str) {
+        planted::is_listed(password);
         let value = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
         self.state().authorization = Some(value);
+    }
+
+    /// Wants a token from now on.
+    #[track_caller]
+    pub fn require_token(&self, token: &str) {
+        planted::is_listed(token);
+        self.state().authorization = Some(format!("Bearer {token}"));
     }
 
     /// Answers nobody before `count` further requests have arrived: who sends them one after the
@@ -199,7 +209,12 @@ impl FileServer {
         state.high_water = 0;
         state.rounds.clear();
         state.taken += state.log.len();
-        std::mem::take(&mut state.log)
+        let requests = std::mem::take(&mut state.log);
+        drop(state);
+        for received in &requests {
+            planted::are_listed_in_headers(received.request.pairs());
+        }
+        requests
     }
 
     /// Returns the methods and paths of the requests since the last call, sorted.

@@ -47,6 +47,19 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
+    /// Returns the certificate and the key of a server for a host, valid until this day.
+    pub fn server_files_until(
+        &self,
+        host: &str,
+        year: i32,
+        month: u8,
+        day: u8,
+    ) -> (String, String) {
+        let (mut params, key) = of_host(host);
+        params.not_after = date_time_ymd(year, month, day);
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
     /// Returns what a server has that nobody should believe.
     pub fn flawed(&self, host: &str, flaw: Flaw) -> ServerConfig {
         let (mut params, key) = of_host(host);

@@ -4,10 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use dbt_core::brand;
 use dbt_core::digest::Digest;
 use serde_json::{Value, json};
@@ -15,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::invocation::{Invocation, Run};
 use crate::people::{ALICE, Person};
+use crate::planted::{self, Secrets};
 use crate::repository::{REPOSITORY, TOOLS, TestRepository};
 use crate::server::FileServer;
 
@@ -26,7 +25,7 @@ pub const SERVER: &str = "acme";
 pub struct World {
     repository: TestRepository,
     server: FileServer,
-    secrets: Mutex<Vec<String>>,
+    secrets: Arc<Secrets>,
     directory: TempDir,
 }
 
@@ -36,18 +35,25 @@ impl World {
     pub fn new(program: impl AsRef<Path>) -> Self {
         // Short, because sockets and `#!` lines have room for few bytes; readable by other users,
         // because some tests run as one.
-        let directory = tempfile::Builder::new().prefix("w").tempdir_in("/tmp").unwrap();
+        let directory = tempfile::Builder::new().prefix("w").tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-        for name in ["h", "b", "s"] {
+        for name in ["h", "b", "s", "t"] {
             fs::create_dir(at(name)).unwrap();
         }
+        fs::set_permissions(at("t"), Permissions::from_mode(0o1777)).unwrap();
         fs::write(at("started"), "").unwrap();
         fs::set_permissions(at("started"), Permissions::from_mode(0o666)).unwrap();
         let repository = TestRepository::create(&at("s"), &at("started"));
         repository.trust(&[&ALICE]);
         let server = FileServer::start(&at("s"));
-        let world = Self { repository, server, secrets: Mutex::default(), directory };
+        let world = Self { repository, server, secrets: Arc::default(), directory };
+        // Where the user has written them, and the copy of that which a test keeps.
+        let config = world.config_file();
+        let copy =
+            world.directory().join("was").join(config.strip_prefix(world.directory()).unwrap());
+        world.secrets.are_put_in(config);
+        world.secrets.are_put_in(copy);
         world.install(program.as_ref());
         world.write_config(
             &json!({ "servers": { SERVER: world.server_entry() }, "defaultServer": SERVER }),
@@ -98,6 +104,11 @@ impl World {
         self.directory.path().join("h")
     }
 
+    /// Returns the directory of temporary files, where every user may write.
+    pub fn temporary(&self) -> PathBuf {
+        self.directory.path().join("t")
+    }
+
     /// Returns the directory of dbt's files in it.
     pub fn dbt_home(&self) -> PathBuf {
         self.home().join(format!(".{}", brand::PROGRAM))
@@ -115,6 +126,7 @@ impl World {
 
     /// Writes the configuration file.
     pub fn write_config(&self, config: &Value) {
+        planted::are_listed_in_settings(config);
         let file = self.config_file();
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, serde_json::to_vec_pretty(config).unwrap()).unwrap();
@@ -240,39 +252,23 @@ impl World {
         files_below(&self.home())
     }
 
-    /// Remembers a secret: no run may say it from now on.
-    pub fn keep_secret(&self, secret: &str) {
-        self.secrets.lock().unwrap().push(secret.to_owned());
+    /// Puts a file with a secret there, as a user does.
+    pub fn write_secret(&self, file: impl AsRef<Path>, secret: &str) {
+        planted::is_listed(secret.trim_end());
+        fs::write(&file, secret).unwrap();
+        self.secrets.are_put_in(file.as_ref());
     }
 
-    /// Remembers a password, and what it looks like on its way to a server.
-    pub fn keep_password(&self, user: &str, password: &str) {
-        self.keep_secret(password);
-        self.keep_secret(&STANDARD.encode(format!("{user}:{password}")));
-    }
-
-    /// Expects that no secret is in any file but the configuration: not in what is remembered,
-    /// nor in a temporary file, a status file or a core beside it.
+    /// Expects that no secret is in any file but where the user has written it: not in what is
+    /// remembered, nor in a temporary file, a status file or a core beside it. When a world ends
+    /// this is looked at too.
     #[track_caller]
     pub fn no_secret_is_remembered(&self) {
-        let is_theirs = |file: &Path| {
-            // The server's files and the program itself hold no secrets of the user.
-            ["s", "b"].iter().any(|name| file.starts_with(self.directory().join(name)))
-        };
-        for file in files_below(self.directory()) {
-            if file == self.config_file() || is_theirs(&file) {
-                continue;
-            }
-            let bytes = fs::read(&file).unwrap();
-            let text = String::from_utf8_lossy(&bytes);
-            for secret in self.secrets() {
-                assert!(!text.contains(&secret), "a secret is in {}", file.display());
-            }
-        }
+        self.secrets.are_not_below(self.directory());
     }
 
-    pub(crate) fn secrets(&self) -> Vec<String> {
-        self.secrets.lock().unwrap().clone()
+    pub(crate) fn secrets(&self) -> Arc<Secrets> {
+        Arc::clone(&self.secrets)
     }
 
     /// What is replaced in everything that is said.
@@ -284,6 +280,17 @@ impl World {
             (address, "[ADDRESS]"),
             (self.directory.path().display().to_string(), "[WORLD]"),
         ]
+    }
+}
+
+/// Whatever was planted, by this test or by another, is in nothing that was written but where the
+/// user has put it; and what was shown to the server is listed.
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.server.take_requests();
+            self.no_secret_is_remembered();
+        }
     }
 }
 

@@ -35,7 +35,12 @@ impl Colour {
     /// Decides for stderr: only on a terminal, and not when `NO_COLOR` is set to anything or the
     /// terminal calls itself dumb.
     pub fn for_talk(no_colour: bool) -> Self {
-        if no_colour || !io::stderr().is_terminal() { Self::Never } else { Self::Always }
+        Self::of(no_colour, io::stderr().is_terminal())
+    }
+
+    /// Decides where it is known already whether stderr is a terminal.
+    pub const fn of(no_colour: bool, is_terminal: bool) -> Self {
+        if no_colour || !is_terminal { Self::Never } else { Self::Always }
     }
 }
 
@@ -161,6 +166,13 @@ impl Printer {
         self.labelled(Verbosity::Verbose, &format!("{}:", brand::PROGRAM), text);
     }
 
+    /// Says one line more of what was said before, without a label.
+    pub fn further(&self, line: impl Display) {
+        if self.verbosity >= Verbosity::Normal {
+            self.say(&format!("{}\n", printable::line(&line.to_string())));
+        }
+    }
+
     /// Writes several lines to stderr, escaped, without a label; they bring their line ends.
     pub fn talk(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal {
@@ -283,8 +295,9 @@ mod tests {
         printer.data("a\u{1b}[2J\n").unwrap();
         printer.json("{\"a\": \"\u{9b}\u{202e}\u{e0041}\"}").unwrap();
         printer.warning("b\r\nerror: no");
+        printer.further("  c\nhint: no");
         let data = "a\\u{1b}[2J\n{\"a\": \"\\u009b\\u202e\\udb40\\udc41\"}\n";
         assert_eq!(captured.data(), data);
-        assert_eq!(captured.talk(), "warning: b\\u{d}\\u{a}error: no\n");
+        assert_eq!(captured.talk(), "warning: b\\u{d}\\u{a}error: no\n  c\\u{a}hint: no\n");
     }
 }

@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dbt-server", &["dbt-core"]),
     ("dbt-testkit", &["dbt-core"]),
     ("dbt-fuzz", &["dbt-core", "dbt-client", "dbt-cli", "dbt-server"]),
-    ("dbt-bench", &[]),
+    ("dbt-bench", &["dbt-testkit"]),
     ("xtask", &["dbt-cli", "dbt-ui"]),
 ];
 

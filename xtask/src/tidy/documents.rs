@@ -53,6 +53,18 @@ pub(crate) fn every_page_can_be_reached(tree: &Tree) -> Vec<String> {
         .collect()
 }
 
+/// Checks that each page of `docs/design/` is in the list of decisions, under its own title.
+pub(crate) fn every_decision_is_listed(tree: &Tree) -> Vec<String> {
+    let list = tree.texts.get(map::PAGE).map(String::as_str).unwrap_or_default();
+    let decisions = tree.markdown().filter(|(page, _text)| page.starts_with("docs/design/"));
+    let unlisted = decisions.filter_map(|(page, text)| {
+        let title = text.lines().next()?.strip_prefix("# ")?;
+        let line = format!("* [{title}]({page})");
+        (!list.lines().any(|it| it == line)).then(|| format!("{}: no `{line}`", map::PAGE))
+    });
+    unlisted.collect()
+}
+
 /// Checks that the code map is what `cargo xtask map` makes of the files as they are.
 pub(crate) fn the_code_map_is_true(tree: &Tree) -> Vec<String> {
     match map::mapped(tree) {
@@ -208,6 +220,23 @@ mod tests {
         assert_eq!(
             problems,
             ["docs/lost.md: no link leads here from README.md or ARCHITECTURE.md"]
+        );
+    }
+
+    #[test]
+    fn a_decision_that_is_not_listed_or_under_another_title_is_named() {
+        let tree = Tree::of(&[
+            (map::PAGE, "* [1. One](docs/design/1.md)\n* [2. Too](docs/design/2.md)\n"),
+            ("docs/design/1.md", "# 1. One\n"),
+            ("docs/design/2.md", "# 2. Two\n"),
+            ("docs/design/3.md", "# 3. Three\n"),
+        ]);
+        assert_eq!(
+            every_decision_is_listed(&tree),
+            [
+                "ARCHITECTURE.md: no `* [2. Two](docs/design/2.md)`",
+                "ARCHITECTURE.md: no `* [3. Three](docs/design/3.md)`",
+            ]
         );
     }
 

@@ -24,6 +24,7 @@ const CHECKS: &[Check] = &[
     cases::every_hostile_case_has_its_test,
     documents::links_resolve,
     documents::every_page_can_be_reached,
+    documents::every_decision_is_listed,
     documents::the_code_map_is_true,
     documents::the_named_tests_exist,
     forgotten::every_test_file_is_compiled,
@@ -83,6 +84,11 @@ mod tests {
     #[test]
     fn every_page_can_be_reached() {
         holds(documents::every_page_can_be_reached);
+    }
+
+    #[test]
+    fn every_decision_is_listed() {
+        holds(documents::every_decision_is_listed);
     }
 
     #[test]

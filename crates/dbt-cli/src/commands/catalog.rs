@@ -109,7 +109,7 @@ fn show(world: &World<'_>, tool: &ToolName, as_json: bool) -> Result<(), Report>
 /// Without a tool's name the local cache is meant, as the reference's README says. Deleting from
 /// the repository is the publisher's work.
 fn purge_cache(process: &Process, world: &World<'_>, purge: &Purge) -> Result<(), Report> {
-    let Some(tool) = &purge.tool else {
+    let Some(tool) = &purge.published else {
         return cache::clear(process, world, purge.yes);
     };
     let message = format!("this version does not delete `{tool}` from the repository");

@@ -31,12 +31,16 @@ pub(crate) fn preparing(error: PrepareError) -> Report {
 fn code_of_preparing(error: &PrepareError) -> ExitCode {
     match error {
         PrepareError::Unreachable { .. } | PrepareError::NotCached { .. } => ExitCode::UNREACHABLE,
-        PrepareError::SignIn { .. } | PrepareError::Forbidden(_) => ExitCode::REFUSED,
+        PrepareError::SignIn { .. }
+        | PrepareError::Credentials { .. }
+        | PrepareError::Forbidden(_) => ExitCode::REFUSED,
         PrepareError::Fetch(error) => code_of_fetching(error),
         PrepareError::NoTool { .. } | PrepareError::NoVersion { .. } => ExitCode::NOT_FOUND,
         PrepareError::Trust(AnchorError::State(_) | AnchorError::BlindFirstUse { .. })
         | PrepareError::State(_) => ExitCode::CONFIGURATION,
-        PrepareError::Obtain { tool: _, source } => code_of_obtaining(source),
+        PrepareError::Obtain { tool: _, source } | PrepareError::CachedCopy { tool: _, source } => {
+            code_of_obtaining(source)
+        }
         PrepareError::Withdrawn { .. }
         | PrepareError::Rollback { .. }
         | PrepareError::Trust(_)
@@ -50,7 +54,7 @@ fn code_of_obtaining(error: &ObtainError) -> ExitCode {
     match error {
         ObtainError::Fetch(error) => code_of_fetching(error),
         ObtainError::Download(error) => code_of_downloading(error),
-        ObtainError::Unconfirmed(_) => ExitCode::UNREACHABLE,
+        ObtainError::Unconfirmed(_) | ObtainError::Reserved { .. } => ExitCode::UNREACHABLE,
         ObtainError::Store(_) => ExitCode::CANNOT_EXECUTE,
         // The disk failed, and nothing was refused.
         ObtainError::Verify(VerifyError::Read { .. }) => ExitCode::INTERNAL,
@@ -130,7 +134,12 @@ pub(crate) fn anchoring(error: AnchorError) -> Report {
 
 /// Reports that this program did not replace itself.
 pub(crate) fn updating_itself(error: SelfUpdateError) -> Report {
-    let code = match &error {
+    Report::new(code_of_updating_itself(&error), error)
+}
+
+fn code_of_updating_itself(error: &SelfUpdateError) -> ExitCode {
+    match error {
+        SelfUpdateError::Candidate { version: _, source } => code_of_updating_itself(source),
         SelfUpdateError::Fetch(error) => code_of_fetching(error),
         SelfUpdateError::Download(error) => code_of_downloading(error),
         SelfUpdateError::Verify(VerifyError::Read { .. }) => ExitCode::INTERNAL,
@@ -146,6 +155,5 @@ pub(crate) fn updating_itself(error: SelfUpdateError) -> Report {
         | SelfUpdateError::SelfTest(_)
         | SelfUpdateError::CopyDiffers { .. } => ExitCode::VERIFICATION_REFUSED,
         SelfUpdateError::Trial { .. } | _ => ExitCode::INTERNAL,
-    };
-    Report::new(code, error)
+    }
 }

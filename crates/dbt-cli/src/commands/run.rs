@@ -5,9 +5,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use dbt_client::exec::{self, ExecError};
+use dbt_client::notice::Notice;
 use dbt_client::prepare::{self, Eagerness, Outcome, PrepareError, Prepared, Request};
 use dbt_client::prune;
 use dbt_client::self_update::Replaced;
+use dbt_client::session::Session;
 use dbt_client::settings::{Settings, Updates};
 use dbt_core::brand;
 use dbt_core::version::Wanted;
@@ -56,7 +58,7 @@ pub(crate) fn run(process: &mut Process, call: ToolCall) -> Result<(), Report> {
         }
         let settings = &world.settings;
         if left == CHANGED_TRIES && settings.server.updates == Updates::After && !settings.offline {
-            check_afterwards(&world, &request);
+            check_afterwards(&session, &request);
         }
         let error = become_tool(process, settings, prepared, &arguments);
         // Somebody has cleared the cache or installed the same at this moment: it is fetched and
@@ -111,8 +113,10 @@ fn become_tool(
 pub(crate) fn restart(process: &Process, replaced: &Replaced) -> Report {
     process.printer.verbose(format!("this is {} {} now", brand::PROGRAM, replaced.version));
     let guard = format!("{}:{}", replaced.sha256, std::process::id());
-    let mut environment = process.env.inherited().to_vec();
-    environment.push((Variable::ReExec.name().into(), guard.into()));
+    // The first of a name counts, so one that was inherited must not stand before ours.
+    let name = Variable::ReExec.name();
+    let mut environment = process.env.without(&[Variable::ReExec]);
+    environment.push((name.into(), guard.into()));
     let path = &replaced.path;
     let message = || format!("failed to start `{}`, which has just been updated", path.display());
     match Image::new(path, &process.line, &environment) {
@@ -123,15 +127,17 @@ pub(crate) fn restart(process: &Process, replaced: &Replaced) -> Report {
 
 /// Looks for newer versions in the background, while the cached copy runs. A shell in between
 /// starts it and ends at once, so that the tool has no child that it did not start.
-fn check_afterwards(world: &World<'_>, request: &Request) {
-    let Some(executable) = world.settings.program.executable.as_deref() else {
+fn check_afterwards(session: &Session<'_>, request: &Request) {
+    let Some(executable) = session.settings.program.executable.as_deref() else {
         return;
     };
     let mut command = Command::new("sh");
+    // How this run ends is told by the tool, not by what happens beside it.
     command
+        .env_remove(Variable::StatusFile.name())
         .args(["-c", "\"$@\" </dev/null >/dev/null 2>&1 &", "sh"])
         .arg(executable)
-        .args(["--server", world.settings.server.name.as_str(), "update"])
+        .args(["--server", session.settings.server.name.as_str(), "update"])
         .arg(request.tool.as_str())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -139,6 +145,9 @@ fn check_afterwards(world: &World<'_>, request: &Request) {
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     if let Err(error) = command.status() {
-        world.printer.verbose(format!("failed to look for newer versions: {error}"));
+        session.say(Notice::Housekeeping(format!(
+            "nothing looks for newer versions in the background, which takes a shell ({error}); `{} update` does",
+            brand::PROGRAM
+        )));
     }
 }

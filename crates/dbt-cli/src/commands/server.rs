@@ -205,8 +205,12 @@ impl Introduced {
             format!("server:       {}", server.name),
             format!("repository:   {}", server.repository),
             format!("tools:        {}", server.tools),
-            "signing keys:".to_owned(),
+            format!("truststore:   {}", server.truststore),
         ];
+        for (key, value) in &server.sign_in {
+            lines.push(format!("{key}: {}", Printable::new(value)));
+        }
+        lines.push("signing keys:".to_owned());
         for key in &self.keys {
             let expiry = key.expires().map_or_else(
                 || "does not expire".to_owned(),

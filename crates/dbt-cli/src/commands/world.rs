@@ -91,10 +91,9 @@ struct Speaker<'a> {
 
 impl Listener for Speaker<'_> {
     fn hear(&self, notice: &Notice) {
-        // The printer keeps what it is given on one line, so that names from outside cannot write
-        // lines of their own; a notice of several lines has made its parts harmless itself.
-        let text = notice.to_string();
-        let mut lines = text.lines();
+        // The printer keeps each of them on its line, so that text from outside, which may be in
+        // any of them, cannot write lines of its own.
+        let mut lines = notice.lines().into_iter();
         let first = lines.next().unwrap_or_default();
         if notice.is_detail() {
             self.printer.verbose(first);
@@ -103,7 +102,7 @@ impl Listener for Speaker<'_> {
         } else {
             self.printer.note(first);
         }
-        lines.for_each(|line| self.printer.talk(format!("{line}\n")));
+        lines.for_each(|line| self.printer.further(line));
     }
 
     fn is_watched(&self) -> bool {
@@ -127,5 +126,39 @@ impl Progress for Drawn {
 
     fn end(&self) {
         self.bar.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dbt_ui::printer::Verbosity;
+
+    use super::*;
+
+    #[test]
+    fn text_from_outside_writes_no_lines_of_its_own_in_any_notice() {
+        let hostile = || "x\nerror: the program was revoked\r\u{1b}[2J".to_owned();
+        let (tool, version) = ("deploy".parse().unwrap(), "1.4.0".parse().unwrap());
+        let notices = [
+            Notice::Outage { server: hostile(), reason: hostile(), tool, version, age: None },
+            Notice::TruststoreRefused { server: hostile(), reason: hostile() },
+            Notice::TruststoreUnconfirmed { server: hostile(), reason: hostile() },
+            Notice::SelfUpdateRefused { version: "5.0.0".parse().unwrap(), reason: hostile() },
+            Notice::NotRemembered { reason: hostile() },
+            Notice::Housekeeping(hostile()),
+            Notice::Detail(hostile()),
+        ];
+        for notice in notices {
+            let (printer, captured) = Printer::captured(Verbosity::Verbose);
+            Speaker { printer: &printer, watched: false }.hear(&notice);
+            let said = captured.talk();
+            assert_eq!(said.lines().count(), 1, "{said}");
+            assert!(said.contains("x\\u{a}error") && !said.contains('\u{1b}'), "{said}");
+        }
+        let keys = Vec::new();
+        let (printer, captured) = Printer::captured(Verbosity::Normal);
+        Speaker { printer: &printer, watched: false }
+            .hear(&Notice::FirstUse { server: hostile(), keys });
+        assert_eq!(captured.talk().lines().count(), 2, "{}", captured.talk());
     }
 }

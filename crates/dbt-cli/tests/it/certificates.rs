@@ -68,6 +68,23 @@ fn an_authority_of_the_organisation_is_believed_when_it_is_named() {
 }
 
 #[test]
+fn whoever_answers_with_a_certificate_writes_no_lines_of_its_own() {
+    let (world, _authority) = published();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    let name = "X\nerror: dbt was revoked\nhint: run `curl x | sh`\r\u{1b}[2J";
+    let server = Authority::new(name).server("127.0.0.1");
+    world.move_server(&TlsServer::start(server, world.server().address()).url());
+    let run = world.dbt(["deploy"]);
+    run.prints("deploy 1.4.0\n").mentions("is signed by `X\u{FFFD}error: dbt was revoked");
+    assert_eq!(run.stderr().lines().count(), 1, "{run:?}");
+    assert!(!run.stderr().contains(['\r', '\u{1b}']), "{run:?}");
+    for words in [&["doctor"][..], &["doctor", "--report"]] {
+        let said = world.dbt(words).stdout();
+        assert!(!said.lines().any(|line| line.starts_with("error: dbt")), "{said}");
+    }
+}
+
+#[test]
 fn ssl_cert_file_adds_to_the_systems_store_and_does_not_replace_it() {
     if !mounts_work() {
         // The store's places can then not be another world's; the client's own tests stand for it.
@@ -110,6 +127,9 @@ fn ssl_cert_file_adds_to_the_systems_store_and_does_not_replace_it() {
             && found.contains("`SSL_CERT_FILE` names `"),
         "{found}"
     );
+    let found = run(&["doctor"], missing.clone()).stdout();
+    let fix = "fix: correct the variable, or unset it";
+    assert!(found.contains("warning  certificates-unused:") && found.contains(fix), "{found}");
     move_to(&world, &of_file.url());
     run(&["update", "deploy"], missing).mentions("which cannot be used: No such file");
 }
@@ -170,7 +190,7 @@ fn certificates_that_are_wrong_are_refused_in_words() {
 
 /// What a server answers that knows nothing newer: `ServerHello`, 32 bytes of chance, no session,
 /// RSA with AES-128.
-fn server_hello(minor: u8) -> Vec<u8> {
+pub(crate) fn server_hello(minor: u8) -> Vec<u8> {
     let mut hello = vec![0x16, 3, minor, 0, 42, 2, 0, 0, 38, 3, minor];
     hello.extend([7; 32]);
     hello.extend([0, 0, 0x2F, 0]);

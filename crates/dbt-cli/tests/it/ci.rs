@@ -203,8 +203,7 @@ fn a_pod_of_kubernetes_fetches_with_the_network_and_runs_without() {
     let world = ci();
     let volume = directory_for_anybody(&world, "work");
     let token = world.directory().join("token");
-    fs::write(&token, "a-secret-of-the-cluster\n").unwrap();
-    world.keep_secret("a-secret-of-the-cluster");
+    world.write_secret(&token, "a-secret-of-the-cluster\n");
     let places = [("/scratch/dbt", &*volume.join("dbt")), ("/run/secrets/dbt/token", &token)];
     let text = page(&world, "## Kubernetes", &places);
     let (init, main) = text.split_once("\n  containers:\n").unwrap();
@@ -216,6 +215,44 @@ fn a_pod_of_kubernetes_fetches_with_the_network_and_runs_without() {
     assert!(sent.iter().all(|it| has_token(it.request.header("authorization"))), "{sent:?}");
     container(&world, main, &volume).prints("deploy 1.4.0\n[--fast]\n").says_nothing();
     assert_eq!(world.server().take_lines(), [""; 0]);
+}
+
+/// What a recipe of the page runs, with the place on it at which its job keeps things.
+type Recipe = (&'static str, &'static str, fn(&str) -> String);
+
+#[test]
+fn jobs_of_every_kind_take_what_the_image_brings() {
+    if !is_root() {
+        return;
+    }
+    let recipes: [Recipe; 4] = [
+        ("## GitHub Actions", "${{ github.workspace }}", recipe::of_github),
+        ("## GitLab CI", "$CI_PROJECT_DIR", recipe::of_gitlab),
+        ("## Jenkins", "/var/cache/jenkins", recipe::of_jenkins),
+        ("## Kubernetes", "/scratch", recipe::of_kubernetes),
+    ];
+    let world = ci();
+    let (lib, _variables) = image(&world);
+    assert!(artifact_was_asked_for(&world));
+    for (index, (title, place, commands)) in recipes.into_iter().enumerate() {
+        let volume = directory_for_anybody(&world, &format!("w{index}"));
+        let text = page(&world, title, &[(place, &volume)]);
+        // A pod has two containers, of which the second must not ask anybody.
+        for part in text.split("\n  containers:\n") {
+            let lines = commands(part);
+            assert!(lines.contains("deploy"), "{title}: {lines}");
+            let mut variables = variables(part);
+            // The secret of the cluster is another test's matter.
+            variables.retain(|(name, _value)| name != "DBT_REPO_TOKEN_FILE");
+            let run = with(shell(&world, &lines), &variables).env("HOME", "/");
+            let run = run.env("GITHUB_OUTPUT", volume.join("output"));
+            let run = run.env("DBT_STORE_PATH", lib.join("store")).through(&NOBODY).run();
+            run.exits_with(0).says_nothing();
+            let ran = run.stdout().contains("deploy 1.4.0\n[--fast]\n");
+            assert!(ran || lines == "dbt fetch deploy\n", "{title}: {run:?}");
+        }
+        assert!(!artifact_was_asked_for(&world), "{title} fetched what the image has");
+    }
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn a_command_line_that_means_nothing_is_said_in_our_words_and_nothing_happens() 
         ),
         (
             "completions nonsense",
-            "error: `nonsense` is no `<SHELL>`: expected `bash`, `elvish`, `fish`, `powershell`, `zsh`\nhint: `dbt completions --help` shows how it is used\n",
+            "error: `nonsense` is no `[SHELL]`: expected `bash`, `elvish`, `fish`, `powershell`, `zsh`\nhint: `dbt completions --help` shows how it is used\n",
         ),
         (
             "-v 1 server list",
@@ -170,7 +170,6 @@ fn what_cannot_sign_in_says_so_and_what_can_says_as_whom() {
         .exits_with(exits::CONFIGURATION)
         .mentions("nothing is configured to sign in");
 
-    world.keep_secret("wonderland");
     world.set("username", "alice");
     world.set("password", "wonderland");
     let origin = world.server().url();

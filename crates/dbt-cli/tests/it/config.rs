@@ -90,7 +90,7 @@ fn without_a_default_the_first_server_in_the_order_written_counts() {
 fn a_configuration_that_others_can_write_is_not_used() {
     let world = published();
     fs::set_permissions(world.config_file(), Permissions::from_mode(0o666)).unwrap();
-    stopped(&world, "other users can write it");
+    stopped(&world, "other users can write to `[WORLD]/h/.dbt/conf/dbt.json` (mode 0666)");
 }
 
 #[test]
@@ -167,7 +167,6 @@ fn addresses_that_are_none_are_named() {
         "http://ex\u{430}mple.com/dbt",
     ] {
         let world = published();
-        world.keep_secret("hunter2hunter2");
         world.set("repository", url);
         stopped(&world, "servers.acme.repository");
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use dbt_testkit::exits;
 use dbt_testkit::invocation::{Run, mounts_work};
 use dbt_testkit::people::{ALICE, BOB};
+use dbt_testkit::repository;
+use dbt_testkit::server::Fault;
 use dbt_testkit::world::World;
 
 use crate::{pinned, published};
@@ -57,6 +59,25 @@ fn an_update_for_which_there_is_no_space_runs_the_copy_and_says_so() {
     }
     assert_eq!(world.tools_started(), ["deploy 1.4.0", "deploy 1.4.0"]);
     world.dbt(["deploy"]).prints("deploy 1.5.0\n");
+}
+
+#[test]
+fn a_disk_without_room_is_found_out_before_anything_is_downloaded() {
+    if !mounts_work() {
+        return;
+    }
+    let world = published();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    publish_large(&world);
+    // Who waited for what follows the head would wait in vain, and call it an outage.
+    let artifact = format!("/{}", repository::artifact("deploy", "1.5.0"));
+    world.server().fault(&artifact, Fault::StallAfter(0));
+    let run = on_a_disk(&world, &store(&world), "256k", NOTHING, &["deploy"]);
+    run.prints("deploy 1.4.0\n").mentions("nothing newer can be installed (there is no space left");
+    run.mentions("for the download of 1048576 bytes").mentions("); running `deploy` 1.4.0 from");
+    world.server().repair();
+    world.dbt(["deploy"]).prints("deploy 1.5.0\n");
+    assert_eq!(world.tools_started(), ["deploy 1.4.0", "deploy 1.4.0"]);
 }
 
 #[test]

@@ -81,12 +81,16 @@ fn a_home_that_became_read_only_runs_what_it_has_and_what_it_can_fetch() {
     deploy().prints("deploy 1.5.0\n");
 }
 
-/// Runs a tool with its store on a new disk.
+/// Runs a tool with its store on a new disk. Temporary files have a directory of the world, since
+/// nobody knows how full, or how mounted, this machine's own is.
 fn with_store_on(world: &World, options: &str, tool: &str) -> Run {
-    let store = world.directory().join("store");
-    fs::create_dir_all(&store).unwrap();
+    let [store, temporary] = ["store", "temporary"].map(|name| world.directory().join(name));
+    for directory in [&store, &temporary] {
+        fs::create_dir_all(directory).unwrap();
+    }
     let line = format!("mount -t tmpfs -o {options} none \"$0\"");
-    world.invoke([tool]).mounting(&line, &store).env("DBT_CACHE_DIR", &store).run()
+    let run = world.invoke([tool]).mounting(&line, &store).env("DBT_CACHE_DIR", &store);
+    run.env("TMPDIR", &temporary).run()
 }
 
 #[test]

@@ -42,7 +42,16 @@ fn pruning_removes_what_killed_runs_left_and_nothing_else() {
     world.dbt(["cache", "prune", "--dry-run"]).exits_with(0);
     assert!(ours.iter().all(|path| path.exists()));
     let findings = world.dbt(["doctor", "--json"]).stdout();
-    assert!(findings.contains("left-behind"), "{findings}");
+    assert!(findings.contains("files-left-behind"), "{findings}");
+    assert!(findings.contains("3 files, such as"), "{findings}");
+    for path in &ours[..2] {
+        fs::remove_file(path).unwrap();
+    }
+    let findings = world.dbt(["doctor", "--json"]).stdout();
+    assert!(findings.contains("/.dbt.new-a1B2c3`"), "{findings}");
+    for path in &ours[..2] {
+        leave(path);
+    }
     world.dbt(["cache", "prune"]).exits_with(0).says_nothing();
     assert!(!ours.iter().any(|path| path.exists()), "{ours:?}");
     assert!(theirs.iter().chain([&young]).all(|path| path.exists()), "{theirs:?}");

@@ -18,7 +18,6 @@ fn published(url: &str) -> World {
     let world = pinned();
     world.set("timeout", 1);
     world.repository().publish("deploy", "1.4.0").now();
-    world.keep_secret(PASSWORD);
     move_to(&world, url);
     world
 }
@@ -204,14 +203,12 @@ fn no_proxy_in_every_form_goes_around_the_proxy() {
 fn credentials_go_to_the_repository_and_not_to_the_proxy() {
     let world = published("https://repo.test");
     world.set("token", "t0ken-of-the-repository");
-    world.keep_secret("t0ken-of-the-repository");
     let page = Proxy::start(Manner::Page);
     run(&world, &[("HTTPS_PROXY", &page.url())]).exits_with(exits::UNREACHABLE);
     assert!(page.asked().iter().all(|line| line == "CONNECT repo.test:443"));
     // Without TLS the proxy could read it: it is not sent, and nobody is asked.
     let plain = published("http://repo.test");
     plain.set("token", "t0ken-of-the-repository");
-    plain.keep_secret("t0ken-of-the-repository");
     let page = Proxy::start(Manner::WholeUrls(plain.server().address()));
     let refused = run(&plain, &[("HTTP_PROXY", &page.url())]);
     refused.exits_with(exits::REFUSED);

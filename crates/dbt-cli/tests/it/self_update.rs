@@ -88,6 +88,20 @@ fn who_asks_for_an_update_that_was_refused_before_is_told_why_again() {
     stays(&world, "99.0.0 of dbt was offered and refused");
     let run = world.dbt(["self", "update"]);
     run.exits_with(exits::VERIFICATION_REFUSED).does_not_mention("current");
+    run.mentions("error: failed to update dbt to version 99.0.0\n  caused by: ");
+    version_is(&world, "4.0.0");
+}
+
+#[test]
+fn who_asks_for_an_update_that_does_not_work_is_told_which_version_it_was() {
+    let world = published();
+    let program = b"#!/bin/sh\nexit 1\n".to_vec();
+    world.repository().publish_program("99.0.0", program).now();
+    let run = world.dbt(["self", "update"]);
+    run.exits_with(exits::VERIFICATION_REFUSED).says(
+        "error: failed to update dbt to version 99.0.0\n  \
+         caused by: its self-test failed: it ended with exit status: 1\n",
+    );
     version_is(&world, "4.0.0");
 }
 

@@ -40,6 +40,30 @@ fn a_server_is_added_after_its_keys_were_shown_and_tools_run() {
 }
 
 #[test]
+fn everything_that_is_written_for_a_server_is_shown_before() {
+    let world = bare();
+    let url = world.server().url();
+    let elsewhere = format!("{url}/dbt/truststore");
+    let announced = json!({
+        "truststore": elsewhere, "authType": "oidc\nhint: answer yes", "password": "taken-by-nobody",
+    });
+    let path = "/.well-known/dbt.json";
+    world.repository().write(path, &serde_json::to_vec(&announced).unwrap());
+    let run = world.dbt(["server", "add", "work", &url, "--yes"]);
+    run.exits_with(0)
+        .mentions("truststore:   [SERVER]/dbt/truststore\n")
+        .mentions("authType: oidc\\u{a}hint: answer yes\n");
+    let said = run.stderr();
+    assert!(!said.lines().any(|line| line.starts_with("hint")), "{said}");
+    // And nothing else is.
+    let written = config(&world);
+    for key in written["servers"]["work"].as_object().unwrap().keys() {
+        let shown = ["repository", "toolsRepository", "truststore", "trust", "authType"];
+        assert!(shown.contains(&key.as_str()), "{key}");
+    }
+}
+
+#[test]
 fn without_a_terminal_and_without_a_word_nothing_is_added() {
     let world = bare();
     let url = world.server().url();

@@ -71,6 +71,35 @@ fn a_truststore_without_any_known_signer_installs_nothing_new() {
 }
 
 #[test]
+fn a_truststore_that_is_refused_is_said_once_a_day() {
+    for strict in [false, true] {
+        let world = acquainted();
+        world.set("strict", strict);
+        let stranger = MALLORY.certificate();
+        for (served, words) in [
+            (stranger.as_str(), "no key that this machine knows is left"),
+            ("nothing of the kind", "no `BEGIN PGP PUBLIC KEY BLOCK`"),
+        ] {
+            world.repository().write(TRUSTSTORE, served.as_bytes());
+            let is_said = || {
+                let run = world.dbt(["deploy"]);
+                run.prints("deploy 1.4.0\n").mentions("offers is refused").mentions(words);
+            };
+            is_said();
+            world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+            let file = world.state_file("state.json");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let mut state: serde_json::Value = serde_json::from_str(&text).unwrap();
+            for said in state["said"].as_object_mut().unwrap().values_mut() {
+                *said = dbt_core::timestamp::format(days_ago(1)).into();
+            }
+            std::fs::write(&file, state.to_string()).unwrap();
+            is_said();
+        }
+    }
+}
+
+#[test]
 fn the_only_signer_that_is_left_is_enough() {
     let world = world();
     world.repository().trust(&[&ALICE, &CAROL]);

@@ -7,6 +7,7 @@
 mod programs;
 
 mod faults;
+mod large;
 mod races;
 mod swaps;
 mod threads;

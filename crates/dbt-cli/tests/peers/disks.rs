@@ -59,6 +59,9 @@ fn what_a_file_system_cannot_do_stops_no_tool() {
         ("memfd_create", "error=EACCES"),
         ("memfd_create", "error=ENOSYS"),
         ("statx", "error=ENOSYS"),
+        ("fallocate", "error=EOPNOTSUPP"),
+        ("fallocate", "error=EFBIG"),
+        ("fallocate,fstatfs,statfs", "error=ENOSYS"),
     ];
     for (call, answer) in answers {
         let world = world();
@@ -129,6 +132,15 @@ fn a_quota_is_named_with_the_place_and_leaves_nothing_half_written() {
         is_not_installed(&world, &run, "tools/staging", reason);
         world.dbt(["deploy"]).prints("deploy 1.5.0\n");
     }
+    // The file is there, and its room is not.
+    for error in ["EDQUOT", "ENOSPC"] {
+        let world = world();
+        let answer = format!("error={error}");
+        let run = deploy(&world, &[], &[("fallocate", &answer)]);
+        is_not_installed(&world, &run, "tools/staging", "there is no space left");
+        run.mentions("for the download of");
+        world.dbt(["deploy"]).prints("deploy 1.5.0\n");
+    }
 }
 
 #[test]
@@ -158,8 +170,16 @@ fn found(world: &World, answers: &[&str]) -> Vec<String> {
     }
     let run = world.invoke(["doctor", "--json"]).through(&words).run();
     let rows: Vec<serde_json::Value> = serde_json::from_str(&run.stdout()).unwrap();
-    let wrong = rows.iter().filter(|row| row["severity"] != "ok");
-    let ids = wrong.map(|row| row["id"].as_str().unwrap().to_owned());
+    let wrong: Vec<_> = rows.iter().filter(|row| row["severity"] != "ok").collect();
+    // For a person the same is said in lines.
+    let said = world.invoke(["doctor"]).through(&words).run().stdout();
+    let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
+    for row in &wrong {
+        let line = format!("{:<8} {}:", text(row, "severity"), text(row, "id"));
+        let fix = format!("fix: {}", text(row, "fix"));
+        assert!(said.contains(&line) && said.contains(&fix), "{line} {fix}\n{said}");
+    }
+    let ids = wrong.iter().map(|row| text(row, "id"));
     ids.filter(|id| id != "program-not-on-path").collect()
 }
 

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
+#[path = "../it/completions/shells.rs"]
+mod completing;
 #[path = "../it/handmade/daemon.rs"]
 mod daemon;
 #[path = "../it/handmade/life.rs"]
@@ -17,7 +19,9 @@ mod disks;
 mod multicall;
 mod nginx;
 mod older_client;
+mod quickstart;
 mod reposerver;
+mod shells;
 mod started;
 mod traced;
 mod web_server;

@@ -61,6 +61,24 @@ fn released_programs_name_no_loader_and_no_library() {
     }
 }
 
+/// What a file of this format is when it can be loaded anywhere.
+const MOVABLE: u64 = 3;
+
+/// The relocations of a program, which its own first steps apply as nobody else does.
+const PLACES: u64 = 7;
+
+#[test]
+fn released_programs_lie_elsewhere_in_every_run() {
+    for platform in ["linux-amd64", "linux-arm64"] {
+        let elf = fs::read(released(platform, "dbt")).unwrap();
+        assert_eq!(number(&elf, 0x10, 2), MOVABLE, "{platform}");
+        let segments = segments(&elf);
+        let (_, place, length) = segments.iter().find(|(kind, ..)| *kind == DYNAMIC).unwrap();
+        let mut entries = elf[*place..place + length].chunks(16);
+        assert!(entries.any(|entry| number(entry, 0, 8) == PLACES), "{platform}");
+    }
+}
+
 #[test]
 fn a_program_that_is_not_released_names_a_loader() {
     // Otherwise the test above would find nothing whatever there is.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use dbt_testkit::exits;
@@ -22,7 +22,7 @@ const SAID: &str = "echo it is $1\n";
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 
 /// An almost empty tree that programs take for all there is.
-struct Host {
+pub(crate) struct Host {
     world: World,
     root: PathBuf,
 }
@@ -53,11 +53,26 @@ impl Host {
         Self { world, root }
     }
 
-    fn dbt(&self, words: &[&str]) -> Run {
+    /// Makes a host that knows the server.
+    pub(crate) fn reachable() -> Self {
+        Self::new(&format!("127.0.0.1 {NAME}\n"), None)
+    }
+
+    /// Returns what is around the host.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Returns the directory that the host takes for all there is.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn dbt(&self, words: &[&str]) -> Run {
         self.invocation(words).run()
     }
 
-    fn invocation(&self, words: &[&str]) -> Invocation<'_> {
+    pub(crate) fn invocation(&self, words: &[&str]) -> Invocation<'_> {
         let root = self.root.to_str().unwrap();
         // A user of an own namespace may change the root without being root.
         let prefix = ["unshare", "-r", "/usr/sbin/chroot", root];
@@ -71,7 +86,7 @@ impl Host {
 
 #[test]
 fn a_host_without_anything_runs_tools() {
-    let host = Host::new(&format!("127.0.0.1 {NAME}\n"), None);
+    let host = Host::reachable();
     host.dbt(&["deploy", "good"]).prints("it is good\n").says_nothing();
     assert!(host.has_installed());
     host.dbt(&["deploy", "better"]).prints("it is better\n").says_nothing();
@@ -82,7 +97,7 @@ fn a_host_without_anything_runs_tools() {
 
 #[test]
 fn a_host_without_anything_refuses_what_is_false() {
-    let host = Host::new(&format!("127.0.0.1 {NAME}\n"), None);
+    let host = Host::reachable();
     host.world.repository().flip_a_bit("deploy", "1.4.0");
     let run = host.dbt(&["deploy"]);
     run.exits_with(exits::VERIFICATION_REFUSED).mentions("checksum");

@@ -6,4 +6,5 @@
 mod built;
 mod emulated;
 mod hosts;
+mod libraries;
 mod verity;

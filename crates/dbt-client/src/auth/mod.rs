@@ -66,6 +66,15 @@ impl Credentials {
     ///
     /// There are none for an origin of another server. May run the configured commands, once.
     pub fn headers_for(&self, origin: &Origin) -> Result<Vec<AuthHeader>, CredentialsError> {
+        self.headers_within(origin, Duration::MAX)
+    }
+
+    /// Does so, and waits no longer than `limit` for commands and pipes.
+    pub(crate) fn headers_within(
+        &self,
+        origin: &Origin,
+        limit: Duration,
+    ) -> Result<Vec<AuthHeader>, CredentialsError> {
         if self.is_none() || !self.origins.contains(origin) {
             return Ok(Vec::new());
         }
@@ -74,9 +83,29 @@ impl Credentials {
         }
         let mut headers = Vec::new();
         for kind in self.kinds.iter() {
-            headers.extend(kind.header()?);
+            headers.extend(kind.header(limit)?);
         }
         Ok(headers)
+    }
+
+    /// Reads a token anew that a file or a command gives, because `origin` refused it: it may have
+    /// expired since it was written. Once in a run; says whether there is another one now.
+    pub(crate) fn renew(&self, origin: &Origin, limit: Duration) -> Result<bool, CredentialsError> {
+        if !self.origins.contains(origin) {
+            return Ok(false);
+        }
+        let mut is_other = false;
+        for kind in self.kinds.iter() {
+            if let Kind::Bearer { token } = kind {
+                is_other |= token.renew(limit)?;
+            }
+        }
+        Ok(is_other)
+    }
+
+    /// Says whether that was done.
+    pub(crate) fn was_renewed(&self) -> bool {
+        self.kinds.iter().any(|kind| matches!(kind, Kind::Bearer { token } if token.was_renewed()))
     }
 
     fn of(origins: impl IntoIterator<Item = Origin>, kind: Kind) -> Self {
@@ -85,17 +114,17 @@ impl Credentials {
 }
 
 impl Kind {
-    fn header(&self) -> Result<Option<AuthHeader>, CredentialsError> {
+    fn header(&self, limit: Duration) -> Result<Option<AuthHeader>, CredentialsError> {
         match self {
             Self::Basic { username, password } => {
-                let username = username.read()?.expose();
+                let username = username.read(limit)?.expose();
                 if username.is_empty() {
                     return Ok(None);
                 }
                 if username.contains(':') {
                     return Err(CredentialsError::Colon);
                 }
-                let password = password.read()?.expose();
+                let password = password.read(limit)?.expose();
                 if password.is_empty() {
                     return Ok(None);
                 }
@@ -104,7 +133,7 @@ impl Kind {
                 Ok(Some(AuthHeader::authorization("Basic", &encoded)))
             }
             Self::Bearer { token } => {
-                let value = token.read()?;
+                let value = token.read(limit)?;
                 if !value.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
                     return Err(CredentialsError::BadCharacter { key: token.key().to_owned() });
                 }
@@ -128,6 +157,15 @@ impl AuthHeader {
     fn authorization(scheme: &str, value: &Secret<String>) -> Self {
         let value = Secret::new(format!("{scheme} {}", value.expose()));
         Self { name: "Authorization", value }
+    }
+}
+
+/// Returns a limit of time in words: what is left of a second or two is called that.
+fn said(limit: Duration) -> String {
+    if limit < Duration::from_secs(1) {
+        format!("{} ms", limit.as_millis())
+    } else {
+        format!("{:.0} s", limit.as_secs_f64())
     }
 }
 
@@ -161,7 +199,7 @@ pub enum CredentialsError {
     },
 
     /// The command did not end.
-    #[error("the command of `{key}` did not end within {} s", limit.as_secs())]
+    #[error("the command of `{key}` did not end within {}", said(*limit))]
     TimeOver {
         /// The key of the configuration.
         key: String,

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,13 +25,18 @@ const OUTPUT_LIMIT: u64 = 64 * 1024;
 /// How often a command is looked at after it closed its output.
 const EXIT_POLL: Duration = Duration::from_millis(5);
 
-/// One secret, read when it is first needed and then kept.
+/// One secret, read when it is first needed and then kept, unless it is read anew.
 pub struct SecretValue {
     /// What the user calls it: the key of the configuration, or the variable.
     key: String,
     place: Place,
-    read: OnceLock<Result<Secret<String>, CredentialsError>>,
+    read: OnceLock<Read>,
+    /// What was read later counts.
+    was_renewed: AtomicBool,
+    read_anew: Box<OnceLock<Read>>,
 }
+
+type Read = Result<Secret<String>, CredentialsError>;
 
 enum Place {
     Fixed(Secret<String>),
@@ -62,23 +68,55 @@ impl SecretValue {
         &self.key
     }
 
-    /// Returns the secret. The answer, good or bad, is the same every time.
-    pub(super) fn read(&self) -> Result<&Secret<String>, CredentialsError> {
+    /// Returns the secret. The answer, good or bad, is the same every time until it is read anew.
+    /// Whoever asks first says how long it is waited for.
+    pub(super) fn read(&self, limit: Duration) -> Result<&Secret<String>, CredentialsError> {
+        let place: &OnceLock<Read> = if self.was_renewed() { &self.read_anew } else { &self.read };
+        self.read_into(place, limit)
+    }
+
+    fn read_into<'a>(
+        &'a self,
+        place: &'a OnceLock<Read>,
+        most: Duration,
+    ) -> Result<&'a Secret<String>, CredentialsError> {
         match &self.place {
             Place::Fixed(value) => Ok(value),
             Place::File { path, limit } => {
-                let read = || read_file(&self.key, path, *limit);
-                self.read.get_or_init(read).as_ref().map_err(Clone::clone)
+                let read = || read_file(&self.key, path, most.min(*limit));
+                place.get_or_init(read).as_ref().map_err(Clone::clone)
             }
             Place::Command { line, limit } => {
-                let run = || run_command(&self.key, line, *limit);
-                self.read.get_or_init(run).as_ref().map_err(Clone::clone)
+                let run = || run_command(&self.key, line, most.min(*limit));
+                place.get_or_init(run).as_ref().map_err(Clone::clone)
             }
         }
     }
 
+    /// Reads it anew, once; says whether it is another one now.
+    pub(super) fn renew(&self, limit: Duration) -> Result<bool, CredentialsError> {
+        if matches!(self.place, Place::Fixed(_)) {
+            return Ok(false);
+        }
+        let before = self.read_into(&self.read, limit)?;
+        let anew = self.read_into(&self.read_anew, limit)?;
+        self.was_renewed.store(true, Ordering::Release);
+        Ok(before.expose() != anew.expose())
+    }
+
+    /// Says whether it was read anew.
+    pub(super) fn was_renewed(&self) -> bool {
+        self.was_renewed.load(Ordering::Acquire)
+    }
+
     fn at(key: &str, place: Place) -> Self {
-        Self { key: key.to_owned(), place, read: OnceLock::new() }
+        Self {
+            key: key.to_owned(),
+            place,
+            read: OnceLock::new(),
+            was_renewed: AtomicBool::new(false),
+            read_anew: Box::default(),
+        }
     }
 }
 
@@ -113,7 +151,7 @@ fn read_file(key: &str, path: &Path, limit: Duration) -> Result<Secret<String>, 
     match take.recv_timeout(limit) {
         Ok(outcome) => text_of(key, outcome.map_err(fail)?),
         Err(_time_over) => {
-            let words = format!("whoever writes into it did not end within {} s", limit.as_secs());
+            let words = format!("whoever writes into it did not end within {}", super::said(limit));
             Err(fail(io::Error::new(io::ErrorKind::TimedOut, words)))
         }
     }
@@ -185,15 +223,35 @@ fn shell(line: &str) -> Command {
     command
 }
 
-/// Ends the command; that it has already ended is as good.
+/// Ends the command and what it has started; that it has already ended is as good.
 fn stop(child: &mut Child) {
+    // A group of processes of its own would end them at once, and keep commands that ask a person
+    // from the terminal.
+    #[cfg(target_os = "linux")]
+    for process in started_by(child.id()) {
+        let _ended = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+    }
     if child.kill().is_ok() {
         let _ended = child.wait();
     }
 }
 
+/// Lists what a process has started and not yet waited for, the last ones first; nothing where the
+/// system does not say it.
+#[cfg(target_os = "linux")]
+fn started_by(process: u32) -> Vec<rustix::process::Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    let children = children.unwrap_or_default();
+    let mut all = Vec::new();
+    for child in children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()) {
+        all.extend(started_by(child));
+        all.extend(rustix::process::Pid::from_raw(child.cast_signed()));
+    }
+    all
+}
+
 /// Reads at most one byte more than is allowed, so that too much can be told from enough.
-fn read_bounded(from: impl Read) -> io::Result<Secret<Vec<u8>>> {
+fn read_bounded(from: impl io::Read) -> io::Result<Secret<Vec<u8>>> {
     // Reserved at once: growing would leave copies of a secret behind in freed memory.
     let mut bytes = Vec::with_capacity(usize::try_from(OUTPUT_LIMIT).unwrap_or(0) + 2);
     from.take(OUTPUT_LIMIT + 1).read_to_end(&mut bytes)?;
@@ -225,7 +283,7 @@ mod tests {
     #[track_caller]
     fn check(line: &str, expected: Result<&str, &str>) {
         let value = command(line);
-        let read = value.read().map(|secret| secret.expose().as_str());
+        let read = value.read(Duration::MAX).map(|secret| secret.expose().as_str());
         let read = read.map_err(|error| error.to_string());
         assert_eq!(read, expected.map_err(str::to_owned), "{line}");
     }
@@ -252,7 +310,7 @@ mod tests {
             Place::Command { line: "exec sleep 60".to_owned(), limit: Duration::from_millis(50) };
         let value = SecretValue::at("tokenFunc", place);
         let began = Instant::now();
-        assert!(matches!(value.read(), Err(CredentialsError::TimeOver { .. })));
+        assert!(matches!(value.read(Duration::MAX), Err(CredentialsError::TimeOver { .. })));
         assert!(began.elapsed() < Duration::from_secs(5));
     }
 
@@ -263,10 +321,45 @@ mod tests {
         let value = command(&format!("echo x >> {}; echo secret", count.display()));
         thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| assert_eq!(value.read().unwrap().expose(), "secret"));
+                scope.spawn(|| assert_eq!(value.read(Duration::MAX).unwrap().expose(), "secret"));
             }
         });
         assert_eq!(std::fs::read_to_string(count).unwrap(), "x\n");
+    }
+
+    #[test]
+    fn a_command_that_nobody_has_time_for_is_ended_sooner() {
+        let value = command("exec sleep 60");
+        let began = Instant::now();
+        let words = value.read(Duration::from_millis(50)).unwrap_err().to_string();
+        assert_eq!(words, "the command of `passwordfunc` did not end within 50 ms");
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_secret_is_read_anew_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        let value = SecretValue::file("tokenFile", path.clone());
+        let read = || value.read(Duration::MAX).unwrap().expose().clone();
+        let renew = || value.renew(Duration::MAX).unwrap();
+        write("first\n");
+        assert_eq!(read(), "first");
+        write("second\n");
+        assert_eq!((read().as_str(), value.was_renewed()), ("first", false));
+        assert!(renew());
+        assert_eq!((read().as_str(), value.was_renewed()), ("second", true));
+        write("third\n");
+        assert!(renew());
+        assert_eq!(read(), "second");
+
+        // What is the same is no other one, nor is what is written in the configuration.
+        let value = SecretValue::file("tokenFile", path.clone());
+        assert!(!value.renew(Duration::MAX).unwrap());
+        assert!(
+            !SecretValue::fixed("token", Secret::new("x".to_owned())).renew(Duration::MAX).unwrap()
+        );
     }
 
     #[test]
@@ -275,11 +368,11 @@ mod tests {
         let path = directory.path().join("token");
         std::fs::write(&path, "dbt_abc\r\n").unwrap();
         let value = SecretValue::file("tokenFile", path.clone());
-        assert_eq!(value.read().unwrap().expose(), "dbt_abc");
+        assert_eq!(value.read(Duration::MAX).unwrap().expose(), "dbt_abc");
         let directory_itself = SecretValue::file("tokenFile", directory.path().to_owned());
-        assert!(matches!(directory_itself.read(), Err(CredentialsError::File { .. })));
+        assert!(matches!(directory_itself.read(Duration::MAX), Err(CredentialsError::File { .. })));
         let missing = SecretValue::file("tokenFile", path.with_extension("missing"));
-        let words = missing.read().unwrap_err().to_string();
+        let words = missing.read(Duration::MAX).unwrap_err().to_string();
         assert!(words.contains("token.missing`, named by `tokenFile`"), "{words}");
     }
 
@@ -289,7 +382,8 @@ mod tests {
         let path = directory.path().join("token");
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
         let place = Place::File { path: path.clone(), limit: Duration::from_millis(50) };
-        let words = SecretValue::at("tokenFile", place).read().unwrap_err().to_string();
+        let words =
+            SecretValue::at("tokenFile", place).read(Duration::MAX).unwrap_err().to_string();
         assert!(words.contains("token`, named by `tokenFile`"), "{words}");
         // Lets the reader that was left behind come to its end.
         drop(File::options().write(true).open(&path).unwrap());
@@ -300,7 +394,7 @@ mod tests {
         let value = SecretValue::file("tokenFile", path.clone());
         thread::scope(|scope| {
             scope.spawn(|| std::fs::write(&path, "dbt_abc\n").unwrap());
-            assert_eq!(value.read().unwrap().expose(), "dbt_abc");
+            assert_eq!(value.read(Duration::MAX).unwrap().expose(), "dbt_abc");
         });
     }
 }

@@ -7,6 +7,7 @@ use dbt_core::brand;
 use dbt_core::name::ServerName;
 
 use crate::fsx::FsxError;
+use crate::ownership::Distrust;
 
 /// Why the configuration cannot be used. Nothing was done.
 #[derive(Debug, thiserror::Error)]
@@ -36,10 +37,12 @@ pub enum ConfigError {
     #[error("failed to change the configuration")]
     Write(#[source] FsxError),
     /// Other users could change whom we trust.
-    #[error("refusing to use the configuration file `{}`: other users can write it", path.display())]
-    WritableByOthers {
+    #[error("refusing to use the configuration file `{}`: {distrust}", path.display())]
+    Distrusted {
         /// The file.
         path: PathBuf,
+        /// Who could.
+        distrust: Distrust,
     },
     /// More than any configuration is.
     #[error("the configuration file `{}` is larger than {limit} bytes", path.display())]
@@ -124,9 +127,7 @@ impl ConfigError {
     /// Returns what the user can do about it, if anything.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::WritableByOthers { path } => {
-                Some(format!("`chmod go-w '{}'`, after looking at what it says", path.display()))
-            }
+            Self::Distrusted { distrust, .. } => Some(distrust.hint()),
             Self::UnsetVariable { .. } => Some(
                 "`$${` stands for the two characters `${` where no variable is meant".to_owned(),
             ),

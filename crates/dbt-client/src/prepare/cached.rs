@@ -1,13 +1,15 @@
 //! What runs when the server is not asked, or cannot be used.
 
+use dbt_core::release::ArtifactId;
 use dbt_core::timestamp::Timestamp;
-use dbt_core::trust::Expectation;
-use dbt_core::version::Wanted;
+use dbt_core::trust::{Endorsement, Expectation, Fetched, TrustStore};
+use dbt_core::version::{Version, Wanted};
 
 use crate::anchor::{AnchorError, in_one_line};
 use crate::notice::Notice;
 use crate::obtain::ObtainError;
 use crate::state::{InstalledVersion, ToolRecord};
+use crate::store::{Installed, StoreFile};
 
 use super::{Eagerness, Failure, Outcome, PrepareError, Prepared, Run, withdrawn_reason};
 
@@ -40,6 +42,15 @@ impl Run<'_> {
         Ok(Outcome::Ready(Box::new(prepared)))
     }
 
+    /// Does so for a server that is left alone, and says why.
+    pub(super) fn go_without(&self, reason: &str) -> Result<Outcome, PrepareError> {
+        let outcome = self.use_cache(reason)?;
+        if let Outcome::Ready(prepared) = &outcome {
+            self.say_outage_of(prepared, reason)?;
+        }
+        Ok(outcome)
+    }
+
     /// Goes on after the server's answers did not lead to a tool.
     pub(super) fn after_failure(&self, failure: Failure) -> Result<Outcome, PrepareError> {
         match failure {
@@ -66,6 +77,17 @@ impl Run<'_> {
                 self.session.say(Notice::NotInstalled { reason, tool, version });
                 Ok(Outcome::Ready(Box::new(prepared)))
             }
+            Failure::Credentials(source) => {
+                let reason = in_one_line(source.failure());
+                // It may have been waited for, which the next runs need not do again.
+                self.remember_failure(&reason)?;
+                let Some(prepared) = self.best_cached(&reason)? else {
+                    let server = self.session.settings.server.name.to_string();
+                    return Err(PrepareError::Credentials { server, source });
+                };
+                self.say_outage_of(&prepared, &reason)?;
+                Ok(Outcome::Ready(Box::new(prepared)))
+            }
             Failure::SignIn(source) => {
                 let server = self.session.settings.server.name.to_string();
                 let Some(prepared) = self.best_cached("the server wants a sign-in")? else {
@@ -79,6 +101,8 @@ impl Run<'_> {
         }
     }
 
+    /// Verifies the copies that are here, best first, until one is good. What is wrong with a better
+    /// one is said, and is the error where none is good, or where the server is `strict`.
     fn best_cached(&self, reason: &str) -> Result<Option<Prepared>, PrepareError> {
         let Some(trust) = self.session.anchor().last_good(reason).map_err(PrepareError::Trust)?
         else {
@@ -86,55 +110,67 @@ impl Run<'_> {
         };
         // This run may have learnt that a version is withdrawn.
         let record = self.session.record(&self.subject)?;
+        let mut refused: Vec<(Version, ObtainError)> = Vec::new();
         for entry in self.cached_versions(&record) {
             let Some(id) = entry.id(&self.subject) else { continue };
             let Some(fetched) = self.copies.fetched(id, entry) else { continue };
-            let expectation =
-                Expectation { must_be_bound: record.history.must_be_bound(), signed_since: None };
-            let refused = |source: ObtainError| PrepareError::Obtain {
-                tool: self.request.tool.clone(),
-                source: Box::new(source),
-            };
-            let verified = trust
-                .verify(fetched, &expectation, self.now)
-                .map_err(|error| refused(error.into()))?;
-            let (id, endorsement) = (verified.id().clone(), verified.endorsement().clone());
-            let installed =
-                self.session.store.install(verified).map_err(|error| refused(error.into()))?;
-            self.say_key_expiry(&endorsement);
-            let unconfirmed = Some(reason.to_owned());
-            return Ok(Some(Prepared { installed, id, endorsement, fresh: false, unconfirmed }));
+            match self.kept(fetched, &trust, &record) {
+                Ok((installed, id, endorsement)) => {
+                    for (version, error) in refused {
+                        self.session.say(Notice::CachedCopyRefused {
+                            tool: self.request.tool.clone(),
+                            version,
+                            reason: in_one_line(&error),
+                            now: id.version.clone(),
+                        });
+                    }
+                    self.say_key_expiry(&endorsement);
+                    let unconfirmed = Some(reason.to_owned());
+                    let fresh = false;
+                    return Ok(Some(Prepared { installed, id, endorsement, fresh, unconfirmed }));
+                }
+                // Trying again from the beginning is the better answer to that.
+                Err(error @ ObtainError::Store(_)) if error.may_pass() => {
+                    return Err(self.no_copy_good(error));
+                }
+                // Going back is what `strict` refuses.
+                Err(error) if self.session.settings.server.strict => {
+                    return Err(self.no_copy_good(error));
+                }
+                Err(error) => refused.push((entry.version.clone(), error)),
+            }
         }
-        Ok(None)
+        match refused.into_iter().next() {
+            Some((_best, error)) => Err(self.no_copy_good(error)),
+            None => Ok(None),
+        }
     }
 
-    /// Says that a cached version runs instead of an answer, for a server that is left alone.
-    pub(super) fn say_outage(&self, reason: &str) -> Result<(), PrepareError> {
-        let Some(entry) = self.cached_versions(&self.record).next() else {
-            return Ok(());
-        };
-        self.say_outage_with(entry.version.clone(), reason)
-    }
-
-    pub(super) fn say_outage_of(
+    fn kept(
         &self,
-        prepared: &Prepared,
-        reason: &str,
-    ) -> Result<(), PrepareError> {
-        self.say_outage_with(prepared.id.version.clone(), reason)
+        fetched: Fetched<StoreFile>,
+        trust: &TrustStore,
+        record: &ToolRecord,
+    ) -> Result<(Installed, ArtifactId, Endorsement), ObtainError> {
+        let expectation =
+            Expectation { must_be_bound: record.history.must_be_bound(), signed_since: None };
+        let verified = trust.verify(fetched, &expectation, self.now)?;
+        let (id, endorsement) = (verified.id().clone(), verified.endorsement().clone());
+        Ok((self.session.store.install(verified)?, id, endorsement))
     }
 
-    fn say_outage_with(
-        &self,
-        version: dbt_core::version::Version,
-        reason: &str,
-    ) -> Result<(), PrepareError> {
+    fn no_copy_good(&self, error: ObtainError) -> PrepareError {
+        PrepareError::CachedCopy { tool: self.request.tool.clone(), source: Box::new(error) }
+    }
+
+    /// Says that a cached version runs instead of an answer.
+    fn say_outage_of(&self, prepared: &Prepared, reason: &str) -> Result<(), PrepareError> {
         let confirmed = self.session.state.server()?.confirmed;
         let notice = Notice::Outage {
             server: self.session.settings.server.repository.to_string(),
             reason: reason.to_owned(),
             tool: self.request.tool.clone(),
-            version,
+            version: prepared.id.version.clone(),
             age: confirmed.and_then(|Timestamp(confirmed)| self.now.duration_since(confirmed).ok()),
         };
         // Who asks now is told by the outcome, and nothing runs.
@@ -146,16 +182,9 @@ impl Run<'_> {
 
     /// Counts the failure, so that the server is left alone for a while.
     pub(super) fn remember_failure(&self, reason: &str) -> Result<(), PrepareError> {
-        let now = self.now;
-        self.session.state.change_server(|record| {
-            // Counted already: by this run, or by one that found it out at the same time.
-            if record.left_alone(now).is_some() {
-                return;
-            }
-            record.failures = record.failures.saturating_add(1);
-            record.failed = Some(Timestamp(now));
-            record.failure = Some(reason.to_owned());
-        })?;
+        let state = &self.session.state;
+        let known = state.server()?.failed;
+        state.change_server(|record| record.count_failure(known, self.now, reason))?;
         Ok(())
     }
 }

@@ -49,6 +49,14 @@ pub enum PrepareError {
         /// What it said.
         source: FetchError,
     },
+    /// What the configuration names to tell the server who asks cannot be had, and nothing is cached.
+    #[error("the credentials for server `{server}` cannot be had")]
+    Credentials {
+        /// The server's name.
+        server: String,
+        /// Why.
+        source: FetchError,
+    },
     /// The server says no.
     #[error("the server does not allow it")]
     Forbidden(#[source] FetchError),
@@ -112,6 +120,14 @@ pub enum PrepareError {
         /// Why.
         source: Box<ObtainError>,
     },
+    /// What is cached is not what it should be, and nothing can be fetched now.
+    #[error("no cached copy of `{tool}` can be used")]
+    CachedCopy {
+        /// The tool.
+        tool: ToolName,
+        /// What is wrong with the best of them.
+        source: Box<ObtainError>,
+    },
     /// The list of withdrawn versions is not signed as it should be.
     #[error("the list of withdrawn versions is refused")]
     Verify {
@@ -169,10 +185,10 @@ fn no_version(tool: &ToolName, wanted: &Wanted, published: &[Version]) -> String
 impl PrepareError {
     /// Says whether trying again from the beginning may help: another process was at work.
     pub(super) fn may_pass(&self) -> bool {
-        let Self::Obtain { source, tool: _ } = self else {
+        let (Self::Obtain { source, tool: _ } | Self::CachedCopy { source, tool: _ }) = self else {
             return false;
         };
-        matches!(source.as_ref(), ObtainError::Store(error) if error.may_pass())
+        source.may_pass()
     }
 
     /// Returns what the user can do about it, if anything.
@@ -190,6 +206,7 @@ impl PrepareError {
                 Some(hint.clone())
             }
             Self::SignIn { hint: None, .. } => Some(format!("`{program} login` signs you in")),
+            Self::Credentials { source, .. } => source.hint(),
             Self::Forbidden(_) => {
                 Some("ask an administrator of the repository for the right to read it".to_owned())
             }
@@ -212,6 +229,9 @@ impl PrepareError {
             )),
             Self::Trust(error) => error.hint(),
             Self::Obtain { tool, source } => source.hint(tool),
+            Self::CachedCopy { tool, .. } => Some(format!(
+                "`{program} fetch {tool}` downloads it again while the server can be reached"
+            )),
             Self::Verify { tool, source } => {
                 let offline = runs_offline(tool);
                 Some(source.hint().map_or_else(|| offline.clone(), |it| format!("{it}; {offline}")))

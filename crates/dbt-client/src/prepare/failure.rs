@@ -16,6 +16,8 @@ pub(super) enum Failure {
     },
     /// The server works and its truststore is refused, which has been said.
     Refused(String),
+    /// What is configured to tell the server who asks cannot be had: it was not even asked.
+    Credentials(FetchError),
     /// The server wants a sign-in.
     SignIn(FetchError),
     /// This machine cannot take in what the server gives.
@@ -36,6 +38,7 @@ impl From<FetchError> for Failure {
             Class::Outage | Class::NotFound => {
                 Self::Outage { reason: reason_of(&error), hint: error.hint() }
             }
+            Class::SignIn if error.is_about_credentials() => Self::Credentials(error),
             Class::SignIn => Self::SignIn(error),
             Class::Forbidden => Self::Final(PrepareError::Forbidden(error)),
             Class::Refused => Self::Final(PrepareError::Fetch(error)),

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use dbt_core::digest::InvalidDigest;
 use dbt_core::trust::VerifyError;
+use dbt_core::version::Version;
 
 use crate::anchor::AnchorError;
 use crate::download::DownloadError;
 use crate::fsx::FsxError;
-use crate::source::FetchError;
+use crate::source::{Failure, FetchError};
 use crate::state::StateError;
 use crate::store::StoreError;
 
@@ -63,6 +64,14 @@ pub enum SelfUpdateError {
         /// Which copy.
         path: PathBuf,
     },
+    /// A person asked for an update, and this is the version that was looked at.
+    #[error("failed to update {} to version {version}", dbt_core::brand::PROGRAM)]
+    Candidate {
+        /// Which version.
+        version: Version,
+        /// What is wrong with it, or with this machine.
+        source: Box<SelfUpdateError>,
+    },
     /// The system does not say where the running program is.
     #[error("the system does not say where the running program is")]
     Unknown,
@@ -81,6 +90,11 @@ pub enum SelfUpdateError {
 }
 
 impl SelfUpdateError {
+    /// Names the version that was looked at.
+    pub(super) fn of(self, version: &Version) -> Self {
+        Self::Candidate { version: version.clone(), source: Box::new(self) }
+    }
+
     /// Says whether it is a verdict about the candidate, which the next run would only repeat.
     pub(super) const fn is_verdict(&self) -> bool {
         let is_circumstance = matches!(
@@ -93,6 +107,14 @@ impl SelfUpdateError {
     /// Says whether the server did not give all of it, which may take a while to find out.
     pub(super) const fn is_transfer(&self) -> bool {
         matches!(self, Self::Fetch(_) | Self::Download(DownloadError::Fetch(_)))
+    }
+}
+
+impl SelfUpdateError {
+    /// Says whether the download took longer than a tool should wait for it.
+    pub(super) fn is_too_slow(&self) -> bool {
+        let Self::Download(DownloadError::Fetch(error)) = self else { return false };
+        matches!(error.failure(), Failure::TimeOver)
     }
 }
 

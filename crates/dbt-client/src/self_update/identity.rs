@@ -17,8 +17,10 @@ use super::SelfUpdateError;
 /// How long a rejected candidate is left alone; then it is looked at, and said, again.
 const REJECTION_LASTS: Duration = Duration::from_hours(24);
 
-/// How long a candidate is left alone that the server did not give completely.
+/// How long a candidate is left alone that the server did not give completely, or not in time; it
+/// doubles each time, to the longest.
 const TRANSFER_RESTS: Duration = Duration::from_mins(10);
+const LONGEST_REST: Duration = Duration::from_hours(24);
 
 /// How long a published checksum is believed: nobody has signed it.
 const CHECKSUM_LASTS: Duration = Duration::from_hours(24);
@@ -76,6 +78,16 @@ struct Published {
 struct NotGiven {
     version: Version,
     at: Timestamp,
+    /// How often in a row.
+    #[serde(default)]
+    times: u32,
+}
+
+impl NotGiven {
+    fn rests(&self) -> Duration {
+        let doubled = 2_u32.saturating_pow(self.times.saturating_sub(1));
+        TRANSFER_RESTS.saturating_mul(doubled).min(LONGEST_REST)
+    }
 }
 
 /// What tells one file from another without reading it.
@@ -193,13 +205,15 @@ impl Identity {
 
     /// Says whether a version is left alone for a while, because the server did not give it.
     pub(super) fn leaves_alone(&self, version: &Version, now: SystemTime) -> bool {
-        self.not_given.as_ref().is_some_and(|it| {
-            it.version.same_number(version) && is_within(it.at, TRANSFER_RESTS, now)
-        })
+        self.not_given
+            .as_ref()
+            .is_some_and(|it| it.version.same_number(version) && is_within(it.at, it.rests(), now))
     }
 
     pub(super) fn leave_alone(&mut self, version: &Version, now: SystemTime) {
-        self.not_given = Some(NotGiven { version: version.clone(), at: Timestamp(now) });
+        let before = self.not_given.take().filter(|it| it.version.same_number(version));
+        let times = before.map_or(0, |it| it.times).saturating_add(1);
+        self.not_given = Some(NotGiven { version: version.clone(), at: Timestamp(now), times });
     }
 
     pub(super) fn checksum_of(&self, version: &Version, now: SystemTime) -> Option<Digest> {
@@ -319,6 +333,15 @@ mod tests {
         assert!(identity.leaves_alone(&version("v5.0.0"), now + Duration::from_mins(9)));
         assert!(!identity.leaves_alone(&version("5.0.0"), now + Duration::from_mins(11)));
         assert!(!identity.leaves_alone(&version("5.0.1"), now));
+        // Longer each time, and never for good; another version has done nothing yet.
+        let mut rests = Vec::new();
+        for _ in 0..10 {
+            rests.push(identity.not_given.as_ref().unwrap().rests().as_secs() / 60);
+            identity.leave_alone(&version("5.0.0"), now);
+        }
+        assert_eq!(rests, [10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]);
+        identity.leave_alone(&version("5.0.1"), now);
+        assert!(!identity.leaves_alone(&version("5.0.1"), now + Duration::from_mins(11)));
     }
 
     #[test]

@@ -89,7 +89,9 @@ fn said(mut name: &[u8]) -> Option<String> {
         (Some(only), _) | (None, Some(only)) => only,
         (None, None) => return None,
     };
-    Some(words.chars().take(LONGEST).collect())
+    // Whoever answers writes what is here, and nothing is known of them yet.
+    let harmless = |c: char| if c.is_control() { '\u{FFFD}' } else { c };
+    Some(words.chars().take(LONGEST).map(harmless).collect())
 }
 
 /// One element of DER.
@@ -203,5 +205,14 @@ mod tests {
         let other = params("leaf", "").signed_by(&key(), &leaf).unwrap();
         let Some(Issuer::Named(name)) = missing_issuer(other.der(), &[]) else { panic!() };
         assert_eq!(name.len(), LONGEST);
+    }
+
+    #[test]
+    fn a_name_is_one_line_whatever_was_written() {
+        let lines =
+            CertifiedIssuer::self_signed(params("X\nerror: no", "\u{1b}[2J"), key()).unwrap();
+        let other = params("leaf", "").signed_by(&key(), &lines).unwrap();
+        let named = Issuer::Named("X\u{FFFD}error: no (\u{FFFD}[2J)".to_owned());
+        assert_eq!(missing_issuer(other.der(), &[]), Some(named));
     }
 }

@@ -58,6 +58,11 @@ impl FetchError {
         self.failure.class()
     }
 
+    /// Says whether the configured credentials could not be had, so that no server was asked.
+    pub fn is_about_credentials(&self) -> bool {
+        matches!(*self.failure, Failure::Credentials(_))
+    }
+
     /// Returns when the server wants to be asked again.
     pub fn retry_after(&self) -> Option<Duration> {
         self.failure.retry_after()

@@ -227,14 +227,29 @@ impl Client {
         &self,
         headers: &HeaderMap,
         target: &Target,
+        patience: &Patience,
     ) -> Result<HeaderMap, Failure> {
         let mut headers = headers.clone();
-        for credential in self.credentials.headers_for(target.origin())? {
+        let limit = patience.for_credentials();
+        for credential in self.credentials.headers_within(target.origin(), limit)? {
             let name = HeaderName::from_bytes(credential.name.as_bytes())
                 .map_err(|error| Failure::Protocol(error.to_string()))?;
             headers.append(name, secret_header(credential.value.expose())?);
         }
         Ok(headers)
+    }
+
+    /// Does so with a token that was read anew; nothing if there is no other one.
+    fn signed_in_anew(
+        &self,
+        headers: &HeaderMap,
+        target: &Target,
+        patience: &Patience,
+    ) -> Result<Option<HeaderMap>, Failure> {
+        if !self.credentials.renew(target.origin(), patience.for_credentials())? {
+            return Ok(None);
+        }
+        self.signed_in(headers, target, patience).map(Some)
     }
 }
 
@@ -322,9 +337,16 @@ impl Attempts<'_> {
         let mut target = self.target.clone();
         let mut visited = Vec::new();
         loop {
-            let headers = self.client.signed_in(headers, &target)?;
-            let call = Call { method: Method::GET, target: &target, headers, patience };
-            let mut reply = self.client.connector.send(&call)?;
+            let was_renewed = self.client.credentials.was_renewed();
+            let signed_in = self.client.signed_in(headers, &target, patience)?;
+            let mut reply = self.send(signed_in, &target, patience)?;
+            if reply.status == 401
+                && !was_renewed
+                && let Some(signed_in) = self.client.signed_in_anew(headers, &target, patience)?
+            {
+                drain(&mut reply.body);
+                reply = self.send(signed_in, &target, patience)?;
+            }
             if !is_redirect(reply.status) {
                 return Ok((reply, target));
             }
@@ -348,6 +370,15 @@ impl Attempts<'_> {
                 return Err(Failed::after(&reply, problem.into()));
             }
         }
+    }
+
+    fn send(
+        &self,
+        headers: HeaderMap,
+        target: &Target,
+        patience: &Patience,
+    ) -> Result<Reply, Failure> {
+        self.client.connector.send(&Call { method: Method::GET, target, headers, patience })
     }
 
     fn expect(&self, reply: &mut Reply, status: u16) -> Result<(), Failed> {
@@ -392,7 +423,7 @@ fn pause_after(failure: &Failure, retries: u32, patience: &Patience) -> Option<D
     // copy waits, three times that elsewhere.
     let usual = (patience.connect / 10).saturating_mul(1 << retries).mul_f64(jitter());
     let pause = wanted.map_or(usual, |wanted| wanted.max(usual));
-    match patience.deadline {
+    match patience.deadline.into_iter().chain(patience.pauses).min() {
         Some(deadline) => {
             let left = deadline.saturating_duration_since(Instant::now());
             (pause < left).then_some(pause)

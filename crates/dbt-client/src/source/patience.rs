@@ -14,6 +14,10 @@ pub struct Patience {
     pub first_byte: Duration,
     /// When everything must be over.
     pub deadline: Option<Instant>,
+    /// When the last pause between two attempts must be over, where that is before everything must.
+    pub pauses: Option<Instant>,
+    /// When whatever tells who asks must be known: a command may take its time to find that out.
+    pub credentials: Option<Instant>,
     /// In how much time a body must bring 1 KiB for each of its seconds.
     pub stall: Duration,
     /// Ends the waiting from elsewhere.
@@ -44,6 +48,12 @@ impl Patience {
         Self::scaled(time_scale, 3.0, 5.0, None)
     }
 
+    /// Returns the limits of the download of a newer dbt that a run takes by itself while a tool
+    /// waits: 15 s in all, however well it moves.
+    pub fn for_candidate(time_scale: f64) -> Self {
+        Self::scaled(time_scale, 3.0, 5.0, Some(15.0))
+    }
+
     /// Returns the limits of an upload. Servers answer when they have stored and hashed
     /// everything, which takes a while.
     pub fn for_upload(time_scale: f64) -> Self {
@@ -54,6 +64,14 @@ impl Patience {
     #[must_use]
     pub fn cancelled_by(mut self, cancel: Cancel) -> Self {
         self.cancel = cancel;
+        self
+    }
+
+    /// Returns the same limits for what a verified copy can stand in for: a server that wants to be
+    /// asked again later is asked again within 2 s, or not in this run.
+    #[must_use]
+    pub(crate) fn with_copy_at_hand(mut self, time_scale: f64) -> Self {
+        self.pauses = Some(Instant::now() + Self::in_seconds(2.0, time_scale));
         self
     }
 
@@ -70,6 +88,7 @@ impl Patience {
     #[must_use]
     pub(crate) fn later(mut self, by: Duration) -> Self {
         self.deadline = self.deadline.map(|deadline| deadline + by);
+        self.credentials = self.credentials.map(|deadline| deadline + by);
         self
     }
 
@@ -77,6 +96,13 @@ impl Patience {
     /// that a run that waits for one in vain is over within it, start and end included.
     pub(super) fn to_connect(&self) -> Duration {
         self.connect * 19 / 20
+    }
+
+    /// Returns how long credentials may be waited for. What others wait for a shorter time for, they
+    /// wait for as long: they are asked for once.
+    pub(super) fn for_credentials(&self) -> Duration {
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        self.credentials.map_or(Duration::MAX, left)
     }
 
     /// Returns how much must come in a stretch of [`Self::stall`].
@@ -101,15 +127,22 @@ impl Patience {
     }
 
     fn scaled(scale: f64, connect: f64, first_byte: f64, in_all: Option<f64>) -> Self {
-        let scale = if scale.is_finite() { scale.clamp(0.001, 1000.0) } else { 1.0 };
-        let time = |seconds: f64| Duration::from_secs_f64(seconds * scale);
+        let time = |seconds: f64| Self::in_seconds(seconds, scale);
+        let deadline = in_all.map(|seconds| Instant::now() + time(seconds));
         Self {
             connect: time(connect),
             first_byte: time(first_byte),
-            deadline: in_all.map(|seconds| Instant::now() + time(seconds)),
+            deadline,
+            pauses: None,
+            credentials: deadline,
             stall: time(STALL.as_secs_f64()),
             cancel: Cancel::default(),
         }
+    }
+
+    fn in_seconds(seconds: f64, scale: f64) -> Duration {
+        let scale = if scale.is_finite() { scale.clamp(0.001, 1000.0) } else { 1.0 };
+        Duration::from_secs_f64(seconds * scale)
     }
 }
 

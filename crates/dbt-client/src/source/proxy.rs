@@ -3,10 +3,9 @@
 //! The HTTP library's own choice is not used: it takes the same proxy whatever the scheme, does
 //! not read address ranges, and does not count subdomains.
 
-use std::net::IpAddr;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use dbt_core::no_proxy;
 use ureq::Proxy;
 use ureq::http::header::{self, HeaderName};
 use ureq::http::{HeaderMap, HeaderValue};
@@ -39,7 +38,8 @@ pub(super) fn for_origin(network: &Network, origin: &Origin) -> Result<Route, Fa
     let Some(proxy) = proxy.map(str::trim).filter(|proxy| !proxy.is_empty()) else {
         return Ok(Route::Direct);
     };
-    if origin.is_loopback() || network.no_proxy.iter().any(|rule| excepts(rule, origin)) {
+    let excepts = |rule: &String| no_proxy::excepts(rule, origin.host(), origin.port());
+    if origin.is_loopback() || network.no_proxy.iter().any(excepts) {
         return Ok(Route::Direct);
     }
     // The error is not repeated: it may hold the password.
@@ -136,60 +136,6 @@ fn said(status: u16) -> String {
     }
 }
 
-/// Says whether one rule of `NO_PROXY` means this server.
-fn excepts(rule: &str, origin: &Origin) -> bool {
-    let rule = rule.trim().to_ascii_lowercase();
-    if rule == "*" {
-        return true;
-    }
-    if let Some((network, bits)) = rule.split_once('/') {
-        return in_range(network, bits, origin.host());
-    }
-    let (rule, port) = split_port(&rule);
-    if port.is_some_and(|port| port != origin.port().to_string()) {
-        return false;
-    }
-    let host = origin.host().strip_suffix('.').unwrap_or(origin.host());
-    if let (Ok(rule), Ok(host)) = (rule.parse::<IpAddr>(), host.parse::<IpAddr>()) {
-        return rule == host;
-    }
-    let domain = rule.strip_prefix('*').unwrap_or(rule);
-    let domain = domain.strip_prefix('.').unwrap_or(domain);
-    let domain = domain.strip_suffix('.').unwrap_or(domain);
-    let below = || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
-    !domain.is_empty() && (host == domain || below())
-}
-
-/// Splits `host:port`; addresses of version 6 stand in brackets if there is a port.
-fn split_port(rule: &str) -> (&str, Option<&str>) {
-    if let Some((address, rest)) = rule.strip_prefix('[').and_then(|rule| rule.split_once(']')) {
-        return (address, rest.strip_prefix(':'));
-    }
-    match rule.split_once(':') {
-        Some((host, port)) if !port.contains(':') => (host, Some(port)),
-        Some(_) | None => (rule, None),
-    }
-}
-
-/// Says whether an address is in a range like `10.0.0.0/8`. Names are not resolved for this.
-fn in_range(network: &str, bits: &str, host: &str) -> bool {
-    let (Ok(network), Ok(host)) = (network.parse::<IpAddr>(), host.parse::<IpAddr>()) else {
-        return false;
-    };
-    let Ok(bits) = bits.parse::<u32>() else { return false };
-    match (network, host) {
-        (IpAddr::V4(network), IpAddr::V4(host)) if bits <= 32 => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            network.to_bits() & mask == host.to_bits() & mask
-        }
-        (IpAddr::V6(network), IpAddr::V6(host)) if bits <= 128 => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            network.to_bits() & mask == host.to_bits() & mask
-        }
-        (IpAddr::V4(_) | IpAddr::V6(_), IpAddr::V4(_) | IpAddr::V6(_)) => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,7 +220,8 @@ mod tests {
     }
 
     fn direct(rule: &str, host: &str) -> bool {
-        excepts(rule, &origin(&format!("http://{host}")))
+        let origin = origin(&format!("http://{host}"));
+        no_proxy::excepts(rule, origin.host(), origin.port())
     }
 
     proptest! {

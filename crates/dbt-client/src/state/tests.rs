@@ -23,6 +23,24 @@ fn a_clock_that_went_back_does_not_keep_the_server_away() {
     assert!(record(3600).left_alone(now).is_none());
 }
 
+#[test]
+fn runs_that_find_out_the_same_at_the_same_time_count_as_one_failure() {
+    let second = |n: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + n);
+    let mut record = ServerRecord::default();
+    let known = record.failed;
+    record.count_failure(known, second(5), "began later, and ended first");
+    record.count_failure(known, second(0), "began earlier, and ended last");
+    assert_eq!((record.failures, record.failed), (1, Some(Timestamp(second(5)))));
+
+    let known = record.failed;
+    record.count_failure(known, second(66), "after the pause");
+    assert_eq!(record.failures, 2);
+
+    let known = record.failed;
+    record.count_failure(known, second(0), "after the clock was set back");
+    assert_eq!((record.failures, record.failed), (3, Some(Timestamp(second(0)))));
+}
+
 fn state(home: &Path) -> ServerState {
     let places = Places {
         home: Some(home.to_owned()),
@@ -102,4 +120,28 @@ fn nothing_is_unchanged_where_the_truststore_is_lost_or_damaged() {
     assert_eq!(etag(), None);
     std::fs::remove_file(&file).unwrap();
     assert_eq!(etag(), None);
+}
+
+#[test]
+fn whenever_a_run_is_ended_the_truststore_is_the_one_that_was_accepted() {
+    let home = tempfile::tempdir().unwrap();
+    let now = || state(home.path()).truststore().unwrap();
+    accept(&state(home.path()), b"first");
+    accept(&state(home.path()), b"second");
+    let directory = state(home.path()).directory().unwrap().to_owned();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(directory.join(name), bytes).unwrap();
+    // The steps of accepting a third one, each of which may be the last.
+    write("truststore.previous", b"second");
+    assert_eq!(now().as_deref(), Some(&b"second"[..]));
+    write("truststore", b"third");
+    assert_eq!(now().as_deref(), Some(&b"second"[..]));
+    assert!(state(home.path()).is_truststore_accepted().unwrap());
+    // Whoever comes next goes on from there, to that one or another.
+    accept(&state(home.path()), b"fourth");
+    assert_eq!(now().as_deref(), Some(&b"fourth"[..]));
+    assert_eq!(std::fs::read(directory.join("truststore.previous")).unwrap(), b"second");
+    // What is neither was accepted by nobody, and is not taken for unchanged.
+    write("truststore", b"fifth");
+    assert_eq!(now().as_deref(), Some(&b"fifth"[..]));
+    assert!(!state(home.path()).is_truststore_accepted().unwrap());
 }

@@ -242,17 +242,24 @@ impl Installed {
     /// Checks that the path still leads to the very file that was verified, and that nothing has
     /// touched it since.
     pub(crate) fn check_identity(&self) -> Result<(), StoreError> {
-        let (path, stamp) = match &self.place {
-            InstalledPlace::Store { path, stamp, .. } => (path, stamp),
-            InstalledPlace::Memory => return Ok(()),
-        };
-        let changed = || StoreError::Changed { path: path.clone() };
-        let opened = self.file.metadata().map_err(|_error| changed())?;
-        let named = std::fs::symlink_metadata(path).map_err(|_error| changed())?;
-        if Stamp::of(&opened) == *stamp && Stamp::of(&named) == *stamp {
+        if let InstalledPlace::Store { path, stamp, .. } = &self.place {
+            let opened = self.file.metadata().ok();
+            if opened.is_none_or(|opened| Stamp::of(&opened) != *stamp) {
+                return Err(StoreError::Changed { path: path.clone() });
+            }
+        }
+        self.check_name()
+    }
+
+    /// Checks that the path leads to the file that was verified, when that one has just been
+    /// looked at.
+    pub(super) fn check_name(&self) -> Result<(), StoreError> {
+        let InstalledPlace::Store { path, stamp, .. } = &self.place else { return Ok(()) };
+        let named = std::fs::symlink_metadata(path).ok();
+        if named.is_some_and(|named| Stamp::of(&named) == *stamp) {
             Ok(())
         } else {
-            Err(changed())
+            Err(StoreError::Changed { path: path.clone() })
         }
     }
 }

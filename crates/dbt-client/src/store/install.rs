@@ -76,7 +76,7 @@ fn confirm(
     let path = placed.directory.path.join(placed.name.as_str());
     if placed.digest != digest || placed.name != *name {
         // The bytes are good, but not under this name: whoever asks for it must not find them.
-        if placed.root.rule == root::Rule::Ours {
+        if placed.root.rule != root::Rule::ReadOnly {
             let _kept = remove(&placed.directory, &placed.name);
         }
         return Err(Concern::new(path, Oddity::Content).into());
@@ -85,7 +85,8 @@ fn confirm(
     let kept_as = verity::kept_as(&file, stamp);
     let place = InstalledPlace::Store { path, stamp, root: placed.root, name: placed.name };
     let installed = Installed { file, digest, place, remembered, kept_as };
-    installed.check_identity()?;
+    // The stamp is the open file's of this moment; that its name leads to it was not asked yet.
+    installed.check_name()?;
     Ok(installed)
 }
 
@@ -308,7 +309,7 @@ fn mark_used(root: &Root, directory: &Directory) {
 
     let last = directory.handle.metadata().and_then(|metadata| metadata.modified());
     let is_recent = last.is_ok_and(|last| last.elapsed().is_ok_and(|age| age < PRECISION));
-    if root.rule == root::Rule::Ours && !is_recent {
+    if root.rule != root::Rule::ReadOnly && !is_recent {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
         let _best_effort = rustix::fs::futimens(&directory.handle, &times);

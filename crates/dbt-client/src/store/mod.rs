@@ -37,6 +37,7 @@ use dbt_core::trust::Verified;
 use dbt_core::trust::openpgp::ContentDigests;
 
 use crate::fsx::{self, FsxError};
+use crate::ownership;
 use crate::settings::Places;
 
 pub use file::{Installed, StoreFile};
@@ -61,6 +62,7 @@ struct Inner {
     owner: u32,
     read_only: Vec<Arc<Root>>,
     own_path: Option<PathBuf>,
+    own_rule: Rule,
     own: OnceLock<Arc<Root>>,
     shared_path: PathBuf,
     shared: OnceLock<Arc<Root>>,
@@ -87,25 +89,32 @@ impl Store {
     /// Opens what exists of the stores. Nothing is created before it is needed, and nothing that
     /// is missing or wrong is an error: see [`Store::concerns`].
     pub fn open(places: &Places) -> Self {
-        let owner = rustix::process::geteuid().as_raw();
+        let owner = ownership::us();
+        let home = places.home.as_deref().map(absolute);
+        let own_path = places.store.as_deref().map(absolute);
+        let is_in_home = own_path.as_deref().zip(home.as_deref()).is_some_and(|(own, home)| {
+            // There the home was judged.
+            own.starts_with(home)
+        });
         let shared_name = format!("{}-{owner}", brand::PROGRAM);
         let inner = Inner {
             owner,
             read_only: Vec::new(),
-            own_path: places.store.as_deref().map(absolute),
+            own_rule: if is_in_home { Rule::Ours } else { Rule::Named },
+            own_path,
             own: OnceLock::new(),
             shared_path: absolute(&places.temporary).join(shared_name),
             shared: OnceLock::new(),
             looked_for_shared: OnceLock::new(),
             writable: OnceLock::new(),
-            reference: places.home.as_deref().map(|home| absolute(home).join("tools")),
+            reference: home.map(|home| home.join("tools")),
             concerns: Mutex::new(Vec::new()),
         };
         let read_only = places.read_only_stores.iter().filter_map(|path| {
             inner.noting(Root::open(&absolute(path), Rule::ReadOnly, owner)).flatten().map(Arc::new)
         });
         let read_only = read_only.collect();
-        let open_own = |path| inner.noting(Root::open(path, Rule::Ours, owner)).flatten();
+        let open_own = |path| inner.noting(Root::open(path, inner.own_rule, owner)).flatten();
         if let Some(root) = inner.own_path.as_deref().and_then(open_own) {
             inner.set_own(root);
         }
@@ -229,6 +238,15 @@ impl Store {
         }
     }
 
+    /// Returns why tools are kept elsewhere than in the user's own store, if that is refused.
+    pub fn why_elsewhere(&self) -> Option<Concern> {
+        let own = self.inner.own_path.as_deref()?;
+        if matches!(self.writable_place(), WritablePlace::Own(_)) {
+            return None;
+        }
+        self.inner.concerns().into_iter().find(|concern| concern.path == own)
+    }
+
     /// Says whether the file system with the store forbids executing anything (`noexec`).
     pub fn forbids_execution(&self) -> bool {
         self.inner.writable().is_some_and(|root| forbids_execution(&root.top.handle))
@@ -249,9 +267,17 @@ impl Store {
         written.map_err(|error| FsxError::new("write to", path, error).into())
     }
 
-    /// Looks at everything that is installed, and returns what is wrong with it and with the
-    /// stores.
+    /// Looks at everything that is installed, and at the way to it, and returns what is wrong with
+    /// that and with the stores.
+    ///
+    /// Who can rename a directory on the way can put another one there. That stops no run: volumes
+    /// of containers are open to everybody, where nobody else is.
     pub fn inspect(&self) -> Vec<Concern> {
+        if let Some(own) = self.inner.own_path.as_deref()
+            && let Err(distrust) = ownership::of_way_to(own.parent().unwrap_or(own))
+        {
+            self.inner.note(Concern::new(own, Oddity::Way(distrust)));
+        }
         for entry in self.entries() {
             let _concern_is_noted = self.find(entry.digest, &entry.file_name);
         }
@@ -299,6 +325,9 @@ const TRIED: usize = 64 * 1024;
 
 /// The directory of the locks below a root.
 const LOCKS: &str = "locks";
+
+/// The directories that we make at the top of a root.
+const OURS: [&str; 4] = [root::ARTIFACTS, staging::STAGING, remembered::REMEMBERED, LOCKS];
 
 /// What the name of a lock ends in.
 const LOCK_ENDING: &str = ".lock";
@@ -348,7 +377,8 @@ impl Inner {
     fn writable(&self) -> Option<&Arc<Root>> {
         let decide = || {
             let own = self.own_path.as_deref();
-            let own = own.and_then(|path| self.noting(Root::create(path, self.owner)));
+            let own =
+                own.and_then(|path| self.noting(Root::create(path, self.own_rule, self.owner)));
             if let Some(root) = own {
                 self.set_own(root);
                 return self.own.get().cloned();
@@ -375,7 +405,12 @@ impl Inner {
     }
 
     fn note(&self, concern: Concern) {
-        self.concerns.lock().unwrap_or_else(PoisonError::into_inner).push(concern);
+        let mut concerns = self.concerns.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is looked at twice is wrong once.
+        let words = concern.to_string();
+        if !concerns.iter().any(|it| it.path == concern.path && it.to_string() == words) {
+            concerns.push(concern);
+        }
     }
 
     fn concerns(&self) -> Vec<Concern> {

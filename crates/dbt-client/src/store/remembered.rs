@@ -81,7 +81,7 @@ pub(super) fn recall(file: &StoreFile, now: SystemTime) -> Option<ContentDigests
 }
 
 fn is_worth(rule: Rule, stamp: Stamp, kept_as: Option<Digest>) -> bool {
-    rule == Rule::Ours && (stamp.length > LARGE || kept_as.is_some())
+    rule != Rule::ReadOnly && (stamp.length > LARGE || kept_as.is_some())
 }
 
 /// Writes down what this run computed, if a later run may believe it. Failing to is no error.

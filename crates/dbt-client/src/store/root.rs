@@ -19,6 +19,8 @@ use dbt_core::name::ToolName;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::ownership::Distrust;
+
 /// The directory below a root that holds the artifacts, by digest.
 pub(super) const ARTIFACTS: &str = "sha256";
 
@@ -31,9 +33,12 @@ pub(super) const INSTALLED: u32 = 0o500;
 /// Write permission for others than the owner.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
+/// Everybody may rename only his own.
+const STICKY: u32 = 0o1000;
+
 /// What is not as it must be, so that it is not used.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("`{}` is not used: {oddity}", path.display())]
+#[error("`{}` {}: {oddity}", path.display(), oddity.makes_it())]
 pub struct Concern {
     /// What it is about.
     pub path: PathBuf,
@@ -85,9 +90,18 @@ pub enum Oddity {
     /// Other users may rename what is in this directory.
     #[error("other users may rename what is in it")]
     Shared,
+    /// Somebody else could put another directory in its place.
+    #[error("{0}")]
+    Way(Distrust),
     /// The system refuses it.
     #[error("the system refuses it ({0})")]
     Unusable(Arc<io::Error>),
+}
+
+impl Oddity {
+    const fn makes_it(&self) -> &'static str {
+        if matches!(self, Self::Way(_)) { "is not safe" } else { "is not used" }
+    }
 }
 
 /// What is expected of a root.
@@ -95,6 +109,8 @@ pub enum Oddity {
 pub(super) enum Rule {
     /// We write to it, and nobody else may do anything in it.
     Ours,
+    /// The same in a directory that a person has named. It is only ours if nothing else is in it.
+    Named,
     /// An image or a package brought it: everybody may read it, we never write.
     ReadOnly,
 }
@@ -135,14 +151,14 @@ impl Root {
 
     /// Opens our root, which is created if it does not exist, and makes sure that it can be
     /// written.
-    pub(super) fn create(path: &Path, owner: u32) -> Result<Self, Concern> {
+    pub(super) fn create(path: &Path, rule: Rule, owner: u32) -> Result<Self, Concern> {
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(PRIVATE)
             .create(path)
             .map_err(|error| Concern::unusable(path, error))?;
         let missing = || Concern::unusable(path, io::Error::from(io::ErrorKind::NotFound));
-        let root = Self::open(path, Rule::Ours, owner)?.ok_or_else(missing)?;
+        let root = Self::open(path, rule, owner)?.ok_or_else(missing)?;
         root.check_writable()?;
         Ok(root)
     }
@@ -259,7 +275,7 @@ impl Root {
                 }
                 Ok(Stamp::of(&metadata))
             }
-            Rule::Ours => {
+            Rule::Ours | Rule::Named => {
                 judge_owner(&metadata, &[self.owner])?;
                 if metadata.nlink() != 1 {
                     return Err(Oddity::Names(metadata.nlink()));
@@ -283,16 +299,36 @@ impl Root {
         let metadata = self.top.metadata()?;
         let mode = metadata.mode() & 0o7777;
         let owners: &[u32] = match self.rule {
-            Rule::Ours => &[self.owner],
+            Rule::Ours | Rule::Named => &[self.owner],
             Rule::ReadOnly => &[0, self.owner],
         };
         judge_owner(&metadata, owners).map_err(refused)?;
         match self.rule {
             _ if mode & WRITABLE_BY_OTHERS == 0 => Ok(()),
             Rule::ReadOnly => Err(refused(Oddity::Mode(mode))),
+            // Whoever else uses such a directory would lose it.
+            Rule::Named if !self.holds_nothing_else()? => Err(refused(Oddity::Mode(mode))),
+            // Nobody can move what is ours there, and it may be meant for others too.
+            Rule::Named if mode & STICKY != 0 => Ok(()),
             // The reference keeps its files here too, so only what endangers us is changed.
-            Rule::Ours => set_mode(&self.top.handle, mode & !WRITABLE_BY_OTHERS).map_err(refused),
+            Rule::Ours | Rule::Named => {
+                set_mode(&self.top.handle, mode & !WRITABLE_BY_OTHERS).map_err(refused)
+            }
         }
+    }
+
+    /// Says whether everything at the top was made by us, or nothing is there.
+    fn holds_nothing_else(&self) -> Result<bool, Concern> {
+        let failed = |error| Concern::unusable(&self.top.path, error);
+        for entry in std::fs::read_dir(&self.top.path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let is_named = super::OURS.iter().any(|ours| entry.file_name() == **ours);
+            let owner = entry.metadata().map_err(failed)?.uid();
+            if !is_named || owner != self.owner {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn check_writable(&self) -> Result<(), Concern> {
@@ -303,7 +339,7 @@ impl Root {
     fn child(&self, parent: &Directory, name: &str) -> Result<Option<Directory>, Concern> {
         let Some(child) = parent.child(name)? else { return Ok(None) };
         match self.rule {
-            Rule::Ours => judge_ours(&child, self.owner)?,
+            Rule::Ours | Rule::Named => judge_ours(&child, self.owner)?,
             Rule::ReadOnly => {
                 let metadata = child.metadata()?;
                 let mode = metadata.mode() & 0o7777;
@@ -374,7 +410,7 @@ fn check_sticky(path: &Path, owner: u32) -> Result<(), Concern> {
     let refused = |oddity| Concern::new(path, oddity);
     judge_owner(&metadata, &[0, owner]).map_err(refused)?;
     let mode = metadata.mode();
-    if mode & WRITABLE_BY_OTHERS != 0 && mode & 0o1000 == 0 {
+    if mode & WRITABLE_BY_OTHERS != 0 && mode & STICKY == 0 {
         return Err(refused(Oddity::Shared));
     }
     Ok(())

@@ -150,12 +150,16 @@ struct World {
 struct Client {
     /// Whom it met first.
     established: Option<BTreeSet<usize>>,
-    /// Who of those was not in every truststore since.
-    missed: BTreeSet<usize>,
-    /// Everybody who was in a truststore that it was shown.
-    shown: BTreeSet<usize>,
+    /// Who of those was in every truststore that it has accepted since.
+    counting: BTreeSet<usize>,
+    /// Everybody who was in a truststore that it has accepted.
+    known: BTreeSet<usize>,
     vouched: BTreeSet<usize>,
+    /// Whose revocation it has seen: anybody's in a truststore that it has accepted, and in one
+    /// that it has refused that of those whom it knew, since a stranger's must not fill its disk.
     revoked: BTreeSet<usize>,
+    /// It has accepted the truststore that was served in its last run.
+    confirmed: bool,
     newest: BTreeMap<usize, u8>,
     bytes: BTreeMap<Place, Digest>,
     withdrawn: BTreeSet<u8>,
@@ -334,6 +338,7 @@ impl World {
         };
         let outcome = prepare(&session, &request);
         let met = !session.state.server().unwrap().trust.is_first_contact();
+        self.client.confirmed = false;
         if !offline && met {
             self.learn();
         }
@@ -355,11 +360,22 @@ impl World {
         let with = |wanted: Form| {
             served.iter().filter(move |(_who, form)| **form == wanted).map(|(who, _form)| *who)
         };
-        let met = client.established.get_or_insert_with(|| served.keys().copied().collect());
-        client.missed.extend(met.iter().filter(|who| !served.contains_key(who)));
-        client.shown.extend(served.keys());
-        client.vouched.extend(with(Form::Vouched));
-        client.revoked.extend(with(Form::Revoked));
+        let is_first = client.established.is_none();
+        if is_first {
+            client.counting = served.keys().copied().collect();
+            client.established = Some(client.counting.clone());
+        }
+        let revoked: Vec<usize> =
+            with(Form::Revoked).filter(|who| is_first || client.known.contains(who)).collect();
+        client.revoked.extend(revoked);
+        let mut counting = client.counting.difference(&client.revoked);
+        client.confirmed = is_first || counting.any(|who| served.contains_key(who));
+        if client.confirmed {
+            client.counting.retain(|who| served.contains_key(who));
+            client.known.extend(served.keys());
+            client.vouched.extend(with(Form::Vouched));
+            client.revoked.extend(with(Form::Revoked));
+        }
     }
 
     /// Checks what the client would start now.
@@ -376,6 +392,8 @@ impl World {
         self.was_signed(place, digest, prepared);
 
         let asked = !offline && unconfirmed.is_none();
+        // Also a run that ends with a copy may have read the list.
+        let perhaps_read = if offline { Vec::new() } else { self.withdrawn_now() };
         if tool == 0 && asked {
             self.learn_withdrawn();
         }
@@ -390,7 +408,8 @@ impl World {
             let known = client.bytes.get(&place);
             assert!(known.is_none_or(|known| *known == digest), "{id} has other bytes");
             let newest = client.newest.get(&tool).copied().unwrap_or(0);
-            let left = tool == 0 && client.withdrawn.contains(&newest);
+            let named = client.withdrawn.contains(&newest) || perhaps_read.contains(&newest);
+            let left = tool == 0 && named;
             assert!(wanted.is_some() || left || version >= newest, "{id} after 1.{newest}.0");
         }
         client.bytes.insert(place, digest);
@@ -410,7 +429,7 @@ impl World {
     /// Somebody whom the client trusted signed these bytes for this place, or for none.
     fn was_signed(&self, place: Place, digest: Digest, prepared: &Prepared) {
         let client = &self.client;
-        let mut allowed = client.shown.clone();
+        let mut allowed = client.known.clone();
         if self.strict {
             let established = client.established.clone().unwrap_or_default();
             let by_alice = established.contains(&ALICES).then_some(&client.vouched);
@@ -419,6 +438,7 @@ impl World {
             allowed = known;
         }
         if prepared.fresh {
+            assert!(client.confirmed, "{} is new, under a truststore it refused", prepared.id);
             let served = self.served.clone().unwrap_or_default();
             allowed.retain(|who| served.contains_key(who));
         }
@@ -439,16 +459,19 @@ impl World {
 
     /// Takes note of what is withdrawn, once the client must know it.
     fn learn_withdrawn(&mut self) {
+        let now = self.withdrawn_now();
+        self.client.withdrawn.extend(now);
+    }
+
+    /// Returns what is withdrawn by a list that the client would believe.
+    fn withdrawn_now(&self) -> Vec<u8> {
         let file = self.repository.file("/dbt-tools/deploy/withdrawn.json");
-        let Ok(bytes) = fs::read(file) else { return };
-        let Client { established, missed, .. } = &self.client;
-        let knows_alice = established.as_ref().is_some_and(|known| known.contains(&ALICES));
-        if !knows_alice || missed.contains(&ALICES) {
-            return;
+        let Ok(bytes) = fs::read(file) else { return Vec::new() };
+        if !self.client.counting.contains(&ALICES) {
+            return Vec::new();
         }
         let text = String::from_utf8(bytes).unwrap();
-        let named = (0..4).filter(|version| text.contains(&format!("\"{}\"", spelt(*version))));
-        self.client.withdrawn.extend(named);
+        (0..4).filter(|version| text.contains(&format!("\"{}\"", spelt(*version)))).collect()
     }
 
     fn settings(&self, offline: bool) -> Settings {
@@ -559,6 +582,22 @@ fn the_model_starts_tools_and_sees_what_is_refused() {
                 Step::Revoke,
                 run(None),
                 Step::FirstTruststore,
+                run(None),
+            ],
+            1,
+        ),
+        // What is revoked in a truststore that is refused is remembered of those that count here,
+        // and not of strangers.
+        (
+            false,
+            vec![
+                Step::ReplaceKeys,
+                run(None),
+                Step::Revoke,
+                run(None),
+                Step::FirstTruststore,
+                Step::AddKey,
+                Step::Publish { at: (0, 0), by: CAROLS, bound: true },
                 run(None),
             ],
             1,

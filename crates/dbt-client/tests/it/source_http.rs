@@ -202,6 +202,25 @@ fn what_passes_is_tried_again() {
 }
 
 #[test]
+fn what_a_server_sends_beyond_an_answer_is_not_taken_for_the_next_one() {
+    let server = TestServer::start(|request| {
+        let mut steps = ok(&request.path);
+        if request.path.ends_with("/first") {
+            // Late enough that the connection is kept.
+            steps.extend([Step::Wait(Duration::from_millis(300)), Step::Send(b"more".to_vec())]);
+        }
+        steps
+    });
+    let repository = open(&server.repository());
+    for name in ["first", "second", "third"] {
+        let answer = repository.get(&path(name), &Ask::document(1000, &patience()));
+        assert_eq!(text(answer.unwrap()), format!("/repo/{name}"));
+    }
+    let paths: Vec<String> = server.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(paths, ["/repo/first", "/repo/second", "/repo/second", "/repo/third"]);
+}
+
+#[test]
 fn what_does_not_pass_is_tried_four_times_and_what_is_decided_once() {
     let server = TestServer::start(|_request| reply(500, &[("Retry-After", "0")], ""));
     let error = get(&server).unwrap_err();

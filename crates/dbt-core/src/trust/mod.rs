@@ -20,5 +20,5 @@ pub use fingerprint::Fingerprint;
 pub use proof::{Companions, Endorsement, Fetched, Standing, Verified};
 pub use rules::TrustRules;
 pub use verify::{
-    ARTIFACT_LIMIT, Confirmation, Document, Expectation, Signer, TrustStore, VerifyError,
+    ARTIFACT_LIMIT, Confirmation, Document, Expectation, Foreign, Signer, TrustStore, VerifyError,
 };

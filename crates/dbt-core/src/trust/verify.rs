@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use crate::digest::{Digest, InvalidDigest};
 use crate::name::ToolName;
-use crate::release::{ArtifactId, Subject};
+use crate::release::{self, ArtifactId, Subject};
 use crate::version::Version;
 
 use super::fingerprint::Fingerprint;
@@ -14,7 +14,7 @@ use super::keys::Certificate;
 use super::openpgp::{
     ContentDigests, GoodSignature, SignatureBlock, SignatureFormatError, SignatureRefusal,
 };
-use super::proof::{Endorsement, Fetched, Origin, Standing, Verified};
+use super::proof::{Companions, Endorsement, Fetched, Origin, Standing, Verified};
 use super::rules::{Scope, TrustRules};
 
 /// The largest artifact that is looked at, in bytes: 4 GiB.
@@ -59,6 +59,17 @@ pub struct Expectation {
     pub must_be_bound: bool,
     /// The signature must not be older than this.
     pub signed_since: Option<SystemTime>,
+}
+
+/// An artifact for a platform that this program does not know. It can be judged and never run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// What it is.
+    pub subject: Subject,
+    /// Its version.
+    pub version: Version,
+    /// Where it runs: two segments of a path, as `freebsd/386`.
+    pub platform: String,
 }
 
 /// A signed document that is not an artifact.
@@ -126,24 +137,59 @@ impl TrustStore {
         if let (Origin::Network, Confirmation::Unconfirmed(reason)) = (origin, &self.confirmation) {
             return Err(VerifyError::Unconfirmed { artifact, reason: reason.clone() });
         }
-        let expected = Digest::from_checksum_file(&companions.checksum)
-            .map_err(|source| VerifyError::ChecksumFile { artifact: artifact.clone(), source })?;
-        let signatures = SignatureBlock::parse(&companions.signature)
-            .map_err(|source| VerifyError::SignatureFile { artifact: artifact.clone(), source })?;
-        let digests = match remembered {
-            Some(digests) => digests,
-            None => hash(&signatures, &mut content, &artifact)?,
-        };
-        if digests.sha256() != expected {
-            let actual = digests.sha256();
-            return Err(VerifyError::Checksum { artifact, expected, actual });
-        }
-        let endorsement =
-            self.endorse(&Claim::artifact(&id, expectation), &signatures, &digests, now)?;
+        let claim = Claim::artifact(&id, expectation);
+        let (digests, endorsement) =
+            self.check(&claim, &mut content, &companions, remembered, now)?;
         if expectation.signed_since.is_some_and(|since| endorsement.made < since) {
             return Err(VerifyError::SignedEarlier { artifact });
         }
         Ok(Verified { id, content, companions, digests, endorsement })
+    }
+
+    /// Checks an artifact for a platform that this program does not know, by the same rules. What
+    /// comes of it is an opinion; nothing that runs.
+    pub fn verify_foreign<C: Read + Seek>(
+        &self,
+        foreign: &Foreign,
+        content: &mut C,
+        companions: &Companions,
+        now: SystemTime,
+    ) -> Result<Endorsement, VerifyError> {
+        let Foreign { subject, version, platform } = foreign;
+        let claim = Claim {
+            shown: format!("{subject} {version} ({platform})"),
+            binding: release::binding(subject, version, platform),
+            subject: subject.clone(),
+            must_be_bound: false,
+            counts_for_ever: false,
+        };
+        self.check(&claim, content, companions, None, now).map(|(_digests, opinion)| opinion)
+    }
+
+    /// Checks content against its checksum and its signature.
+    fn check<C: Read + Seek>(
+        &self,
+        claim: &Claim,
+        content: &mut C,
+        companions: &Companions,
+        remembered: Option<ContentDigests>,
+        now: SystemTime,
+    ) -> Result<(ContentDigests, Endorsement), VerifyError> {
+        let artifact = || claim.shown.clone();
+        let expected = Digest::from_checksum_file(&companions.checksum)
+            .map_err(|source| VerifyError::ChecksumFile { artifact: artifact(), source })?;
+        let signatures = SignatureBlock::parse(&companions.signature)
+            .map_err(|source| VerifyError::SignatureFile { artifact: artifact(), source })?;
+        let digests = match remembered {
+            Some(digests) => digests,
+            None => hash(&signatures, content, &claim.shown)?,
+        };
+        if digests.sha256() != expected {
+            let actual = digests.sha256();
+            return Err(VerifyError::Checksum { artifact: artifact(), expected, actual });
+        }
+        let endorsement = self.endorse(claim, &signatures, &digests, now)?;
+        Ok((digests, endorsement))
     }
 
     /// Checks a signed document in memory. Its signature must name it.

@@ -42,7 +42,7 @@ const KEEPER: &str = r#"read _; gpgconf --homedir "$1" --kill all; rm -rf "$1""#
 impl Gpg {
     pub(crate) fn new() -> Self {
         // Sockets have short names only.
-        let home = tempfile::Builder::new().prefix("g").rand_bytes(5).tempdir_in("/tmp").unwrap();
+        let home = tempfile::Builder::new().prefix("g").rand_bytes(5).tempdir().unwrap();
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;

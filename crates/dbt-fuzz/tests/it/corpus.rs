@@ -47,8 +47,9 @@ macro_rules! targets {
 }
 
 targets! {
-    announcement answer checksum client_config command_line documents function_output grammar
-    listing request server_config signature state truststore
+    announcement answer checksum client_config command_line credential directory
+    directory_filter documents function_output grammar listing provider request server_config
+    signature signed_token state truststore users
 }
 
 /// Were the fixtures not good to begin with, nothing that refuses them would mean anything.
@@ -98,4 +99,31 @@ fn the_corpus_of_signatures_reaches_verdicts_good_and_bad() {
     }
     assert!(good >= 10, "{good} good signatures");
     assert!(refusals.len() >= 6, "{refusals:?}");
+}
+
+/// A corpus of what is refused would try nothing of what lets anybody in.
+#[test]
+fn the_corpora_of_proofs_reach_what_is_accepted() {
+    use dbt_fuzz::signer;
+    use dbt_server::authn::jwt::Jwt;
+    use dbt_server::authn::keys::Algorithm;
+    use dbt_server::authn::oidc::keys::{KeySet, Signed};
+    use dbt_server::authn::verified::Verified;
+
+    let token = signer::token(br#"{"alg":"EdDSA"}"#, b"{}");
+    let jwt = Jwt::parse(&token, &Algorithm::ALL).unwrap();
+    let set = format!(r#"{{"keys":[{}]}}"#, signer::jwk());
+    assert_eq!(KeySet::parse(set.as_bytes()).unwrap().judge(&jwt, &Verified::new()), Signed::Yes);
+    let inputs = |name: &str| {
+        let files = std::fs::read_dir(root().join("corpus").join(name)).unwrap();
+        files.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect::<Vec<_>>()
+    };
+    let knows_the_key = |input: &Vec<u8>| {
+        let set = KeySet::parse(input.get(1..).unwrap_or_default());
+        set.is_some_and(|set| set.judge(&jwt, &Verified::new()) == Signed::Yes)
+    };
+    assert!(inputs("provider").iter().any(knows_the_key));
+    let accepted = inputs("signed_token");
+    let accepted = accepted.iter().filter(|input| dbt_fuzz::signed_token::is_accepted(input));
+    assert!(accepted.count() >= 10);
 }

@@ -5,7 +5,8 @@
 
 use std::io::{self, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, Builder, Scope, ScopedJoinHandle};
 
 use dbt_core::secret::Secret;
 use dbt_core::trust::fingerprint::Fingerprint;
@@ -200,17 +201,14 @@ fn run(
         if missing { GpgError::Missing } else { GpgError::Start(error) }
     })?;
 
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let stdin = child.stdin.take();
+    let (stdout, stderr) = (Unread::new(child.stdout.take()), Unread::new(child.stderr.take()));
     let (fed, written, said) = thread::scope(|scope| {
         // All three at once: a pipe that nobody reads stops everything.
-        let written = scope.spawn(move || all_of(stdout));
-        let said = scope.spawn(move || all_of(stderr));
+        let written = stdout.begin_reading(scope);
+        let said = stderr.begin_reading(scope);
         let fed = feed(stdin, input);
-        let ended = || io::Error::other("a thread ended");
-        let joined = |bytes: thread::ScopedJoinHandle<'_, io::Result<Vec<u8>>>| {
-            bytes.join().unwrap_or_else(|_panic| Err(ended()))
-        };
-        (fed, joined(written), joined(said))
+        (fed, stdout.rest(written), stderr.rest(said))
     });
     let status = child.wait().map_err(GpgError::Start)?;
     if !status.success() {
@@ -221,12 +219,34 @@ fn run(
     written.map_err(GpgError::Pipe)
 }
 
-fn all_of(stream: Option<impl Read>) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(mut stream) = stream {
-        stream.read_to_end(&mut bytes)?;
+/// What `gpg` writes, read by a thread; afterwards, where the system gives none, because `gpg`
+/// writes little before it has read everything.
+struct Unread<R>(Mutex<Option<R>>);
+
+type Reading<'scope> = Option<ScopedJoinHandle<'scope, io::Result<Vec<u8>>>>;
+
+impl<R: Read + Send> Unread<R> {
+    fn new(stream: Option<R>) -> Self {
+        Self(Mutex::new(stream))
     }
-    Ok(bytes)
+
+    fn begin_reading<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Reading<'scope> {
+        Builder::new().spawn_scoped(scope, || self.read()).ok()
+    }
+
+    fn rest(&self, reading: Reading<'_>) -> io::Result<Vec<u8>> {
+        let Some(thread) = reading else { return self.read() };
+        thread.join().unwrap_or_else(|_panic| Err(io::Error::other("a thread ended")))
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            stream.read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
+    }
 }
 
 fn feed(stdin: Option<impl Write>, input: Option<&mut dyn Read>) -> io::Result<()> {

@@ -16,7 +16,7 @@ pub(crate) struct Gpg {
 impl Gpg {
     pub(crate) fn new() -> Self {
         // Sockets have short names only.
-        let home = tempfile::Builder::new().prefix("g").rand_bytes(5).tempdir_in("/tmp").unwrap();
+        let home = tempfile::Builder::new().prefix("g").rand_bytes(5).tempdir().unwrap();
         Self { home }
     }
 
@@ -94,6 +94,26 @@ fn gpg_signs_by_default_with_its_only_key_and_says_what_for() {
     let status = gpg.verifies(&path.with_extension("asc"), &path).unwrap();
     assert!(status.contains(&format!("VALIDSIG {fingerprint}")), "{status}");
     assert!(status.contains("NOTATION_DATA tool/deploy/1.4.0/linux/amd64"), "{status}");
+}
+
+#[test]
+fn gpg_signs_where_no_thread_can_be_started() {
+    let mut world = World::new();
+    let gpg = Gpg::new();
+    gpg.make_key("Alice");
+    world.set("GNUPGHOME", gpg.home());
+    // No system has room for the stack of such a thread.
+    world.set("RUST_MIN_STACK", (1_u64 << 47).to_string());
+    // More than a pipe holds.
+    world.write("deploy", &SCRIPT.repeat(20_000));
+    world.run("truststore add alice@example.org --to REPO").succeeds();
+    world.run("publish deploy 1.4.0 linux/amd64=deploy --description x --to REPO").succeeds();
+    assert!(world.client_accepts(&artifact("deploy", "1.4.0", "linux/amd64")).unwrap());
+    world
+        .run(
+            "publish deploy 1.5.0 linux/amd64=deploy --description x --to REPO --signer gpg:nobody",
+        )
+        .fails(81, "`gpg` has no key `nobody`");
 }
 
 #[test]

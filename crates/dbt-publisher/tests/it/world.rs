@@ -13,6 +13,7 @@ use dbt_core::trust::memory::{Demands, TrustMemory};
 use dbt_core::trust::{
     Companions, Confirmation, Expectation, Fetched, TrustRules, TrustStore, VerifyError,
 };
+use dbt_testkit::planted::{self, Secrets};
 use tempfile::TempDir;
 
 /// What every key of the tests is locked with.
@@ -28,6 +29,7 @@ static KEYS: Mutex<BTreeMap<String, (Vec<u8>, Certificate)>> = Mutex::new(BTreeM
 pub(crate) struct World {
     place: TempDir,
     environment: Vec<(String, String)>,
+    secrets: Secrets,
 }
 
 /// How the program ended.
@@ -44,7 +46,7 @@ impl World {
         for name in ["home", "repo"] {
             fs::create_dir(place.path().join(name)).unwrap();
         }
-        Self { place, environment: Vec::new() }
+        Self { place, environment: Vec::new(), secrets: Secrets::default() }
     }
 
     /// A world with one key, which the truststore has.
@@ -58,6 +60,7 @@ impl World {
     /// Sets a variable for the program.
     pub(crate) fn set(&mut self, name: &str, value: impl AsRef<Path>) {
         let value = value.as_ref().to_str().unwrap().to_owned();
+        planted::is_listed_in_variable(name, &value);
         self.environment.retain(|(known, _value)| known != name);
         self.environment.push((name.to_owned(), value));
     }
@@ -75,6 +78,13 @@ impl World {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, bytes).unwrap();
         path
+    }
+
+    /// Puts a file with a secret there, as a user does.
+    pub(crate) fn write_secret(&self, name: &str, secret: &str) -> PathBuf {
+        planted::is_listed(secret.trim_end());
+        self.secrets.are_put_in(self.path(name));
+        self.write(name, secret.as_bytes())
     }
 
     /// Gives the user a key file and returns its certificate. Keys of one name are one key in all
@@ -103,10 +113,12 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_publisher"));
         command.args(words).env_clear().current_dir(self.place.path());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.path("home"));
+        command.env("HOME", self.path("home")).env("TMPDIR", self.place.path());
         command.env("DBT_SIGNING_PASSPHRASE", PASSPHRASE);
         command.envs(self.environment.iter().cloned());
         let output = command.output().unwrap();
+        self.secrets.are_not_in("what the publisher says", &output.stderr);
+        self.secrets.are_not_in("what the publisher prints", &output.stdout);
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Run {
             code: output.status.code().unwrap(),
@@ -146,6 +158,16 @@ impl World {
         let store = first_use(self.truststore());
         let verified = store.verify(fetched, &Expectation::default(), Clock::System.now());
         verified.map(|verified| verified.endorsement().bound)
+    }
+}
+
+/// Whatever was planted, by this test or by another, is in nothing that was written but where a
+/// test has put it.
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.secrets.are_not_below(self.place.path());
+        }
     }
 }
 

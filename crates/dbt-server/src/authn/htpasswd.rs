@@ -1,18 +1,23 @@
 //! Users and passwords in a file as Apache's `htpasswd` makes it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use super::passwords::Stored;
+use super::passwords::{Effort, Stored};
 use super::watched::{Unreadable, Watched};
-use super::{Attempt, Authenticator, Credential, Identity, Subject, Verdict};
+use super::{
+    Attempt, Authenticator, BadCredential, Credential, Identity, Subject, Verdict, Vouching, away,
+};
 use crate::authz::REALM;
 use crate::content::BoxFuture;
+use crate::limits;
 
 /// The method's name in the configuration.
 pub const NAME: &str = "basic-htpasswd";
@@ -32,7 +37,7 @@ const REMEMBERED: usize = 10_000;
 /// Accepts the users of a file.
 pub struct Htpasswd {
     users: Arc<Watched<Users>>,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     // Random, so that what is remembered is worth nothing outside this process.
     key: [u8; 32],
     right: Mutex<HashMap<[u8; 32], SystemTime>>,
@@ -42,9 +47,25 @@ pub struct Htpasswd {
 #[derive(Debug, Default)]
 pub struct Users {
     stored: HashMap<String, Stored>,
-    // Compared with for unknown users, so that they take as long as known ones.
-    decoy: Option<Stored>,
+    // One of each effort that there is. What is wrong is compared with all of them, so that it
+    // takes as long for every user, known or not.
+    decoys: BTreeMap<Effort, Stored>,
     complaints: Vec<String>,
+}
+
+/// What a password is compared with.
+#[derive(Debug)]
+struct Comparison {
+    own: Option<Stored>,
+    decoys: Vec<Stored>,
+}
+
+/// What came of a comparison.
+#[derive(Debug, PartialEq, Eq)]
+struct Compared {
+    is_right: bool,
+    /// The effort of each comparison that was made.
+    efforts: Vec<Effort>,
 }
 
 impl Users {
@@ -63,11 +84,41 @@ impl Users {
                 Err(why) => users.complaints.push(format!("line {number} is left out: {why}")),
             }
         }
-        users.decoy = users.stored.values().max_by_key(|stored| stored.work()).cloned();
+        for stored in users.stored.values() {
+            users.decoys.entry(stored.effort()).or_insert_with(|| stored.clone());
+        }
         for complaint in &users.complaints {
             tracing::warn!(complaint, "in the file of users and passwords");
         }
         Ok(users)
+    }
+
+    /// Returns what the password of a user is to be compared with.
+    fn comparison(&self, user: &str) -> Comparison {
+        let own = self.stored.get(user).cloned();
+        let effort = own.as_ref().map(Stored::effort);
+        let others = self.decoys.iter().filter(|(other, _stored)| Some(**other) != effort);
+        Comparison { decoys: others.map(|(_effort, stored)| stored.clone()).collect(), own }
+    }
+}
+
+impl Comparison {
+    /// Compares. Only what is right is done sooner.
+    fn with(&self, password: &str) -> Compared {
+        let mut efforts = Vec::new();
+        let mut accepts = |stored: &Stored| {
+            efforts.push(stored.effort());
+            stored.accepts(password)
+        };
+        let is_right = self.own.as_ref().is_some_and(&mut accepts);
+        if !is_right {
+            for decoy in &self.decoys {
+                // Whatever it says: it is somebody else's.
+                let _not_asked_for = std::hint::black_box(accepts(decoy));
+            }
+        }
+        efforts.sort();
+        Compared { is_right, efforts }
     }
 }
 
@@ -91,7 +142,7 @@ impl Htpasswd {
         let _zero_is_as_good = getrandom::fill(&mut key);
         Ok(Self {
             users: Arc::new(Watched::open(path, Users::parse)?),
-            slots: Semaphore::new(AT_ONCE),
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
             key,
             right: Mutex::default(),
         })
@@ -102,32 +153,39 @@ impl Htpasswd {
         self.users.current().complaints.clone()
     }
 
-    async fn accepts(&self, user: &str, password: &str, now: SystemTime) -> Result<(), String> {
+    async fn accepts(
+        &self,
+        user: &str,
+        password: &str,
+        now: SystemTime,
+    ) -> Result<(), BadCredential> {
+        let failed = |error: tokio::task::JoinError| away(error.to_string());
         let watched = Arc::clone(&self.users);
-        let users = tokio::task::spawn_blocking(move || watched.current())
-            .await
-            .map_err(|error| error.to_string())?;
+        let users = tokio::task::spawn_blocking(move || watched.current()).await.map_err(failed)?;
         let known = users.stored.get(user);
         if let Some(stored) = known
             && self.remembers(self.mark(user, password, stored), now)
         {
             return Ok(());
         }
-        let Some(compared) = known.or(users.decoy.as_ref()).cloned() else {
-            return Err("the file has no users".to_owned());
-        };
-        let Ok(_slot) = self.slots.acquire().await else { return Err("stopping".to_owned()) };
-        let (mark, text) = (self.mark(user, password, &compared), password.to_owned());
-        let right = tokio::task::spawn_blocking(move || compared.accepts(&text))
-            .await
-            .map_err(|error| error.to_string())?;
-        match (known, right) {
-            (Some(_stored), true) => {
-                self.remember(mark, now);
+        let slot = timeout(limits::ASKING_TIME, Arc::clone(&self.slots).acquire_owned()).await;
+        let Ok(Ok(slot)) = slot else { return Err(away("too many passwords are compared")) };
+        let (comparison, text) = (users.comparison(user), password.to_owned());
+        let compared = tokio::task::spawn_blocking(move || {
+            let compared = comparison.with(&text);
+            // Not before: who asks and goes away must not make more of them run at once.
+            drop(slot);
+            compared
+        });
+        let is_right = compared.await.map_err(failed)?.is_right;
+        let refuse = |why: String| Err(BadCredential::default().noting(why));
+        match known {
+            Some(stored) if is_right => {
+                self.remember(self.mark(user, password, stored), now);
                 Ok(())
             }
-            (Some(_stored), false) => Err(format!("the password of `{user}` is wrong")),
-            (None, _) => Err("there is no such user".to_owned()),
+            Some(_stored) => refuse(format!("the password of `{user}` is wrong")),
+            None => refuse("there is no such user".to_owned()),
         }
     }
 
@@ -164,10 +222,33 @@ impl Authenticator for Htpasswd {
             let Credential::Basic { user, password } = attempt.credential else {
                 return Verdict::NotMine;
             };
-            match self.accepts(user, password.expose(), attempt.now).await {
-                Ok(()) => Ok(Identity::of(Subject::local(WORD, user))).into(),
-                Err(why) => Verdict::refused(why),
+            // A token as password is for others, and costs no comparison.
+            if attempt.credential.is_nobodys_password() {
+                return Verdict::NotMine;
             }
+            let accepted = self.accepts(user, password.expose(), attempt.now).await;
+            accepted.map(|()| Identity::of(Subject::local(WORD, user))).into()
+        })
+    }
+
+    fn could_prove(&self, subject: &Subject) -> bool {
+        subject.method == WORD
+    }
+
+    fn vouches_for<'a>(
+        &'a self,
+        subject: &'a Subject,
+        _peer: IpAddr,
+        _now: SystemTime,
+    ) -> BoxFuture<'a, Result<Vouching, BadCredential>> {
+        Box::pin(async move {
+            if subject.method != WORD {
+                return Ok(Vouching::No);
+            }
+            let watched = Arc::clone(&self.users);
+            let users = tokio::task::spawn_blocking(move || watched.current()).await;
+            let users = users.map_err(|error| away(error.to_string()))?;
+            Ok(Vouching::of(users.stored.contains_key(&subject.id)))
         })
     }
 
@@ -222,15 +303,56 @@ mod tests {
         assert!(method.accepts("alice", "pw", at(2)).await.is_err(), "changed");
     }
 
+    /// Every effort at least twice, so that nothing is a decoy by chance.
+    const MIXED: &str = "\
+        sha:{SHA}GpHWL3ymc5liWkNopqtdSjuqYHM=\nsha2:{SHA}AAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\
+        apr1:$apr1$abcdefgh$5VEbMkemELfbhC5ck.U.z1\nmd5:$1$abcdefgh$IQtUouv7y7Q9dRWkQEPCc.\n\
+        sha256:$5$saltsalt$0rl.MZtoLLPP3X0Rdl8riRnphIcAXJY27/aOAyK2hB5\n\
+        bcrypt:$2y$04$85ky.r11cMonBFtQcHMF5.9EnMTcAJ6bNdJbszYtARtJRuCATf77K\n\
+        old:$2a$04$85ky.r11cMonBFtQcHMF5.9EnMTcAJ6bNdJbszYtARtJRuCATf77K\n\
+        slow:$2b$05$85ky.r11cMonBFtQcHMF5.9EnMTcAJ6bNdJbszYtARtJRuCATf77K\n";
+
+    #[test]
+    fn a_wrong_password_is_as_much_work_for_every_user_known_or_not() {
+        let users = Users::parse(MIXED.as_bytes()).unwrap();
+        assert!(users.complaints.is_empty(), "{:?}", users.complaints);
+        let all: Vec<Effort> = users.decoys.keys().copied().collect();
+        assert_eq!(all.len(), 5, "{all:?}");
+        let unknown = ["nobody", "", "SHA", "sha "];
+        for user in users.stored.keys().map(String::as_str).chain(unknown) {
+            for password in ["wrong", "", "pw2", "pw\0", &"x".repeat(300)] {
+                let compared = users.comparison(user).with(password);
+                assert_eq!(compared, Compared { is_right: false, efforts: all.clone() }, "{user}");
+            }
+        }
+        // Even the password of every decoy lets no unknown user in.
+        assert!(unknown.iter().all(|user| !users.comparison(user).with("pw").is_right));
+        // What is right is compared with its own alone.
+        let right = users.comparison("bcrypt").with("pw");
+        assert!(right.is_right && right.efforts.len() == 1, "{right:?}");
+    }
+
     #[tokio::test]
-    async fn an_unknown_user_is_compared_with_what_takes_longest() {
+    async fn who_asks_and_goes_away_makes_no_more_comparisons_run_at_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("htpasswd");
-        std::fs::write(&path, format!("bob:{{SHA}}GpHWL3ymc5liWkNopqtdSjuqYHM=\n{ALICE}")).unwrap();
+        // Some tenths of a second each.
+        let slow = ALICE.replace("$04$", "$11$");
+        std::fs::write(&path, slow).unwrap();
         let method = Htpasswd::open(&path).unwrap();
-        let users = method.users.current();
-        assert_eq!(users.decoy.as_ref(), users.stored.get("alice"));
-        // Even the password of the decoy lets no unknown user in.
-        assert!(method.accepts("nobody", "pw", at(0)).await.is_err());
+        let mut begun = 0;
+        while method.slots.available_permits() > 0 {
+            let mut accepts = Box::pin(method.accepts("alice", "wrong", at(0)));
+            while method.slots.available_permits() + begun == AT_ONCE {
+                let polled = timeout(Duration::from_millis(1), &mut accepts).await;
+                assert!(polled.is_err(), "it ended before it was let go");
+            }
+            begun += 1;
+            // The comparison goes on, and so does its slot.
+            drop(accepts);
+            assert_eq!(method.slots.available_permits(), AT_ONCE - begun);
+        }
+        let all = Arc::clone(&method.slots).acquire_many_owned(4).await.unwrap();
+        assert_eq!(all.num_permits(), AT_ONCE, "and they come back");
     }
 }

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::BadCredential;
 use super::keys::{Algorithm, PublicKey};
+use super::{BadCredential, Why};
 use crate::strict_json;
 
 /// How far clocks may be apart.
@@ -37,7 +37,8 @@ impl<'a> Jwt<'a> {
 
     /// Takes a token apart. It must name one of these algorithms.
     pub fn parse(text: &'a str, algorithms: &[Algorithm]) -> Result<Self, BadCredential> {
-        let malformed = || BadCredential::new("the token is malformed");
+        let refuse = |told| BadCredential::new(told).because(Why::Malformed);
+        let malformed = || refuse("the token is malformed");
         let (signed, signature) = text.rsplit_once('.').ok_or_else(malformed)?;
         let (header, claims) = signed.split_once('.').ok_or_else(malformed)?;
         let part = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_error| malformed());
@@ -46,17 +47,17 @@ impl<'a> Jwt<'a> {
         let signature = part(signature)?;
         // What must be understood and is not, and what would have to be unpacked first.
         if ["crit", "zip", "enc", "b64"].iter().any(|name| header.contains_key(*name)) {
-            return Err(BadCredential::new("the token's header asks for what is not supported"));
+            return Err(refuse("the token's header asks for what is not supported"));
         }
         let typ = header.get("typ").map_or(Some("JWT"), Value::as_str).unwrap_or_default();
         if !["jwt", "at+jwt", "application/at+jwt"].contains(&typ.to_ascii_lowercase().as_str()) {
-            return Err(BadCredential::new("the token is of another type"));
+            return Err(refuse("the token is of another type"));
         }
         let named = header.get("alg").and_then(Value::as_str).unwrap_or_default();
         let algorithm = algorithms
             .iter()
             .find(|algorithm| algorithm.as_str() == named)
-            .ok_or_else(|| BadCredential::new("the token's algorithm is not accepted"))?;
+            .ok_or_else(|| refuse("the token's algorithm is not accepted"))?;
         let key_id = match header.get("kid") {
             None => None,
             Some(id) => Some(id.as_str().ok_or_else(malformed)?.to_owned()),
@@ -79,6 +80,11 @@ impl<'a> Jwt<'a> {
         key.verifies(self.algorithm, self.signed.as_bytes(), &self.signature)
     }
 
+    /// Returns what is signed, and the signature.
+    pub(super) fn signed(&self) -> (&[u8], &[u8]) {
+        (self.signed.as_bytes(), &self.signature)
+    }
+
     /// Returns the claims.
     pub const fn claims(&self) -> &Map<String, Value> {
         &self.claims
@@ -94,7 +100,8 @@ impl<'a> Jwt<'a> {
         let Some(value) = self.claims.get(name) else { return Ok(None) };
         let seconds = value.as_f64().filter(|seconds| (0.0..=LAST_SECOND).contains(seconds));
         let time = seconds.map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds));
-        time.map(Some).ok_or_else(|| BadCredential::new("a time in the token is none"))
+        let none = || BadCredential::new("a time in the token is none").because(Why::Malformed);
+        time.map(Some).ok_or_else(none)
     }
 
     /// Checks that it is valid now, and returns when it was issued and when it expires. It must
@@ -104,23 +111,23 @@ impl<'a> Jwt<'a> {
         now: SystemTime,
         limit: Duration,
     ) -> Result<(SystemTime, SystemTime), BadCredential> {
-        let refuse = |told| Err(BadCredential::new(told));
+        let refuse = |told, why| Err(BadCredential::new(told).because(why));
         let Some(expires) = self.time("exp")? else {
-            return refuse("the token does not say when it expires");
+            return refuse("the token does not say when it expires", Why::Malformed);
         };
         let Some(issued) = self.time("iat")? else {
-            return refuse("the token does not say when it was issued");
+            return refuse("the token does not say when it was issued", Why::Malformed);
         };
         let from = self.time("nbf")?.unwrap_or(issued);
         if now >= expires + CLOCK_SKEW {
-            return refuse("the token has expired");
+            return refuse("the token has expired", Why::Expired);
         }
         if from > now + CLOCK_SKEW || issued > now + CLOCK_SKEW {
-            return refuse("the token is not valid yet; are the clocks right?");
+            return refuse("the token is not valid yet; are the clocks right?", Why::NotYetValid);
         }
         match expires.duration_since(issued) {
             Ok(lifetime) if lifetime <= limit => Ok((issued, expires)),
-            _ => refuse("the token is valid for too long a time"),
+            _ => refuse("the token is valid for too long a time", Why::Malformed),
         }
     }
 }

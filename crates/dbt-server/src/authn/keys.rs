@@ -127,6 +127,14 @@ impl PublicKey {
         Ok(Self::Rsa { n, e })
     }
 
+    /// Returns the numbers that it consists of.
+    pub(super) fn parts(&self) -> [&[u8]; 2] {
+        match self {
+            Self::Ed25519(point) | Self::P256(point) | Self::P384(point) => [point, &[]],
+            Self::Rsa { n, e } => [n, e],
+        }
+    }
+
     /// Says whether a signature by this key is one over these bytes.
     pub fn verifies(&self, algorithm: Algorithm, bytes: &[u8], signature: &[u8]) -> bool {
         let rsa: &by_ring::RsaParameters = match (self, algorithm) {
@@ -152,5 +160,62 @@ impl PublicKey {
         };
         let Self::Rsa { n, e } = self else { return false };
         by_ring::RsaPublicKeyComponents { n, e }.verify(rsa, bytes, signature).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    fn line(kind: &str, fields: &[&[u8]]) -> String {
+        let mut blob = Vec::new();
+        for field in [&[kind.as_bytes()], fields].concat() {
+            blob.extend(u32::try_from(field.len()).unwrap().to_be_bytes());
+            blob.extend(field);
+        }
+        format!("{kind} {} somebody", STANDARD.encode(blob))
+    }
+
+    /// What cannot be used is refused by its name, so that its owner knows which key to take.
+    #[test]
+    fn kinds_of_keys_that_cannot_sign_tokens_are_refused_by_name() {
+        let p521 = [&[4][..], &[1; 132]].concat();
+        let small = [&[0x80][..], &[1; 127]].concat();
+        let small = [&[0][..], &small].concat();
+        for (line, why) in [
+            (
+                line("ssh-ed25519-cert-v01@openssh.com", &[&[0; 32]]),
+                "certificates are not accepted",
+            ),
+            (line("ssh-rsa-cert-v01@openssh.com", &[&[0; 32]]), "certificates are not accepted"),
+            (line("sk-ssh-ed25519@openssh.com", &[&[0; 32], b"ssh:"]), "keys of security tokens"),
+            (line("sk-ecdsa-sha2-nistp256@openssh.com", &[b"x"]), "keys of security tokens"),
+            (line("ssh-dss", &[b"x"]), "DSA is not accepted"),
+            (line("ecdsa-sha2-nistp521", &[b"nistp521", &p521]), "P-521 is not accepted"),
+            (line("ssh-rsa", &[&[1, 0, 1], &small]), "RSA keys have 2048 to 8192 bits"),
+            (line("ssh-ed25519", &[&[0; 31]]), "it is no public key"),
+            (format!("restrict {}", line("ssh-ed25519", &[&[7; 32]])), "it is no public key"),
+            ("ssh-ed25519".to_owned(), "it is no public key"),
+            (String::new(), "it is no public key"),
+        ] {
+            let said = PublicKey::of_openssh(&line).unwrap_err();
+            assert!(said.starts_with(why), "{line}: {said}");
+        }
+        let good = PublicKey::of_openssh(&line("ssh-ed25519", &[&[7; 32]]));
+        assert_eq!(good, Ok(PublicKey::Ed25519(vec![7; 32])));
+    }
+
+    #[test]
+    fn an_rsa_key_has_its_size_whatever_zeros_are_before_it() {
+        let modulus = |bytes: usize| [vec![0; 500], vec![0xc0; bytes]].concat();
+        for (bytes, is_accepted) in [(255, false), (256, true), (1024, true), (1025, false)] {
+            assert_eq!(
+                PublicKey::rsa(modulus(bytes), vec![1, 0, 1]).is_ok(),
+                is_accepted,
+                "{bytes}"
+            );
+        }
     }
 }

@@ -5,40 +5,75 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use dbt_core::clock::Clock;
+use dbt_core::digest::Digest;
 use hyper::{HeaderMap, Method, Uri};
+use serde::{Deserialize, Serialize};
 
+use crate::authz::ceiling::Ceiling;
 use crate::content::BoxFuture;
 
+mod any_of;
+pub mod api_tokens;
 mod credential;
+pub mod guesses;
 pub mod htpasswd;
+pub mod job;
 pub mod jwt;
 pub mod keys;
 pub mod ldap;
 pub mod oidc;
 mod passwords;
+pub mod rate;
+mod refused;
 pub mod replay;
 pub mod ssh;
 pub mod ssh_keys;
 pub mod static_token;
 #[cfg(test)]
 mod testing;
+pub mod verified;
 pub mod watched;
 
+pub use self::any_of::AnyOf;
+use self::api_tokens::HeldToken;
 pub use self::credential::Credential;
-use self::jwt::Jwt;
-use self::keys::Algorithm;
-use self::replay::{Once, Replay};
+pub use self::job::Job;
+pub use self::refused::{BadCredential, Excess, Why, away};
+use self::replay::Once;
 
 /// For what a method of authentication is valid: the configuration has one list for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// For reading.
     Reads,
     /// For writing and deleting.
     Writes,
+}
+
+impl Scope {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Reads, Self::Writes];
+}
+
+/// That somebody proved who they are: for what it counts, and what it took.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// For what.
+    pub scope: Scope,
+    /// The digest of what they had to be for it, beside who they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demands: Option<String>,
+}
+
+impl From<Scope> for Proof {
+    /// Returns a proof for which somebody had to be nothing else.
+    fn from(scope: Scope) -> Self {
+        Self { scope, demands: None }
+    }
 }
 
 /// Somebody, and the method that proved it: `ssh:alice`, `oidc:https://id.example.com#alice`.
@@ -66,6 +101,21 @@ impl fmt::Display for Subject {
             None => write!(f, "{}:{}", self.method, self.id),
         }
     }
+}
+
+/// The word before the number of a user of the server's own machine.
+pub const HOST: &str = "host";
+
+/// The word before the name of a program that has nothing but tokens of this server's own.
+pub const AGENT: &str = "agent";
+
+/// What the name of an owner begins with that is no subject alone. No method has such a name.
+const WITHIN: &str = "(within ";
+
+/// Returns the subject of an owner, whatever narrows what it may.
+pub fn subject_of_owner(owner: &str) -> &str {
+    let narrowed = owner.strip_prefix(WITHIN).and_then(|rest| rest.split_once(") "));
+    narrowed.map_or(owner, |(_digest, subject)| subject)
 }
 
 /// A group, and who says that there is such a group.
@@ -97,19 +147,49 @@ impl fmt::Display for Group {
 pub struct Caller {
     subject: Option<Subject>,
     groups: Vec<Group>,
-    scopes: Vec<Scope>,
+    proofs: Vec<Proof>,
     default_rights: bool,
+    job: Option<Box<Job>>,
+    token: Option<Box<HeldToken>>,
 }
 
 impl Caller {
     /// Returns a caller of whom nothing is known.
     pub const fn anonymous() -> Self {
-        Self { subject: None, groups: Vec::new(), scopes: Vec::new(), default_rights: false }
+        Self {
+            subject: None,
+            groups: Vec::new(),
+            proofs: Vec::new(),
+            default_rights: false,
+            job: None,
+            token: None,
+        }
+    }
+
+    /// Returns whoever runs commands on the server's own machine, as the server or as root.
+    pub fn on_the_host(user: u32) -> Self {
+        let subject = Subject::local(HOST, &user.to_string());
+        Self::assumed(subject, Vec::new(), vec![Scope::Reads, Scope::Writes])
+    }
+
+    /// Says whether it is whoever runs commands on the server's own machine.
+    pub fn is_on_the_host(&self) -> bool {
+        // No method of authentication has this name.
+        self.subject.as_ref().is_some_and(|subject| subject.method == HOST)
     }
 
     /// Returns a caller of whom this is assumed, to say what it would be permitted.
     pub(crate) fn assumed(subject: Subject, groups: Vec<Group>, scopes: Vec<Scope>) -> Self {
-        Self { subject: Some(subject), groups, scopes, default_rights: true }
+        // An agent has what it was given, and nothing that everybody has.
+        let default_rights = subject.method != AGENT;
+        let proofs = scopes.into_iter().map(Proof::from).collect();
+        Self { subject: Some(subject), groups, proofs, default_rights, job: None, token: None }
+    }
+
+    /// Returns whoever proved this.
+    fn of(identity: Identity, proofs: Vec<Proof>) -> Self {
+        let Identity { subject, groups, once: _admitted, default_rights, job, token } = identity;
+        Self { subject: Some(subject), groups, proofs, default_rights, job, token }
     }
 
     /// Says whether nothing is known of the caller.
@@ -119,7 +199,12 @@ impl Caller {
 
     /// Says whether the caller's proof is valid for this.
     pub fn is_proven_for(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope)
+        self.proofs.iter().any(|proof| proof.scope == scope)
+    }
+
+    /// Returns what the caller proved.
+    pub fn proofs(&self) -> &[Proof] {
+        &self.proofs
     }
 
     /// Says whether the reference's settings, which name nobody, are about this caller.
@@ -132,9 +217,57 @@ impl Caller {
         self.subject.as_ref()
     }
 
+    /// Returns the job of a CI system that the caller is, if it is one.
+    pub fn job(&self) -> Option<&Job> {
+        self.job.as_deref()
+    }
+
+    /// Returns the token of this server's own that the caller showed, if it was one.
+    pub fn token(&self) -> Option<&HeldToken> {
+        self.token.as_deref()
+    }
+
+    /// Says whether what the caller showed makes one token, and does nothing else.
+    pub fn is_for_one_use(&self) -> bool {
+        self.token.as_deref().is_some_and(|token| token.once)
+    }
+
+    /// Returns what narrows the caller's rights, all of it.
+    pub fn ceilings(&self) -> &[Ceiling] {
+        self.token.as_deref().map_or(&[], |token| &token.ceilings)
+    }
+
+    /// Returns the roles that the caller holds by a token.
+    pub fn roles_of_token(&self) -> &[String] {
+        self.token.as_deref().map_or(&[], |token| &token.roles)
+    }
+
+    /// Returns whose that is which the caller begins. What was begun with a token that is good for less
+    /// than its subject's others is not theirs, nor is theirs its.
+    pub fn as_owner(&self) -> String {
+        let subject = self.subject().map_or_else(|| "anonymous".to_owned(), ToString::to_string);
+        let ceilings: Vec<String> = self.ceilings().iter().map(ToString::to_string).collect();
+        if ceilings.is_empty() {
+            return subject;
+        }
+        let digest = Digest::of(ceilings.join("\n").as_bytes()).to_string();
+        format!("{WITHIN}{}) {subject}", digest.get(..32).unwrap_or_default())
+    }
+
+    /// Returns the word for how the caller proved who it is.
+    pub fn method(&self) -> Option<&'static str> {
+        let method = self.subject.as_ref()?.method;
+        Some(if self.token.is_some() { api_tokens::NAME } else { method })
+    }
+
     /// Returns the groups that an identity provider says the caller is in.
     pub fn groups(&self) -> &[Group] {
         &self.groups
+    }
+
+    #[cfg(test)]
+    pub(crate) fn being_a_job(self, job: Job) -> Self {
+        Self { job: Some(Box::new(job)), ..self }
     }
 
     #[cfg(test)]
@@ -155,12 +288,23 @@ pub struct Identity {
     /// Whether somebody of whom no rule speaks may have the rights that everybody has. Not where
     /// anybody can get a proof.
     pub default_rights: bool,
+    /// The job, where they are one of a CI system.
+    pub job: Option<Box<Job>>,
+    /// The token, where it is one of this server's own.
+    pub token: Option<Box<HeldToken>>,
 }
 
 impl Identity {
     /// Returns somebody without groups, whose proof counts as often as it is shown.
     pub const fn of(subject: Subject) -> Self {
-        Self { subject, groups: Vec::new(), once: None, default_rights: true }
+        Self {
+            subject,
+            groups: Vec::new(),
+            once: None,
+            default_rights: true,
+            job: None,
+            token: None,
+        }
     }
 }
 
@@ -224,176 +368,72 @@ pub trait Authenticator: Send + Sync {
 
     /// Says whether this method could prove the same subject as one that was proved already. One
     /// that could not is not asked any more.
-    fn could_prove(&self, _subject: &Subject) -> bool {
+    fn could_prove(&self, subject: &Subject) -> bool;
+
+    /// Says what this method knows of somebody who shows a token of this server's own instead. A token
+    /// never proves more than its subject could: whoever was taken out of a file proves nothing.
+    fn vouches_for<'a>(
+        &'a self,
+        _subject: &'a Subject,
+        _peer: IpAddr,
+        _now: SystemTime,
+    ) -> BoxFuture<'a, Result<Vouching, BadCredential>> {
+        Box::pin(std::future::ready(Ok(Vouching::No)))
+    }
+
+    /// Returns the digest of what somebody must be for it, beside who they are: of that a proof says
+    /// only that it was so.
+    fn demands(&self) -> Option<String> {
+        None
+    }
+
+    /// Says whether those whom it proves may have rights that everybody has.
+    fn gives_default_rights(&self) -> bool {
         true
+    }
+
+    /// Says whether it only compares with what the settings say, so that it may be shown anything.
+    fn is_of_settings(&self) -> bool {
+        false
     }
 
     /// Returns the `WWW-Authenticate` challenge that names this method.
     fn challenge(&self) -> String;
-}
 
-/// Every configured method, in order, each with what it is valid for.
-pub struct AnyOf {
-    methods: Vec<(Vec<Scope>, Box<dyn Authenticator>)>,
-    replay: Replay,
-    clock: Clock,
-}
-
-impl AnyOf {
-    /// Begins without any method. `clock` is asked whether proofs are still valid.
-    pub fn new(clock: Clock) -> Self {
-        Self { methods: Vec::new(), replay: Replay::new(clock.now()), clock }
-    }
-
-    /// Believes tokens that were issued since then: for tests, whose tokens are old.
-    #[must_use]
-    pub fn started_at(self, since: SystemTime) -> Self {
-        Self { replay: Replay::new(since), ..self }
-    }
-
-    /// Adds a method.
-    pub fn add(&mut self, scopes: &[Scope], method: Box<dyn Authenticator>) {
-        self.methods.push((scopes.to_vec(), method));
-    }
-
-    /// Finds out who sent a request.
-    ///
-    /// The first method that accepts a credential names the caller; the proof counts for every
-    /// scope in which the same subject is accepted.
-    pub async fn identify(&self, presented: &Presented<'_>) -> Result<Caller, BadCredential> {
-        let offered = Credential::all_of(presented.headers)?;
-        let now = self.clock.now();
-        let mut refused = None;
-        for credential in &offered {
-            let attempt = Attempt { credential, presented, now };
-            match self.judge(&attempt).await {
-                Ok(Some((identity, scopes))) => return self.admit(&attempt, identity, scopes),
-                Ok(None) => {}
-                Err(bad) => refused = Some(BadCredential::both(refused, bad)),
-            }
-        }
-        if offered.is_empty() {
-            return Ok(Caller::anonymous());
-        }
-        let refused = refused.unwrap_or_else(|| {
-            BadCredential::default().noting("no configured method takes this kind of credential")
-        });
-        Err(offered
-            .iter()
-            .filter_map(said_issuer)
-            .fold(refused, |all, said| BadCredential::both(Some(all), said)))
-    }
-
-    async fn judge(
-        &self,
-        attempt: &Attempt<'_>,
-    ) -> Result<Option<(Identity, Vec<Scope>)>, BadCredential> {
-        let mut proven: Option<(Identity, Vec<Scope>)> = None;
-        let mut refused = None;
-        for (scopes, method) in &self.methods {
-            if proven.as_ref().is_some_and(|(first, _)| !method.could_prove(&first.subject)) {
-                continue;
-            }
-            match method.identify(attempt).await {
-                Verdict::NotMine => {}
-                Verdict::Refused(bad) => refused = Some(BadCredential::both(refused, bad)),
-                Verdict::Proven(identity) => match &mut proven {
-                    None => proven = Some((*identity, scopes.clone())),
-                    Some((first, so_far)) if first.subject == identity.subject => {
-                        so_far.extend(scopes);
-                    }
-                    Some(_somebody_else) => {}
-                },
-            }
-        }
-        match (proven, refused) {
-            (None, Some(bad)) => Err(bad),
-            (proven, _) => Ok(proven),
-        }
-    }
-
-    fn admit(
-        &self,
-        attempt: &Attempt<'_>,
-        identity: Identity,
-        scopes: Vec<Scope>,
-    ) -> Result<Caller, BadCredential> {
-        let Identity { subject, groups, once, default_rights } = identity;
-        if let Some(once) = once {
-            self.replay.admit(&once, attempt.presented.scope, attempt.now)?;
-        }
-        Ok(Caller { subject: Some(subject), groups, scopes, default_rights })
-    }
-
-    /// Returns the challenges of the methods that are valid for something, each once.
-    pub fn challenges(&self, scope: Scope) -> Vec<String> {
-        let mut challenges = Vec::new();
-        for (valid_for, method) in &self.methods {
-            let challenge = method.challenge();
-            if valid_for.contains(&scope) && !challenges.contains(&challenge) {
-                challenges.push(challenge);
-            }
-        }
-        challenges
+    /// Returns how it stands with the identity provider that it asks, if it asks one.
+    fn provider(&self, _now: SystemTime) -> Option<ProviderStanding> {
+        None
     }
 }
 
-/// Says for the record who a token says it is from, which nobody has checked.
-fn said_issuer(credential: &Credential) -> Option<BadCredential> {
-    let token = Jwt::parse(credential.token()?.expose(), &Algorithm::ALL).ok()?;
-    let issuer: String = token.text("iss")?.chars().take(200).collect();
-    let noted = format!("it says it is from `{}`", issuer.escape_debug());
-    Some(BadCredential::default().noting(noted))
+/// What a method knows of somebody who shows a token of this server's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vouching {
+    /// It would not prove them.
+    No,
+    /// It would, or is who decides that.
+    Yes,
+    /// It would if they are what it demands of each sign-in, which cannot be known now: they are taken
+    /// for that as far as they proved the very same when they made the token.
+    AsProven,
 }
 
-/// Refuses a credential that cannot be judged at the moment, for a reason that the record keeps.
-pub fn away(noted: impl Into<Cow<'static, str>>) -> BadCredential {
-    BadCredential::new("the credential cannot be checked now; try again in a minute").noting(noted)
-}
-
-/// A credential was offered and proves nothing.
-///
-/// What it says is for whoever sent it, and never more than they know already; the record also
-/// gets the reason.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{told}")]
-pub struct BadCredential {
-    told: &'static str,
-    noted: Option<Cow<'static, str>>,
-}
-
-impl BadCredential {
-    /// Says what is wrong with what was sent.
-    pub const fn new(told: &'static str) -> Self {
-        Self { told, noted: None }
-    }
-
-    /// Adds a reason for the record alone.
-    #[must_use]
-    pub fn noting(self, noted: impl Into<Cow<'static, str>>) -> Self {
-        Self { noted: Some(noted.into()), ..self }
-    }
-
-    /// Says what the first says, or the second where the first says nothing; the record gets the
-    /// reasons of both.
-    fn both(first: Option<Self>, second: Self) -> Self {
-        let Some(first) = first else { return second };
-        if first.noted() == second.noted() {
-            return first;
-        }
-        let noted = format!("{}; {}", first.noted(), second.noted());
-        let told = if first.told == Self::default().told { second.told } else { first.told };
-        Self::new(told).noting(noted)
-    }
-
-    /// Returns the reason, for the record.
-    pub fn noted(&self) -> &str {
-        self.noted.as_deref().unwrap_or(self.told)
+impl Vouching {
+    /// Vouches, or does not.
+    pub const fn of(is_so: bool) -> Self {
+        if is_so { Self::Yes } else { Self::No }
     }
 }
 
-impl Default for BadCredential {
-    fn default() -> Self {
-        Self::new("the credential is not valid")
-    }
+/// How it stands with an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderStanding {
+    /// Its `iss`.
+    pub issuer: String,
+    /// How old its keys are, if any are known.
+    pub keys_age: Option<Duration>,
+    /// How often it was asked for its keys and answered.
+    pub answers: u64,
+    /// How often it was asked and there were none.
+    pub failures: u64,
 }

@@ -79,15 +79,38 @@ impl Stored {
         }
     }
 
-    /// Returns how much work a comparison is, to compare forms with.
-    pub(super) fn work(&self) -> u32 {
+    /// Returns how much work a comparison is.
+    pub(super) fn effort(&self) -> Effort {
         match self {
-            Self::Bcrypt(hash) => 1 << cost(hash).unwrap_or_default().min(BCRYPT_COST_LIMIT),
-            Self::ShaCrypt(_hash) => 8,
-            Self::Md5Crypt { .. } => 2,
-            Self::Sha1(_digest) => 1,
+            Self::Bcrypt(hash) => Effort::Bcrypt { cost: cost(hash).unwrap_or_default() },
+            Self::ShaCrypt(hash) => {
+                Effort::ShaCrypt { long: hash.starts_with("$6$"), rounds: rounds(hash) }
+            }
+            Self::Md5Crypt { .. } => Effort::Md5Crypt,
+            Self::Sha1(_digest) => Effort::Sha1,
         }
     }
+}
+
+/// How much work a comparison is: two of the same effort take the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Effort {
+    /// One hash.
+    Sha1,
+    /// A thousand hashes.
+    Md5Crypt,
+    /// So many rounds of SHA-256, or of SHA-512.
+    ShaCrypt {
+        /// Whether it is SHA-512.
+        long: bool,
+        /// How many.
+        rounds: Option<u32>,
+    },
+    /// Two to the power of the cost.
+    Bcrypt {
+        /// The cost.
+        cost: u32,
+    },
 }
 
 fn bcrypt_of(text: &str) -> Result<Stored, &'static str> {
@@ -107,8 +130,7 @@ fn cost(hash: &str) -> Option<u32> {
 }
 
 fn sha_crypt_of(text: &str) -> Result<Stored, &'static str> {
-    let rounds = text.split('$').nth(2).and_then(|field| field.strip_prefix("rounds="));
-    if rounds.is_some_and(|rounds| rounds.parse().is_ok_and(|rounds: u32| rounds > ROUNDS_LIMIT)) {
+    if rounds(text).is_some_and(|rounds| rounds > ROUNDS_LIMIT) {
         return Err("it has more than a million rounds");
     }
     let length = if text.starts_with("$5$") { 43 } else { 86 };
@@ -117,6 +139,10 @@ fn sha_crypt_of(text: &str) -> Result<Stored, &'static str> {
         Ok(_hash) if is_whole => Ok(Stored::ShaCrypt(text.to_owned())),
         _ => Err("it is no SHA-crypt"),
     }
+}
+
+fn rounds(text: &str) -> Option<u32> {
+    text.split('$').nth(2)?.strip_prefix("rounds=")?.parse().ok()
 }
 
 fn md5_crypt_of<'a>(

@@ -5,7 +5,7 @@
 //! says, never the `Host` header, so that a token given to one server is no use at another.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::Uri;
 use serde_json::Value;
@@ -14,8 +14,10 @@ use super::jwt::Jwt;
 use super::keys::Algorithm;
 use super::replay::Once;
 use super::ssh_keys::KeySource;
+use super::verified::Verified;
 use super::{
     Attempt, Authenticator, BadCredential, Credential, Identity, Presented, Subject, Verdict,
+    Vouching, Why,
 };
 use crate::authz::REALM;
 use crate::content::BoxFuture;
@@ -43,6 +45,7 @@ const LOOPBACK: [&str; 4] = ["localhost", "127.0.0.1", "::1", "1"];
 pub struct SshTokens {
     keys: KeySource,
     audiences: Audiences,
+    verified: Verified,
 }
 
 /// For whom a token may be meant.
@@ -93,8 +96,8 @@ impl Audiences {
 
 impl SshTokens {
     /// Accepts tokens for these audiences.
-    pub const fn new(keys: KeySource, audiences: Audiences) -> Self {
-        Self { keys, audiences }
+    pub fn new(keys: KeySource, audiences: Audiences) -> Self {
+        Self { keys, audiences, verified: Verified::new() }
     }
 
     async fn judge(&self, token: &str, attempt: &Attempt<'_>) -> Result<Identity, BadCredential> {
@@ -103,16 +106,17 @@ impl SshTokens {
         let subject = subject(&jwt)?;
         self.is_for_us(&jwt, presented.peer)?;
         let (issued, expires) = jwt.valid_at(attempt.now, LIFETIME)?;
-        let id = jwt.text("jti").filter(|id| id.len() <= ID_LIMIT).ok_or_else(|| {
-            BadCredential::new("the token has no id (`jti`) by which to know it again")
-        })?;
+        let id = jwt
+            .text("jti")
+            .filter(|id| id.len() <= ID_LIMIT)
+            .ok_or_else(|| malformed("the token has no id (`jti`) by which to know it again"))?;
         self.is_for_this_request(&jwt, presented)?;
 
         let keys = self.keys.of_user(subject, presented.peer, attempt.now).await?;
         if keys.is_empty() {
             return Err(BadCredential::default().noting(format!("`{subject}` has no keys")));
         }
-        if !keys.iter().any(|key| jwt.is_signed_by(key)) {
+        if !keys.iter().any(|key| self.verified.is_signed_by(&jwt, key)) {
             let noted = format!("no key of `{subject}` made the signature");
             return Err(BadCredential::default().noting(noted));
         }
@@ -122,15 +126,14 @@ impl SshTokens {
 
     /// Checks the audience: a list of texts, one of which is us.
     fn is_for_us(&self, jwt: &Jwt<'_>, peer: IpAddr) -> Result<(), BadCredential> {
-        let malformed =
-            || BadCredential::new("the token's audience (`aud`) must be a list of texts");
-        let list = jwt.claims().get("aud").and_then(Value::as_array).ok_or_else(malformed)?;
+        let none = || malformed("the token's audience (`aud`) must be a list of texts");
+        let list = jwt.claims().get("aud").and_then(Value::as_array).ok_or_else(none)?;
         let names: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
-        let names = names.ok_or_else(malformed)?;
+        let names = names.ok_or_else(none)?;
         if names.iter().any(|name| self.audiences.include(name, peer)) {
             return Ok(());
         }
-        Err(BadCredential::new("the token is for another server (its `aud`)"))
+        Err(elsewhere("the token is for another server (its `aud`)"))
     }
 
     /// Checks the method and URL that a token is bound to, if it is.
@@ -141,7 +144,7 @@ impl SshTokens {
     ) -> Result<(), BadCredential> {
         let claim = |name| jwt.claims().get(name).map(|value| value.as_str().unwrap_or_default());
         if claim("htm").is_some_and(|method| method != presented.method.as_str()) {
-            return Err(BadCredential::new("the token is for another method (its `htm`)"));
+            return Err(elsewhere("the token is for another method (its `htm`)"));
         }
         let Some(url) = claim("htu") else { return Ok(()) };
         let matches = url.parse::<Uri>().is_ok_and(|uri| {
@@ -149,21 +152,24 @@ impl SshTokens {
             let host = host.trim_end_matches('.').to_ascii_lowercase();
             uri.path() == presented.uri.path() && self.audiences.include(&host, presented.peer)
         });
-        if matches {
-            Ok(())
-        } else {
-            Err(BadCredential::new("the token is for another URL (its `htu`)"))
-        }
+        if matches { Ok(()) } else { Err(elsewhere("the token is for another URL (its `htu`)")) }
     }
+}
+
+fn malformed(told: &'static str) -> BadCredential {
+    BadCredential::new(told).because(Why::Malformed)
+}
+
+fn elsewhere(told: &'static str) -> BadCredential {
+    BadCredential::new(told).because(Why::Elsewhere)
 }
 
 /// Returns whose token it is: the same name twice, and one that can be one.
 fn subject<'a>(jwt: &'a Jwt<'_>) -> Result<&'a str, BadCredential> {
     let subject = jwt.text("sub").filter(|name| is_user_name(name));
-    let subject =
-        subject.ok_or_else(|| BadCredential::new("the token names no user (its `sub`)"))?;
+    let subject = subject.ok_or_else(|| malformed("the token names no user (its `sub`)"))?;
     if jwt.text("iss") != Some(subject) {
-        return Err(BadCredential::new("the token's `iss` is not its `sub`"));
+        return Err(malformed("the token's `iss` is not its `sub`"));
     }
     Ok(subject)
 }
@@ -187,10 +193,84 @@ impl Authenticator for SshTokens {
         })
     }
 
+    fn could_prove(&self, subject: &Subject) -> bool {
+        subject.method == WORD
+    }
+
+    fn vouches_for<'a>(
+        &'a self,
+        subject: &'a Subject,
+        peer: IpAddr,
+        now: SystemTime,
+    ) -> BoxFuture<'a, Result<Vouching, BadCredential>> {
+        Box::pin(async move {
+            if subject.method != WORD {
+                return Ok(Vouching::No);
+            }
+            let keys = self.keys.of_user(&subject.id, peer, now).await?;
+            Ok(Vouching::of(!keys.is_empty()))
+        })
+    }
+
     /// Names the audience for people to read; a client must not take it from here.
     fn challenge(&self) -> String {
         let hosts = self.audiences.names.iter().filter(|name| !name.contains("://"));
         let hosts: Vec<&str> = hosts.map(String::as_str).collect();
         format!("DBT-SSH-JWT realm=\"{REALM}\", aud=\"{}\"", hosts.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+    #[test]
+    fn audiences_are_what_clients_make_of_the_configured_urls_and_nothing_else() {
+        let urls =
+            ["https://www.DBT.example.com:8443/dbt", "http://[2001:db8::1]/", "https://b.test."];
+        let ours = Audiences::of_urls(&urls.map(str::to_owned)).unwrap();
+        for audience in [
+            "dbt.example.com",
+            "www.dbt.example.com",
+            "https://www.dbt.example.com:8443",
+            "2001:db8::1",
+            "b.test",
+        ] {
+            assert!(ours.include(audience, OUTSIDE), "{audience}");
+        }
+        for audience in [
+            "localhost",
+            "127.0.0.1",
+            "example.com",
+            "x.dbt.example.com",
+            "DBT.example.com",
+            "https://www.dbt.example.com",
+            "http://www.dbt.example.com:8443",
+            "0.0.0.0",
+            "",
+        ] {
+            // Where something is configured, this machine is no exception.
+            assert!(!ours.include(audience, HERE), "{audience}");
+        }
+        for url in ["dbt.example.com", "ftp://x", "https://user@x", "https://", ""] {
+            assert!(Audiences::of_urls(&[url.to_owned()]).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn without_any_only_this_machine_is_meant_and_only_when_it_asks() {
+        let none = Audiences::default();
+        let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+        for peer in [HERE, IpAddr::V6(Ipv6Addr::LOCALHOST), mapped] {
+            for audience in LOOPBACK {
+                assert!(none.include(audience, peer), "{audience} {peer}");
+            }
+            assert!(!none.include("0.0.0.0", peer) && !none.include("dbt.example.com", peer));
+        }
+        assert!(LOOPBACK.iter().all(|audience| !none.include(audience, OUTSIDE)));
     }
 }

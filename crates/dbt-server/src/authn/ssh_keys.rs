@@ -11,12 +11,13 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::keys::PublicKey;
+use super::rate::{Rate, Rates, network};
 use super::watched::{Unreadable, Watched};
-use super::{BadCredential, Scope};
-use crate::strict_json;
+use super::{BadCredential, Scope, away};
+use crate::{limits, strict_json};
 
 /// Where the keys of users are found.
 pub enum KeySource {
@@ -122,6 +123,22 @@ fn field<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     members.find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value)
 }
 
+/// Reads the keys that a command printed, one a line, and logs why others do not count.
+fn usable_keys(user: &str, text: &str) -> Vec<PublicKey> {
+    let mut keys = Vec::new();
+    let lines = text.lines().map(str::trim).enumerate();
+    for (index, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+        match PublicKey::of_openssh(line) {
+            Ok(key) => keys.push(key),
+            Err(why) => {
+                let line = index + 1;
+                tracing::warn!(user, line, why, "a key that the command printed is left out");
+            }
+        }
+    }
+    keys
+}
+
 /// How many commands run at once.
 const AT_ONCE: usize = 4;
 
@@ -137,9 +154,6 @@ const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 /// How many answers are remembered.
 const REMEMBERED: usize = 10_000;
 
-/// How many commands one address may cause in a minute.
-const PER_PEER: u32 = 30;
-
 /// A command that prints the public keys of a user, run without a shell: the name is one of its
 /// arguments, and nothing else.
 pub struct Lookup {
@@ -148,13 +162,17 @@ pub struct Lookup {
     hidden: Vec<String>,
     slots: Semaphore,
     answers: Mutex<HashMap<String, (SystemTime, Vec<PublicKey>)>>,
-    peers: Mutex<HashMap<IpAddr, (SystemTime, u32)>>,
+    peers: Mutex<Rates<IpAddr>>,
 }
 
 impl Lookup {
     /// Asks this command, with the user's name added, and without these variables.
     pub fn new(argv: Vec<String>, hidden: Vec<String>) -> Self {
-        let (answers, peers) = (Mutex::default(), Mutex::default());
+        let peers = Rates::new(Rate {
+            at_once: limits::COMMANDS_OF_ADDRESS,
+            every: limits::COMMAND_OF_ADDRESS_EVERY,
+        });
+        let (answers, peers) = (Mutex::default(), Mutex::new(peers));
         Self { argv, hidden, slots: Semaphore::new(AT_ONCE), answers, peers }
     }
 
@@ -167,18 +185,18 @@ impl Lookup {
         if let Some(keys) = self.remembered(user, now) {
             return Ok(keys);
         }
-        if !self.admits(peer, now) {
-            return Err(BadCredential::new("too many names were asked for; try again in a minute"));
+        if !self.admits(peer) {
+            return Err(BadCredential::too_many(limits::COMMAND_OF_ADDRESS_EVERY)
+                .noting("this address has too many names looked for"));
         }
-        let failed = |noted: String| BadCredential::default().noting(noted);
-        let slot = self.slots.acquire().await;
-        let _slot = slot.map_err(|error| failed(error.to_string()))?;
+        let slot = timeout(limits::ASKING_TIME, self.slots.acquire()).await;
+        let Ok(Ok(_slot)) = slot else { return Err(away("too many wait for the command")) };
         // Somebody may have asked for the same name while this one waited.
         if let Some(keys) = self.remembered(user, now) {
             return Ok(keys);
         }
         let keys = match self.ask(user).await {
-            Ok(text) => text.lines().filter_map(|line| PublicKey::of_openssh(line).ok()).collect(),
+            Ok(text) => usable_keys(user, &text),
             Err(why) => {
                 tracing::warn!(user, why, "the command that finds public keys found none");
                 Vec::new()
@@ -198,17 +216,9 @@ impl Lookup {
     }
 
     /// Counts a question of an address.
-    fn admits(&self, peer: IpAddr, now: SystemTime) -> bool {
+    fn admits(&self, peer: IpAddr) -> bool {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        if peers.len() >= REMEMBERED {
-            peers.retain(|_peer, (until, _count)| *until > now);
-        }
-        let (until, count) = peers.entry(peer).or_insert((now + REMEMBERED_FOR, 0));
-        if *until <= now {
-            (*until, *count) = (now + REMEMBERED_FOR, 0);
-        }
-        *count += 1;
-        *count <= PER_PEER
+        peers.take_now(network(peer), Instant::now())
     }
 
     async fn ask(&self, user: &str) -> Result<String, String> {
@@ -266,16 +276,88 @@ mod tests {
         }
     }
 
-    #[test]
-    fn one_address_cannot_cause_commands_without_end() {
+    #[tokio::test(start_paused = true)]
+    async fn one_address_cannot_cause_commands_without_end() {
         let lookup = Lookup::new(vec!["true".to_owned()], Vec::new());
-        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let (one, other) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
-        for _question in 0..PER_PEER {
-            assert!(lookup.admits(one, at(0)));
+        for _question in 0..limits::COMMANDS_OF_ADDRESS {
+            assert!(lookup.admits(one));
         }
-        assert!(!lookup.admits(one, at(59)));
-        assert!(lookup.admits(other, at(59)));
-        assert!(lookup.admits(one, at(60)));
+        assert!(!lookup.admits(one));
+        assert!(lookup.admits(other));
+        tokio::time::advance(limits::COMMAND_OF_ADDRESS_EVERY).await;
+        assert!(lookup.admits(one));
+        assert!(!lookup.admits(one));
+    }
+
+    /// A program that writes down what it was asked, and then does this.
+    fn asking(script: &str) -> (tempfile::TempDir, Lookup) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lookup");
+        let here = directory.path().display();
+        let text = format!("#!/bin/sh\necho \"$1\" >>'{here}/asked'\n{script}\n");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let lookup = Lookup::new(vec![path.to_str().unwrap().to_owned()], Vec::new());
+        (directory, lookup)
+    }
+
+    fn asked(directory: &tempfile::TempDir) -> usize {
+        let text = std::fs::read_to_string(directory.path().join("asked"));
+        text.map_or(0, |text| text.lines().count())
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    #[tokio::test]
+    async fn answers_count_for_a_minute_also_that_there_are_none() {
+        let (directory, lookup) = asking(&format!("test \"$1\" = alice && echo '{ED25519}'"));
+        for (seconds, user, keys, questions) in [
+            (0, "alice", 1, 1),
+            (59, "alice", 1, 1),
+            (59, "bob", 0, 2),
+            (60, "alice", 1, 3),
+            (118, "bob", 0, 3),
+            (119, "bob", 0, 4),
+        ] {
+            let found = lookup.of_user(user, PEER, at(seconds)).await.unwrap();
+            assert_eq!((found.len(), asked(&directory)), (keys, questions), "{user} at {seconds}");
+        }
+    }
+
+    /// The time is the runtime's own: it runs ahead as soon as nobody has anything else to do.
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_does_not_end_is_not_waited_for_long() {
+        let (_directory, lookup) = asking("exec sleep 1000");
+        let began = Instant::now();
+        let found = lookup.of_user("alice", PEER, at(0)).await.unwrap();
+        assert!(found.is_empty());
+        assert_eq!(began.elapsed(), PATIENCE);
+    }
+
+    #[tokio::test]
+    async fn no_more_than_four_commands_run_at_once() {
+        let (directory, lookup) = asking("while ! test -e \"$0.go\"; do sleep 0.01; done");
+        let lookup = Arc::new(lookup);
+        let mut all = tokio::task::JoinSet::new();
+        for number in 0..12 {
+            let lookup = Arc::clone(&lookup);
+            all.spawn(async move { lookup.of_user(&format!("user-{number}"), PEER, at(0)).await });
+        }
+        let began = std::time::Instant::now();
+        while asked(&directory) < AT_ONCE {
+            assert!(began.elapsed() < Duration::from_secs(20), "they do not begin");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!((lookup.slots.available_permits(), asked(&directory)), (0, AT_ONCE));
+        std::fs::write(directory.path().join("lookup.go"), "").unwrap();
+        // Those that wait have their turn.
+        assert!(all.join_all().await.iter().all(Result::is_ok));
+        assert_eq!(asked(&directory), 12);
     }
 }

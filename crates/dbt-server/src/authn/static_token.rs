@@ -1,10 +1,13 @@
 //! Tokens that are written in the configuration.
 
+use std::net::IpAddr;
+use std::time::SystemTime;
+
 use dbt_core::secret::Secret;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
-use super::{Attempt, Authenticator, Identity, Subject, Verdict};
+use super::{Attempt, Authenticator, BadCredential, Identity, Subject, Verdict, Vouching};
 use crate::authz::REALM;
 use crate::content::BoxFuture;
 
@@ -50,13 +53,19 @@ impl StaticTokens {
     /// Compares with every token, whichever it is, so that the time tells nothing.
     fn accepted(&self, offered: &Secret<String>) -> Option<&NamedToken> {
         let offered: [u8; 32] = Sha256::digest(offered.expose()).into();
-        let mut found = u64::MAX;
-        for (index, token) in (0_u64..).zip(&self.tokens) {
-            let equal: Choice = token.digest.ct_eq(&offered);
-            found.conditional_assign(&index, equal);
-        }
+        let found = position(self.tokens.iter().map(|token| &token.digest), &offered);
         self.tokens.get(usize::try_from(found).ok()?)
     }
+}
+
+/// Returns which digest is this one, or a number that none has. It looks at every one of them.
+fn position<'a>(digests: impl Iterator<Item = &'a [u8; 32]>, offered: &[u8; 32]) -> u64 {
+    let mut found = u64::MAX;
+    for (index, digest) in (0_u64..).zip(digests) {
+        let equal: Choice = digest.ct_eq(offered);
+        found.conditional_assign(&index, equal);
+    }
+    found
 }
 
 impl Authenticator for StaticTokens {
@@ -69,6 +78,31 @@ impl Authenticator for StaticTokens {
             },
         };
         Box::pin(std::future::ready(verdict))
+    }
+
+    fn could_prove(&self, subject: &Subject) -> bool {
+        subject.method == NAME
+    }
+
+    fn vouches_for<'a>(
+        &'a self,
+        subject: &'a Subject,
+        _peer: IpAddr,
+        _now: SystemTime,
+    ) -> BoxFuture<'a, Result<Vouching, BadCredential>> {
+        let is_here =
+            subject.method == NAME && self.tokens.iter().any(|token| token.name == subject.id);
+        // Readers' and writers' tokens without a name are not the same one.
+        let vouching = match (is_here, subject.id == NAME) {
+            (false, _) => Vouching::No,
+            (true, false) => Vouching::Yes,
+            (true, true) => Vouching::AsProven,
+        };
+        Box::pin(std::future::ready(Ok(vouching)))
+    }
+
+    fn is_of_settings(&self) -> bool {
+        true
     }
 
     fn challenge(&self) -> String {
@@ -115,6 +149,30 @@ mod tests {
         let subject = caller.subject().map_or_else(|| "nobody".to_owned(), ToString::to_string);
         let proven = |scope| caller.is_proven_for(scope);
         Some((subject, proven(Scope::Reads), proven(Scope::Writes)))
+    }
+
+    /// What is compared are digests, all of one length, and every one of them each time: neither
+    /// the length of what is offered, nor how much of it is right, nor which token it is, changes
+    /// what is done.
+    #[test]
+    fn every_token_is_compared_with_whichever_is_offered() {
+        let tokens = tokens(&[("a", "first"), ("b", "second"), ("c", "third")]).tokens;
+        let digest = |text: &str| NamedToken::new("x", &secret(text)).digest;
+        for (offered, expected) in [
+            ("first", 0),
+            ("second", 1),
+            ("third", 2),
+            ("", u64::MAX),
+            ("firs", u64::MAX),
+            ("first ", u64::MAX),
+            (&*"x".repeat(10_000), u64::MAX),
+        ] {
+            let mut looked_at = 0;
+            let digests = tokens.iter().map(|token| &token.digest).inspect(|_| looked_at += 1);
+            assert_eq!(position(digests, &digest(offered)), expected, "{offered}");
+            assert_eq!(looked_at, tokens.len(), "{offered}");
+        }
+        assert!(!format!("{tokens:?}").contains("first"), "the text is not kept");
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! A file that is read again when it changes. What cannot be read leaves what was read before.
 
+use crate::log::causes;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -43,7 +44,7 @@ impl<T> Watched<T> {
                 }
                 Err(error) => {
                     state.seen = now;
-                    tracing::error!(%error, "what was read before stays in force");
+                    tracing::error!(error = causes(&error), "what was read before stays in force");
                 }
             }
         }

@@ -30,28 +30,46 @@ impl PathGlob {
     /// Says whether a path matches.
     pub fn matches(&self, path: &RepoPath) -> bool {
         let segments: Vec<&str> = path.segments().collect();
-        matches(&self.segments, &segments)
+        matches(&self.segments, &segments, |text, segment| segment_matches(text, segment))
+    }
+
+    /// Says whether it matches whatever another matches. A `*` of the other stands for itself here: only
+    /// a `*` of this one takes it, and that would take anything in its place.
+    pub fn includes(&self, other: &Self) -> bool {
+        let fits = |text: &str, segment: &Segment| matches!(segment, Segment::One(other) if segment_matches(text, other));
+        matches(&self.segments, &other.segments, fits)
     }
 
     /// Says whether a path matches, and everything that is or could be below it.
     pub fn covers(&self, path: &RepoPath) -> bool {
-        let Some((Segment::Any, above)) = self.segments.split_last() else { return false };
-        let segments: Vec<&str> = path.segments().collect();
-        // What matches without the last `**` leaves that to match anything below.
-        (0..=segments.len()).any(|end| segments.get(..end).is_some_and(|head| matches(above, head)))
+        // The last `**` matches anything below, so also what is above.
+        self.segments.last() == Some(&Segment::Any) && self.matches(path)
     }
 }
 
-fn matches(pattern: &[Segment], path: &[&str]) -> bool {
-    match (pattern.split_first(), path.split_first()) {
-        (None, None) => true,
-        (Some((Segment::Any, rest)), _) => {
-            (0..=path.len()).any(|skip| path.get(skip..).is_some_and(|tail| matches(rest, tail)))
+/// Compares from left to right. Where that fails, the last `**` before takes one segment more: none
+/// before it need be tried again, because it could only leave less for what follows. So no path
+/// costs more than its length times that of the pattern.
+fn matches<P>(pattern: &[Segment], path: &[P], fits: impl Fn(&str, &P) -> bool) -> bool {
+    let (mut pattern, mut path) = (pattern, path);
+    let mut retry = None;
+    loop {
+        match (pattern.split_first(), path.split_first()) {
+            (None, None) => return true,
+            (Some((Segment::Any, rest)), _) => {
+                retry = Some((rest, path));
+                pattern = rest;
+                continue;
+            }
+            (Some((Segment::One(text), rest)), Some((segment, tail))) if fits(text, segment) => {
+                (pattern, path) = (rest, tail);
+                continue;
+            }
+            _ => {}
         }
-        (Some((Segment::One(text), rest)), Some((segment, tail))) => {
-            segment_matches(text, segment) && matches(rest, tail)
-        }
-        (None, Some(_)) | (Some((Segment::One(_), _)), None) => false,
+        let Some((rest, [_taken, tail @ ..])) = retry else { return false };
+        retry = Some((rest, tail));
+        (pattern, path) = (rest, tail);
     }
 }
 
@@ -154,6 +172,11 @@ mod tests {
             ("/*/a*b*c", "x/abc", true),
             ("/*/a*b*c", "x/acb", false),
             ("/a*a", "a", false),
+            ("/**/a/**/b", "a/x/b/a/b", true),
+            ("/**/a/**/b", "x/a/b/y", false),
+            ("/**/a/b/**", "a/a/b/c", true),
+            ("/**/a/b/**", "a/b", true),
+            ("/**/a/b/**", "a/x/b", false),
         ];
         for (pattern, text, expected) in cases {
             assert_eq!(glob(pattern).matches(&path(text)), expected, "{pattern} {text}");
@@ -168,6 +191,49 @@ mod tests {
         for narrow in ["/dbt-tools/*", "/dbt-tools/foo", "/**/foo", "/dbt-tools/foo/1.0.0/**"] {
             assert!(!glob(narrow).covers(&path("dbt-tools/foo")), "{narrow}");
         }
+    }
+
+    /// Each that is said to include another matches all that the other matches.
+    #[test]
+    fn a_pattern_includes_another_only_if_it_matches_all_that_it_does() {
+        for (wide, narrow, expected) in [
+            ("/**", "/dbt-tools/foo/**", true),
+            ("/**", "/", true),
+            ("/a/**", "/a/**", true),
+            ("/a/**", "/a", true),
+            ("/a/**", "/a/*/c/**", true),
+            ("/a/*", "/a/b*", true),
+            ("/a/b*", "/a/bc*d", true),
+            ("/**/c", "/a/**/c", true),
+            ("/a/**", "/**", false),
+            ("/a/**", "/a*/**", false),
+            ("/a/**", "/*/b", false),
+            ("/a/*", "/a/**", false),
+            ("/*", "/**", false),
+            ("/a/*/c", "/a/**/c", false),
+            ("/a/b*", "/a/*", false),
+            ("/a/b*d", "/a/b*", false),
+            ("/a", "/a/**", false),
+            ("/", "/**", false),
+        ] {
+            let (wide, narrow) = (glob(wide), glob(narrow));
+            assert_eq!(wide.includes(&narrow), expected, "{wide} {narrow}");
+            let paths =
+                ["", "a", "ab", "a/b", "a/bd", "a/bcd", "a/x/c", "a/c", "a/x/y/c", "x/b", "c"];
+            for path in paths.map(path) {
+                assert!(
+                    !expected || !narrow.matches(&path) || wide.matches(&path),
+                    "{wide} {path}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_path_makes_a_comparison_long() {
+        let path = path(&vec!["a"; 2000].join("/"));
+        let glob = glob("/**/a/**/a/**/a/**/b");
+        assert!(!glob.matches(&path) && !glob.covers(&path));
     }
 
     #[test]

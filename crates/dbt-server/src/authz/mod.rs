@@ -2,17 +2,19 @@
 
 use dbt_core::brand;
 
-use crate::action::{Action, Delete, Kind, Read, Write};
-use crate::authn::Caller;
+use crate::action::{Action, Kind, Read, Write};
+use crate::authn::{Caller, Scope};
 use crate::writable;
 
+pub mod ceiling;
 pub mod glob;
 pub mod permission;
 pub mod rules;
 pub mod subject;
 
+use self::ceiling::Ceiling;
 use self::permission::Permission;
-use self::rules::{Extent, Rules};
+use self::rules::{ADMIN, Extent, Permitted, Rules, Wish};
 
 /// Permission for one caller to do one thing to one path.
 ///
@@ -34,9 +36,11 @@ pub struct Grant<A> {
     caller: Caller,
     action: A,
     overwrite: Overwrite,
-    replaces: bool,
+    replacing: Replacing,
     extent: Extent,
     open: bool,
+    rule: Option<String>,
+    roles: Vec<String>,
 }
 
 /// Whether a granted write may put other bytes in the place of what is there.
@@ -48,6 +52,17 @@ pub enum Overwrite {
     SameBytesOnly,
 }
 
+/// Whether a caller could replace a file, were it not for its being immutable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replacing {
+    /// Yes.
+    Permitted,
+    /// If the request said what it expects to be there.
+    WithPrecondition,
+    /// No rule permits it.
+    NotPermitted,
+}
+
 impl<A: Action> Grant<A> {
     /// Returns who was permitted.
     pub const fn caller(&self) -> &Caller {
@@ -57,6 +72,16 @@ impl<A: Action> Grant<A> {
     /// Returns what was permitted.
     pub const fn action(&self) -> &A {
         &self.action
+    }
+
+    /// Returns the name of the rule that permits it to somebody who is known.
+    pub fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
+    }
+
+    /// Returns the roles that the caller holds.
+    pub fn roles(&self) -> &[String] {
+        &self.roles
     }
 
     /// Says whether everybody would have been permitted, so that shared caches may keep the
@@ -72,9 +97,9 @@ impl Grant<Write> {
         self.overwrite
     }
 
-    /// Says whether the caller could replace a file here, were it not for its being immutable.
-    pub const fn may_replace(&self) -> bool {
-        self.replaces
+    /// Says whether the caller could replace a file here.
+    pub const fn replacing(&self) -> Replacing {
+        self.replacing
     }
 
     /// Says whether only bytes that follow from those that are there may be written.
@@ -90,9 +115,11 @@ impl Grant<Write> {
             caller: self.caller.clone(),
             action: Read::of(path)?,
             overwrite: self.overwrite,
-            replaces: false,
+            replacing: Replacing::NotPermitted,
             extent: Extent::Full,
             open: false,
+            rule: None,
+            roles: Vec::new(),
         })
     }
 }
@@ -130,8 +157,22 @@ impl Policy {
 
     /// Says whether an action is open to everybody, so that credentials need not be looked at.
     pub fn is_open<A: Action + Guarded>(&self, action: &A) -> bool {
-        let nobody = Caller::anonymous();
-        self.rules.permit(&nobody, action.permission(), action.path()).is_some()
+        self.rules.permit(&Caller::anonymous(), &action.wish(action.permission())).is_some()
+    }
+
+    /// Says whether a caller may do something, without giving them the right to.
+    pub fn would_permit(&self, caller: &Caller, wish: &Wish<'_>) -> bool {
+        self.rules.permit(caller, wish).is_some()
+    }
+
+    /// Says whether a caller may do everything, and so hand on any right: an administrator, also one
+    /// who shows a token that does not take that away.
+    pub fn is_administrator(&self, caller: &Caller) -> bool {
+        let holds = || self.rules.roles(caller).contains(&ADMIN);
+        caller.is_on_the_host()
+            || caller.is_proven_for(Scope::Writes)
+                && caller.ceilings().iter().all(Ceiling::leaves_administrators)
+                && holds()
     }
 
     /// Decides whether a caller may act. Nothing else makes a [`Grant`].
@@ -140,30 +181,67 @@ impl Policy {
         caller: Caller,
         action: A,
     ) -> Result<Grant<A>, Denied> {
-        let (path, needed) = (action.path(), action.permission());
-        let deny =
-            |caller, reason| Err(Denied { caller, kind: A::KIND, path: path.to_string(), reason });
-        let Some(permitted) = self.rules.permit(&caller, needed, path) else {
-            let anonymous = caller.is_anonymous();
-            let reason = if anonymous { Reason::NotSignedIn } else { Reason::NotAllowed(needed) };
-            return deny(caller, reason);
+        let path = action.path();
+        let roles = self.rules.roles(&caller).into_iter().map(ToOwned::to_owned).collect();
+        let deny = |caller, roles, reason| {
+            Err(Denied { caller, roles, kind: A::KIND, path: path.to_string(), reason })
         };
-        if let Some(why) = action.protected() {
-            return deny(caller, Reason::Protected(why));
+        let wish = action.wish(action.permission());
+        let Some(permitted) = self.rules.permit(&caller, &wish) else {
+            let reason = self.refusal(&caller, wish);
+            return deny(caller, roles, reason);
+        };
+        for also in action.also_needs().iter().map(|permission| action.wish(*permission)) {
+            if !self.would_permit(&caller, &also) {
+                let reason = self.refusal(&caller, also);
+                return deny(caller, roles, reason);
+            }
         }
-        let replace = self.rules.permit(&caller, Permission::Replace, path);
+        if caller.is_for_one_use() && !action.is_for_one_use() && !self.is_open(&action) {
+            return deny(caller, roles, Reason::NotAllowed(action.permission()));
+        }
+        if let Some(why) = action.protected() {
+            return deny(caller, roles, Reason::Protected(why));
+        }
+        let replace_wish = Wish { reach: Reach::Path, ..action.wish(Permission::Replace) };
+        let replace = self.rules.permit(&caller, &replace_wish);
+        // Also where a token takes the right to replace away: it must not give more by that.
+        let follows = |permitted: Option<Permitted<'_>>| {
+            permitted.is_some_and(|permitted| permitted.extent == Extent::Following)
+        };
+        let replaces_following =
+            follows(replace) || follows(self.rules.permit_without_token(&caller, &replace_wish));
         let extent = match (A::KIND, permitted.extent) {
             (Kind::Read, _) => Extent::Full,
-            (Kind::Delete, Extent::Following) => return deny(caller, Reason::Following),
+            (Kind::Delete, Extent::Following) => return deny(caller, roles, Reason::Following),
             // Creating is no way around what replacing may not do, nor the other way round.
-            (_, Extent::Full) => replace.map_or(Extent::Full, |replace| replace.extent),
-            (_, Extent::Following) => Extent::Following,
+            (_, Extent::Full) if !replaces_following => Extent::Full,
+            (_, Extent::Full | Extent::Following) => Extent::Following,
         };
         let frozen = self.immutable && writable::is_create_only(path);
         let overwrite =
             if frozen || replace.is_none() { Overwrite::SameBytesOnly } else { Overwrite::Allowed };
+        let replacing = if replace.is_some() {
+            Replacing::Permitted
+        } else if self.would_permit(&caller, &Wish { conditional: true, ..replace_wish }) {
+            Replacing::WithPrecondition
+        } else {
+            Replacing::NotPermitted
+        };
         let open = self.is_open(&action);
-        Ok(Grant { caller, overwrite, replaces: replace.is_some(), extent, open, action })
+        // What strangers may is recorded nowhere.
+        let rule = (!caller.is_anonymous()).then(|| permitted.rule.name.clone());
+        Ok(Grant { caller, action, overwrite, replacing, extent, open, rule, roles })
+    }
+
+    fn refusal(&self, caller: &Caller, wish: Wish<'_>) -> Reason {
+        if caller.is_anonymous() {
+            Reason::NotSignedIn
+        } else if self.would_permit(caller, &Wish { conditional: true, ..wish }) {
+            Reason::Unconditional
+        } else {
+            Reason::NotAllowed(wish.permission)
+        }
     }
 }
 
@@ -171,6 +249,35 @@ impl Policy {
 pub trait Guarded {
     /// Returns what the caller must be permitted.
     fn permission(&self) -> Permission;
+
+    /// Returns what they must be permitted besides.
+    fn also_needs(&self) -> &'static [Permission] {
+        &[]
+    }
+
+    /// Says whether whoever shows a token for one use may do it.
+    fn is_for_one_use(&self) -> bool {
+        false
+    }
+
+    /// Says where they must be.
+    fn reach(&self) -> Reach {
+        Reach::Path
+    }
+
+    /// Says whether it takes place only if what is there is what the caller expects.
+    fn is_conditional(&self) -> bool {
+        true
+    }
+
+    /// Returns the question that is put to the rules.
+    fn wish(&self, permission: Permission) -> Wish<'_>
+    where
+        Self: Action,
+    {
+        let (reach, conditional) = (self.reach(), self.is_conditional());
+        Wish { permission, path: self.path(), reach, conditional }
+    }
 
     /// Says why nobody may do it here, if so.
     fn protected(&self) -> Option<&'static str> {
@@ -184,20 +291,15 @@ impl Guarded for Read {
     }
 }
 
-impl Guarded for Write {
-    fn permission(&self) -> Permission {
-        Permission::Create
-    }
-}
-
-impl Guarded for Delete {
-    fn permission(&self) -> Permission {
-        Permission::Delete
-    }
-
-    fn protected(&self) -> Option<&'static str> {
-        Self::protected(self)
-    }
+/// Where something must be permitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// At the path.
+    Path,
+    /// At the path and everywhere below.
+    Below,
+    /// Anywhere at all: what is found there is asked about again.
+    Anywhere,
 }
 
 /// A caller may not do what was asked.
@@ -206,6 +308,8 @@ impl Guarded for Delete {
 pub struct Denied {
     /// Who asked.
     pub caller: Caller,
+    /// The roles they hold.
+    pub roles: Vec<String>,
     /// What was asked.
     pub kind: Kind,
     /// For which path.
@@ -223,6 +327,12 @@ pub enum Reason {
     /// The caller is known, and may not.
     #[error("no rule permits this caller to `{0}` here")]
     NotAllowed(Permission),
+    /// The caller is known, and may if the request says what it expects to be there.
+    #[error(
+        "a rule demands a precondition here: send `If-Match` with the entity tag of what you saw, \
+         or `If-None-Match: *` for what is new"
+    )]
+    Unconditional,
     /// Only an administrator may.
     #[error("only an administrator may delete what signs the repository")]
     Following,
@@ -237,7 +347,7 @@ pub const REALM: &str = brand::PROGRAM;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authn::Scope;
+    use crate::action::Delete;
 
     fn guarded(immutable: bool) -> Policy {
         Policy::of_access(Access::Proven, Access::Proven, immutable)

@@ -4,11 +4,12 @@ use dbt_core::brand;
 use dbt_core::layout::{MANIFEST_ENDING, TRUSTSTORE_FILE};
 use dbt_core::repo_path::RepoPath;
 
+use super::Reach;
+use super::ceiling::Ceiling;
 use super::glob::PathGlob;
 use super::permission::Permission;
 use super::subject::Who;
 use crate::authn::{Caller, Scope};
-use crate::writable;
 
 /// A rule: these may do this there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,21 @@ pub struct Rule {
     pub paths: Paths,
     /// What it permits.
     pub actions: Vec<Permission>,
+    /// Whether it permits only requests that say what they expect to be there.
+    pub conditional: bool,
+}
+
+/// What somebody wants to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// What.
+    pub permission: Permission,
+    /// At which path.
+    pub path: &'a RepoPath,
+    /// How far around it.
+    pub reach: Reach,
+    /// Whether it takes place only if what is there is what they expect.
+    pub conditional: bool,
 }
 
 /// Where a rule holds.
@@ -70,64 +86,121 @@ pub const BUILT_IN_ROLES: [&str; 4] = ["readonly", "publisher", ADMIN, "agent-de
 impl Rules {
     /// Puts rules together. The built-in roles are always there; `holders` says who has them.
     pub fn new(rules: Vec<Rule>, holders: Vec<(String, Vec<Who>)>) -> Self {
-        let built_in = BUILT_IN_ROLES.into_iter().map(built_in_role);
+        let built_in = BUILT_IN_ROLES.into_iter().map(built_in_role).chain([host_rule()]);
         Self { rules: rules.into_iter().chain(built_in).collect(), holders }
     }
 
     /// Returns the rule that permits a caller to do something to a path, the widest one if there
-    /// are several.
-    pub fn permit(
-        &self,
-        caller: &Caller,
-        permission: Permission,
-        path: &RepoPath,
-    ) -> Option<Permitted<'_>> {
-        if !permission.only_reads() && !caller.is_proven_for(Scope::Writes) {
+    /// are several. What the caller shows may narrow it.
+    pub fn permit(&self, caller: &Caller, wish: &Wish<'_>) -> Option<Permitted<'_>> {
+        let permitted = self.permit_without_token(caller, wish)?;
+        let within = if caller.is_for_one_use() && wish.permission != Permission::TokenManage {
+            None
+        } else {
+            let mut ceilings = caller.ceilings().iter();
+            ceilings.try_fold(permitted, |so_far, ceiling| self.within(ceiling, wish, so_far))
+        };
+        // What everybody may is taken from nobody.
+        within.or_else(|| self.widest(wish, |who| *who == Who::Anyone))
+    }
+
+    /// Returns the rule that permits something to a caller, whatever narrows what they show.
+    pub fn permit_without_token(&self, caller: &Caller, wish: &Wish<'_>) -> Option<Permitted<'_>> {
+        if !wish.permission.only_reads() && !caller.is_proven_for(Scope::Writes) {
             return None;
         }
         let roles = self.roles(caller);
-        let mut following = None;
+        self.widest(wish, |who| who.is(caller, &roles))
+    }
+
+    /// Returns as much of what is permitted as a ceiling leaves.
+    fn within<'a>(
+        &'a self,
+        ceiling: &Ceiling,
+        wish: &Wish<'_>,
+        permitted: Permitted<'a>,
+    ) -> Option<Permitted<'a>> {
+        if !ceiling.admits(wish) {
+            return None;
+        }
+        if ceiling.roles.is_empty() {
+            return Some(permitted);
+        }
+        let is_held = |who: &Who| matches!(who, Who::Role(role) if ceiling.roles.contains(role));
+        let by_role = self.widest(wish, is_held)?;
+        Some(if by_role.rank() > permitted.rank() { by_role } else { permitted })
+    }
+
+    /// Returns the rule that permits most to some of those it may be about.
+    fn widest(&self, wish: &Wish<'_>, is_meant: impl Fn(&Who) -> bool) -> Option<Permitted<'_>> {
+        let mut best: Option<Permitted<'_>> = None;
         for rule in &self.rules {
-            if !rule.actions.contains(&permission)
-                || !rule.subjects.iter().any(|who| who.is(caller, &roles))
+            if !rule.actions.contains(&wish.permission)
+                || (rule.conditional && !wish.conditional)
+                || !rule.subjects.iter().any(&is_meant)
             {
                 continue;
             }
-            match rule.paths.extent(permission, path) {
-                Some(extent @ Extent::Full) => return Some(Permitted { rule, extent }),
-                Some(extent @ Extent::Following) => {
-                    following = following.or(Some(Permitted { rule, extent }));
-                }
-                None => {}
+            let Some(extent) = rule.paths.extent(wish) else { continue };
+            let permitted = Permitted { rule, extent };
+            match permitted.rank() {
+                0 => return Some(permitted),
+                rank if best.is_none_or(|best| rank < best.rank()) => best = Some(permitted),
+                _narrower => {}
             }
         }
-        following
+        best
     }
 
-    /// Returns the roles that a caller holds.
-    pub fn roles(&self, caller: &Caller) -> Vec<&str> {
+    /// Returns the roles that a caller holds: those that the settings give, and those of a token.
+    pub fn roles<'a>(&'a self, caller: &'a Caller) -> Vec<&'a str> {
         let holds = |subjects: &[Who]| subjects.iter().any(|who| who.is(caller, &[]));
         let held = self.holders.iter().filter(|(_role, subjects)| holds(subjects));
-        held.map(|(role, _subjects)| role.as_str()).collect()
+        let mut roles: Vec<&str> = held.map(|(role, _subjects)| role.as_str()).collect();
+        for role in caller.roles_of_token() {
+            if !roles.contains(&role.as_str()) {
+                roles.push(role);
+            }
+        }
+        roles
+    }
+
+    /// Says whether there is a role: every server's, or one that the settings give to somebody.
+    pub fn know_role(&self, role: &str) -> bool {
+        BUILT_IN_ROLES.contains(&role) || self.holders.iter().any(|(known, _held_by)| known == role)
+    }
+}
+
+impl Permitted<'_> {
+    /// Returns a number that is smaller the more is permitted.
+    fn rank(&self) -> u8 {
+        let narrow = if self.extent == Extent::Following { 2 } else { 0 };
+        narrow + u8::from(self.rule.conditional)
     }
 }
 
 impl Paths {
-    fn extent(&self, permission: Permission, path: &RepoPath) -> Option<Extent> {
-        let matches = |glob: &PathGlob| {
-            // What removes a directory removes everything below it.
-            let takes_all_below =
-                permission == Permission::Delete && !writable::is_release_file(path);
-            if takes_all_below { glob.covers(path) } else { glob.matches(path) }
-        };
+    fn extent(&self, wish: &Wish<'_>) -> Option<Extent> {
+        let path = wish.path;
         match self {
-            Self::Matching(globs) => globs.iter().any(matches).then_some(Extent::Full),
+            Self::Matching(globs) => {
+                globs.iter().any(|glob| holds_at(glob, wish)).then_some(Extent::Full)
+            }
             // Everybody who installs reads what signs the repository.
-            Self::PlainWriters if permission.only_reads() => Some(Extent::Full),
+            Self::PlainWriters if wish.permission.only_reads() => Some(Extent::Full),
             Self::PlainWriters if is_metadata(path) => None,
             Self::PlainWriters if is_truststore(path) => Some(Extent::Following),
             Self::PlainWriters => Some(Extent::Full),
         }
+    }
+}
+
+/// Says whether a pattern matches wherever something is wanted.
+pub(super) fn holds_at(glob: &PathGlob, wish: &Wish<'_>) -> bool {
+    match wish.reach {
+        Reach::Path => glob.matches(wish.path),
+        Reach::Below => glob.covers(wish.path),
+        Reach::Anywhere => true,
     }
 }
 
@@ -170,7 +243,18 @@ fn built_in_role(role: &str) -> Rule {
         _ => (everywhere(), vec![Read, List]),
     };
     let subjects = vec![Who::Role(role.to_owned())];
-    Rule { name: format!("built-in role {role}"), subjects, paths, actions }
+    Rule { name: format!("built-in role {role}"), subjects, paths, actions, conditional: false }
+}
+
+/// Whoever runs commands on the server's own machine could change every file anyway.
+fn host_rule() -> Rule {
+    Rule {
+        name: "the server's own machine".to_owned(),
+        subjects: vec![Who::Host],
+        paths: Paths::Matching("/**".parse().into_iter().collect()),
+        actions: Permission::ALL.to_vec(),
+        conditional: false,
+    }
 }
 
 /// Returns what the reference's settings say about reading.
@@ -185,6 +269,7 @@ pub fn reads_rule(open: bool) -> Rule {
         subjects: vec![who],
         paths: Paths::Matching("/**".parse().into_iter().collect()),
         actions: vec![Permission::Read, Permission::List],
+        conditional: false,
     }
 }
 
@@ -195,6 +280,7 @@ pub fn writes_rule() -> Rule {
         subjects: vec![Who::ProvenFor(Scope::Writes)],
         paths: Paths::PlainWriters,
         actions: vec![Permission::Create, Permission::Replace, Permission::Delete],
+        conditional: false,
     }
 }
 

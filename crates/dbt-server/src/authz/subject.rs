@@ -9,6 +9,8 @@ use crate::authn::{Caller, Group, Scope, Subject};
 pub enum Who {
     /// Everybody, also those who have not signed in.
     Anyone,
+    /// Whoever runs commands on the server's own machine, as the server or as root.
+    Host,
     /// Everybody who has signed in.
     SignedIn,
     /// Those who proved themselves by a method that is configured for this.
@@ -26,6 +28,7 @@ impl Who {
     pub fn is(&self, caller: &Caller, roles: &[&str]) -> bool {
         match self {
             Self::Anyone => true,
+            Self::Host => caller.is_on_the_host(),
             Self::SignedIn => !caller.is_anonymous(),
             Self::ProvenFor(scope) => caller.is_proven_for(*scope) && caller.has_default_rights(),
             Self::One(subject) => caller.subject() == Some(subject),
@@ -39,6 +42,7 @@ impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Anyone => f.write_str("anonymous"),
+            Self::Host => f.write_str("the server's own machine"),
             Self::SignedIn => f.write_str("authenticated"),
             Self::ProvenFor(Scope::Reads) => f.write_str("whoever `authTypeGet` accepts"),
             Self::ProvenFor(Scope::Writes) => f.write_str("whoever `authTypePut` accepts"),

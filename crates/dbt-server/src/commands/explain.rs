@@ -1,16 +1,24 @@
 //! `reposerver explain SUBJECT METHOD PATH`: what the policy says, and by which rule.
 
+use std::error::Error;
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
 
+use dbt_core::clock::Clock;
 use dbt_core::repo_path::RepoPath;
 
 use super::Outcome;
+use crate::action::{self, Delete, Read};
+use crate::app;
 use crate::args::{Explain, Flags};
-use crate::authn::Caller;
+use crate::authn::{BadCredential, Caller, api_tokens};
 use crate::authz::permission::Permission;
-use crate::authz::rules::Extent;
+use crate::authz::rules::{Extent, Wish};
+use crate::authz::{Guarded as _, Reach};
 use crate::config::Config;
 use crate::env::Environment;
+use crate::state;
+use crate::tokens::ApiToken;
 
 /// Prints a line for each permission that is needed: whether there is it, and why.
 pub(super) fn run(
@@ -22,7 +30,13 @@ pub(super) fn run(
     let config = Config::resolve(flags, environment)?;
     let caller = caller(question, &config)?;
     let (path, directory) = path(&question.path)?;
-    for permission in needed(&question.method, directory)? {
+    let needed = needed(&question.method, directory)?;
+    if let Some(why) = refused_to_all(&question.method, &path) {
+        let method = question.method.to_ascii_uppercase();
+        writeln!(out, "refused: nobody may {method} `/{path}`: {why}")?;
+        return Ok(());
+    }
+    for permission in needed {
         writeln!(out, "{}", decision(&config, &question.subject, &caller, permission, &path))?;
     }
     let roles = config.policy.rules.roles(&caller);
@@ -39,28 +53,55 @@ fn decision(
     permission: Permission,
     path: &RepoPath,
 ) -> String {
-    let Some(permitted) = config.policy.rules.permit(caller, permission, path) else {
+    // A precondition is the caller's to send, so it is assumed and said.
+    let delete = Delete::of(path.clone()).filter(|_delete| permission == Permission::Delete);
+    let reach = delete.map_or(Reach::Path, |delete| delete.reach());
+    let wish = Wish { permission, path, reach, conditional: true };
+    let Some(permitted) = config.policy.rules.permit(caller, &wish) else {
         return format!("refused: no rule permits `{subject}` to `{permission}` `/{path}`");
     };
     let rule = &permitted.rule.name;
+    let precondition =
+        if permitted.rule.conditional { ", with `If-Match` or `If-None-Match`" } else { "" };
     let only = match permitted.extent {
         Extent::Full => "",
         Extent::Following => ", as long as it follows from what is there",
     };
     format!(
-        "allowed: `{subject}` may `{permission}` `/{path}` by the rule \u{201c}{rule}\u{201d}{only}"
+        "allowed: `{subject}` may `{permission}` `/{path}` by the rule \u{201c}{rule}\u{201d}{precondition}{only}"
     )
 }
 
-fn caller(question: &Explain, config: &Config) -> Result<Caller, String> {
+fn caller(question: &Explain, config: &Config) -> Result<Caller, Box<dyn Error>> {
     if question.subject == "anonymous" {
         return Ok(Caller::anonymous());
+    }
+    if let Some(id) = question.subject.strip_prefix("token:") {
+        return bearer(id, config);
     }
     let subject = config.names.subject(&question.subject)?;
     let groups: Result<_, _> =
         question.groups.iter().map(|group| config.names.group(group)).collect();
     let scopes = config.names.scopes(&subject).to_vec();
     Ok(Caller::assumed(subject, groups?, scopes))
+}
+
+/// Returns whoever shows one of the server's own tokens, which is only looked at.
+fn bearer(id: &str, config: &Config) -> Result<Caller, Box<dyn Error>> {
+    let connection = super::token::look(config)?;
+    let row = if state::are_tokens_known(&connection)? {
+        state::find_token(&connection, id)?
+    } else {
+        None
+    };
+    let row = row.ok_or_else(|| super::token::unknown(id))?;
+    let (now, here) = (Clock::System.now(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let refused = |bad: BadCredential| bad.noted().to_owned();
+    let longest = config.tokens.longest;
+    let identity = api_tokens::judge(&ApiToken::from(row), longest, now).map_err(refused)?;
+    let methods = app::signing_in(config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(methods.bearer(identity, here, now)).map_err(refused)?)
 }
 
 /// Reads a path as it stands in a URL, and whether it is that of a directory.
@@ -72,6 +113,20 @@ fn path(text: &str) -> Result<(RepoPath, bool), String> {
     };
     let path = below.parse().map_err(|error| format!("{error}"))?;
     Ok((path, directory))
+}
+
+/// Says why a path is refused to everybody, before any rule is asked, if so.
+fn refused_to_all(method: &str, path: &RepoPath) -> Option<String> {
+    const HIDDEN: &str = "there is nothing that callers could see";
+    match method.to_ascii_uppercase().as_str() {
+        "GET" | "HEAD" => Read::of(path.clone()).is_none().then(|| HIDDEN.to_owned()),
+        "PUT" => action::Write::of(path.clone()).err().map(|error| error.to_string()),
+        "DELETE" => match Delete::of(path.clone()) {
+            Some(delete) => delete.protected().map(ToOwned::to_owned),
+            None => Some(HIDDEN.to_owned()),
+        },
+        _ => None,
+    }
 }
 
 /// Returns what a method needs. A write that finds other bytes also needs to replace them.

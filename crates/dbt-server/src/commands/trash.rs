@@ -2,16 +2,19 @@
 
 use std::io::Write;
 
+use dbt_core::clock::Clock;
 use dbt_core::repo_path::RepoPath;
 use serde_json::json;
 
 use super::Outcome;
 use crate::args::{Flags, Trash};
+use crate::audit;
+use crate::audit::kept::append_on_host;
 use crate::config::Config;
 use crate::env::Environment;
 use crate::storage::local::OnHost;
 
-/// Lists or restores. A server may run meanwhile; its record does not have what is done here.
+/// Lists or restores. A server may run meanwhile.
 pub(super) fn run(
     flags: &Flags,
     environment: &Environment,
@@ -34,14 +37,41 @@ pub(super) fn run(
             }
         }
         Trash::Restore { id } => {
-            let path = host.restore(&id)?;
+            let known = host.discarded()?.into_iter().find(|it| it.id == id).map(|it| it.path);
+            let path = recorded(&host, "restore", known, || host.restore(&id), "restored")?;
             writeln!(out, "restored `/{path}`")?;
         }
         Trash::Forget { path } => {
             let inside: RepoPath = path.trim_matches('/').parse()?;
-            let count = host.forget_deleted(&inside)?;
+            let path = Some(inside.to_string());
+            let forget = || host.forget_deleted(&inside);
+            let count = recorded(&host, "trash.forget", path, forget, "forgotten")?;
             writeln!(out, "forgot {count} deleted files at or below `/{inside}`")?;
         }
     }
     Ok(())
+}
+
+/// Does something that changes what the server knows or serves: recorded before and after, or not
+/// done.
+fn recorded<T, E: std::error::Error + 'static>(
+    host: &OnHost,
+    action: &'static str,
+    path: Option<String>,
+    work: impl FnOnce() -> Result<T, E>,
+    effect: &'static str,
+) -> Result<T, Box<dyn std::error::Error>> {
+    let state = host.records().map_err(|unusable| {
+        let hint = unusable.hint();
+        format!("{unusable}; {hint}")
+    })?;
+    let append =
+        |outcome| append_on_host(&state, Clock::System.now(), action, path.clone(), outcome);
+    append(audit::Outcome::Attempted)?;
+    let done = work();
+    append(match &done {
+        Ok(_done) => audit::Outcome::done(effect),
+        Err(error) => audit::Outcome::Failed { status: None, reason: error.to_string() },
+    })?;
+    Ok(done?)
 }

@@ -6,6 +6,7 @@ use dbt_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::operating::{WrittenListen, WrittenLog, WrittenQuota};
 use super::publishing::Switch;
 
 /// The repository server's configuration.
@@ -49,10 +50,22 @@ pub(super) struct Written {
     pub(super) policies: Option<Vec<WrittenPolicy>>,
     /// Whether an artifact keeps the bytes it was first published with.
     pub(super) immutable: Option<bool>,
+    /// Whether a name is refused that differs only in the case of letters from one that is there.
+    pub(super) refuse_case_variants: Option<bool>,
     /// Whether what is published must be signed by somebody in the truststore.
     pub(super) verify_uploads: Option<Switch>,
+    /// Where and how connections are taken.
+    pub(super) listen: WrittenListen,
+    /// Addresses and networks of proxies, whose word counts about where a request comes from.
+    pub(super) trusted_proxies: Option<Vec<String>>,
+    /// The log.
+    pub(super) log: WrittenLog,
+    /// The record of who did what.
+    pub(super) audit: WrittenAudit,
     /// How much of everything.
     pub(super) limits: WrittenLimits,
+    /// Seconds that connections are still taken after the order to stop.
+    pub(super) drain_delay: Option<u64>,
     /// Seconds that requests may go on after the order to stop.
     pub(super) shutdown_grace: Option<u64>,
 }
@@ -91,6 +104,8 @@ pub(super) struct OidcOptions {
     pub(super) allowed_groups: Option<Vec<String>>,
     /// The claim that lists groups; dots lead into objects.
     pub(super) groups_claim: Option<String>,
+    /// Says that its users are people and no jobs, so that they may make tokens of the server's own.
+    pub(super) for_people: Option<bool>,
     /// Accepts tokens whatever their `iss`. Unsafe.
     pub(super) skip_issuer_verify: Option<bool>,
     /// Seconds after which the provider's keys are asked for again.
@@ -170,6 +185,18 @@ pub(super) struct WrittenAuth {
     /// Who holds which role: `readonly`, `publisher`, `admin`, `agent-default`, or one that
     /// policies name.
     pub(super) roles: Option<BTreeMap<String, Vec<String>>>,
+    /// The server's own tokens.
+    pub(super) api_tokens: WrittenApiTokens,
+}
+
+/// The server's own tokens.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(super) struct WrittenApiTokens {
+    /// How many days a token counts at most; without it, one may count for ever.
+    pub(super) max_days: Option<u32>,
+    /// How many tokens that count one subject may have.
+    pub(super) max_per_subject: Option<u32>,
 }
 
 /// A rule: these subjects may do this there.
@@ -185,6 +212,19 @@ pub(super) struct WrittenPolicy {
     pub(super) paths: Option<Vec<String>>,
     /// What it permits: `read`, `list`, `create`, `replace`, `delete` and more.
     pub(super) actions: Option<Vec<String>>,
+    /// Whether it permits only writes and deletions that say what they expect to be there, by
+    /// `If-Match` or `If-None-Match`.
+    pub(super) require_precondition: Option<bool>,
+}
+
+/// The record of who did what.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(super) struct WrittenAudit {
+    /// How long and how much of it is kept: an age (`400d`), a size (`2GiB`), or both (`400d 2GiB`).
+    pub(super) retain: Option<String>,
+    /// A URL to which signed checkpoints are posted.
+    pub(super) anchor_url: Option<String>,
 }
 
 /// Limits.
@@ -195,10 +235,34 @@ pub(super) struct WrittenLimits {
     pub(super) max_upload_bytes: Option<u64>,
     /// Uploads at the same time.
     pub(super) max_uploads: Option<u32>,
+    /// Uploads of one caller at the same time.
+    pub(super) max_uploads_per_caller: Option<u32>,
+    /// Whether an upload must say its length.
+    pub(super) require_length: Option<bool>,
     /// Connections at the same time.
     pub(super) max_connections: Option<usize>,
+    /// Connections of one client at the same time; 0 for any number.
+    pub(super) max_connections_per_client: Option<u32>,
+    /// Requests of one client in a minute; 0 for any number.
+    pub(super) requests_per_minute: Option<u32>,
     /// Seconds that a request's head may take.
     pub(super) header_seconds: Option<u64>,
+    /// Bytes of a request's head.
+    pub(super) max_header_bytes: Option<usize>,
+    /// Header lines of a request.
+    pub(super) max_headers: Option<usize>,
+    /// Seconds that a connection may stay open without a request.
+    pub(super) idle_seconds: Option<u64>,
+    /// Seconds that a client may leave an answer untaken.
+    pub(super) stall_seconds: Option<u64>,
+    /// Bytes of a body that must arrive in `bodySeconds`.
+    pub(super) min_body_bytes: Option<u64>,
+    /// Seconds in which `minBodyBytes` of a body must arrive.
+    pub(super) body_seconds: Option<u64>,
+    /// Entries of a directory that is listed.
+    pub(super) max_listing: Option<usize>,
+    /// How much may lie at or below a path.
+    pub(super) quotas: Option<Vec<WrittenQuota>>,
     /// Days for which what was deleted can be restored; 0 keeps nothing.
     pub(super) trash_days: Option<u32>,
 }

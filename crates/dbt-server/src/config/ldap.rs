@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use dbt_core::secret::Secret;
-
 use super::ConfigError;
 use super::file::{Written, WrittenLdap};
 use super::methods::secret_file;
-use crate::authn::ldap::{Filter, Groups, NAME, Place, Security, Settings};
+use crate::authn::ldap::{self, Filter, Groups, NAME, Password, Place, Security, Settings};
 use crate::env::Environment;
 use crate::outbound::{is_this_machine, tls};
 
@@ -44,14 +42,15 @@ pub(super) fn directory(
     if groups.is_none() && (ldap.group_filter.is_some() || ldap.group_attribute.is_some()) {
         return Err(refused("groupBase", "is needed to find groups"));
     }
-    let authorities = match filled(ldap.ca_file.as_deref()) {
-        None => Vec::new(),
-        Some(file) => tls::authorities(Path::new(file))
-            .map_err(|error| refused("caFile", &format!("cannot be used: `{file}`: {error}")))?,
-    };
+    let ca_file = filled(ldap.ca_file.as_deref()).map(Path::new);
+    if let Some(file) = ca_file {
+        tls::check_authorities(file).map_err(|error| {
+            refused("caFile", &format!("cannot be used: `{}`: {error}", file.display()))
+        })?;
+    }
     Ok(Settings {
         place: place(ldap)?,
-        authorities,
+        ca_file: ca_file.map(Path::to_owned),
         service: service(ldap, environment)?,
         user_base: user_base.to_owned(),
         user_filter,
@@ -92,32 +91,36 @@ fn place(ldap: &WrittenLdap) -> Result<Place, ConfigError> {
 }
 
 fn service(
-    ldap: &WrittenLdap,
+    written: &WrittenLdap,
     environment: &Environment,
-) -> Result<Option<(String, Secret<String>)>, ConfigError> {
-    let variable = filled(ldap.bind_password_env.as_deref());
-    let file = filled(ldap.bind_password_file.as_deref());
-    let Some(dn) = filled(ldap.bind_dn.as_deref()) else {
+) -> Result<Option<(String, Password)>, ConfigError> {
+    let variable = filled(written.bind_password_env.as_deref());
+    let file = filled(written.bind_password_file.as_deref());
+    let Some(dn) = filled(written.bind_dn.as_deref()) else {
         return match (variable, file) {
             (None, None) => Ok(None),
             _ => Err(refused("bindDn", "is needed where there is a password for it")),
         };
     };
+    let bad = "has a password that is empty or holds a NUL";
     let password = match (variable, file) {
         (Some(variable), None) => {
             let value = environment.get(variable);
             let unset = || refused("bindPasswordEnv", "names a variable that is not set");
-            Secret::new(value.ok_or_else(unset)?.trim().to_owned())
+            let password = ldap::password(value.ok_or_else(unset)?.as_bytes());
+            Password::Given(password.map_err(|_bad| refused("bindDn", bad))?)
         }
-        (None, Some(file)) => secret_file("ldap", "bindPasswordFile", Path::new(file))?,
+        (None, Some(file)) => {
+            let path = Path::new(file);
+            let password = secret_file("ldap", "bindPasswordFile", path)?;
+            ldap::password(password.expose().as_bytes()).map_err(|_bad| refused("bindDn", bad))?;
+            Password::File(path.to_owned())
+        }
         _ => {
             let reason = "needs a password: one of `bindPasswordEnv` and `bindPasswordFile`";
             return Err(refused("bindDn", reason));
         }
     };
-    if password.expose().is_empty() || password.expose().contains('\0') {
-        return Err(refused("bindDn", "has a password that is empty or holds a NUL"));
-    }
     Ok(Some((dn.to_owned(), password)))
 }
 

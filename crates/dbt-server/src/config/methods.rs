@@ -9,9 +9,10 @@ use super::file::{AuthOptions, Written, WrittenToken};
 use super::{ConfigError, keys, ldap as directory, oidc as issuers};
 use crate::authn::ssh::{self, Audiences};
 use crate::authn::static_token::{self, NamedToken};
-use crate::authn::{Scope, htpasswd, ldap, oidc};
+use crate::authn::{Scope, api_tokens, htpasswd, ldap, oidc};
 use crate::authz::Access;
 use crate::env::Environment;
+use crate::outbound::proxy::Proxy;
 
 /// Who is let through, for reading or for writing.
 #[derive(Clone, Debug)]
@@ -53,6 +54,9 @@ pub enum Method {
     Oidc(Box<oidc::Settings>),
     /// Passwords that a directory service knows.
     Ldap(Box<ldap::Settings>),
+    /// Tokens of the server's own. They count without being named, too; named, they can be all there
+    /// is.
+    ApiTokens,
 }
 
 impl Method {
@@ -64,6 +68,7 @@ impl Method {
             Self::SshFile { .. } | Self::SshCommand { .. } => ssh::WORD,
             Self::Oidc(_settings) => oidc::NAME,
             Self::Ldap(_settings) => ldap::WORD,
+            Self::ApiTokens => api_tokens::NAME,
         }
     }
 
@@ -75,7 +80,8 @@ impl Method {
             | Self::Htpasswd(_)
             | Self::SshFile { .. }
             | Self::SshCommand { .. }
-            | Self::Ldap(_) => None,
+            | Self::Ldap(_)
+            | Self::ApiTokens => None,
         }
     }
 
@@ -83,8 +89,17 @@ impl Method {
     pub const fn audiences(&self) -> Option<&Audiences> {
         match self {
             Self::SshFile { audiences, .. } | Self::SshCommand { audiences, .. } => Some(audiences),
-            Self::StaticTokens(_) | Self::Htpasswd(_) | Self::Oidc(_) | Self::Ldap(_) => None,
+            Self::StaticTokens(_)
+            | Self::Htpasswd(_)
+            | Self::Oidc(_)
+            | Self::Ldap(_)
+            | Self::ApiTokens => None,
         }
+    }
+
+    /// Returns the proxy through which the method asks others, if it does.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        if let Self::Oidc(settings) = self { settings.proxies.any() } else { None }
     }
 
     /// Says whether the method also tells the groups that somebody is in.
@@ -93,8 +108,22 @@ impl Method {
             Self::StaticTokens(_)
             | Self::Htpasswd(_)
             | Self::SshFile { .. }
-            | Self::SshCommand { .. } => false,
+            | Self::SshCommand { .. }
+            | Self::ApiTokens => false,
             Self::Oidc(_) | Self::Ldap(_) => true,
+        }
+    }
+
+    /// Says whether those whom it proves are people, as far as the settings say.
+    pub fn is_for_people(&self) -> bool {
+        match self {
+            Self::Oidc(settings) => settings.is_for_people,
+            Self::StaticTokens(_)
+            | Self::Htpasswd(_)
+            | Self::SshFile { .. }
+            | Self::SshCommand { .. }
+            | Self::Ldap(_)
+            | Self::ApiTokens => true,
         }
     }
 
@@ -106,7 +135,8 @@ impl Method {
             | Self::Htpasswd(_)
             | Self::SshFile { .. }
             | Self::SshCommand { .. }
-            | Self::Ldap(_) => false,
+            | Self::Ldap(_)
+            | Self::ApiTokens => false,
         }
     }
 }
@@ -131,8 +161,15 @@ impl Door {
 }
 
 /// The methods there are, as the configuration names them.
-const TYPES: [&str; 6] =
-    [static_token::NAME, htpasswd::NAME, ssh::FILE_NAME, ssh::COMMAND_NAME, oidc::NAME, ldap::NAME];
+const TYPES: [&str; 7] = [
+    static_token::NAME,
+    htpasswd::NAME,
+    ssh::FILE_NAME,
+    ssh::COMMAND_NAME,
+    oidc::NAME,
+    ldap::NAME,
+    api_tokens::NAME,
+];
 
 /// Methods of the contract that this version knows by name only.
 const NOT_YET: [&str; 1] = ["ssh-agent-ldap"];
@@ -210,10 +247,11 @@ pub(super) fn read(
             }],
             oidc::NAME => {
                 let one = verb.options(written).oidc.as_ref();
-                let providers = issuers::providers(verb, one, written)?.into_iter();
+                let providers = issuers::providers(verb, one, written, environment)?.into_iter();
                 providers.map(|settings| Method::Oidc(Box::new(settings))).collect()
             }
             ldap::NAME => vec![Method::Ldap(Box::new(directory::directory(written, environment)?))],
+            api_tokens::NAME => vec![Method::ApiTokens],
             name if NOT_YET.contains(&name) => {
                 return Err(ConfigError::TypeNotYet { key, name: name.to_owned() });
             }
@@ -419,6 +457,14 @@ pub(super) fn secret_file(
     Ok(Secret::new(text.expose().trim().to_owned()))
 }
 
+/// Returns the words of commands that name files by a path.
+pub(super) fn words_of_commands(written: &Written) -> Vec<PathBuf> {
+    let options = [&written.auth_opts_get, &written.auth_opts_put];
+    let lines = options.into_iter().filter_map(|options| options.idp_func.as_ref());
+    let words = lines.flat_map(|line| line.split_whitespace());
+    words.filter(|word| word.contains('/')).map(PathBuf::from).collect()
+}
+
 /// Returns the files that methods read and that must not be served.
 pub(super) fn private_files(written: &Written) -> Vec<PathBuf> {
     let options = [&written.auth_opts_get, &written.auth_opts_put];
@@ -431,6 +477,20 @@ pub(super) fn private_files(written: &Written) -> Vec<PathBuf> {
         .chain(&written.pubkeys_file)
         .chain(tokens)
         .chain(ldap)
+        .chain(written.listen.tls.iter().filter_map(|tls| tls.key_file.as_ref()))
         .map(PathBuf::from)
         .collect()
+}
+
+/// Returns all files that the configuration names and that are read again when they change.
+pub(super) fn files(written: &Written) -> Vec<PathBuf> {
+    let options = [&written.auth_opts_get, &written.auth_opts_put];
+    let one = options.into_iter().filter_map(|options| options.oidc.as_ref());
+    let providers = one.chain(written.auth.issuers.iter().flatten());
+    let authorities = providers
+        .filter_map(|provider| provider.ca_file.as_ref())
+        .chain(written.ldap.iter().filter_map(|ldap| ldap.ca_file.as_ref()));
+    let tls = written.listen.tls.iter().filter_map(|tls| tls.cert_file.as_ref());
+    let public = authorities.chain(tls).map(PathBuf::from);
+    private_files(written).into_iter().chain(public).collect()
 }

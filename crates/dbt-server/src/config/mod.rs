@@ -6,7 +6,6 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -15,18 +14,26 @@ use crate::authn::ssh::Audiences;
 use crate::authz::{Access, Policy};
 use crate::env::Environment;
 use crate::limits::Limits;
+use crate::log::Format;
+use crate::operate::proxies::Network;
+use crate::operate::tls::Files;
 use crate::storage::local::VerifyUploads;
+use crate::tokens;
 
+mod api_tokens;
+mod audit;
 mod error;
 mod file;
 mod keys;
 mod ldap;
 mod methods;
 mod oidc;
+mod operating;
 mod policies;
 mod publishing;
 mod variables;
 
+pub use self::audit::AuditSettings;
 pub use self::error::ConfigError;
 use self::file::Written;
 use self::methods::Verb;
@@ -54,10 +61,28 @@ pub struct Config {
     pub names: Names,
     /// Whether artifacts stay as they were first published.
     pub immutable: bool,
+    /// Whether a name is refused that differs only in case from one that is there.
+    pub refuse_case_variants: bool,
     /// Whether what is published must be signed by somebody in the truststore.
     pub verify_uploads: VerifyUploads,
+    /// How long the server's own tokens count, and how many there may be.
+    pub tokens: tokens::Settings,
+    /// How the record of who did what is kept.
+    pub audit: AuditSettings,
     /// How much of everything.
     pub limits: Limits,
+    /// Where this server's certificate is, if connections are encrypted here.
+    pub tls: Option<Files>,
+    /// An address of their own for metrics and health.
+    pub metrics: Option<String>,
+    /// Whose word counts about where requests come from.
+    pub trusted_proxies: Vec<Network>,
+    /// The form of the log.
+    pub log: Format,
+    /// Whether nothing is written, whoever asks.
+    pub read_only: bool,
+    /// Every file that was read, or is read while the server runs.
+    pub files: Vec<PathBuf>,
     /// What an administrator should know, and need not change.
     pub notices: Vec<String>,
     settings: Vec<Setting>,
@@ -73,6 +98,23 @@ struct Setting {
 
 const DEFAULT_ADDRESS: &str = "0.0.0.0";
 const DEFAULT_PORT: u16 = 9999;
+
+/// What holds without them, for settings that have no value of their own then.
+const UNSET: [(&str, &str); 13] = [
+    ("stateDir", "(`.reposerver/state` in `serverRoot`, once something is written)"),
+    ("publicUrls", "(none: signing in with SSH keys works on this machine only)"),
+    ("policies", "(none: whoever may write may write everything)"),
+    ("auth.roles", "(none)"),
+    ("auth.groups", "(none)"),
+    ("auth.issuers", "(none)"),
+    ("auth.apiTokens.maxDays", "(none: a token may count for ever)"),
+    ("tokens", "(none)"),
+    ("limits.quotas", "(none: the disk is the limit)"),
+    ("listen.metrics", "(none: `/-/metrics` is where everything else is, for `metrics.read`)"),
+    ("listen.tls", "(none: connections are not encrypted here)"),
+    ("trustedProxies", "(none: requests come from who connects)"),
+    ("audit.anchorUrl", "(none: checkpoints go to the log)"),
+];
 
 impl Config {
     /// Decides every setting.
@@ -105,13 +147,23 @@ impl Config {
         let state_dir = decide.state_dir(&written, environment, &root)?;
         let (reads, writes) = decide.doors(&written, environment)?;
         let immutable = decide.or("immutable", decide.sourced_if(written.immutable), false);
+        let refuse_case_variants = decide.sourced_if(written.refuse_case_variants);
+        let refuse_case_variants = decide.or("refuseCaseVariants", refuse_case_variants, false);
         let verify_uploads = decide.verify_uploads(&written);
         let (policy, names) =
             policies::policy(&written, &reads, &writes, immutable, &mut decide.notices)?;
         decide.notice_audiences(&reads, &writes);
         decide.notice_issuers(&reads, &writes);
-        let limits = decide.limits(&written);
+        let tokens = decide.api_tokens(&written)?;
+        let audit = decide.audit(&written, environment)?;
+        decide.keep_proxy(&reads, &writes);
+        let limits = decide.limits(&written)?;
+        let tls = Decide::tls(&written)?;
+        let trusted_proxies = Decide::trusted_proxies(&written)?;
+        let log = decide.log(&written);
         decide.keep_the_rest(&written);
+        let configuration = flags.file.iter().cloned();
+        let files = configuration.chain(methods::files(&written)).collect();
         let Decide { source: _, settings, notices } = decide;
         Ok(Self {
             address,
@@ -123,8 +175,17 @@ impl Config {
             policy,
             names,
             immutable,
+            refuse_case_variants,
             verify_uploads,
+            tokens,
+            audit,
             limits,
+            tls,
+            metrics: written.listen.metrics.filter(|address| !address.trim().is_empty()),
+            trusted_proxies,
+            log,
+            read_only: flags.read_only,
+            files,
             notices,
             settings,
         })
@@ -171,16 +232,30 @@ fn nothing_private_is_served(
     source: Source<'_>,
     written: &Written,
 ) -> Result<(), ConfigError> {
-    let is_inside = |file: &Path| file.canonicalize().is_ok_and(|file| file.starts_with(root));
     if let Source::File(file) = source
-        && is_inside(file)
+        && is_inside(root, file)
     {
         return Err(ConfigError::FileInRoot { what: "the configuration", path: file.to_owned() });
     }
-    match methods::private_files(written).into_iter().find(|file| is_inside(file)) {
-        Some(path) => Err(ConfigError::FileInRoot { what: "the file of identities", path }),
+    let found = |files: Vec<PathBuf>| files.into_iter().find(|file| is_inside(root, file));
+    if let Some(path) = found(methods::private_files(written)) {
+        return Err(ConfigError::FileInRoot { what: "the file of identities", path });
+    }
+    // Publishers could put another in its place, and it runs as we do.
+    match found(methods::words_of_commands(written)) {
+        Some(path) => Err(ConfigError::FileInRoot { what: "the command of identities", path }),
         None => Ok(()),
     }
+}
+
+/// Says whether a path lies in the tree, or would once it is made.
+fn is_inside(root: &Path, path: &Path) -> bool {
+    let Ok(path) = std::path::absolute(path) else { return false };
+    let resolved = path.ancestors().find_map(|above| {
+        let below = path.strip_prefix(above).ok()?;
+        Some(above.canonicalize().ok()?.join(below))
+    });
+    resolved.is_some_and(|resolved| resolved.starts_with(root))
 }
 
 /// Where settings come from when no flag gives them.
@@ -227,7 +302,7 @@ impl Decide<'_> {
         value
     }
 
-    /// Keeps every other setting that was written.
+    /// Keeps every other setting that was written, and what holds where nothing was.
     fn keep_the_rest(&mut self, written: &Written) {
         let mut leaves = Vec::new();
         // What was read can be written.
@@ -236,6 +311,11 @@ impl Decide<'_> {
             if !self.settings.iter().any(|known| known.name == name) {
                 let chosen = self.sourced(&value);
                 self.keep(&name, chosen);
+            }
+        }
+        for (name, value) in UNSET {
+            if !self.settings.iter().any(|known| is_or_is_within(&known.name, name)) {
+                self.keep(name, (value.to_owned(), "default".to_owned()));
             }
         }
     }
@@ -278,7 +358,9 @@ impl Decide<'_> {
                 "is false, so everybody may read, and `policies` say who may; leave it out";
             return Err(ConfigError::setting("authGets", reason));
         }
-        let guarded = self.or("authGets", self.sourced_if(written.auth_gets), by_rules);
+        let decided = (true, "`policies`, which say who may read".to_owned());
+        let chosen = self.sourced_if(written.auth_gets).or_else(|| by_rules.then_some(decided));
+        let guarded = self.or("authGets", chosen, false);
         if guarded && written.policies.is_some() && !by_rules {
             let reason = "is true, and none of `policies` permits anybody to `read`";
             return Err(ConfigError::setting("authGets", reason));
@@ -329,6 +411,14 @@ impl Decide<'_> {
         }
     }
 
+    /// Shows through which proxy identity providers are asked.
+    fn keep_proxy(&mut self, reads: &Door, writes: &Door) {
+        let proxy = reads.methods().iter().chain(writes.methods()).find_map(Method::proxy);
+        if let Some(proxy) = proxy {
+            self.keep("proxy", (proxy.to_string(), "environment: `HTTPS_PROXY`".to_owned()));
+        }
+    }
+
     fn notice_issuers(&mut self, reads: &Door, writes: &Door) {
         for method in reads.methods().iter().chain(writes.methods()) {
             if let Method::Oidc(settings) = method
@@ -347,28 +437,11 @@ impl Decide<'_> {
     fn sourced(&self, text: &str) -> Chosen<String> {
         self.sourced_if(Some(text.to_owned())).unwrap_or_default()
     }
+}
 
-    fn limits(&mut self, written: &Written) -> Limits {
-        let defaults = Limits::default();
-        let seconds = |duration: Duration| duration.as_secs();
-        let given = &written.limits;
-        let upload_bytes = self.sourced_if(given.max_upload_bytes);
-        let uploads = self.sourced_if(given.max_uploads);
-        let connections = self.sourced_if(given.max_connections);
-        let header = self.sourced_if(given.header_seconds);
-        let grace = self.sourced_if(written.shutdown_grace);
-        let header = self.or("limits.headerSeconds", header, seconds(defaults.header_time));
-        let grace = self.or("shutdownGrace", grace, seconds(defaults.shutdown_grace));
-        Limits {
-            upload_bytes: self.or("limits.maxUploadBytes", upload_bytes, defaults.upload_bytes),
-            uploads: self.or("limits.maxUploads", uploads, defaults.uploads).max(1),
-            connections: self.or("limits.maxConnections", connections, defaults.connections).max(1),
-            header_time: Duration::from_secs(header),
-            keep_deleted: self.keep_deleted(written, defaults.keep_deleted),
-            shutdown_grace: Duration::from_secs(grace),
-            ..defaults
-        }
-    }
+/// Says whether a setting is one, or a part of it.
+fn is_or_is_within(name: &str, whole: &str) -> bool {
+    name.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// Lists the settings in a value by the path of keys to each.

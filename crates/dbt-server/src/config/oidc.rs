@@ -8,8 +8,9 @@ use super::file::{ClaimValue, OidcOptions, Written};
 use super::methods::Verb;
 use crate::authn::oidc::claims::Required;
 use crate::authn::oidc::{NAME, Settings, shared};
-use crate::outbound::SafeUrl;
-use crate::outbound::tls;
+use crate::env::Environment;
+use crate::outbound::proxy::Proxies;
+use crate::outbound::{SafeUrl, tls};
 
 /// How long a provider's keys count without being asked for again.
 const KEYS_FRESH: u64 = 3600;
@@ -23,13 +24,17 @@ pub(super) fn providers(
     verb: Verb,
     one: Option<&OidcOptions>,
     written: &Written,
+    environment: &Environment,
 ) -> Result<Vec<Settings>, ConfigError> {
+    let proxies = Proxies::of(environment)
+        .map_err(|(name, bad)| ConfigError::setting(name, bad.to_string()))?;
     let one = one.map(|options| (format!("{}.oidc", verb.options_key()), options));
     let further = written.auth.issuers.iter().flatten().enumerate();
     let further = further.map(|(index, options)| (format!("auth.issuers[{index}]"), options));
     let mut providers: Vec<Settings> = Vec::new();
     for (key, options) in one.into_iter().chain(further) {
-        let provider = provider(&key, options, written.public_urls.as_deref())?;
+        let public_urls = written.public_urls.as_deref();
+        let provider = provider(&key, options, public_urls, proxies.clone())?;
         if providers.iter().any(|earlier| earlier.issuer == provider.issuer) {
             let reason = format!("is `{}` a second time", provider.issuer);
             return Err(ConfigError::setting(format!("{key}.issuerUrl"), reason));
@@ -53,6 +58,7 @@ fn provider(
     key: &str,
     options: &OidcOptions,
     public_urls: Option<&[String]>,
+    proxies: Proxies,
 ) -> Result<Settings, ConfigError> {
     let refuse =
         |name: &str, reason: String| Err(ConfigError::setting(format!("{key}.{name}"), reason));
@@ -86,6 +92,11 @@ fn provider(
         );
         return refuse("requiredClaims", reason);
     }
+    let is_for_people = options.for_people == Some(true);
+    if shared.is_some() && is_for_people {
+        let reason = format!("cannot be true: anybody and any job can have a token of `{issuer}`");
+        return refuse("forPeople", reason);
+    }
     let audiences = match options.audiences.as_deref() {
         None | Some([]) => public_urls.unwrap_or_default(),
         Some(audiences) => audiences,
@@ -97,13 +108,12 @@ fn provider(
     }
     let fresh = options.jwks_cache_seconds.unwrap_or(KEYS_FRESH);
     let fresh = fresh.clamp(*KEYS_FRESH_RANGE.start(), *KEYS_FRESH_RANGE.end());
-    let authorities = match options.ca_file.as_deref() {
-        None => Vec::new(),
-        Some(file) => match tls::authorities(Path::new(file)) {
-            Ok(authorities) => authorities,
-            Err(error) => return refuse("caFile", format!("cannot be used: `{file}`: {error}")),
-        },
-    };
+    let ca_file = options.ca_file.as_deref().map(Path::new);
+    if let Some(file) = ca_file
+        && let Err(error) = tls::check_authorities(file)
+    {
+        return refuse("caFile", format!("cannot be used: `{}`: {error}", file.display()));
+    }
     let filled = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
     Ok(Settings {
         issuer: issuer.to_owned(),
@@ -116,8 +126,10 @@ fn provider(
         keys_fresh: Duration::from_secs(fresh),
         keys_at,
         discovery,
-        authorities,
+        ca_file: ca_file.map(Path::to_owned),
+        proxies,
         is_for_all: shared.is_some(),
+        is_for_people,
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ConfigError;
 use super::file::{Written, WrittenPolicy};
 use super::methods::{Door, Method};
-use crate::authn::{Group, Scope, Subject};
+use crate::authn::{AGENT, Group, Scope, Subject, ssh};
 use crate::authz::permission::Permission;
 use crate::authz::rules::{self, BUILT_IN_ROLES, Paths, Rule, Rules};
 use crate::authz::subject::Who;
@@ -24,6 +24,8 @@ pub struct Names {
 struct Enabled {
     word: &'static str,
     issuers: Vec<String>,
+    /// Those of the issuers that are not marked as being for people.
+    not_for_people: Vec<String>,
     scopes: Vec<Scope>,
     tells_groups: bool,
 }
@@ -41,24 +43,39 @@ impl Names {
     }
 
     fn add(&mut self, scope: Scope, method: &Method) {
+        // Its tokens are of subjects of other methods, and of agents.
+        if *method == Method::ApiTokens {
+            return;
+        }
         let word = method.word();
         if !self.methods.iter().any(|known| known.word == word) {
-            let (issuers, scopes) = (Vec::new(), Vec::new());
+            let (issuers, not_for_people, scopes) = (Vec::new(), Vec::new(), Vec::new());
             let tells_groups = method.tells_groups();
-            self.methods.push(Enabled { word, issuers, scopes, tells_groups });
+            self.methods.push(Enabled { word, issuers, not_for_people, scopes, tells_groups });
         }
         let known = self.methods.iter_mut().find(|known| known.word == word);
         let Some(enabled) = known else { return };
         enabled.scopes.push(scope);
         enabled.issuers.extend(method.issuer().map(ToOwned::to_owned));
+        let issuer = method.issuer().filter(|_issuer| !method.is_for_people());
+        enabled.not_for_people.extend(issuer.map(ToOwned::to_owned));
         enabled.issuers.sort();
         enabled.issuers.dedup();
     }
 
     /// Returns for what the method of a subject is configured.
     pub fn scopes(&self, subject: &Subject) -> &[Scope] {
+        if subject.method == AGENT {
+            return &Scope::ALL;
+        }
         let method = self.methods.iter().find(|known| known.word == subject.method);
         method.map_or(&[], |known| &known.scopes)
+    }
+
+    /// Returns who vouches for somebody, if that is not marked as being for people.
+    pub fn issuer_of_no_people<'a>(&self, subject: &'a Subject) -> Option<&'a String> {
+        let method = self.methods.iter().find(|known| known.word == subject.method)?;
+        subject.issuer.as_ref().filter(|issuer| method.not_for_people.contains(issuer))
     }
 
     /// Reads whom a policy is about. A group of the configuration's own is several.
@@ -85,6 +102,16 @@ impl Names {
     /// Reads a subject: `ssh:alice`, `oidc:https://id.example.com#alice`, or a bare name where
     /// only one method could prove it.
     pub fn subject(&self, text: &str) -> Result<Subject, String> {
+        if let Some(name) = text.strip_prefix("agent:") {
+            return if ssh::is_user_name(name) {
+                Ok(Subject::local(AGENT, name))
+            } else {
+                Err(format!(
+                    "`{}` is no name of an agent: 1 to 64 letters, digits and `._@-`",
+                    text.escape_debug()
+                ))
+            };
+        }
         let prefixed = text.split_once(':').and_then(|(word, id)| {
             let method = self.methods.iter().find(|known| known.word == word)?;
             Some((method, id))
@@ -273,8 +300,13 @@ fn holders(written: &Written, names: &Names) -> Result<Vec<(String, Vec<Who>)>, 
     Ok(holders)
 }
 
+/// Says whether a request for it can say what it expects to be there.
+const fn takes_conditions(action: Permission) -> bool {
+    matches!(action, Permission::Create | Permission::Replace | Permission::Delete)
+}
+
 fn rule(index: usize, written: &WrittenPolicy, names: &Names) -> Result<Rule, ConfigError> {
-    let WrittenPolicy { name, subjects, paths, actions } = written;
+    let WrittenPolicy { name, subjects, paths, actions, require_precondition } = written;
     let name = name.as_deref().unwrap_or_default().trim();
     if name.is_empty() {
         return Err(ConfigError::setting(format!("policies[{index}]"), "has no `name`"));
@@ -287,6 +319,7 @@ fn rule(index: usize, written: &WrittenPolicy, names: &Names) -> Result<Rule, Co
         subjects: Vec::new(),
         paths: Paths::Matching(Vec::new()),
         actions: Vec::new(),
+        conditional: require_precondition.unwrap_or_default(),
     };
     for text in subjects.iter().flatten() {
         match names.who(text) {
@@ -320,6 +353,10 @@ fn rule(index: usize, written: &WrittenPolicy, names: &Names) -> Result<Rule, Co
         if is_empty {
             return refuse(part, "is empty, so the rule says nothing".to_owned());
         }
+    }
+    if rule.conditional && rule.actions.iter().all(|action| !takes_conditions(*action)) {
+        let reason = "is about `create`, `replace` and `delete`, and the rule permits none of them";
+        return refuse("requirePrecondition", reason.to_owned());
     }
     rule.paths = Paths::Matching(globs);
     Ok(rule)

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::file::Written;
+use super::is_inside;
 use super::{Config, ConfigError, Decide};
 use crate::env::Environment;
 use crate::storage::local::{Rules, VerifyUploads};
@@ -86,7 +87,7 @@ impl Decide<'_> {
         });
         let Some(chosen) = chosen else { return Ok(None) };
         let path = PathBuf::from(self.keep("stateDir", chosen));
-        if path.starts_with(root) || path.canonicalize().is_ok_and(|path| path.starts_with(root)) {
+        if is_inside(root, &path) {
             return Err(ConfigError::FileInRoot { what: "the state directory", path });
         }
         Ok(Some(path))
@@ -99,8 +100,11 @@ impl Config {
         Rules {
             state_dir: self.state_dir.clone(),
             immutable: self.immutable,
+            refuse_case_variants: self.refuse_case_variants,
             verify: self.verify_uploads,
             keep_deleted: self.limits.keep_deleted,
+            listing_entries: self.limits.listing_entries,
+            with_quota: self.limits.quotas.iter().map(|quota| quota.path.clone()).collect(),
         }
     }
 }

@@ -53,6 +53,15 @@ fn file_refusal(text: &str) -> String {
     World::new().file(text).refusal()
 }
 
+/// The refusal of a configuration file of this world, beside the root.
+fn file_refusal_in(world: &World, members: &str) -> String {
+    let path = world.directory.path().join("config.json");
+    let text = format!(r#"{{"serverRoot": "ROOT", {members}}}"#);
+    fs::write(&path, text.replace("ROOT", &world.root())).unwrap();
+    let flags = Flags { file: Some(path), ..Flags::default() };
+    Config::resolve(&flags, &world.environment).unwrap_err().to_string()
+}
+
 /// The refusal of some variables besides the root.
 fn variable_refusal(variables: &[(&str, &str)]) -> String {
     let world = World::new();
@@ -193,6 +202,35 @@ fn the_directory_to_serve_must_be_named_exist_and_hold_no_configuration() {
 }
 
 #[test]
+fn what_must_stay_private_lies_outside_also_when_it_is_made_later() {
+    let world = World::new();
+    let root = PathBuf::from(world.root());
+    let link = world.directory.path().join("link");
+    std::os::unix::fs::symlink(&root, &link).unwrap();
+    fs::write(root.join("keys.sh"), "#!").unwrap();
+    let link = link.to_str().unwrap();
+    let above = format!("{link}/missing/../state");
+    for (members, what) in [
+        (r#""stateDir": "ROOT/state""#.to_owned(), "the state directory"),
+        (format!(r#""stateDir": "{link}/state""#), "the state directory"),
+        (format!(r#""stateDir": "{above}""#), "the state directory"),
+        (r#""htpasswdFile": "ROOT/users""#.to_owned(), "the file of identities"),
+        (
+            r#""authTypePut": "ssh-agent-func", "publicUrls": ["https://dbt.example.com"],
+               "authOptsPut": {"idpFunc": "sh ROOT/keys.sh"}"#
+                .to_owned(),
+            "the command of identities",
+        ),
+    ] {
+        let refusal = file_refusal_in(&world, &members);
+        assert!(
+            refusal.starts_with(what) && refusal.contains("in the directory to serve"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
 fn variables_say_yes_and_no_in_several_ways_and_nothing_else() {
     for (value, expected) in
         [("true", true), ("YES", true), ("1", true), ("no", false), ("0", false)]
@@ -250,4 +288,58 @@ fn no_secret_shows_in_what_is_printed_of_a_configuration() {
     assert!(!explained.contains("hunter2"));
     assert!(explained.contains("authTypePut = static-token  (`"), "{explained}");
     assert!(explained.contains("port = 9999  (default)"), "{explained}");
+}
+
+/// Returns the names of the settings in a schema.
+fn names_in(node: &Value, schema: &Value, at: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for (key, below) in node["properties"].as_object().unwrap() {
+        let name = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+        let references = [&below["$ref"], &below["anyOf"][0]["$ref"]];
+        let definition = references
+            .into_iter()
+            .find_map(Value::as_str)
+            .map_or(below, |reference| schema.pointer(&reference[1..]).unwrap());
+        if definition["properties"].is_object() {
+            names.extend(names_in(definition, schema, &name));
+        } else {
+            names.push(name);
+        }
+    }
+    names
+}
+
+#[test]
+fn what_is_not_written_is_shown_too() {
+    let config = World::new().file(r#"{"serverRoot": "ROOT"}"#).resolve().unwrap();
+    let explained = config.explained();
+    let shown: Vec<&str> =
+        explained.lines().map(|line| line.split_once(" = ").unwrap().0).collect();
+    // What only matters to a way of signing in is shown with it.
+    let is_of_a_method = |name: &str| {
+        ["authTypeGet", "authOptsGet.", "authOptsPut.", "ldap.", "htpasswdFile", "pubkeysFile"]
+            .iter()
+            .any(|start| name.starts_with(start))
+    };
+    let schema = Config::schema();
+    let names = names_in(&schema, &schema, "");
+    assert!(names.len() > 60, "{names:?}");
+    for name in names.iter().filter(|name| !is_of_a_method(name)) {
+        assert!(shown.iter().any(|shown| is_or_is_within(name, shown)), "{name}: {explained}");
+    }
+}
+
+#[test]
+fn how_much_of_the_record_is_kept_and_where_its_checkpoints_go_must_make_sense() {
+    let audit = |members: &str| {
+        file_refusal(&format!(r#"{{"serverRoot": "ROOT", "audit": {{{members}}}}}"#))
+    };
+    assert_eq!(
+        audit(r#""retain": "4 weeks""#),
+        "`audit.retain` is an age like `400d`, a size like `2GiB`, or both: `400d 2GiB`"
+    );
+    assert_eq!(
+        audit(r#""anchorUrl": "http://example.com/""#),
+        "`audit.anchorUrl` must begin with `https://`; `http://` is only for this machine"
+    );
 }

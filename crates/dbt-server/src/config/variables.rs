@@ -4,15 +4,16 @@ use dbt_core::secret::Secret;
 use serde::de::DeserializeOwned;
 
 use super::ConfigError;
-use super::file::{AuthOptions, OidcOptions, Written, WrittenAuth, WrittenLimits};
+use super::file::{AuthOptions, OidcOptions, Written, WrittenAudit, WrittenAuth, WrittenLimits};
 use super::keys;
+use super::operating::{WrittenFormat, WrittenLog};
 use super::publishing::{Switch, Word};
 use crate::env::Environment;
 
 const PREFIX: &str = "REPOSERVER_";
 
 /// Every variable there is: the 24 of the contract, then those of newer settings.
-const NAMES: [&str; 40] = [
+const NAMES: &[&str] = &[
     "REPOSERVER_ADDRESS",
     "REPOSERVER_PORT",
     "REPOSERVER_ROOT",
@@ -46,13 +47,32 @@ const NAMES: [&str; 40] = [
     "REPOSERVER_POLICIES",
     "REPOSERVER_STATE_DIR",
     "REPOSERVER_IMMUTABLE",
+    "REPOSERVER_REFUSE_CASE_VARIANTS",
     "REPOSERVER_VERIFY_UPLOADS",
     "REPOSERVER_LIMITS_MAX_UPLOAD_BYTES",
     "REPOSERVER_LIMITS_MAX_UPLOADS",
+    "REPOSERVER_LIMITS_MAX_UPLOADS_PER_CALLER",
+    "REPOSERVER_LIMITS_REQUIRE_LENGTH",
     "REPOSERVER_LIMITS_MAX_CONNECTIONS",
+    "REPOSERVER_LIMITS_MAX_CONNECTIONS_PER_CLIENT",
+    "REPOSERVER_LIMITS_REQUESTS_PER_MINUTE",
     "REPOSERVER_LIMITS_HEADER_SECONDS",
+    "REPOSERVER_LIMITS_MAX_HEADER_BYTES",
+    "REPOSERVER_LIMITS_MAX_HEADERS",
+    "REPOSERVER_LIMITS_IDLE_SECONDS",
+    "REPOSERVER_LIMITS_STALL_SECONDS",
+    "REPOSERVER_LIMITS_MIN_BODY_BYTES",
+    "REPOSERVER_LIMITS_BODY_SECONDS",
+    "REPOSERVER_LIMITS_MAX_LISTING",
+    "REPOSERVER_LIMITS_QUOTAS",
     "REPOSERVER_LIMITS_TRASH_DAYS",
+    "REPOSERVER_LISTEN",
+    "REPOSERVER_TRUSTED_PROXIES",
+    "REPOSERVER_LOG_FORMAT",
+    "REPOSERVER_DRAIN_DELAY",
     "REPOSERVER_SHUTDOWN_GRACE",
+    "REPOSERVER_AUDIT_RETAIN",
+    "REPOSERVER_AUDIT_ANCHOR_URL",
 ];
 
 /// Returns the names of the variables that are ours and set.
@@ -65,7 +85,7 @@ pub(super) fn names_in(environment: &Environment) -> impl Iterator<Item = &str> 
 pub(super) fn unknown(environment: &Environment) -> Vec<String> {
     let ours = |name: &&String| name.starts_with(PREFIX) && !NAMES.contains(&name.as_str());
     let notice = |name: &String| {
-        let nearest = keys::nearest(name, NAMES.into_iter());
+        let nearest = keys::nearest(name, NAMES.iter().copied());
         format!("the variable `{name}` is not known; the nearest known one is `{nearest}`")
     };
     environment.keys().filter(ours).map(notice).collect()
@@ -92,16 +112,62 @@ pub(super) fn read(environment: &Environment) -> Result<Written, ConfigError> {
         auth: json(environment, "AUTH", "auth")?.unwrap_or_else(WrittenAuth::default),
         policies: json(environment, "POLICIES", "policies")?,
         immutable: boolean(environment, "IMMUTABLE")?,
+        refuse_case_variants: boolean(environment, "REFUSE_CASE_VARIANTS")?,
         verify_uploads: switch(environment, "VERIFY_UPLOADS")?,
-        limits: WrittenLimits {
-            max_upload_bytes: number(environment, "LIMITS_MAX_UPLOAD_BYTES", "a number of bytes")?,
-            max_uploads: number(environment, "LIMITS_MAX_UPLOADS", "a number")?,
-            max_connections: number(environment, "LIMITS_MAX_CONNECTIONS", "a number")?,
-            header_seconds: number(environment, "LIMITS_HEADER_SECONDS", "a number of seconds")?,
-            trash_days: number(environment, "LIMITS_TRASH_DAYS", "a number of days")?,
+        audit: WrittenAudit {
+            retain: filled(environment, "AUDIT_RETAIN"),
+            anchor_url: filled(environment, "AUDIT_ANCHOR_URL"),
         },
-        shutdown_grace: number(environment, "SHUTDOWN_GRACE", "a number of seconds")?,
+        listen: json(environment, "LISTEN", "listen")?.unwrap_or_default(),
+        trusted_proxies: list(environment, "TRUSTED_PROXIES"),
+        log: WrittenLog { format: format(environment)? },
+        limits: limits(environment)?,
+        drain_delay: number(environment, "DRAIN_DELAY", SECONDS)?,
+        shutdown_grace: number(environment, "SHUTDOWN_GRACE", SECONDS)?,
     })
+}
+
+const SECONDS: &str = "a number of seconds";
+const BYTES: &str = "a number of bytes";
+
+fn limits(environment: &Environment) -> Result<WrittenLimits, ConfigError> {
+    let seconds = |name| number(environment, name, SECONDS);
+    let bytes = |name| number(environment, name, BYTES);
+    Ok(WrittenLimits {
+        max_upload_bytes: bytes("LIMITS_MAX_UPLOAD_BYTES")?,
+        max_uploads: number(environment, "LIMITS_MAX_UPLOADS", "a number")?,
+        max_uploads_per_caller: number(environment, "LIMITS_MAX_UPLOADS_PER_CALLER", "a number")?,
+        require_length: boolean(environment, "LIMITS_REQUIRE_LENGTH")?,
+        max_connections: number(environment, "LIMITS_MAX_CONNECTIONS", "a number")?,
+        max_connections_per_client: number(
+            environment,
+            "LIMITS_MAX_CONNECTIONS_PER_CLIENT",
+            "a number",
+        )?,
+        requests_per_minute: number(environment, "LIMITS_REQUESTS_PER_MINUTE", "a number")?,
+        header_seconds: seconds("LIMITS_HEADER_SECONDS")?,
+        max_header_bytes: number(environment, "LIMITS_MAX_HEADER_BYTES", BYTES)?,
+        max_headers: number(environment, "LIMITS_MAX_HEADERS", "a number")?,
+        idle_seconds: seconds("LIMITS_IDLE_SECONDS")?,
+        stall_seconds: seconds("LIMITS_STALL_SECONDS")?,
+        min_body_bytes: bytes("LIMITS_MIN_BODY_BYTES")?,
+        body_seconds: seconds("LIMITS_BODY_SECONDS")?,
+        max_listing: number(environment, "LIMITS_MAX_LISTING", "a number")?,
+        quotas: json(environment, "LIMITS_QUOTAS", "limits/properties/quotas")?,
+        trash_days: number(environment, "LIMITS_TRASH_DAYS", "a number of days")?,
+    })
+}
+
+fn format(environment: &Environment) -> Result<Option<WrittenFormat>, ConfigError> {
+    let Some(text) = filled(environment, "LOG_FORMAT") else { return Ok(None) };
+    match text.trim().to_ascii_lowercase().as_str() {
+        "json" => Ok(Some(WrittenFormat::Json)),
+        "text" => Ok(Some(WrittenFormat::Text)),
+        _ => {
+            let name = format!("{PREFIX}LOG_FORMAT");
+            Err(ConfigError::Variable { name, expected: "`json` or `text`", value: text })
+        }
+    }
 }
 
 fn options(environment: &Environment, verb: &str) -> Result<AuthOptions, ConfigError> {
@@ -188,3 +254,6 @@ fn number<T: std::str::FromStr>(
         value: value.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,20 @@
-//! One question by HTTP: a small answer, soon, from the very server that was asked.
+//! One question by HTTP, or something small to keep: a small answer, soon, from the very server
+//! that was asked.
 
 use std::io;
 
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, HOST, LOCATION, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
+use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::proxy::{Proxies, ProxyError};
 use super::tls::Tls;
 use super::{SafeUrl, connect};
 use crate::limits;
@@ -20,21 +23,79 @@ use crate::limits;
 ///
 /// Redirects are not followed: whoever may send us elsewhere could send us to any host that only
 /// this machine can reach.
-pub async fn get(url: &SafeUrl, tls: &Tls) -> Result<Bytes, GetError> {
-    timeout(limits::ASKING_TIME, at_leisure(url, tls)).await.map_err(|_over| GetError::Time)?
+pub async fn get(url: &SafeUrl, tls: &Tls, proxies: &Proxies) -> Result<Bytes, GetError> {
+    let asking = Request::get(path(url)).header(ACCEPT, "application/json");
+    let answer = timeout(limits::ASKING_TIME, at_leisure(url, tls, proxies, asking, String::new()));
+    let response = answer.await.map_err(|_over| GetError::Time)??;
+    if response.status == StatusCode::OK { Ok(response.body) } else { Err(response.refusal()) }
 }
 
-async fn at_leisure(url: &SafeUrl, tls: &Tls) -> Result<Bytes, GetError> {
-    let stream = connect(&url.host, url.port).await.map_err(GetError::Connect)?;
-    if url.secure {
-        let stream = tls.begin(&url.host, stream).await.map_err(GetError::Tls)?;
-        over(stream, url).await
-    } else {
-        over(stream, url).await
+/// Sends a text to a URL to be kept there. Redirects are not followed here either.
+pub async fn post(
+    url: &SafeUrl,
+    tls: &Tls,
+    proxies: &Proxies,
+    text: String,
+) -> Result<(), GetError> {
+    let asking = Request::post(path(url)).header(CONTENT_TYPE, "text/plain; charset=utf-8");
+    let answer = timeout(limits::ASKING_TIME, at_leisure(url, tls, proxies, asking, text));
+    let response = answer.await.map_err(|_over| GetError::Time)??;
+    if response.status.is_success() { Ok(()) } else { Err(response.refusal()) }
+}
+
+fn path(url: &SafeUrl) -> &str {
+    url.uri.path_and_query().map_or("/", |path| path.as_str())
+}
+
+/// What was answered.
+struct Answer {
+    status: StatusCode,
+    location: Option<String>,
+    body: Bytes,
+}
+
+impl Answer {
+    fn refusal(self) -> GetError {
+        GetError::Status { status: self.status.as_u16(), location: self.location }
     }
 }
 
-async fn over<S>(stream: S, url: &SafeUrl) -> Result<Bytes, GetError>
+async fn at_leisure(
+    url: &SafeUrl,
+    tls: &Tls,
+    proxies: &Proxies,
+    asking: Builder,
+    body: String,
+) -> Result<Answer, GetError> {
+    // What is not secure never leaves this machine.
+    let proxy = proxies.for_server(&url.host, url.port).filter(|_proxy| url.secure);
+    let stream = match proxy {
+        None => connect(&url.host, url.port).await.map_err(GetError::Connect)?,
+        Some(proxy) => {
+            let of_proxy =
+                |source: ProxyError| GetError::Proxy { proxy: proxy.to_string(), source };
+            let opened = async {
+                let mut stream = connect(&proxy.host, proxy.port).await?;
+                proxy.open(&mut stream, &url.host, url.port).await?;
+                Ok(stream)
+            };
+            opened.await.map_err(of_proxy)?
+        }
+    };
+    if url.secure {
+        let stream = tls.begin(&url.host, stream).await.map_err(GetError::Tls)?;
+        over(stream, url, asking, body).await
+    } else {
+        over(stream, url, asking, body).await
+    }
+}
+
+async fn over<S>(
+    stream: S,
+    url: &SafeUrl,
+    asking: Builder,
+    body: String,
+) -> Result<Answer, GetError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -46,23 +107,23 @@ where
     // Ends the connection with this function, however that ends.
     let mut connections = JoinSet::new();
     connections.spawn(connection);
-    let path = url.uri.path_and_query().map_or("/", |path| path.as_str());
     let authority = url.uri.authority().map_or(url.host.as_str(), |authority| authority.as_str());
-    let request = Request::get(path)
+    let request = asking
         .header(HOST, authority)
-        .header(ACCEPT, "application/json")
         .header(USER_AGENT, concat!("reposerver/", env!("CARGO_PKG_VERSION")))
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(Bytes::from(body)))
         .map_err(io::Error::other)
         .map_err(GetError::Connect)?;
     let response = sender.send_request(request).await?;
-    if response.status() != StatusCode::OK {
-        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        let location = location.map(|text| text.chars().take(200).collect());
-        return Err(GetError::Status { status: response.status().as_u16(), location });
+    let status = response.status();
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let location = location.map(|text| text.chars().take(200).collect());
+    if !status.is_success() {
+        return Ok(Answer { status, location, body: Bytes::new() });
     }
     let body = Limited::new(response.into_body(), limits::ANSWER_BYTES).collect().await;
-    Ok(body.map_err(too_large)?.to_bytes())
+    let body = body.map_err(too_large)?.to_bytes();
+    Ok(Answer { status, location, body })
 }
 
 fn too_large(error: Box<dyn std::error::Error + Send + Sync>) -> GetError {
@@ -78,6 +139,14 @@ pub enum GetError {
     /// Nobody answers, or the connection ended.
     #[error("the connection failed: {0}")]
     Connect(#[source] io::Error),
+    /// The proxy did not open the connection.
+    #[error("the proxy `{proxy}` failed: {source}")]
+    Proxy {
+        /// Which.
+        proxy: String,
+        /// What it did.
+        source: ProxyError,
+    },
     /// TLS could not begin.
     #[error("the connection is not secure: {0}")]
     Tls(#[source] io::Error),

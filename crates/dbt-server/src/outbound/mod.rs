@@ -9,6 +9,7 @@ use hyper::Uri;
 use tokio::net::{TcpStream, lookup_host};
 
 pub mod get;
+pub mod proxy;
 pub mod tls;
 
 /// The URL of something whose answers can be believed: `https`, or `http` on this machine.

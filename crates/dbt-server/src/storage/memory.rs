@@ -11,13 +11,13 @@ use hyper::body::Bytes;
 
 use super::{
     Detail, Directory, Effect, Entry, EntryKind, Existing, Found, Publication, Removed, Storage,
-    StorageError, StoredFile, Written, decide, validators,
+    StorageError, StoredFile, Written, decide,
 };
 use crate::action::{Action as _, Delete, Read, Write};
 use crate::authz::Grant;
 use crate::conditions::Conditions;
 use crate::content::BoxFuture;
-use crate::upload::Upload;
+use crate::upload::{OlderChecksums, Upload};
 
 /// A tree of files in memory. Directories are there while something is below. Clones share it.
 #[derive(Clone)]
@@ -62,6 +62,7 @@ impl Memory {
                 length: stored.bytes.len() as u64,
                 modified: stored.modified,
                 digest: Some(stored.digest),
+                older: OlderChecksums::default(),
                 is_draft: false,
                 content: Arc::new(stored.bytes.clone()),
             }));
@@ -157,8 +158,9 @@ impl Storage for Memory {
     ) -> BoxFuture<'a, Result<Removed, StorageError>> {
         let path = grant.action().path();
         let removed = self.find(path).and_then(|found| match found {
+            Found::File(_file) if grant.action().only_directory() => Err(StorageError::NotFound),
             Found::File(file) => {
-                let current = validators(file.digest, file.modified, file.length);
+                let current = file.validators(self.clock.now());
                 if !conditions.admit_write(Some(&current)) {
                     return Err(StorageError::Precondition { existing: file.digest });
                 }

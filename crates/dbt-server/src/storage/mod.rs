@@ -5,17 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use dbt_core::clock::Clock;
 use dbt_core::digest::Digest;
 use dbt_core::repo_path::RepoPath;
+use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 
-use self::local::Discarded;
-use crate::action::{Delete, ListTrash, Read, Release, Restore, Write};
+use self::local::{Amount, Discarded, Rules};
+use crate::action::{CreateSomewhere, Delete, ListTrash, Read, Release, Restore, TakeOver, Write};
 use crate::authz::{Grant, Overwrite};
 use crate::conditions::{Conditions, EntityTag, Validators};
-use crate::content::{BoxFuture, Content};
+use crate::content::{BoxFuture, Content, Pace, Piece, Stream};
+use crate::operate::metrics::Metrics;
+use crate::ranges::Part;
 use crate::time;
-use crate::upload::{Upload, UploadError};
+use crate::upload::{OlderChecksums, RequestBody, Upload, UploadError};
 
 pub mod local;
 pub mod memory;
@@ -80,8 +84,136 @@ pub trait Storage: Send + Sync {
         Box::pin(std::future::ready(Err(StorageError::NotFound)))
     }
 
+    /// Makes the upload of a version the caller's own, as a release of this id.
+    fn take_over(
+        &self,
+        _grant: Grant<TakeOver>,
+        _id: String,
+    ) -> BoxFuture<'_, Result<ReleaseState, StorageError>> {
+        Box::pin(std::future::ready(Err(StorageError::NotFound)))
+    }
+
+    /// Begins an upload in parts, unless the caller has this many already.
+    fn begin_upload<'a>(
+        &'a self,
+        _grant: &'a Grant<CreateSomewhere>,
+        _each: u32,
+    ) -> BoxFuture<'a, Result<PartialUpload, StorageError>> {
+        Box::pin(std::future::ready(Err(StorageError::NotFound)))
+    }
+
+    /// Says how far an upload of the caller's is.
+    fn upload<'a>(
+        &'a self,
+        _grant: &'a Grant<CreateSomewhere>,
+        _id: &'a str,
+    ) -> BoxFuture<'a, Result<PartialUpload, StorageError>> {
+        Box::pin(std::future::ready(Err(StorageError::NotFound)))
+    }
+
+    /// Adds a part to an upload of the caller's.
+    fn append<'a>(
+        &'a self,
+        _grant: &'a Grant<CreateSomewhere>,
+        _id: &'a str,
+        _offset: u64,
+        _part: Upload,
+    ) -> BoxFuture<'a, Result<PartialUpload, StorageError>> {
+        Box::pin(std::future::ready(Err(StorageError::NotFound)))
+    }
+
+    /// Opens what has come of an upload of the caller's.
+    fn uploaded<'a>(
+        &'a self,
+        _grant: &'a Grant<CreateSomewhere>,
+        _id: &'a str,
+    ) -> BoxFuture<'a, Result<StoredFile, StorageError>> {
+        Box::pin(std::future::ready(Err(StorageError::NotFound)))
+    }
+
+    /// Removes an upload of the caller's.
+    fn forget_upload<'a>(
+        &'a self,
+        _grant: &'a Grant<CreateSomewhere>,
+        _id: &'a str,
+    ) -> BoxFuture<'a, Result<(), StorageError>> {
+        Box::pin(std::future::ready(Err(StorageError::NotFound)))
+    }
+
+    /// Removes an upload of the caller's that was committed to a path with these bytes, and
+    /// remembers for a while that it was.
+    fn end_upload<'a>(
+        &'a self,
+        _grant: &'a Grant<CreateSomewhere>,
+        _id: &'a str,
+        _committed: (RepoPath, Digest),
+    ) -> BoxFuture<'a, Result<(), StorageError>> {
+        Box::pin(std::future::ready(Err(StorageError::NotFound)))
+    }
+
+    /// Opens what an upload of the caller's became that was committed to a path with these bytes.
+    fn committed<'a>(
+        &'a self,
+        _grant: &'a Grant<CreateSomewhere>,
+        _id: &'a str,
+        _committed: (RepoPath, Digest),
+    ) -> BoxFuture<'a, Result<StoredFile, StorageError>> {
+        Box::pin(std::future::ready(Err(StorageError::NotFound)))
+    }
+
+    /// Returns the paths of files that may have these bytes, a few of them if there are many.
+    fn places_of(&self, _digest: Digest) -> BoxFuture<'_, Vec<RepoPath>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
     /// Returns the directory of the version that a release is of.
     fn version_of_release(&self, _id: &str) -> Option<RepoPath> {
+        None
+    }
+
+    /// Goes by other rules from now on, as far as they can change meanwhile.
+    fn adapt(&self, _rules: &Rules) {}
+
+    /// Returns the directory of what is known of the tree, if no other server can have it.
+    fn own_state(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Says whether files can be read at present.
+    fn readable(&self) -> BoxFuture<'_, Result<(), StorageError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Says whether files can be written at present.
+    fn writable(&self) -> BoxFuture<'_, Result<(), StorageError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Counts the bytes of all files at or below a path, unfinished ones too.
+    fn usage(&self, _path: RepoPath) -> BoxFuture<'_, Result<u64, StorageError>> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
+    /// Lets it be counted how long the disk takes.
+    fn observe(&self, _metrics: &Arc<Metrics>) {}
+
+    /// Returns how much there is in all, if that was counted.
+    fn amount(&self) -> Option<Amount> {
+        None
+    }
+
+    /// Counts how much there is, so that it is known from then on.
+    fn count(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Waits until something is to be counted.
+    fn uncounted(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Returns how many bytes are free, and how many there are in all.
+    fn space(&self) -> Option<(u64, u64)> {
         None
     }
 
@@ -98,6 +230,9 @@ pub enum Detail {
     Names,
     /// Also their sizes and when they were last modified, which costs a look at each.
     All,
+    /// Of directories that are versions, when they were published: with their first artifact. Of
+    /// others, and of files, nothing but their names and kinds.
+    Versions,
 }
 
 /// What is at a path.
@@ -116,6 +251,8 @@ pub struct StoredFile {
     pub modified: SystemTime,
     /// Its digest, if that is known already.
     pub digest: Option<Digest>,
+    /// Older checksums of the same bytes, as far as they were declared when those came.
+    pub older: OlderChecksums,
     /// Only its uploader sees it.
     pub is_draft: bool,
     /// Its bytes.
@@ -124,21 +261,37 @@ pub struct StoredFile {
 
 impl StoredFile {
     /// Returns what conditions are compared with.
-    pub fn validators(&self) -> Validators {
-        validators(self.digest, self.modified, self.length)
+    pub fn validators(&self, now: SystemTime) -> Validators {
+        validators(self.digest, self.modified, self.length, now)
+    }
+
+    /// Returns its bytes as the body of an upload.
+    pub fn into_request_body(self) -> RequestBody {
+        let all = (self.length > 0).then_some(Piece::Part(Part { start: 0, length: self.length }));
+        Stream::new(self.content, all, Pace::Alone).map_err(Into::into).boxed_unsync()
     }
 }
 
+/// A file whose date is younger than this many seconds can be replaced by one of the same date.
+const SETTLED: u64 = 2;
+
 /// Returns the validators of a file: the digest is a strong tag; without it, the time and the
-/// size make a weak one.
-pub fn validators(digest: Option<Digest>, modified: SystemTime, length: u64) -> Validators {
+/// size make a weak one. A date is one only when no other bytes can come to have it.
+fn validators(
+    digest: Option<Digest>,
+    modified: SystemTime,
+    length: u64,
+    now: SystemTime,
+) -> Validators {
     let tag = if let Some(digest) = digest {
         EntityTag { weak: false, value: digest.to_string() }
     } else {
         let nanoseconds = time::since_epoch(modified).as_nanos();
         EntityTag { weak: true, value: format!("{nanoseconds:x}-{length:x}") }
     };
-    Validators { tag, modified: Some(time::whole_seconds(modified)) }
+    let age = now.duration_since(modified).unwrap_or_default();
+    let is_settled = age.as_secs() >= SETTLED;
+    Validators { tag, modified: is_settled.then(|| time::whole_seconds(modified)) }
 }
 
 /// A directory as readers see it.
@@ -172,6 +325,17 @@ pub enum EntryKind {
     File,
     /// A directory.
     Directory,
+}
+
+/// An upload in parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartialUpload {
+    /// Its id.
+    pub id: String,
+    /// How many bytes there are.
+    pub offset: u64,
+    /// When it goes unless something is added.
+    pub expires: SystemTime,
 }
 
 /// A file was written, or was there already.
@@ -230,6 +394,13 @@ pub struct Existing {
     pub length: u64,
 }
 
+impl Existing {
+    /// Returns what conditions are compared with.
+    pub fn validators(&self, now: SystemTime) -> Validators {
+        validators(self.digest, self.modified, self.length, now)
+    }
+}
+
 /// Decides whether a write may go ahead over what is there: once before the first byte of the
 /// body is read, and once more, with the digest of the body, before it is published.
 pub fn decide(
@@ -238,7 +409,7 @@ pub fn decide(
     existing: Option<&Existing>,
     arrived: Option<Digest>,
 ) -> Result<(), StorageError> {
-    let current = existing.map(|e| validators(e.digest, e.modified, e.length));
+    let current = existing.map(|existing| existing.validators(Clock::System.now()));
     if !conditions.admit_write(current.as_ref()) {
         return Err(StorageError::Precondition { existing: existing.and_then(|e| e.digest) });
     }
@@ -264,6 +435,10 @@ pub enum StorageError {
     #[error("a directory is there")]
     IsDirectory,
 
+    /// A name there differs from one of the path only in the case of letters.
+    #[error("a name there differs from this only in the case of letters")]
+    CaseVariant,
+
     /// A file cannot lie below a file.
     #[error("a part of the path is a file")]
     ParentIsFile,
@@ -287,10 +462,28 @@ pub enum StorageError {
     },
 
     /// Somebody else is uploading this version.
-    #[error("somebody else is uploading this version")]
+    #[error("`{owner}` is uploading this version")]
     Claimed {
+        /// Who. Not for everybody's ears.
+        owner: String,
         /// When that expires.
         until: SystemTime,
+    },
+
+    /// A version that it would become a part of is being uploaded.
+    #[error("a version there is being uploaded")]
+    BeingUploaded {
+        /// When that expires.
+        until: SystemTime,
+    },
+
+    /// It is never put back.
+    #[error("`/{path}` is part of it: {reason}")]
+    NeverRestored {
+        /// What.
+        path: String,
+        /// Why.
+        reason: &'static str,
     },
 
     /// The platform would never be accepted by a client, or by nobody who trusts this repository.
@@ -311,9 +504,30 @@ pub enum StorageError {
     #[error("something else is there now")]
     Taken,
 
+    /// A part does not begin where the upload ends.
+    #[error("the upload goes on at byte {offset}")]
+    OffsetMismatch {
+        /// Where that is.
+        offset: u64,
+    },
+
+    /// Too many uploads in parts are open.
+    #[error("{own} uploads of this caller are open")]
+    TooManyOpen {
+        /// How many are the caller's.
+        own: usize,
+    },
+
     /// The upload itself was not acceptable.
     #[error(transparent)]
     Upload(#[from] UploadError),
+
+    /// A directory has more entries than are listed.
+    #[error("the directory has more than {limit} entries, so it is not listed")]
+    TooLong {
+        /// How many are listed.
+        limit: usize,
+    },
 
     /// There is no space, or no quota, left.
     #[error("no space is left")]
@@ -324,7 +538,7 @@ pub enum StorageError {
     ReadOnly,
 
     /// Something unexpected.
-    #[error("failed to {action} `{path}`")]
+    #[error("failed to {action} `/{path}`")]
     Io {
         /// What was being done.
         action: &'static str,
@@ -333,4 +547,15 @@ pub enum StorageError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl StorageError {
+    /// Leaves out what is in a file, for those who may not read it.
+    #[must_use]
+    pub fn without_digest(mut self) -> Self {
+        if let Self::Precondition { existing } | Self::Immutable { existing } = &mut self {
+            *existing = None;
+        }
+        self
+    }
 }

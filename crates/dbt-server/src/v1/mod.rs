@@ -1,5 +1,5 @@
 //! The API under `/-/api/v1/`, described by `openapi.json`: what there is, releases of several
-//! platforms at once, and the trash.
+//! platforms at once, uploads in parts, the trash, the server's own tokens, and administration.
 
 use std::sync::Arc;
 
@@ -15,11 +15,18 @@ use crate::error::ApiError;
 use crate::pipeline::{Asked, admit};
 use crate::respond;
 use crate::storage::StorageError;
+use crate::tokens::text::{self, Form};
 use crate::upload::BodyReader;
 
+mod query;
 mod releases;
+mod reload;
+mod tokens;
 mod tools;
 mod trash;
+mod uploads;
+
+pub(crate) use self::uploads::UPLOAD_OFFSET;
 
 /// What the API can do, for programs: `OpenAPI` 3.1. A test runs it against the server.
 pub const DESCRIPTION: &str = include_str!("openapi.json");
@@ -44,10 +51,32 @@ pub enum Ask {
     Commit(String),
     /// To give a release up.
     Abandon(String),
+    /// To begin an upload in parts.
+    BeginUpload,
+    /// How far an upload is.
+    Upload(String),
+    /// To add a part to an upload.
+    Append(String),
+    /// To publish an upload.
+    CommitUpload(String),
+    /// To give an upload up.
+    AbandonUpload(String),
     /// What was deleted.
     Trash,
     /// To put something back.
     Restore(String),
+    /// To read the settings again.
+    Reload,
+    /// Which tokens there are.
+    Tokens,
+    /// To make a token.
+    MakeToken,
+    /// What a token is.
+    Token(String),
+    /// To revoke a token.
+    RevokeToken(String),
+    /// To revoke all tokens of somebody, or all that somebody made.
+    RevokeTokens,
 }
 
 impl Ask {
@@ -69,6 +98,20 @@ impl Ask {
                 let Ok(name) = name.parse() else { return Ok(None) };
                 (is_read.then_some(Self::Tool(name)), READ)
             }
+            ["reload"] => ((*method == Method::POST).then_some(Self::Reload), POST),
+            ["tokens"] => match *method {
+                Method::POST => (Some(Self::MakeToken), ALL_OF_TOKENS),
+                Method::DELETE => (Some(Self::RevokeTokens), ALL_OF_TOKENS),
+                _ => (is_read.then_some(Self::Tokens), ALL_OF_TOKENS),
+            },
+            ["tokens", token] if text::form(token) != Form::Other || text::has_token(token) => {
+                let detail = "give the id of the token, and not the token".to_owned();
+                return Err(ApiError::BadRequest { code: "bad-path", detail });
+            }
+            ["tokens", token] => match *method {
+                Method::DELETE => (Some(Self::RevokeToken(id(token))), READ_AND_DELETE),
+                _ => (is_read.then(|| Self::Token(id(token))), READ_AND_DELETE),
+            },
             _ if !writable => return Ok(None),
             ["releases"] => ((*method == Method::POST).then_some(Self::BeginRelease), POST),
             ["releases", release] => match *method {
@@ -77,6 +120,15 @@ impl Ask {
             },
             ["releases", release, "commit"] => {
                 ((*method == Method::POST).then(|| Self::Commit(id(release))), POST)
+            }
+            ["uploads"] => ((*method == Method::POST).then_some(Self::BeginUpload), POST),
+            ["uploads", upload] => match *method {
+                Method::PATCH => (Some(Self::Append(id(upload))), ALL_OF_AN_UPLOAD),
+                Method::DELETE => (Some(Self::AbandonUpload(id(upload))), ALL_OF_AN_UPLOAD),
+                _ => (is_read.then(|| Self::Upload(id(upload))), ALL_OF_AN_UPLOAD),
+            },
+            ["uploads", upload, "commit"] => {
+                ((*method == Method::POST).then(|| Self::CommitUpload(id(upload))), POST)
             }
             ["trash"] => (is_read.then_some(Self::Trash), READ),
             ["trash", discarded, "restore"] => {
@@ -90,20 +142,61 @@ impl Ask {
         }
     }
 
+    /// Returns the word for it in the log and in what is counted.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Description => "v1-description",
+            Self::Tools | Self::Tool(_) => "v1-tools",
+            Self::BeginRelease | Self::Release(_) | Self::Commit(_) | Self::Abandon(_) => {
+                "v1-releases"
+            }
+            Self::BeginUpload
+            | Self::Upload(_)
+            | Self::Append(_)
+            | Self::CommitUpload(_)
+            | Self::AbandonUpload(_) => "v1-uploads",
+            Self::Trash | Self::Restore(_) => "v1-trash",
+            Self::Reload => "v1-reload",
+            Self::Tokens
+            | Self::MakeToken
+            | Self::Token(_)
+            | Self::RevokeToken(_)
+            | Self::RevokeTokens => "v1-tokens",
+        }
+    }
+
     /// Says whether it changes something, so that pages of other sites must not ask for it.
     pub const fn changes(&self) -> bool {
         match self {
-            Self::BeginRelease | Self::Commit(_) | Self::Abandon(_) | Self::Restore(_) => true,
-            Self::Description | Self::Tools | Self::Tool(_) | Self::Release(_) | Self::Trash => {
-                false
-            }
+            Self::BeginRelease
+            | Self::Commit(_)
+            | Self::Abandon(_)
+            | Self::BeginUpload
+            | Self::Append(_)
+            | Self::CommitUpload(_)
+            | Self::AbandonUpload(_)
+            | Self::Restore(_)
+            | Self::Reload
+            | Self::MakeToken
+            | Self::RevokeToken(_)
+            | Self::RevokeTokens => true,
+            Self::Description
+            | Self::Tools
+            | Self::Tool(_)
+            | Self::Release(_)
+            | Self::Upload(_)
+            | Self::Trash
+            | Self::Tokens
+            | Self::Token(_) => false,
         }
     }
 }
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const POST: &str = "POST, OPTIONS";
+const ALL_OF_TOKENS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 const READ_AND_DELETE: &str = "GET, HEAD, DELETE, OPTIONS";
+const ALL_OF_AN_UPLOAD: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
 
 /// Answers a request to the API.
 pub async fn answer(
@@ -143,8 +236,19 @@ async fn dispatch(
         Ask::Release(id) => releases::look(app, asked, &id).await,
         Ask::Commit(id) => releases::commit(app, asked, &id).await,
         Ask::Abandon(id) => releases::abandon(app, asked, &id).await,
+        Ask::BeginUpload => uploads::begin(app, asked).await,
+        Ask::Upload(id) => uploads::look(app, asked, &id).await,
+        Ask::Append(id) => uploads::append(app, asked, &id, body).await,
+        Ask::CommitUpload(id) => uploads::commit(app, asked, &id, body).await,
+        Ask::AbandonUpload(id) => uploads::abandon(app, asked, &id).await,
         Ask::Trash => trash::list(app, asked).await,
         Ask::Restore(id) => trash::restore(app, asked, &id).await,
+        Ask::Reload => reload::reload(app, asked).await,
+        Ask::Tokens => tokens::list(app, asked).await,
+        Ask::MakeToken => tokens::make(app, asked, body).await,
+        Ask::Token(id) => tokens::show(app, asked, &id).await,
+        Ask::RevokeToken(id) => tokens::revoke(app, asked, &id).await,
+        Ask::RevokeTokens => tokens::revoke_all(app, asked).await,
     }
 }
 
@@ -189,7 +293,15 @@ mod tests {
             ("POST", "releases", Ask::BeginRelease),
             ("POST", "releases/1/commit", Ask::Commit("1".to_owned())),
             ("DELETE", "releases/1", Ask::Abandon("1".to_owned())),
+            ("POST", "uploads", Ask::BeginUpload),
+            ("PATCH", "uploads/1", Ask::Append("1".to_owned())),
+            ("HEAD", "uploads/1", Ask::Upload("1".to_owned())),
             ("POST", "trash/1/restore", Ask::Restore("1".to_owned())),
+            ("GET", "tokens", Ask::Tokens),
+            ("POST", "tokens", Ask::MakeToken),
+            ("HEAD", "tokens/1", Ask::Token("1".to_owned())),
+            ("DELETE", "tokens/1", Ask::RevokeToken("1".to_owned())),
+            ("DELETE", "tokens", Ask::RevokeTokens),
         ] {
             assert_eq!(asked(method, path).unwrap(), Some(ask), "{method} {path}");
         }
@@ -197,8 +309,12 @@ mod tests {
             ("POST", "tools"),
             ("GET", "releases"),
             ("PUT", "releases/1"),
+            ("GET", "uploads"),
+            ("PUT", "uploads/1"),
             ("GET", "trash/1/restore"),
             ("DELETE", "trash"),
+            ("PUT", "tokens"),
+            ("POST", "tokens/1"),
         ] {
             assert_eq!(asked(method, path).unwrap_err().status(), 405, "{method} {path}");
         }

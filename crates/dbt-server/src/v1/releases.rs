@@ -14,24 +14,28 @@ use hyper::{Response, StatusCode};
 use serde::Deserialize;
 
 use super::{json, object};
-use crate::action::Release;
+use crate::action::{Action as _, CreateSomewhere, Release, TakeOver};
 use crate::app::App;
 use crate::audit::Outcome;
 use crate::authz::Grant;
 use crate::content::{self, Body};
 use crate::error::ApiError;
-use crate::pipeline::{Asked, admit};
+use crate::pipeline::{Asked, admit, claimed, permit, refuse_strangers};
 use crate::request_id::RequestId;
 use crate::respond;
 use crate::storage::{ReleaseState, ReleaseStep};
+use crate::token_ends;
 use crate::upload::BodyReader;
 
 /// What is to be released: a version of a tool, or of the program itself.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Wanted {
     tool: Option<String>,
     version: String,
+    /// Whether what somebody else has uploaded becomes the caller's.
+    #[serde(default)]
+    take_over: bool,
 }
 
 impl Wanted {
@@ -56,10 +60,17 @@ pub(super) async fn begin(
     asked: &Asked,
     body: BodyReader,
 ) -> Result<Response<Body>, ApiError> {
-    let path = object::<Wanted>(body).await?.path()?;
-    let grant = admit(app, asked, Release::of(path)).await?;
-    let id = RequestId::new(app.clock.now()).to_string();
-    let state = step(app, asked, grant, ReleaseStep::Begin { id }, "release begun").await?;
+    // Nobody's bytes are read who could not begin a release of anything.
+    let caller = admit(app, asked, CreateSomewhere::new()).await?.caller().clone();
+    let wanted = object::<Wanted>(token_ends::while_it_counts(app, &caller, body)).await?;
+    let (path, id) = (wanted.path()?, RequestId::new(app.clock.now()).to_string());
+    let state = if wanted.take_over {
+        let grant = permit(app, asked, caller, TakeOver::of(path))?;
+        take_over(app, asked, grant, id).await?
+    } else {
+        let grant = permit(app, asked, caller, Release::of(path))?;
+        step(app, asked, grant, ReleaseStep::Begin { id }, "release begun").await?
+    };
     let location = format!("/-/api/v1/releases/{}", state.id);
     let mut answer = json(StatusCode::CREATED, &state.to_json())?;
     if let Ok(location) = location.parse() {
@@ -103,8 +114,13 @@ pub(super) async fn abandon(
 
 /// Admits a caller to a release. Whose it is, the storage knows.
 async fn owned(app: &App, asked: &Asked, id: &str) -> Result<Grant<Release>, ApiError> {
-    // An id cannot be guessed, so that nobody learns anything from one that is none.
-    let path = app.storage.version_of_release(id).ok_or(ApiError::NotFound)?;
+    let Some(path) = app.storage.version_of_release(id) else {
+        // Strangers are not told which there are.
+        let tools =
+            RepoPath::root().join(brand::TOOLS_PATH).map_err(|_never| ApiError::NotFound)?;
+        refuse_strangers(app, asked, Release::of(tools)).await?;
+        return Err(ApiError::NotFound);
+    };
     admit(app, asked, Release::of(path)).await
 }
 
@@ -118,10 +134,29 @@ async fn step(
 ) -> Result<ReleaseState, ApiError> {
     let (worker, origin) = (Arc::clone(app), asked.origin.clone());
     let work = tokio::spawn(async move {
-        let _slot = worker.writes.try_acquire().map_err(|_full| ApiError::Busy)?;
-        let entry = worker.audit.open(&origin, &grant)?;
+        let (caller, version) = (grant.caller().clone(), grant.action().path().clone());
+        let _slot = worker.slot(&caller)?;
+        let entry = worker.audit.open(&origin, &grant).await?;
         let state = worker.storage.release(grant, step).await;
-        worker.audit.close(entry, Outcome::of(effect, &state));
+        worker.audit.close(entry, Outcome::of(effect, &state)).await;
+        state.map_err(|error| claimed(&worker, &caller, Some(version), error))
+    });
+    work.await.map_err(|error| ApiError::Internal(error.to_string()))?
+}
+
+/// Makes somebody else's upload the caller's, recorded before and after.
+async fn take_over(
+    app: &Arc<App>,
+    asked: &Asked,
+    grant: Grant<TakeOver>,
+    id: String,
+) -> Result<ReleaseState, ApiError> {
+    let (worker, origin) = (Arc::clone(app), asked.origin.clone());
+    let work = tokio::spawn(async move {
+        let _slot = worker.slot(grant.caller())?;
+        let entry = worker.audit.open(&origin, &grant).await?;
+        let state = worker.storage.take_over(grant, id).await;
+        worker.audit.close(entry, Outcome::of("release taken over", &state)).await;
         Ok::<_, ApiError>(state?)
     });
     work.await.map_err(|error| ApiError::Internal(error.to_string()))?

@@ -18,8 +18,8 @@ use crate::storage::{Detail, Directory, Entry, EntryKind, Found, StorageError};
 use crate::time;
 
 pub(super) async fn list(app: &App, asked: &Asked) -> Result<Response<Body>, ApiError> {
-    let grant = admit(app, asked, read(&[])?).await?;
-    let entries = match directory(app, &grant).await {
+    let grant = admit(app, asked, listing(&[])?).await?;
+    let entries = match directory(app, &grant, Detail::Names).await {
         Ok(directory) => directory.entries,
         Err(StorageError::NotFound) => Vec::new(),
         Err(other) => return Err(other.into()),
@@ -37,9 +37,9 @@ pub(super) async fn show(
     asked: &Asked,
     name: &ToolName,
 ) -> Result<Response<Body>, ApiError> {
-    let grant = admit(app, asked, read(&[name.as_str()])?).await?;
+    let grant = admit(app, asked, listing(&[name.as_str()])?).await?;
     let mut versions: Vec<(Version, &Entry)> = Vec::new();
-    let found = directory(app, &grant).await?;
+    let found = directory(app, &grant, Detail::Versions).await?;
     for entry in found.entries.iter().filter(|entry| entry.kind == EntryKind::Directory) {
         if let Ok(version) = entry.name.parse() {
             versions.push((version, entry));
@@ -72,7 +72,7 @@ async fn platforms(app: &App, tool: &Grant<Read>, version: &str) -> Result<Vec<S
 }
 
 async fn directories(app: &App, grant: &Grant<Read>) -> Result<Vec<String>, ApiError> {
-    match directory(app, grant).await {
+    match directory(app, grant, Detail::Names).await {
         Ok(directory) => {
             let directories =
                 directory.entries.into_iter().filter(|entry| entry.kind == EntryKind::Directory);
@@ -84,25 +84,30 @@ async fn directories(app: &App, grant: &Grant<Read>) -> Result<Vec<String>, ApiE
     }
 }
 
-/// Returns the grant for something below what the caller was granted, if they may read that too.
+/// Returns the grant for something below what the caller was granted, if they may list that too.
 fn inside(app: &App, above: &Grant<Read>, names: &[&str]) -> Option<Grant<Read>> {
     let path =
         names.iter().try_fold(above.action().path().clone(), |path, name| path.join(name).ok())?;
-    app.policy.authorise(above.caller().clone(), Read::of(path)?).ok()
+    app.policy.authorise(above.caller().clone(), Read::of(path)?.listing(true)).ok()
 }
 
-async fn directory(app: &App, grant: &Grant<Read>) -> Result<Directory, StorageError> {
-    match app.storage.look(grant, Detail::All).await? {
+async fn directory(
+    app: &App,
+    grant: &Grant<Read>,
+    detail: Detail,
+) -> Result<Directory, StorageError> {
+    match app.storage.look(grant, detail).await? {
         Found::Directory(directory) => Ok(directory),
         Found::File(_file) => Err(StorageError::NotFound),
     }
 }
 
-/// Returns the action of reading something below the tools.
-fn read(names: &[&str]) -> Result<Read, ApiError> {
+/// Returns the action of listing something below the tools.
+fn listing(names: &[&str]) -> Result<Read, ApiError> {
     let mut path = RepoPath::root().join(brand::TOOLS_PATH);
     for name in names {
         path = path.and_then(|path| path.join(name));
     }
-    path.ok().and_then(Read::of).ok_or(ApiError::NotFound)
+    let action = path.ok().and_then(Read::of).ok_or(ApiError::NotFound)?;
+    Ok(action.listing(true))
 }

@@ -10,7 +10,6 @@ use dbt_server::audit::{self, AuditLog, Outcome};
 use dbt_server::authn::static_token::{NamedToken, StaticTokens};
 use dbt_server::authn::{AnyOf, Scope};
 use dbt_server::authz::{Access, Policy};
-use dbt_server::limits::Limits;
 use dbt_server::{pipeline, storage};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
@@ -33,16 +32,13 @@ impl World {
         authn.add(&[Scope::Writes], token("write"));
         let files = storage::memory::Memory::new(Clock::System);
         let records = audit::memory::Memory::default();
-        let limits = Limits::default();
-        let app = App {
+        let app = App::of_parts(
             authn,
-            policy: Policy::of_access(Access::Proven, Access::Proven, false),
-            storage: Box::new(files.clone()),
-            audit: AuditLog::new(Box::new(records.clone()), Clock::System),
-            writes: tokio::sync::Semaphore::new(8),
-            limits,
-            clock: Clock::System,
-        };
+            Policy::of_access(Access::Proven, Access::Proven, false),
+            Arc::new(files.clone()),
+            AuditLog::new(Box::new(records.clone()), Clock::System),
+            Clock::System,
+        );
         Self { app: Arc::new(app), files, records }
     }
 
@@ -53,7 +49,9 @@ impl World {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        pipeline::serve(&self.app, request.body(body).unwrap(), peer).await.status().as_u16()
+        let answer = pipeline::serve(&self.app, request.body(body).unwrap(), peer).await;
+        self.app.audit.flush().await;
+        answer.status().as_u16()
     }
 
     /// Returns the records as `subject action path: outcome`.
@@ -62,11 +60,14 @@ impl World {
             let outcome = match record.outcome {
                 Outcome::Attempted => "attempted".to_owned(),
                 Outcome::Done { effect, .. } => effect.to_owned(),
-                Outcome::Failed { reason } => format!("failed: {reason}"),
-                Outcome::Refused { reason } => format!("refused: {reason}"),
+                Outcome::Failed { reason, .. } => format!("failed: {reason}"),
+                Outcome::Refused { reason, .. } => format!("refused: {reason}"),
+                Outcome::Noted { effect, .. } | Outcome::Counted { effect, .. } => {
+                    effect.to_owned()
+                }
             };
-            let subject = record.subject.unwrap_or_else(|| "nobody".to_owned());
-            format!("{subject} {} /{}: {outcome}", record.action, record.path)
+            let subject = record.actor.map_or_else(|| "nobody".to_owned(), |actor| actor.subject);
+            format!("{subject} {} /{}: {outcome}", record.action, record.path.unwrap_or_default())
         };
         self.records.records().into_iter().map(line).collect()
     }
@@ -122,10 +123,33 @@ async fn what_cannot_be_recorded_does_not_happen() {
     let world = World::new();
     world.files.seed("dbt/x".parse().unwrap(), "x");
     world.records.set_broken(true);
-    assert_eq!(world.ask("PUT", "/dbt/y", "write").await, 503);
-    assert_eq!(world.ask("DELETE", "/dbt/x", "write").await, 503);
+    assert_eq!(world.ask("PUT", "/dbt/y", "write").await, 507);
+    assert_eq!(world.ask("DELETE", "/dbt/x", "write").await, 507);
     assert_eq!(world.files.paths(), ["dbt/x"]);
     assert_eq!(world.ask("GET", "/dbt/x", "read").await, 200, "reading goes on");
     world.records.set_broken(false);
     assert_eq!(world.ask("PUT", "/dbt/y", "write").await, 201);
+}
+
+#[tokio::test]
+async fn an_outcome_that_cannot_be_recorded_stops_writes_until_it_is() {
+    let world = World::new();
+    world.records.break_after(1);
+    assert_eq!(world.ask("PUT", "/dbt/x", "write").await, 201, "it has happened");
+    assert_eq!(world.ask("PUT", "/dbt/y", "write").await, 507);
+    assert_eq!(world.ask("GET", "/dbt/x", "read").await, 200, "reading goes on");
+    assert_eq!(world.files.paths(), ["dbt/x"]);
+    world.records.set_broken(false);
+    assert_eq!(world.ask("PUT", "/dbt/y", "write").await, 201);
+    let records = world.records();
+    let writes: Vec<&String> = records.iter().filter(|line| line.contains(" write ")).collect();
+    assert_eq!(
+        writes,
+        [
+            "static-token:static-token write /dbt/x: attempted",
+            "static-token:static-token write /dbt/x: created",
+            "static-token:static-token write /dbt/y: attempted",
+            "static-token:static-token write /dbt/y: created",
+        ]
+    );
 }

@@ -203,18 +203,17 @@ fn no_credential_is_ever_logged() {
         for line in [
             READ,
             WRITE,
-            "Authorization: Bearer canary",
-            "Authorization: Basic Y2FuYXJ5OmNhbmFyeQ==",
-            "Cookie: canary",
+            "Authorization: Bearer canary-bearer",
+            // `canary:canary-password`.
+            "Authorization: Basic Y2FuYXJ5OmNhbmFyeS1wYXNzd29yZA==",
+            "Cookie: canary-cookie",
         ] {
             ask(&server, method, path, Some(line));
         }
     }
-    ask(&server, "GET", "/dbt/latest?token=canary", None);
+    ask(&server, "GET", "/dbt/latest?token=canary-query", None);
     server
         .eventually("logged", |server| server.log().matches("\"target\":\"access\"").count() >= 56);
-    let log = server.log();
-    for secret in ["read-token", "write-token", "canary", "Y2FuYXJ5", "Bearer"] {
-        assert!(!log.contains(secret), "{secret}");
-    }
+    // What was shown is looked for when the server ends.
+    assert!(!server.log().contains("Bearer"));
 }

@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use rustix::process::Signal;
 
-use crate::world::{Place, Reply, Server, WRITABLE};
+use crate::world::{Place, Reply, Server, WRITABLE, looked_through};
 
 #[test]
 fn a_configuration_that_leaves_a_door_open_by_mistake_stops_the_start() {
@@ -63,11 +63,51 @@ fn variables_alone_make_a_server_and_flags_go_before_them() {
     assert!(first.ends_with(&format!(", serving {}\n", root.canonicalize().unwrap().display())));
 }
 
+/// As the description of containers has it: `-a 0.0.0.0 -p 9999 -r /var/dbt -f reposerver.json`.
+#[test]
+fn a_file_goes_with_flags_that_say_what_it_leaves_out_and_no_variable_does() {
+    let place = Place::new();
+    place.put_on_disk("dbt/latest", b"of the flag");
+    std::fs::create_dir_all(place.beside("other/dbt")).unwrap();
+    std::fs::write(place.beside("other/dbt/latest"), b"of the file").unwrap();
+    let other = place.beside("other").canonicalize().unwrap();
+    for (file, served) in [
+        (r#"{"authGets": false}"#.to_owned(), place.root().canonicalize().unwrap()),
+        (format!(r#"{{"address": "127.0.0.1", "port": 0, "serverRoot": {other:?}}}"#), other),
+    ] {
+        place.put_beside("reposerver.json", file.as_bytes());
+        let mut command = place.bare_command();
+        let typed = if file.contains("port") { ["256.0.0.1", "1"] } else { ["127.0.0.1", "0"] };
+        command.args(["-a", typed[0], "-p", typed[1], "-r", "root", "-f", "reposerver.json"]);
+        command.env("REPOSERVER_ROOT", "missing").env("REPOSERVER_ADDRESS", "256.0.0.1");
+        let mut child = command.spawn().unwrap();
+        let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+        let mut first = String::new();
+        std::io::BufRead::read_line(&mut stderr, &mut first).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(first.starts_with("reposerver listening on http://127.0.0.1:"), "{file}: {first}");
+        assert!(first.ends_with(&format!(", serving {}\n", served.display())), "{file}: {first}");
+        let output = looked_through(command.arg("check-config"));
+        let said = String::from_utf8(output.stdout).unwrap();
+        let words = "these variables are not read: `REPOSERVER_ADDRESS`, `REPOSERVER_ROOT`";
+        assert!(said.contains(words), "{file}: {said}");
+        let whence = if file.contains("port") { "(`reposerver.json`)" } else { "(flag for port)" };
+        assert!(said.contains(&format!("port = 0  {whence}")), "{file}: {said}");
+    }
+    // Without a root from either there is none, whatever the variable says.
+    place.put_beside("reposerver.json", b"{}");
+    let mut command = place.bare_command();
+    let said =
+        Place::refused(command.args(["-f", "reposerver.json"]).env("REPOSERVER_ROOT", "root"));
+    assert!(said.starts_with("error: no directory to serve"), "{said}");
+}
+
 #[test]
 fn a_check_shows_every_setting_and_where_it_came_from_and_no_secret() {
     let place = Place::new().argument("check-config").variable("REPOSERVER_PORT", "1");
     let mut command = place.command(WRITABLE);
-    let output = command.stdout(std::process::Stdio::piped()).output().unwrap();
+    let output = looked_through(&mut command);
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     for words in [
@@ -78,6 +118,13 @@ fn a_check_shows_every_setting_and_where_it_came_from_and_no_secret() {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert!(!text.contains("open-sesame"));
+    let policies = r#""authTypePut": "static-token", "tokens": [{"name": "ci", "env": "T"}],
+        "policies": [{"name": "p", "subjects": ["authenticated"], "paths": ["/**"], "actions": ["read"]}]"#;
+    let by_rules = Place::new().argument("check-config").variable("T", "open-sesame");
+    let output = looked_through(&mut by_rules.command(policies));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = "authGets = true  (`policies`, which say who may read)\n";
+    assert!(said.contains(line), "{said}");
     assert!(!place.root().join(".reposerver").exists(), "a check writes nothing");
     let said = place.refusal(r#""authGets": true"#);
     assert!(said.starts_with("error: `authGets` is true"), "{said}");
@@ -88,7 +135,7 @@ fn the_version_is_told_in_the_words_of_the_reference() {
     for flag in ["--version", "-V", "-v"] {
         let place = Place::new().argument(flag);
         let mut command = place.bare_command();
-        let output = command.stdout(std::process::Stdio::piped()).output().unwrap();
+        let output = looked_through(&mut command);
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "reposerver version 4.0.0\n");
     }
 }

@@ -6,7 +6,8 @@ use crate::world::{Place, Server, WRITABLE, sha256};
 
 const X: &str = "/dbt-tools/x/1.0.0/linux/amd64/x";
 
-/// Starts a server on a small file system of its own; nothing where that cannot be had.
+/// Starts a server on a small file system of its own; nothing where that cannot be had and whoever
+/// runs this has said so.
 fn on_a_disk_of(options: &str) -> Option<Server> {
     mounts_work().then(|| Server::on(Place::new().on_a_disk_of(options), WRITABLE))
 }

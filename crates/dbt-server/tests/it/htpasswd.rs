@@ -2,9 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use std::process::Stdio;
 
-use crate::world::{Place, Reply, Server};
+use crate::world::{Place, Reply, Server, looked_through};
 
 /// Every form that is accepted, of the password `pw`.
 const USERS: &str = "\
@@ -77,7 +76,7 @@ fn lines_that_cannot_be_used_are_left_out_and_never_harm() {
     }
     let place = Place::new().argument("check-config");
     place.put_beside("htpasswd", users.as_bytes());
-    let output = place.command(MEMBERS).stdout(Stdio::piped()).output().unwrap();
+    let output = looked_through(&mut place.command(MEMBERS));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
         text.contains(

@@ -1,9 +1,7 @@
 //! A directory service in the configuration. What it answers is in the tests beside the code, and
 //! with a real one in `tests/peers`.
 
-use std::process::Stdio;
-
-use crate::world::{Place, Server};
+use crate::world::{Place, Server, looked_through};
 
 fn members(ldap: &str) -> String {
     format!(r#""authTypePut": "basic-ldap", "ldap": {{{ldap}}}"#)
@@ -69,7 +67,6 @@ fn what_cannot_be_asked_safely_stops_the_start() {
     ] {
         let said = place.refusal(&members(&ldap));
         assert!(said.contains(why), "{ldap}: {said}");
-        assert!(!said.contains("canary"), "{said}");
     }
     let said = place.refusal(r#""authTypePut": "basic-ldap""#);
     assert!(said.contains("`ldap` is needed by `basic-ldap`"), "{said}");
@@ -85,10 +82,10 @@ fn what_is_safe_starts_without_asking_the_directory_and_shows_no_password() {
             r#""url": {url}, "userBase": "dc=x", "groupBase": "dc=x", "bindDn": "cn=s",
             "bindPasswordEnv": "SECRET""#
         );
-        let output = place.command(&members(&ldap)).stdout(Stdio::piped()).output().unwrap();
+        let output = looked_through(&mut place.command(&members(&ldap)));
         assert!(output.status.success(), "{url}: {output:?}");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(said.contains("ldap.bindDn = cn=s") && !said.contains("canary"), "{said}");
+        assert!(said.contains("ldap.bindDn = cn=s"), "{said}");
     }
 }
 
@@ -115,5 +112,4 @@ fn a_directory_that_is_down_stops_neither_the_start_nor_other_methods() {
     let challenges = reply.header("www-authenticate").unwrap();
     assert!(challenges.contains("realm=\"dbt\""), "{challenges}");
     server.eventually("logged", |server| server.log().contains("the directory could not be asked"));
-    assert!(!server.log().contains("canary-password"), "{}", server.log());
 }

@@ -59,6 +59,25 @@ fn a_client_that_never_finishes_its_head_is_cut() {
 }
 
 #[test]
+fn heads_that_trickle_in_numbers_keep_nobody_from_being_served() {
+    let server = with_limits(r#""headerSeconds": 2"#);
+    let mut slow: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    let mut cut = 0;
+    let began = Instant::now();
+    while cut < slow.len() && began.elapsed() < Duration::from_secs(20) {
+        cut = 0;
+        for stream in &mut slow {
+            // A byte each time, so that none is ever silent.
+            cut += usize::from(stream.write_all(b"G").is_err());
+        }
+        let asked = Instant::now();
+        assert_eq!(server.get("/healthz").text(), "ok");
+        assert!(asked.elapsed() < Duration::from_secs(5), "others wait");
+    }
+    assert_eq!(cut, slow.len(), "some were never cut");
+}
+
+#[test]
 fn requests_that_two_programs_could_read_differently_are_refused() {
     let server = Server::start();
     let refused = |request: &str| {
@@ -118,7 +137,7 @@ fn many_connections_that_ask_for_nothing_keep_nobody_from_being_served() {
     let descriptors = descriptors.maximum.unwrap_or(u64::MAX);
     // Other tests have connections too, and the server needs two descriptors for each.
     let count = usize::try_from(descriptors / 4).unwrap_or(usize::MAX).min(10_000);
-    let server = Server::start();
+    let server = with_limits(r#""maxConnectionsPerClient": 0"#);
     let before = server.peak_memory();
     let mut idle = Vec::new();
     for _ in 0..count {

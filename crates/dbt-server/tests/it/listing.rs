@@ -136,6 +136,9 @@ fn tools_and_versions_are_listed_as_json_the_versions_by_number() {
     for path in ["b/10.0.0/x", "b/2.0.0/x", "b/1.0.0-rc.1/x", "b/notes", "a/x", "file", ".git/x"] {
         server.put_on_disk(&format!("dbt-tools/{path}"), b"x");
     }
+    let tools = server.root().join("dbt-tools");
+    std::os::unix::fs::symlink(tools.join("b"), tools.join("linked")).unwrap();
+    std::os::unix::fs::symlink(tools.join("b/2.0.0"), tools.join("b/3.0.0")).unwrap();
     let reply = server.get("/-/api/tools");
     assert_eq!(reply.header("content-type"), Some("application/json"));
     assert_eq!(reply.text(), "[{\"name\":\"a\"},{\"name\":\"b\"}]\n");
@@ -147,10 +150,58 @@ fn tools_and_versions_are_listed_as_json_the_versions_by_number() {
     assert_eq!(names, ["2.0.0", "10.0.0"]);
     assert!(versions.text().starts_with("[{\"version\":\"2.0.0\",\"modifiedAt\":\"2"));
     assert_eq!(server.get("/-/api/tools/a/versions").text(), "[]\n");
-    for path in ["c", "file", ".git", "..", "a%2fb", ""] {
+    for path in ["c", "file", "linked", ".git", "..", "a%2fb", ""] {
         let reply = server.get(&format!("/-/api/tools/{path}/versions"));
         assert_ne!(reply.status, 200, "{path}: {reply:?}");
     }
     let head = server.send("HEAD", "/-/api/tools/b/versions", &[], b"");
     assert_eq!(head.stable_headers(), versions.stable_headers());
+}
+
+#[test]
+fn a_version_has_the_date_of_its_first_artifact_whatever_comes_later() {
+    let server = Server::start();
+    let (old, older) = (1_600_000_000, 1_500_000_000);
+    let dated = |path: &str, seconds: u64| {
+        server.put_on_disk(path, b"x");
+        let file = std::fs::File::options().write(true).open(server.root().join(path)).unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        file.set_modified(time).unwrap();
+    };
+    for (version, seconds) in [("1.0.0", old), ("10.0.0", older), ("2.0.0", old)] {
+        for ending in ["", ".asc", ".sha256"] {
+            dated(&format!("dbt-tools/x/{version}/linux/amd64/x{ending}"), seconds);
+        }
+    }
+    // Not of the version: nobody publishes by that.
+    dated("dbt-tools/x/2.0.0/description.txt", older);
+    std::fs::create_dir(server.root().join("dbt-tools/x/3.0.0")).unwrap();
+    let versions_of = |path: &str| -> Vec<(String, String)> {
+        let json = server.get(path).json();
+        let list = if json.is_array() { json } else { json["versions"].clone() };
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let versions = list.as_array().unwrap().iter();
+        versions.map(|it| (text(&it["version"]), text(&it["modifiedAt"]))).collect()
+    };
+    let paths = ["/-/api/tools/x/versions", "/-/api/v1/tools/x"];
+    let before = paths.map(&versions_of);
+    let shown = |version: &str, date: &str| (version.to_owned(), date.to_owned());
+    for list in &before {
+        assert_eq!(
+            list[..2],
+            [shown("1.0.0", "2020-09-13T12:26:40Z"), shown("2.0.0", "2020-09-13T12:26:40Z"),]
+        );
+        assert_eq!(list[3], shown("10.0.0", "2017-07-14T02:40:00Z"));
+        assert_eq!(list[2].0, "3.0.0");
+    }
+    // A description, another platform, and something that somebody copied there.
+    server.put("/dbt-tools/x/1.0.0/description.txt", b"what it is for");
+    let darwin = "/dbt-tools/x/1.0.0/darwin/arm64/x";
+    server.put(darwin, b"binary");
+    server.put(&format!("{darwin}.asc"), b"sig");
+    let sum = crate::world::sha256(b"binary");
+    assert_eq!(server.put(&format!("{darwin}.sha256"), sum.as_bytes()).status, 201);
+    assert_eq!(server.get(darwin).status, 200);
+    server.put_on_disk("dbt-tools/x/2.0.0/copied", b"x");
+    assert_eq!(paths.map(versions_of), before);
 }

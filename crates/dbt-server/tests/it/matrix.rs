@@ -3,12 +3,16 @@
 //! What is expected is computed from the route and the method, not written down: a new route or
 //! way to sign in is a line here.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
+use dbt_testkit::directory_service::DirectoryService;
 use dbt_testkit::identity_provider::SigningKey;
 
 use crate::oidc::Issuer;
@@ -51,14 +55,30 @@ enum Kind {
     Directory,
     /// What the API answers.
     Api,
+    /// What only administrators see.
+    Secret,
+    /// Where an upload in parts begins.
+    Uploads,
+    /// Where a release begins, which takes a body that says of what.
+    Releases,
     /// What was deleted, for those who may delete everything.
     Trash,
+    /// The server's own tokens, which take a body that says what one is to be.
+    Tokens,
+    /// What only administrators may have done.
+    Order,
+    /// One of what writers have under way or deleted, which nobody has: what may be asked of it.
+    One(&'static [&'static str]),
     /// What is not there, and cannot be written.
     Nothing,
 }
 
-const ROUTES: [(&str, Kind); 20] = [
+const ROUTES: [(&str, Kind); 34] = [
     ("/healthz", Kind::Health),
+    ("/-/livez", Kind::Health),
+    ("/-/readyz", Kind::Health),
+    ("/-/metrics", Kind::Secret),
+    ("/-/api/v1/reload", Kind::Order),
     ("/", Kind::Root),
     ("/dbt/", Kind::Root),
     ("/dbt-tools/", Kind::Root),
@@ -72,7 +92,20 @@ const ROUTES: [(&str, Kind); 20] = [
     ("/-/api/tools/x/versions", Kind::Api),
     ("/-/api/v1/tools", Kind::Api),
     ("/-/api/v1/openapi.json", Kind::Api),
+    ("/-/api/v1/uploads", Kind::Uploads),
+    ("/-/api/v1/releases", Kind::Releases),
     ("/-/api/v1/trash", Kind::Trash),
+    ("/-/api/v1/tools/x", Kind::Api),
+    ("/-/api/v1/releases/01M81Z943VQVW0X8R1ESWY9315", Kind::One(&["GET", "HEAD", "DELETE"])),
+    ("/-/api/v1/releases/01M81Z943VQVW0X8R1ESWY9315/commit", Kind::One(&["POST"])),
+    (
+        "/-/api/v1/uploads/01M81Z943VQVW0X8R1ESWY9315",
+        Kind::One(&["GET", "HEAD", "PATCH", "DELETE"]),
+    ),
+    ("/-/api/v1/uploads/01M81Z943VQVW0X8R1ESWY9315/commit", Kind::One(&["POST"])),
+    ("/-/api/v1/trash/01M81Z943VQVW0X8R1ESWY9315/restore", Kind::One(&["POST"])),
+    ("/-/api/v1/tokens", Kind::Tokens),
+    ("/-/api/v1/tokens/01M81Z943VQVW0X8R1ESWY9315", Kind::One(&["GET", "HEAD", "DELETE"])),
     ("/-/api/v1/unknown", Kind::Nothing),
     ("/-/api/unknown", Kind::Nothing),
     ("/.reposerver/lock", Kind::Nothing),
@@ -87,7 +120,43 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
     let is_file_path = kind != Kind::Health && !path.starts_with("/-/");
     match method {
         "OPTIONS" => return 204,
+        "POST" if matches!(kind, Kind::Uploads | Kind::Releases | Kind::Tokens) => {
+            return match (holds, kind) {
+                (Holds::Nothing | Holds::Wrong | Holds::Expired, _) => 401,
+                (Holds::ReadOnly, _) => 403,
+                (_, Kind::Uploads) => 201,
+                _ => 400,
+            };
+        }
+        // Of whom they are revoked is missing.
+        "DELETE" if kind == Kind::Tokens => {
+            return match holds {
+                Holds::Nothing | Holds::Wrong | Holds::Expired => 401,
+                Holds::ReadOnly | Holds::Publisher => 403,
+                Holds::Administrator => 400,
+            };
+        }
+        _ if matches!(kind, Kind::Uploads | Kind::Releases) => return 405,
         "GET" | "HEAD" if kind == Kind::Health => return 200,
+        "POST" if kind == Kind::Order => {
+            return match holds {
+                Holds::Nothing | Holds::Wrong | Holds::Expired => 401,
+                Holds::ReadOnly | Holds::Publisher => 403,
+                Holds::Administrator => 200,
+            };
+        }
+        _ if kind == Kind::Order => return 405,
+        _ if let Kind::One(methods) = kind => {
+            return match holds {
+                _ if !methods.contains(&method) => 405,
+                Holds::Nothing | Holds::Wrong | Holds::Expired => 401,
+                // Whose a publication is says its id alone.
+                Holds::ReadOnly if !path.contains("/releases/") => 403,
+                // What of a body is missing is said before anything is looked for.
+                _ if path.contains("/uploads/") && ["PATCH", "POST"].contains(&method) => 400,
+                Holds::ReadOnly | Holds::Publisher | Holds::Administrator => 404,
+            };
+        }
         "GET" | "HEAD" => {}
         "PUT" | "DELETE" if is_file_path => {}
         _ => return 405,
@@ -100,7 +169,8 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
     match (holds, method, kind) {
         (Holds::Nothing | Holds::Wrong | Holds::Expired, _, _) => 401,
         (_, "GET" | "HEAD", Kind::Nothing) => 404,
-        (Holds::ReadOnly, "GET" | "HEAD", Kind::Trash) => 403,
+        (Holds::ReadOnly, "GET" | "HEAD", Kind::Trash | Kind::Tokens)
+        | (Holds::ReadOnly | Holds::Publisher, "GET" | "HEAD", Kind::Secret) => 403,
         (_, "GET" | "HEAD", _) => 200,
         (Holds::ReadOnly, _, _)
         | (_, "DELETE", Kind::Root | Kind::Truststore | Kind::Nothing)
@@ -114,14 +184,19 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
 /// A way to sign in.
 struct Way {
     name: &'static str,
-    /// What is before the names it proves.
-    word: String,
+    /// What is before and after the names it proves.
+    around: (String, &'static str),
     settings: String,
     /// Puts files beside the server.
     files: Vec<(&'static str, String)>,
+    /// The server's own tokens, by whose they are, where that is the way; made when it has started.
+    made: Rc<RefCell<HashMap<&'static str, String>>>,
     /// Makes a header line that is good once; nothing where this way has no such credential.
     header: Box<dyn Fn(Holds) -> Option<String>>,
 }
+
+/// Everybody who holds a credential.
+const NAMES: [&str; 3] = ["reader", "publisher", "root"];
 
 /// Returns the name of somebody who holds a credential.
 fn name(holds: Holds) -> &'static str {
@@ -132,61 +207,127 @@ fn name(holds: Holds) -> &'static str {
     }
 }
 
-fn ways() -> [Way; 5] {
-    let names = ["reader", "publisher", "root"];
+fn ways() -> Vec<Way> {
+    let mut ways = ways_by_files();
+    ways.extend(ways_by_providers());
+    ways.push(way_by_own_tokens());
+    ways
+}
+
+fn ways_by_files() -> Vec<Way> {
+    let names = NAMES;
     let token = |name: &str| json!({"name": name, "sha256": sha256(name.as_bytes())});
     let user = |name: &str| {
         let hash = STANDARD
             .encode(ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, name.as_bytes()));
         format!("{name}:{{SHA}}{hash}\n")
     };
-    let issuer = Issuer::new();
     let keys: Vec<_> = names.into_iter().map(|name| (name, key(name).line())).collect();
-    [
+    vec![
         Way {
             name: "static-token",
-            word: "static-token:".to_owned(),
+            around: ("static-token:".to_owned(), ""),
             settings: format!(r#""tokens": {}"#, json!(names.map(token))),
             files: Vec::new(),
+            made: Rc::default(),
             header: Box::new(|holds| bearer(holds, |name| format!("Bearer {name}"))),
         },
         Way {
             name: "static-token",
-            word: "static-token:".to_owned(),
+            around: ("static-token:".to_owned(), ""),
             settings: format!(r#""tokens": {}"#, json!(names.map(token))),
             files: Vec::new(),
+            made: Rc::default(),
             header: Box::new(|holds| {
                 bearer(holds, |name| format!("Basic {}", STANDARD.encode(format!("any:{name}"))))
             }),
         },
         Way {
             name: "basic-htpasswd",
-            word: "htpasswd:".to_owned(),
+            around: ("htpasswd:".to_owned(), ""),
             settings: r#""htpasswdFile": "htpasswd""#.to_owned(),
             files: vec![("htpasswd", names.map(user).concat())],
-            header: Box::new(|holds| {
-                bearer(holds, |password| {
-                    let user = name(holds);
-                    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
-                })
-            }),
+            made: Rc::default(),
+            header: Box::new(password),
         },
         Way {
             name: "ssh-agent-file",
-            word: "ssh:".to_owned(),
+            around: ("ssh:".to_owned(), ""),
             settings: r#""pubkeysFile": "keys.json", "publicUrls": ["https://dbt.example.com"]"#
                 .to_owned(),
             files: vec![("keys.json", key_file(&keys))],
+            made: Rc::default(),
             header: Box::new(signed),
         },
         Way {
-            name: "oidc",
-            word: issuer.word(),
-            settings: format!(r#""authOptsPut": {{"oidc": {}}}"#, issuer.options()),
+            name: "ssh-agent-func",
+            around: ("ssh:".to_owned(), ""),
+            settings: r#""authOptsPut": {"idpFunc": "sh lookup"},
+                "publicUrls": ["https://dbt.example.com"]"#
+                .to_owned(),
+            files: vec![("lookup", lookup(&keys))],
+            made: Rc::default(),
+            header: Box::new(signed),
+        },
+        Way {
+            name: "basic-ldap",
+            around: ("ldap:uid=".to_owned(), ",ou=people,dc=x"),
+            settings: format!(
+                r#""ldap": {{"url": "ldap://127.0.0.1:{}", "userBase": "ou=people,dc=x"}}"#,
+                DirectoryService::start().port()
+            ),
             files: Vec::new(),
-            header: Box::new(move |holds| identity(&issuer, holds)),
+            made: Rc::default(),
+            header: Box::new(password),
         },
     ]
+}
+
+/// Returns the ways to sign in with a token of an identity provider.
+fn ways_by_providers() -> [Way; 2] {
+    let (issuer, other) = (Issuer::new(), Issuer::new());
+    [
+        Way {
+            name: "oidc",
+            around: (issuer.word(), ""),
+            settings: format!(r#""authOptsPut": {{"oidc": {}}}"#, issuer.options()),
+            files: Vec::new(),
+            made: Rc::default(),
+            header: Box::new(move |holds| {
+                Some(format!("Authorization: Bearer {}", identity(&issuer, holds)?))
+            }),
+        },
+        Way {
+            name: "oidc",
+            around: (other.word(), ""),
+            settings: format!(r#""authOptsPut": {{"oidc": {}}}"#, other.options()),
+            files: Vec::new(),
+            made: Rc::default(),
+            header: Box::new(move |holds| {
+                let proof = STANDARD.encode(format!("any:{}", identity(&other, holds)?));
+                Some(format!("Authorization: Basic {proof}"))
+            }),
+        },
+    ]
+}
+
+/// Returns the way to sign in with tokens that the server makes once it has started.
+fn way_by_own_tokens() -> Way {
+    let made = Rc::<RefCell<HashMap<_, _>>>::default();
+    let known = Rc::clone(&made);
+    Way {
+        name: "api-token",
+        around: ("agent:".to_owned(), ""),
+        settings: r#""immutable": false"#.to_owned(),
+        files: Vec::new(),
+        made,
+        header: Box::new(move |holds| {
+            bearer(holds, |name| {
+                let unknown = "dbt_0000000000000000000000000000000z".to_owned();
+                format!("Bearer {}", known.borrow().get(name).unwrap_or(&unknown))
+            })
+        }),
+    }
 }
 
 /// Returns a header with what somebody knows, or with what nobody does.
@@ -199,7 +340,20 @@ fn bearer(holds: Holds, line: impl Fn(&str) -> String) -> Option<String> {
     Some(format!("Authorization: {}", line(known)))
 }
 
-/// Returns a header with a token of an identity provider.
+/// Returns a header with the name and the password of somebody, who are the same word.
+fn password(holds: Holds) -> Option<String> {
+    bearer(holds, |password| {
+        format!("Basic {}", STANDARD.encode(format!("{}:{password}", name(holds))))
+    })
+}
+
+/// Returns a script that prints the key of the user it is asked for.
+fn lookup(keys: &[(&str, String)]) -> String {
+    let case = |(name, line): &(&str, String)| format!("{name}) echo '{line}';;\n");
+    format!("case \"$1\" in\n{}esac\n", keys.iter().map(case).collect::<String>())
+}
+
+/// Returns a token of an identity provider.
 fn identity(issuer: &Issuer, holds: Holds) -> Option<String> {
     let user = name(holds);
     let token = match holds {
@@ -211,7 +365,7 @@ fn identity(issuer: &Issuer, holds: Holds) -> Option<String> {
         }
         Holds::ReadOnly | Holds::Publisher | Holds::Administrator => issuer.token(user, &json!({})),
     };
-    Some(format!("Authorization: Bearer {token}"))
+    Some(token)
 }
 
 fn key(name: &str) -> Key {
@@ -241,7 +395,8 @@ fn start(way: &Way) -> Server {
     for (name, text) in &way.files {
         place.put_beside(name, text.as_bytes());
     }
-    let subject = |name: &str| format!("{}{name}", way.word);
+    let (before, after) = &way.around;
+    let subject = |name: &str| format!("{before}{name}{after}");
     let roles = json!({"roles": {
         "readonly": [subject("reader")],
         "publisher": [subject("publisher")],
@@ -253,10 +408,19 @@ fn start(way: &Way) -> Server {
         "actions": ["read", "list"],
     }]);
     let members = format!(
-        r#""authTypePut": "{}", "auth": {roles}, "policies": {policies}, {}"#,
+        r#""authTypePut": "{}", "auth": {roles}, "policies": {policies},
+        "verifyUploads": "off", {}"#,
         way.name, way.settings
     );
-    Server::on(place, &members)
+    let server = Server::on(place, &members);
+    if way.name == "api-token" {
+        for name in NAMES {
+            let words = ["token", "create", &subject(name)].map(ToOwned::to_owned);
+            let token = server.command_beside(&words.each_ref().map(String::as_str));
+            way.made.borrow_mut().insert(name, token.trim().to_owned());
+        }
+    }
+    server
 }
 
 const FILES: [&str; 5] = [
@@ -326,5 +490,19 @@ fn every_request_with_every_credential_gets_what_the_rules_say_and_no_more() {
             assert!(!log.contains(secret), "{}: {secret}", way.name);
         }
     }
-    assert!(asked > 2000, "only {asked} were asked");
+    assert!(asked > 9000, "only {asked} were asked");
+}
+
+#[test]
+fn every_path_of_the_description_is_a_row() {
+    let described: serde_json::Value =
+        serde_json::from_str(include_str!("../../src/v1/openapi.json")).unwrap();
+    for path in described["paths"].as_object().unwrap().keys() {
+        let fits = |route: &str| {
+            let (one, other) = (path.split('/'), route.split('/'));
+            one.clone().count() == other.clone().count()
+                && one.zip(other).all(|(said, asked)| said == asked || said.starts_with('{'))
+        };
+        assert!(ROUTES.iter().any(|(route, _kind)| fits(route)), "{path} is asked by nobody");
+    }
 }

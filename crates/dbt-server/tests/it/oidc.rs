@@ -1,13 +1,12 @@
 //! Tokens of identity providers, seen from outside.
 
-use std::process::Stdio;
 use std::time::UNIX_EPOCH;
 
 use dbt_core::clock::Clock;
 use dbt_testkit::identity_provider::{DISCOVERY, IdentityProvider, KEYS, SigningKey};
 use serde_json::{Value, json};
 
-use crate::world::{Place, Reply, Server};
+use crate::world::{Place, Reply, Server, looked_through};
 
 const AUDIENCE: &str = "https://dbt.example.com";
 
@@ -41,6 +40,15 @@ impl Issuer {
     /// Returns the word before the names it proves.
     pub(crate) fn word(&self) -> String {
         format!("oidc:{}#", self.idp.url())
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.idp.url()
+    }
+
+    /// Has it answer nobody, or everybody again.
+    pub(crate) fn be_away(&self, is_away: bool) {
+        self.idp.be_away(is_away);
     }
 
     pub(crate) fn options(&self) -> String {
@@ -168,21 +176,21 @@ fn a_refusal_tells_a_stranger_nothing_and_the_record_why() {
     let put = format!(r#""authTypePut": "oidc", "authOptsPut": {{"oidc": {}}}"#, issuer.options());
     let server = Server::with(&put);
     let stranger = SigningKey::p256("key");
-    let unknown = SigningKey::p256("canary-kid");
-    let claims = issuer.claims("canary-sub", &json!({}));
+    let unknown = SigningKey::p256("strange-kid");
+    let claims = issuer.claims("strange-sub", &json!({}));
     for (token, why) in [
-        (issuer.token("canary-sub", &json!({"exp": 1})), "it expired"),
+        (issuer.token("strange-sub", &json!({"exp": 1})), "it expired"),
         (
-            issuer.token("canary-sub", &json!({"aud": "other"})),
+            issuer.token("strange-sub", &json!({"aud": "other"})),
             "it is for `other`, not for this server",
         ),
         (
-            issuer.token("canary-sub", &json!({"nbf": 9_999_999_999_u64})),
+            issuer.token("strange-sub", &json!({"nbf": 9_999_999_999_u64})),
             "s in the future; are the clocks right?",
         ),
         (issuer.token("", &json!({})), "its `sub` is not a name"),
         (stranger.token(&claims), "the signature is not that of the key it names"),
-        (unknown.token(&claims), "it names the key `canary-kid`"),
+        (unknown.token(&claims), "it names the key `strange-kid`"),
         (
             issuer.token("x", &json!({"iss": "https://other.example"})),
             "it says it is from `https://other.example`",
@@ -285,12 +293,12 @@ fn what_may_start_does_without_asking_anybody() {
         r#""authTypePut": "oidc", "auth": {"issuers": [{"issuerUrl": "http://inside.example", "audiences": ["x"],
            "jwksUri": "https://id.example.com/keys"}]}"#,
     ] {
-        let output = place.command(members).output().unwrap();
+        let output = looked_through(&mut place.command(members));
         assert!(output.status.success(), "{members}: {output:?}");
     }
     let loose = r#""authTypePut": "oidc", "authOptsPut": {"oidc": {"issuerUrl": "https://id.example.com",
         "audiences": ["x"], "skipIssuerVerify": true}}"#;
-    let output = place.command(loose).stdout(Stdio::piped()).output().unwrap();
+    let output = looked_through(&mut place.command(loose));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("warning: `skipIssuerVerify` is true: whatever the keys of"), "{said}");
 }

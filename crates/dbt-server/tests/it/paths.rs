@@ -1,6 +1,6 @@
 //! Attacks on paths. None may reach, change or name anything outside the tree and its grammar.
 
-use crate::world::{AUTHORIZED, Reply, Server};
+use crate::world::{AS_ADMIN, AUTHORIZED, Reply, Server, sha256};
 
 /// Paths that try to leave the tree or to mean two things.
 const ATTACKS: [&str; 29] = [
@@ -226,4 +226,123 @@ fn methods_that_do_not_exist_are_refused_and_named() {
     let health = server.send("OPTIONS", "/healthz", &[], b"");
     assert_eq!(health.header("allow"), Some("GET, HEAD, OPTIONS"));
     is_unharmed(&server, "methods");
+}
+
+#[test]
+fn nothing_can_be_put_where_the_name_of_signed_things_would_become_a_directory() {
+    let server = Server::with_roles();
+    let as_admin =
+        |method: &str, path: &str, body: &[u8]| server.send(method, path, &[AS_ADMIN], body);
+    for path in [
+        "/dbt/truststore/x",
+        "/dbt/truststore/1.0.0/linux/amd64/x",
+        "/dbt/truststore.manifest.json/x",
+        "/dbt/truststore.manifest.1.json.asc/x",
+        "/dbt/withdrawn.json/x",
+        "/dbt-tools/x/withdrawn.json/x",
+        "/dbt-tools/x/withdrawn.json.asc/a/b",
+    ] {
+        server.put(path, b"x").is_refused(400, "bad-path");
+        as_admin("PUT", path, b"x").is_refused(400, "bad-path");
+    }
+    assert_eq!(server.tree(), [""; 0]);
+    assert_eq!(server.put("/dbt-tools/truststore/readme", b"x").status, 201, "a tool's name");
+
+    // Who has such a directory from before can be rid of it without the host.
+    server.put_on_disk("dbt/truststore/x", b"x");
+    server.delete("/dbt/truststore/").is_refused(403, "forbidden");
+    as_admin("DELETE", "/dbt/truststore", b"").is_refused(403, "forbidden");
+    assert_eq!(as_admin("DELETE", "/dbt/truststore/", b"").status, 204);
+    assert_eq!(as_admin("PUT", "/dbt/truststore", b"keys").status, 201);
+    assert_eq!(as_admin("DELETE", "/dbt/truststore/", b"").status, 404);
+    assert!(server.root().join("dbt/truststore").is_file());
+}
+
+#[test]
+fn a_name_that_differs_only_in_case_is_refused_where_that_is_configured() {
+    let x = "/dbt-tools/Tool/1.0.0/linux/amd64/Tool";
+    let variants = [
+        "/dbt-tools/tool/1.0.0/linux/amd64/tool",
+        "/dbt-tools/TOOL/2.0.0/linux/amd64/TOOL",
+        "/dbt-tools/tool/readme",
+        "/dbt/Latest",
+        "/dbt/scripts/INSTALL.sh",
+        "/dbt/Scripts/other.sh",
+    ];
+    let begun = |members: &str| {
+        let server = Server::with(&format!("{}{members}", crate::world::WRITABLE));
+        server.put_on_disk(&x[1..], b"binary");
+        assert_eq!(server.put("/dbt/latest", b"1").status, 201);
+        assert_eq!(server.put("/dbt/scripts/install.sh", b"1").status, 201);
+        server
+    };
+    let server = begun("");
+    for path in variants {
+        assert_eq!(server.put(path, b"x").status, 201, "{path}");
+    }
+    let server = begun(r#", "refuseCaseVariants": true"#);
+    let before = server.tree();
+    for path in variants {
+        server.put(path, b"x").is_refused(409, "case-conflict");
+    }
+    assert_eq!(server.tree(), before);
+    assert!(server.drafts().is_empty() && server.unfinished().is_empty());
+    // What is there can be written on.
+    assert_eq!(server.put("/dbt/latest", b"2").status, 200);
+    assert_eq!(server.put("/dbt/scripts/other.sh", b"2").status, 201);
+    assert_eq!(server.put(&format!("{x}.asc"), b"sig").status, 201);
+
+    // Of two that begin together, the one that is whole first stays.
+    let publish_all_but_one = |tool: &str| {
+        let path = format!("/dbt-tools/{tool}/1.0.0/linux/amd64/{tool}");
+        assert_eq!(server.put(&path, b"binary").status, 201);
+        assert_eq!(server.put(&format!("{path}.asc"), b"sig").status, 201);
+        format!("{path}.sha256")
+    };
+    let (first, second) = (publish_all_but_one("new"), publish_all_but_one("New"));
+    let sum = sha256(b"binary");
+    assert_eq!(server.put(&first, sum.as_bytes()).json()["published"], true);
+    server.put(&second, sum.as_bytes()).is_refused(409, "case-conflict");
+    assert!(!server.root().join("dbt-tools/New").exists());
+    // Neither can one come back from the trash.
+    assert_eq!(server.delete("/dbt/scripts").status, 204);
+    assert_eq!(server.put("/dbt/Scripts", b"x").status, 201);
+    let trash = server.send("GET", "/-/api/v1/trash", &[AUTHORIZED], b"").json();
+    let id = trash["deleted"][0]["id"].as_str().unwrap().to_owned();
+    let restore = format!("/-/api/v1/trash/{id}/restore");
+    server.send("POST", &restore, &[AUTHORIZED], b"").is_refused(409, "case-conflict");
+    assert!(!server.root().join("dbt/scripts").exists());
+}
+
+#[test]
+fn of_many_that_make_a_name_at_once_in_two_spellings_one_spelling_is_made() {
+    let members = format!(r#"{}, "refuseCaseVariants": true"#, crate::world::WRITABLE);
+    let server = Server::with(&members);
+    let sum = sha256(b"binary");
+    for round in 0..6_u32 {
+        let put = |spelling: &str| {
+            let tool = format!("{spelling}{round}");
+            let artifact = format!("/dbt-tools/{tool}/1.0.0/linux/amd64/{tool}");
+            let files = [
+                (format!("/dbt/{tool}/file-{tool}"), "x"),
+                (artifact.clone(), "binary"),
+                (format!("{artifact}.asc"), "sig"),
+                (format!("{artifact}.sha256"), sum.as_str()),
+            ];
+            files.map(|(path, bytes)| server.put(&path, bytes.as_bytes()).status)
+        };
+        let statuses: Vec<[u16; 4]> = std::thread::scope(|scope| {
+            let workers = ["name", "Name", "NAME", "namE"].map(|it| scope.spawn(|| put(it)));
+            workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+        });
+        let known = |status: &u16| matches!(status, 200 | 201 | 409);
+        assert!(statuses.iter().flatten().all(known), "{statuses:?}");
+        for directory in ["dbt", "dbt-tools"] {
+            let entries = std::fs::read_dir(server.root().join(directory)).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let made: Vec<String> =
+                names.filter(|name| name.ends_with(&round.to_string())).collect();
+            assert_eq!(made.len(), 1, "{directory}: {made:?} {statuses:?}");
+        }
+    }
 }

@@ -1,8 +1,6 @@
 //! The policy list: who may do what where, seen from outside.
 
-use std::process::Stdio;
-
-use crate::world::{Place, Reply, Server, sha256};
+use crate::world::{Place, Reply, Server, looked_through, sha256};
 
 /// Administrators own the program's repository, two teams a tool each, and robots only read.
 fn members() -> String {
@@ -10,7 +8,7 @@ fn members() -> String {
         |name: &str| format!(r#"{{"name": "{name}", "sha256": "{}"}}"#, sha256(name.as_bytes()));
     let tokens = ["root", "ci-foo", "ci-bar", "robot", "stranger"].map(token).join(", ");
     format!(
-        r#""authTypePut": "static-token", "tokens": [{tokens}],
+        r#""authTypePut": "static-token", "tokens": [{tokens}], "verifyUploads": "off",
         "auth": {{
             "groups": {{"foo": ["static-token:ci-foo"]}},
             "roles": {{"admin": ["root"], "readonly": ["robot"]}}
@@ -62,6 +60,7 @@ fn each_team_owns_its_tool_and_nothing_else() {
         ("nobody", "GET", "/dbt/latest", 401),
         ("", "GET", "/dbt/latest", 401),
         ("", "GET", "/dbt-tools/", 401),
+        ("", "GET", "/-/api/v1/tools", 401),
         ("", "PUT", "/dbt/install_dbt.sh", 401),
         ("root", "DELETE", "/dbt", 403),
     ];
@@ -125,6 +124,37 @@ fn what_only_some_may_read_is_not_for_shared_caches() {
 }
 
 #[test]
+fn what_there_is_is_told_to_those_who_may_list_it() {
+    let server = Server::with(
+        r#""authTypePut": "static-token", "authOptsPut": {"staticToken": "x"},
+        "policies": [
+            {"name": "files", "subjects": ["anonymous"], "paths": ["/**"], "actions": ["read"]},
+            {"name": "names", "subjects": ["authenticated"], "paths": ["/dbt-tools/**"], "actions": ["list"]}
+        ]"#,
+    );
+    server.put_on_disk("dbt-tools/foo/1.0.0/linux/amd64/foo", b"x");
+    let lists = [
+        "/dbt-tools/",
+        "/dbt-tools/foo/",
+        "/-/api/tools",
+        "/-/api/tools/foo/versions",
+        "/-/api/v1/tools",
+        "/-/api/v1/tools/foo",
+    ];
+    for path in lists {
+        let refused = ask(&server, "", "GET", path, b"");
+        refused.is_refused(401, "unauthorised");
+        assert!(!refused.text().contains("foo") || path.contains("foo"), "{path}");
+        let told = ask(&server, "x", "GET", path, b"");
+        assert_eq!(told.status, 200, "{path}: {}", told.text());
+    }
+    let shown = ask(&server, "x", "GET", "/-/api/v1/tools/foo", b"").text();
+    assert!(shown.contains("linux/amd64"), "{shown}");
+    let file = "/dbt-tools/foo/1.0.0/linux/amd64/foo";
+    assert_eq!(ask(&server, "", "GET", file, b"").text(), "x");
+}
+
+#[test]
 fn the_record_names_the_token() {
     let server = Server::with(&members());
     ask(&server, "ci-foo", "PUT", "/dbt-tools/foo/1.0.0/linux/amd64/foo", b"x");
@@ -138,7 +168,7 @@ fn an_explanation_names_the_rule() {
         for argument in arguments {
             place = place.argument(argument);
         }
-        let output = place.command(&members()).stdout(Stdio::piped()).output().unwrap();
+        let output = looked_through(&mut place.command(&members()));
         assert!(!place.root().join(".reposerver").exists(), "an explanation writes nothing");
         let said = if output.status.success() { output.stdout } else { output.stderr };
         String::from_utf8(said).unwrap()
@@ -162,6 +192,20 @@ fn an_explanation_names_the_rule() {
     let root = explain(&["root", "DELETE", "/dbt/1.0.0/"]);
     assert!(root.contains("by the rule \u{201c}built-in role admin\u{201d}"), "{root}");
     assert!(root.ends_with("`root` holds the roles `admin`\n"), "{root}");
+    for (method, path, why) in [
+        ("DELETE", "/dbt", "the root of a repository cannot be deleted"),
+        ("DELETE", "/dbt/truststore", "the truststore can be replaced but not deleted"),
+        ("DELETE", "/.reposerver/lock", "there is nothing that callers could see"),
+        ("PUT", "/dbt", "it is the root of a repository"),
+        ("PUT", "/dbt/.git/config", "a name must begin with a letter or a digit"),
+        ("PUT", "/elsewhere", "it is not below one of the two repositories"),
+        ("GET", "/.reposerver/lock", "there is nothing that callers could see"),
+    ] {
+        let said = explain(&["root", method, path]);
+        let expected = format!("refused: nobody may {method} `{path}`: ");
+        assert!(said.starts_with(&expected) && said.contains(why), "{said}");
+        assert!(!said.contains("allowed"), "{said}");
+    }
     for (arguments, words) in [
         (["ssh:alice", "GET", "/"], "no configured method proves this"),
         (["root", "FETCH", "/"], "`fetch` is no permission, nor a method"),
@@ -187,6 +231,13 @@ fn a_policy_that_cannot_be_meant_stops_the_start() {
         (one(r#""group:x""#, everywhere, r#""read""#), "no configured method tells groups"),
         (one(r#""role:x""#, everywhere, r#""read""#), "nobody holds this role"),
         (one(r#""anonymous""#, everywhere, r#""create""#), "permits `create` to everybody"),
+        (
+            r#""authTypePut": "static-token, ssh-agent-func",
+            "authOptsPut": {"staticToken": "x", "idpFunc": "x"}, "policies": [{"name": "p",
+            "subjects": ["alice"], "paths": ["/**"], "actions": ["read"]}]"#
+                .to_owned(),
+            "no configured method proves this; begin with one of `static-token:`, `ssh:`",
+        ),
         (one("", everywhere, r#""read""#), "`policies.p.subjects` is empty"),
         (one(r#""anonymous""#, "", r#""read""#), "`policies.p.paths` is empty"),
         (one(r#""anonymous""#, everywhere, ""), "`policies.p.actions` is empty"),
@@ -235,6 +286,20 @@ fn a_policy_that_cannot_be_meant_stops_the_start() {
 }
 
 #[test]
+fn a_token_that_is_blank_stops_the_start() {
+    for (members, words) in [
+        (r#""authTypePut": "static-token", "authOptsPut": {"staticTokenEnv": "BLANK"}"#, "`BLANK`"),
+        (
+            r#""authTypePut": "static-token", "tokens": [{"name": "a", "env": "BLANK"}]"#,
+            "`tokens[0]` is empty",
+        ),
+    ] {
+        let said = Place::new().variable("BLANK", " \n").refusal(members);
+        assert!(said.contains(words) && said.contains("empty"), "{members}\n{said}");
+    }
+}
+
+#[test]
 fn without_policies_the_start_warns_and_with_them_it_does_not() {
     let server = Server::start();
     server.eventually("warned", |server| server.log().contains("there are no `policies`"));
@@ -249,7 +314,7 @@ fn a_check_shows_tokens_and_policies_without_what_is_secret() {
     let place = Place::new().argument("check-config").variable("TOKEN", "open-sesame");
     let members = r#""authTypePut": "static-token", "authOptsPut": {"staticToken": "hunter2"},
         "tokens": [{"name": "ci", "env": "TOKEN"}]"#;
-    let output = place.command(members).stdout(Stdio::piped()).output().unwrap();
+    let output = looked_through(&mut place.command(members));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("tokens[0].name = ci  (`"), "{text}");
     assert!(text.contains("authOptsPut.staticToken = (not shown)  (`"), "{text}");
@@ -259,7 +324,7 @@ fn a_check_shows_tokens_and_policies_without_what_is_secret() {
 #[test]
 fn the_schema_is_that_of_the_types() {
     let place = Place::new().argument("check-config").argument("--schema");
-    let output = place.bare_command().stdout(Stdio::piped()).output().unwrap();
+    let output = looked_through(&mut place.bare_command());
     let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let written = include_str!("../../../../docs/reposerver.schema.json");
     let written: serde_json::Value = serde_json::from_str(written).unwrap();
@@ -267,4 +332,42 @@ fn the_schema_is_that_of_the_types() {
     assert!(printed == written, "{how}");
     assert!(printed["properties"]["policies"]["items"]["properties"]["paths"].is_object());
     assert_eq!(printed["additionalProperties"], false);
+}
+
+#[test]
+fn a_refusal_does_not_tell_whether_something_is_there() {
+    let server = Server::with(&members());
+    server.put_on_disk("dbt/latest", b"1.0.0");
+    server.put_on_disk("dbt-tools/foo/1.0.0/linux/amd64/foo", b"binary");
+    let said = |who: &str, method: &str, path: &str| {
+        let reply = ask(&server, who, method, path, b"");
+        let problem: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let length = reply.header("content-length").map(str::to_owned);
+        (reply.status, problem["type"].clone(), problem["detail"].clone(), length)
+    };
+    let foo = "/dbt-tools/foo/1.0.0/linux/amd64/";
+    let missing_foo = "/dbt-tools/foo/9.9.9/linux/amd64/";
+    for (there, missing) in [
+        ("/dbt/latest", "/dbt/missing"),
+        ("/dbt/", "/missing/"),
+        (foo, missing_foo),
+        (&*format!("{foo}foo"), &*format!("{missing_foo}foo")),
+        ("/-/api/tools/foo/versions", "/-/api/tools/missing/versions"),
+        ("/-/api/v1/tools/foo", "/-/api/v1/tools/missing"),
+    ] {
+        for method in ["GET", "HEAD", "PUT", "DELETE"] {
+            for who in ["stranger", "", "wrong"] {
+                let (a, b) = (said(who, method, there), said(who, method, missing));
+                if a.0 == 405 || a.0 == 400 {
+                    continue;
+                }
+                assert_eq!(a, b, "{who} {method} {there}");
+                assert_eq!(
+                    a.0,
+                    if who == "stranger" { 403 } else { 401 },
+                    "{who} {method} {there}"
+                );
+            }
+        }
+    }
 }

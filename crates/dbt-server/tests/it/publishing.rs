@@ -130,6 +130,64 @@ fn what_replaces_a_platform_is_seen_when_it_is_whole_and_not_before() {
 }
 
 #[test]
+fn who_reads_while_a_platform_is_replaced_sees_one_publication_or_the_other() {
+    let server = Server::start();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    let content = |round: u8| vec![round; 20_000];
+    publish(&server, X, &content(0));
+    let compared = std::thread::scope(|scope| {
+        let readers = [(); 3].map(|()| {
+            scope.spawn(|| {
+                let (sum, mut compared) = (format!("{X}.sha256"), 0);
+                while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                    let before = server.get(&sum);
+                    let artifact = server.get(X);
+                    let after = server.get(&sum);
+                    assert_eq!([before.status, artifact.status, after.status], [200; 3]);
+                    // No content comes twice, so that nothing was replaced between the two.
+                    if before.body == after.body {
+                        assert_eq!(before.text(), sha256(&artifact.body));
+                        compared += 1;
+                    }
+                    let names = listed(&server, "/dbt-tools/x/1.0.0/linux/amd64/");
+                    assert_eq!(names, ["x", "x.asc", "x.sha256"]);
+                }
+                compared
+            })
+        });
+        let writer =
+            scope.spawn(|| (1..=40).for_each(|round| publish(&server, X, &content(round))));
+        let written = writer.join();
+        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        written.unwrap();
+        readers.map(|reader| reader.join().unwrap())
+    });
+    assert!(compared.iter().sum::<u32>() > 0, "{compared:?}");
+}
+
+#[test]
+fn what_is_not_whole_is_in_no_list_of_the_api() {
+    let server = Server::start();
+    publish(&server, X, b"linux");
+    put(&server, "/dbt-tools/x/1.0.0/darwin/arm64/x", b"binary");
+    put(&server, "/dbt-tools/x/2.0.0/linux/amd64/x", b"binary");
+    put(&server, "/dbt-tools/y/1.0.0/linux/amd64/y", b"binary");
+    let (strangers, uploaders) = (Server::get as fn(&Server, &str) -> _, Server::get_as_writer);
+    for get in [strangers, uploaders] {
+        let tools = get(&server, "/-/api/v1/tools").json();
+        assert_eq!(tools, serde_json::json!({ "tools": [{ "name": "x" }] }));
+        let x = get(&server, "/-/api/v1/tools/x").json();
+        let versions = x["versions"].as_array().unwrap();
+        assert_eq!(versions.len(), 1, "{x}");
+        assert_eq!(versions[0]["version"], "1.0.0");
+        assert_eq!(versions[0]["platforms"], serde_json::json!(["linux/amd64"]));
+        assert_eq!(get(&server, "/-/api/v1/tools/y").status, 404);
+        let versions = get(&server, "/-/api/tools/x/versions").json();
+        assert_eq!(versions.as_array().unwrap().len(), 1, "{versions}");
+    }
+}
+
+#[test]
 fn a_checksum_of_something_else_is_refused_and_the_platform_stays_unseen() {
     let server = Server::start();
     put(&server, X, b"binary");
@@ -177,6 +235,26 @@ fn an_upload_that_was_given_up_can_be_begun_anew_with_other_bytes() {
     put(&server, &format!("{X}.asc"), sign(b"second build").as_bytes());
     let last = put(&server, &format!("{X}.sha256"), sha256(b"second build").as_bytes());
     assert_eq!(last["published"], true);
+}
+
+#[test]
+fn what_is_sent_last_came_last_whatever_the_dates_say() {
+    let server = Server::start();
+    put(&server, X, b"first build");
+    put(&server, &format!("{X}.sha256"), sha256(b"first build").as_bytes());
+    let ahead = dbt_core::clock::Clock::System.now() + std::time::Duration::from_hours(1);
+    for path in server.drafts() {
+        let place = server.root().join(".reposerver/drafts").join(&path);
+        if place.is_file() {
+            std::fs::File::options().write(true).open(place).unwrap().set_modified(ahead).unwrap();
+        }
+    }
+    assert_eq!(put(&server, X, b"second build")["waitingFor"][0], "linux/amd64/x.sha256");
+    let other = server.put(&format!("{X}.sha256"), sha256(b"other").as_bytes());
+    other.is_refused(422, "not-publishable");
+    put(&server, &format!("{X}.sha256"), sha256(b"second build").as_bytes());
+    assert_eq!(put(&server, &format!("{X}.asc"), b"sig")["published"], true);
+    assert_eq!(server.get(X).text(), "second build");
 }
 
 #[test]
@@ -345,6 +423,55 @@ fn verification_is_switched_off_and_on_by_the_word() {
     server.put_on_disk("dbt/truststore", b"<html>not a truststore</html>");
     server.put(X, b"binary").is_refused(422, "not-publishable");
     assert_eq!(server.tree(), ["dbt", "dbt/truststore"]);
+}
+
+#[test]
+fn a_truststore_that_cannot_be_used_lets_nothing_pass_unverified() {
+    type Prepare = fn(&Server);
+    let broken: [(&str, Prepare); 5] = [
+        ("no certificates", |server| {
+            server.put_on_disk("dbt/truststore", b"<html>not a truststore</html>");
+        }),
+        ("empty", |server| server.put_on_disk("dbt/truststore", b"")),
+        ("only revoked ones", |server| {
+            server.put_on_disk("dbt/truststore", ALICE.revoked().as_bytes());
+        }),
+        ("a directory", |server| {
+            std::fs::create_dir_all(server.root().join("dbt/truststore")).unwrap();
+        }),
+        ("a link", |server| {
+            server.put_on_disk("dbt/elsewhere", ALICE.certificate().as_bytes());
+            let link = server.root().join("dbt/truststore");
+            std::os::unix::fs::symlink("elsewhere", link).unwrap();
+        }),
+    ];
+    for (what, prepare) in broken {
+        let server = Server::start();
+        prepare(&server);
+        put_unverified(&server, what);
+        let off = Server::with(&format!(r#"{WRITABLE}, "verifyUploads": "off""#));
+        prepare(&off);
+        publish(&off, X, b"unsigned");
+    }
+}
+
+/// Uploads a platform that is signed by nobody, of which nothing may be published.
+fn put_unverified(server: &Server, what: &str) {
+    let files = [
+        (X.to_owned(), b"binary".to_vec()),
+        (format!("{X}.sha256"), sha256(b"binary").into_bytes()),
+        (format!("{X}.asc"), b"sig".to_vec()),
+    ];
+    let replies = files.map(|(path, bytes)| server.put(&path, &bytes));
+    let last = &replies[2];
+    last.is_refused(422, "not-publishable");
+    let detail = last.json()["detail"].as_str().unwrap().to_owned();
+    assert!(
+        detail.contains("truststore") && detail.contains("`verifyUploads`"),
+        "{what}: {detail}"
+    );
+    assert_eq!(server.get(X).status, 404, "{what}");
+    assert!(!server.tree().contains(&X[1..].to_owned()), "{what}");
 }
 
 #[test]

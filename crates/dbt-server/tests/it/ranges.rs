@@ -1,6 +1,6 @@
 //! Parts of files.
 
-use crate::world::{Reply, Server};
+use crate::world::{Reply, Server, repr_digest};
 
 fn with_digits() -> Server {
     let server = Server::start();
@@ -25,9 +25,41 @@ fn one_range_is_answered_with_its_part() {
         let reply = range(&server, asked);
         assert_eq!((reply.status, reply.text().as_str()), (206, got), "{asked}");
         assert_eq!(reply.header("content-range"), Some(place), "{asked}");
-        assert!(reply.header("repr-digest").is_some());
+        assert_eq!(reply.header("repr-digest"), Some(&*repr_digest(b"0123456789")));
         assert_eq!(reply.header("content-digest"), None, "it would be the digest of the part");
     }
+}
+
+#[test]
+fn the_digest_of_a_part_is_told_to_those_who_want_it() {
+    let server = with_digits();
+    server.put_on_disk("dbt/large", &vec![7; 9 * 1024 * 1024]);
+    let digest = |bytes: &[u8]| {
+        let digest = dbt_core::digest::Digest::of(bytes);
+        let text =
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest.as_bytes());
+        format!("sha-256=:{text}:")
+    };
+    let asked = |path: &str, range: &str, want: &str| {
+        let want = format!("Want-Content-Digest: {want}");
+        server.send("GET", path, &[&format!("Range: {range}"), &want], b"")
+    };
+    for range in ["bytes=3-5", "bytes=0-1,5-6"] {
+        for want in ["sha-256=1", "sha-512=3, SHA-256=10"] {
+            let reply = asked("/dbt/digits", range, want);
+            assert_eq!(reply.status, 206);
+            assert_eq!(reply.header("content-digest"), Some(digest(&reply.body).as_str()));
+            assert_eq!(reply.header("repr-digest"), Some(digest(b"0123456789").as_str()));
+        }
+        for want in ["sha-256=0", "sha-512=3", "nonsense"] {
+            assert_eq!(asked("/dbt/digits", range, want).header("content-digest"), None, "{want}");
+        }
+    }
+    let chunks = asked("/dbt/large", "bytes=1-1000000", "sha-256=1");
+    assert_eq!(chunks.header("content-digest"), Some(digest(&chunks.body).as_str()));
+    // Nobody waits for more than is hashed while they do.
+    let too_much = asked("/dbt/large", "bytes=1-", "sha-256=1");
+    assert_eq!((too_much.status, too_much.header("content-digest")), (206, None));
 }
 
 #[test]

@@ -59,7 +59,6 @@ fn all_platforms_of_a_release_appear_when_it_is_committed() {
     }
     assert_eq!(server.get("/dbt-tools/x/1.0.0/description.txt").status, 200);
     assert_eq!(server.drafts(), [""; 0]);
-    look(&server, &id).is_refused(404, "not-found");
     assert!(server.log().contains(r#""outcome":"release published""#), "{}", server.log());
 }
 
@@ -147,4 +146,78 @@ fn dbt_itself_can_be_released() {
         let reply = post(&server, "releases", &body);
         assert_eq!((reply.status, &reply.json()["path"]), (201, &json!("/dbt/4.0.0/")));
     }
+}
+
+#[test]
+fn a_release_whose_answer_was_lost_is_answered_as_published() {
+    let server = Server::start();
+    let id = begin(&server, "1.0.0");
+    put_platform(&server, "1.0.0", "linux/amd64");
+    let commit = |server: &Server| post(server, &format!("releases/{id}/commit"), &Value::Null);
+    let first = commit(&server);
+    assert_eq!(first.status, 200, "{first:?}");
+    assert_eq!(first.json()["state"], "published");
+    for again in [commit(&server), look(&server, &id)] {
+        assert_eq!((again.status, again.json()), (200, first.json()));
+    }
+    let server = Server::on(server.kill(), WRITABLE);
+    let again = commit(&server);
+    assert_eq!((again.status, again.json()), (200, first.json()), "after a restart too");
+
+    // It is over: nothing of it can be given up, and the next one of the version is another.
+    let path = format!("/-/api/v1/releases/{id}");
+    server.send("DELETE", &path, &[AUTHORIZED], b"").is_refused(404, "not-found");
+    assert_eq!(server.get("/dbt-tools/x/1.0.0/linux/amd64/x").text(), "linux/amd64");
+    let next = begin(&server, "1.0.0");
+    assert_ne!(next, id);
+    put_platform(&server, "1.0.0", "darwin/arm64");
+    assert_eq!(commit(&server).json()["state"], "published", "of the one that is asked for");
+    assert_eq!(server.get("/dbt-tools/x/1.0.0/darwin/arm64/x").status, 404);
+    assert_eq!(look(&server, &next).json()["state"], "open");
+}
+
+#[test]
+fn what_is_known_of_a_published_release_goes_after_a_day() {
+    let server = Server::start();
+    let id = begin(&server, "1.0.0");
+    put_platform(&server, "1.0.0", "linux/amd64");
+    assert_eq!(post(&server, &format!("releases/{id}/commit"), &Value::Null).status, 200);
+    let place = server.kill();
+    let known = place.root().join(format!(".reposerver/released/{id}"));
+    let mut about: Value = serde_json::from_slice(&std::fs::read(&known).unwrap()).unwrap();
+    about["expires"] = json!(about["expires"].as_u64().unwrap() - 24 * 60 * 60);
+    std::fs::write(&known, about.to_string()).unwrap();
+    let server = Server::on(place, WRITABLE);
+    server.eventually("forgotten", |server| look(server, &id).status == 404);
+    assert!(!known.exists());
+}
+
+#[test]
+fn strangers_are_not_told_which_releases_there_are() {
+    let server = Server::start();
+    let open = begin(&server, "1.0.0");
+    let published = begin(&server, "2.0.0");
+    put_platform(&server, "2.0.0", "linux/amd64");
+    let done = post(&server, &format!("releases/{published}/commit"), &Value::Null);
+    assert_eq!(done.status, 200, "{done:?}");
+    for id in [open.as_str(), &published, "unknown", "..", "%2e%2e", ".x", "a%2fb"] {
+        for (method, end) in [("GET", ""), ("DELETE", ""), ("POST", "/commit")] {
+            let path = format!("/-/api/v1/releases/{id}{end}");
+            let asked = |lines: &[&str]| server.send(method, &path, lines, b"");
+            if id.contains(['.', '%']) {
+                assert!((300..500).contains(&asked(&[AUTHORIZED]).status), "{method} {path}");
+                continue;
+            }
+            asked(&[]).is_refused(401, "unauthorised");
+            asked(&["Authorization: Bearer wrong"]).is_refused(401, "unauthorised");
+        }
+    }
+    let unknown = |method: &str, end: &str| {
+        let path = format!("/-/api/v1/releases/unknown{end}");
+        server.send(method, &path, &[AUTHORIZED], b"").is_refused(404, "not-found");
+    };
+    unknown("GET", "");
+    unknown("DELETE", "");
+    unknown("POST", "/commit");
+    assert_eq!(look(&server, &open).json()["state"], "open");
 }

@@ -132,17 +132,47 @@ fn a_token_writes_once_and_a_token_of_reads_writes_never() {
 }
 
 #[test]
-fn a_token_that_was_seen_writes_nothing_after_a_restart() {
+fn of_many_who_show_the_same_token_at_once_one_writes() {
+    let key = Key::ed25519(7);
+    let server = server(&[("alice", key.line())]);
+    for round in 0..5 {
+        let writing = key.header_of("alice");
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let send = |number| {
+                let (server, writing) = (&server, &writing);
+                let path = format!("/dbt/round-{round}-{number}");
+                scope.spawn(move || server.send("PUT", &path, &[writing], b"body").status)
+            };
+            let all: Vec<_> = (0..8).map(send).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+        assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 7, "{statuses:?}");
+    }
+    let written = server.tree().into_iter().filter(|path| path.starts_with("dbt/round"));
+    assert_eq!(written.count(), 5);
+}
+
+#[test]
+fn a_token_that_was_used_is_known_after_a_restart_and_one_that_was_not_counts() {
     let key = Key::ed25519(7);
     let first = server(&[("alice", key.line())]);
+    first.put_on_disk("dbt/latest", b"1.0.0");
     let writing = key.header_of("alice");
     assert_eq!(put(&first, &writing).status, 201);
+    let reading = key.header_of("alice");
+    assert_eq!(get(&first, &reading).status, 200);
+    let unused = key.header_of("alice");
     // Times in tokens are whole seconds; the next start is in a later one.
     let signed_at = now();
     first.eventually("the next second", |_server| now() > signed_at + 1);
     let second = Server::on(first.kill(), MEMBERS);
-    assert!(put(&second, &writing).is_refused(401, "unauthorised").text().contains("started"));
-    assert_eq!(put(&second, &key.header_of("alice")).status, 200, "a new one writes");
+    for used in [&writing, &reading] {
+        assert!(put(&second, used).is_refused(401, "unauthorised").text().contains("used before"));
+    }
+    assert_eq!(get(&second, &reading).status, 200, "reads may repeat");
+    assert_eq!(put(&second, &unused).status, 200, "it was signed before and not used");
+    assert_eq!(put(&second, &unused).status, 401);
 }
 
 #[test]

@@ -50,13 +50,20 @@ impl Agent {
     /// Makes a key, gives it to the agent, and returns the line of its public half.
     fn key(&self, name: &str, kind: &[&str]) -> String {
         let path = self.directory.path().join(name);
-        let run = |command: &mut Command| {
-            let output = command.stdin(Stdio::null()).output().unwrap();
-            assert!(output.status.success(), "{output:?}");
-        };
         run(Command::new("ssh-keygen").args(["-q", "-N", "", "-f"]).arg(&path).args(kind));
         run(Command::new("ssh-add").arg(&path).env("SSH_AUTH_SOCK", self.socket()));
         std::fs::read_to_string(Path::new(&path).with_extension("pub")).unwrap()
+    }
+
+    /// Returns the line of a certificate of somebody's key that an authority signed.
+    fn certificate(&self, authority: &str, name: &str) -> String {
+        let path = |name: &str| self.directory.path().join(name);
+        let key = path(name).with_extension("pub");
+        run(Command::new("ssh-keygen")
+            .args(["-q", "-I", "an id", "-n", name, "-V", "-1d:+1d", "-s"])
+            .arg(path(authority))
+            .arg(key));
+        std::fs::read_to_string(path(&format!("{name}-cert.pub"))).unwrap()
     }
 
     /// Has bytes signed, and returns what a token takes of the answer.
@@ -100,6 +107,11 @@ impl Drop for Agent {
         let _already_dead = self.process.kill();
         let _already_waited = self.process.wait();
     }
+}
+
+fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 fn framed(bytes: &[u8]) -> Vec<u8> {
@@ -183,4 +195,69 @@ fn what_a_real_agent_signs_publishes_and_weak_signatures_do_not() {
         let status = put(&server, &agent.header(user, line, algorithm, flags)).status;
         assert!(matches!(status, 200 | 201), "{user} {algorithm} {flags}: {status}");
     }
+}
+
+/// A certificate says for whom and until when a key counts, which nobody here checks: it stands
+/// for no key.
+#[test]
+fn real_certificates_are_refused_with_the_reason_and_their_keys_count_by_themselves() {
+    let agent = Agent::start();
+    agent.key("authority", &["-t", "ed25519"]);
+    let mut users = Vec::new();
+    for (name, kind, algorithm) in [
+        ("ed25519", &["-t", "ed25519"][..], "EdDSA"),
+        ("rsa", &["-t", "rsa", "-b", "2048"], "RS256"),
+        ("p256", &["-t", "ecdsa", "-b", "256"], "ES256"),
+        ("p384", &["-t", "ecdsa", "-b", "384"], "ES384"),
+    ] {
+        let key = agent.key(name, kind);
+        let certificate = agent.certificate("authority", name);
+        assert!(certificate.contains("-cert-v01@openssh.com "), "{certificate}");
+        users.push((name, key, certificate, algorithm));
+    }
+    let reason = "certificates are not accepted; name the key itself";
+    let certified: Vec<_> = users.iter().map(|(name, _, line, _)| (*name, line.clone())).collect();
+    // Under the name of a plain key, so that only what is inside tells.
+    let (_, key, certificate, _) = &users[0];
+    let blob = certificate.split(' ').nth(1).unwrap();
+    let disguised = vec![("ed25519", format!("{} {blob}", key.split(' ').next().unwrap()))];
+    for (lines, words) in [(&certified, reason), (&disguised, "it is no public key of OpenSSH")] {
+        for is_command in [false, true] {
+            let server = if is_command { asking(lines) } else { reading(lines) };
+            for (name, key, _, algorithm) in &users {
+                let refused = put(&server, &agent.header(name, key, algorithm, SHA256));
+                refused.is_refused(401, "unauthorised");
+                assert!(server.tree().is_empty(), "{name}");
+            }
+            server.eventually(words, |server| server.log().matches(words).count() >= lines.len());
+            server.eventually("recorded", |server| server.log().contains("has no keys"));
+        }
+    }
+    let keys: Vec<_> = users.iter().map(|(name, key, ..)| (*name, key.clone())).collect();
+    for server in [reading(&keys), asking(&keys)] {
+        for (name, key, _, algorithm) in &users {
+            let status = put(&server, &agent.header(name, key, algorithm, SHA256)).status;
+            assert!(matches!(status, 200 | 201), "{name}: {status}");
+        }
+    }
+}
+
+/// A server that finds these keys in a file.
+fn reading(lines: &[(&str, String)]) -> Server {
+    let place = Place::new();
+    place.put_beside("keys.json", key_file(lines).as_bytes());
+    let members = r#""authTypePut": "ssh-agent-file", "pubkeysFile": "keys.json",
+        "publicUrls": ["https://dbt.example.com"]"#;
+    Server::on(place, members)
+}
+
+/// A server that asks a command for these keys.
+fn asking(lines: &[(&str, String)]) -> Server {
+    let place = Place::new();
+    let case = |(name, line): &(&str, String)| format!("{name}) echo '{}';;\n", line.trim());
+    let cases: String = lines.iter().map(case).collect();
+    place.put_beside("lookup", format!("case \"$1\" in\n{cases}esac\n").as_bytes());
+    let members = r#""authTypePut": "ssh-agent-func", "authOptsPut": {"idpFunc": "sh lookup"},
+        "publicUrls": ["https://dbt.example.com"]"#;
+    Server::on(place, members)
 }

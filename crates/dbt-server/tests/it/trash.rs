@@ -81,6 +81,7 @@ fn the_trash_is_nothing_for_strangers() {
 
 #[test]
 fn one_token_that_counts_once_is_enough_to_restore() {
+    // By the contract's settings alone.
     let key = Key::ed25519(1);
     let place = Place::new();
     place.put_beside("keys.json", key_file(&[("alice", key.line())]).as_bytes());
@@ -205,4 +206,119 @@ fn on_the_servers_machine_what_was_deleted_is_listed_restored_and_forgotten() {
     let forgot = server.command_beside(&["trash", "forget", VERSION]);
     assert_eq!(forgot, "forgot 2 deleted files at or below `/dbt-tools/x/1.0.0`\n");
     assert_eq!(server.put(X, b"other").status, 201);
+}
+
+#[test]
+fn nothing_is_restored_into_a_version_that_is_being_uploaded() {
+    for members in ["", r#", "immutable": true"#] {
+        for deleted in [VERSION, X] {
+            let server = with_a_version(members);
+            assert_eq!(server.delete(deleted).status, 204);
+            assert_eq!(server.put(&format!("{VERSION}/darwin/arm64/x"), b"binary").status, 201);
+            let deletion = deleted_of(&server, deleted);
+            restore(&server, &deletion).is_refused(409, "upload-in-progress");
+            let here =
+                server.refused_beside(&["trash", "restore", deletion["id"].as_str().unwrap()]);
+            assert!(here.contains("is being uploaded"), "{here}");
+            assert_eq!(server.get(X).status, 404);
+            assert_eq!(server.delete(&format!("{VERSION}/darwin/arm64/x")).status, 204);
+            assert_eq!(restore(&server, &deletion).status, 200);
+            assert_eq!(server.get(X).text(), "binary");
+        }
+    }
+}
+
+fn deleted_of(server: &Server, path: &str) -> Value {
+    deleted(server).into_iter().find(|it| it["path"] == path[1..]).unwrap()
+}
+
+#[test]
+fn other_bytes_than_those_last_deleted_are_not_restored_where_what_is_published_stays() {
+    let server = with_a_version("");
+    server.delete(VERSION);
+    let first = deleted_of(&server, VERSION);
+    let server = Server::on(server.kill(), &format!(r#"{WRITABLE}, "immutable": true"#));
+    server.put_on_disk(&X[1..], b"second");
+    assert_eq!(server.delete(VERSION).status, 204);
+    restore(&server, &first).is_refused(409, "immutable-conflict");
+    assert_eq!(server.get(X).status, 404);
+    let second = deleted(&server).pop().unwrap();
+    assert_eq!(restore(&server, &second).status, 200);
+    assert_eq!(server.get(X).text(), "second");
+}
+
+#[test]
+fn what_came_back_while_a_version_was_uploaded_stays() {
+    let server = Server::with(&format!(r#"{WRITABLE}, "immutable": true"#));
+    assert_eq!(server.put(X, b"other").status, 201);
+    assert_eq!(server.put(&format!("{X}.asc"), b"sig").status, 201);
+    server.put_on_disk(&X[1..], b"binary");
+    let last = server.put(&format!("{X}.sha256"), sha256(b"other").as_bytes());
+    last.is_refused(409, "immutable-conflict");
+    assert_eq!(server.get(X).text(), "binary");
+    // The same for a release of several.
+    let body = serde_json::json!({ "tool": "x", "version": "1.0.0" }).to_string();
+    let id = server.send("POST", "/-/api/v1/releases", &[AUTHORIZED], body.as_bytes()).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let commit = api(&server, "POST", &format!("releases/{id}/commit"));
+    assert!((400..500).contains(&commit.status), "{commit:?}");
+    assert_eq!(server.get(X).text(), "binary");
+}
+
+const WITHDRAWN: &str = "dbt-tools/x/withdrawn.json";
+
+/// Deletes the tool as it is with this list of withdrawn versions, or without any.
+fn delete_with_list(server: &Server, list: Option<&[u8]>) -> Value {
+    server.put_on_disk(&X[1..], b"binary");
+    if let Some(list) = list {
+        server.put_on_disk(WITHDRAWN, list);
+        server.put_on_disk(&format!("{WITHDRAWN}.asc"), b"sig");
+    }
+    assert_eq!(server.delete("/dbt-tools/x").status, 204);
+    deleted(server).pop().unwrap()
+}
+
+#[test]
+fn a_tool_comes_back_with_the_list_of_its_withdrawn_versions() {
+    let server = with_a_version("");
+    let deletion = delete_with_list(&server, Some(b"[1]"));
+    assert_eq!(server.tree(), ["dbt-tools"]);
+    assert_eq!(restore(&server, &deletion).status, 200);
+    assert_eq!(server.get(&format!("/{WITHDRAWN}")).text(), "[1]");
+    assert_eq!(server.get(X).text(), "binary");
+    // On the server's machine too, and as often as it is deleted.
+    let deletion = delete_with_list(&server, None);
+    server.command_beside(&["trash", "restore", deletion["id"].as_str().unwrap()]);
+    assert_eq!(server.get(&format!("/{WITHDRAWN}")).text(), "[1]");
+}
+
+#[test]
+fn an_earlier_list_of_withdrawn_versions_does_not_come_back_with_a_tool() {
+    let server = with_a_version("");
+    let first = delete_with_list(&server, Some(b"[1]"));
+    let second = delete_with_list(&server, Some(b"[1, 2]"));
+    let refused = |deletion: &Value| {
+        let reply = restore(&server, deletion);
+        reply.is_refused(403, "forbidden");
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("withdrawals are published again"), "{detail}");
+        let here = server.refused_beside(&["trash", "restore", deletion["id"].as_str().unwrap()]);
+        assert!(here.contains("withdrawals are published again"), "{here}");
+        assert_eq!(server.tree(), ["dbt-tools"]);
+    };
+    refused(&first);
+    assert_eq!(deleted(&server).len(), 2, "it is kept");
+    assert_eq!(restore(&server, &second).status, 200);
+    assert_eq!(server.get(&format!("/{WITHDRAWN}")).text(), "[1, 2]");
+    // Nor does it where the later one was deleted by itself.
+    let second = delete_with_list(&server, None);
+    assert_eq!(restore(&server, &second).status, 200);
+    assert_eq!(server.delete(&format!("/{WITHDRAWN}")).status, 204);
+    let without = delete_with_list(&server, None);
+    refused(&first);
+    restore(&server, &deleted_of(&server, &format!("/{WITHDRAWN}"))).is_refused(403, "forbidden");
+    assert_eq!(restore(&server, &without).status, 200);
+    assert_eq!(server.get(X).text(), "binary");
 }

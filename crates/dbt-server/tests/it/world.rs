@@ -3,10 +3,14 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dbt_testkit::planted::{self, Secrets};
 
 /// No answer takes longer than this unless something is wrong.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
+    environment: Vec<(String, String)>,
+    secrets: Secrets,
 }
 
 impl Server {
@@ -37,12 +43,18 @@ impl Server {
 
     /// Starts a server on a place that was prepared.
     pub(crate) fn on(place: Place, members: &str) -> Self {
-        let mut process = place.command(members).spawn().unwrap();
+        let process = place.command(members).spawn().unwrap();
+        Self::started(place, process)
+    }
+
+    /// Takes a program that was started on a place for a server, once it listens.
+    pub(crate) fn started(place: Place, mut process: Child) -> Self {
         let mut stderr = BufReader::new(process.stderr.take().unwrap());
         let mut first = String::new();
         stderr.read_line(&mut first).unwrap();
         let address = first
-            .strip_prefix("reposerver listening on http://")
+            .strip_prefix("reposerver listening on http")
+            .map(|rest| rest.trim_start_matches('s').trim_start_matches("://"))
             .and_then(|rest| rest.split_once(", serving "))
             .unwrap_or_else(|| panic!("unexpected first line: {first}"));
         let address = address.0.parse().unwrap();
@@ -55,7 +67,14 @@ impl Server {
                 lines.push('\n');
             }
         });
-        Self { directory: place.directory, process, address, log, reader: Some(reader) }
+        let Place { directory, environment, secrets, .. } = place;
+        let reader = Some(reader);
+        Self { directory, process, address, log, reader, environment, secrets }
+    }
+
+    /// Starts one on which `open-sesame` is a publisher's token, and another an administrator's.
+    pub(crate) fn with_roles() -> Self {
+        Self::with(&with_roles())
     }
 
     /// Returns the directory that is served.
@@ -70,17 +89,94 @@ impl Server {
 
     /// Runs another command of the program on the same configuration, and returns what it prints.
     pub(crate) fn command_beside(&self, words: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_reposerver"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reposerver"));
+        command
             .arg("--file")
             .arg(self.directory.path().join("config.json"))
             .args(words)
             .env_clear()
             .env("STATE_DIRECTORY", self.state())
-            .output()
-            .unwrap();
+            .envs(self.environment.iter().cloned())
+            .current_dir(self.outside());
+        let output = run_through(&self.secrets, &mut command);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{words:?}: {said}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Puts these members into its configuration file, in one step.
+    pub(crate) fn configure(&self, members: &str) {
+        self.put_beside("config.new", configuration(&self.root(), members));
+        rustix::fs::rename(
+            self.outside().join("config.new"),
+            self.directory.path().join("config.json"),
+        )
+        .unwrap();
+    }
+
+    /// Puts these members into its configuration file and has it read that; returns what is said.
+    pub(crate) fn reload(&self, members: &str) -> String {
+        self.configure(members);
+        self.command_beside(&["reload"])
+    }
+
+    /// Reads a path at the address for metrics and health, of which the log tells.
+    pub(crate) fn get_beside(&self, path: &str) -> Reply {
+        let words = "metrics and health on http://";
+        self.eventually("listening for metrics", |server| server.log().contains(words));
+        let log = self.log();
+        let address = log.split(words).nth(1).unwrap().split('/').next().unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        Reply::read(&mut stream, false)
+    }
+
+    /// Returns the line of the metrics that begins with these words, without them.
+    pub(crate) fn metric(&self, name: &str) -> Option<String> {
+        let text = self.get_beside("/-/metrics").text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map(ToOwned::to_owned)
+    }
+
+    /// Runs another command of the program on the same configuration; it may fail.
+    pub(crate) fn try_command_beside(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reposerver"));
+        command.arg("--file").arg(self.directory.path().join("config.json")).args(words);
+        command.current_dir(self.directory.path());
+        run_through(&self.secrets, command.env_clear().env("STATE_DIRECTORY", self.state()))
+    }
+
+    /// Stops the program as an orchestrator does, and returns its place.
+    pub(crate) fn stop(mut self) -> Place {
+        self.signal(rustix::process::Signal::TERM);
+        assert!(self.wait().success(), "{}", self.log());
+        self.kill()
+    }
+
+    /// Remembers something that must be found nowhere when the server ends.
+    pub(crate) fn keep_secret(&self, secret: &str) {
+        self.secrets.add(secret);
+    }
+
+    /// Looks for what was planted, and what was shown besides, wherever the server writes.
+    fn check_leftovers(&self) {
+        self.secrets.are_not_in("the log", self.log().as_bytes());
+        self.secrets.are_not_below(self.directory.path());
+    }
+
+    /// Puts a file beside the directory to serve, as an administrator does; it may hold secrets.
+    pub(crate) fn put_beside(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        self.secrets.are_put_in(self.outside().join(name));
+        std::fs::write(self.outside().join(name), bytes).unwrap();
+    }
+
+    /// Runs another command of the program that must refuse, and returns what it says.
+    pub(crate) fn refused_beside(&self, words: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reposerver"));
+        command.arg("--file").arg(self.directory.path().join("config.json")).args(words);
+        Place::refused(command.env_clear().env("STATE_DIRECTORY", self.state()))
     }
 
     /// Returns the directory around it, which must never be reached.
@@ -135,10 +231,19 @@ impl Server {
 
     /// Sends bytes as they are and reads one answer.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Reply {
+        let text = String::from_utf8_lossy(bytes);
+        let head = text.split("\r\n\r\n").next().unwrap_or_default();
+        self.secrets.add_those_of(head.lines().skip(1).filter_map(|line| line.split_once(':')));
         let mut stream = self.connect();
         // The server may answer and close before it has read everything.
         let _cut = stream.write_all(bytes);
-        Reply::read(&mut stream, bytes.starts_with(b"HEAD "))
+        let reply = Reply::read(&mut stream, bytes.starts_with(b"HEAD "));
+        let headers = reply.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
+        self.secrets.are_not_in("an answer's head", headers.collect::<String>().as_bytes());
+        if reply.status >= 400 {
+            self.secrets.are_not_in("a refusal", &reply.body);
+        }
+        reply
     }
 
     /// Sends a request with header lines and a body.
@@ -226,8 +331,10 @@ impl Server {
     pub(crate) fn kill(mut self) -> Place {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+        drop(self.reader.take().map(JoinHandle::join));
+        self.check_leftovers();
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
-        Place::around(directory)
+        Place { secrets: std::mem::take(&mut self.secrets), ..Place::around(directory) }
     }
 }
 
@@ -238,18 +345,39 @@ impl Drop for Server {
         if let Some(reader) = self.reader.take() {
             let _panicked = reader.join();
         }
+        if !std::thread::panicking() {
+            self.check_leftovers();
+        }
     }
+}
+
+/// Returns the members of [`Server::with_roles`].
+pub(crate) fn with_roles() -> String {
+    let token = |name: &str, secret: &[u8]| {
+        format!(r#"{{"name": "{name}", "sha256": "{}"}}"#, sha256(secret))
+    };
+    format!(
+        r#""authTypePut": "static-token", "tokens": [{}, {}],
+        "auth": {{"roles": {{"admin": ["admin"], "publisher": ["ci"]}}}}, "policies": []"#,
+        token("admin", b"only-for-admins"),
+        token("ci", b"open-sesame")
+    )
 }
 
 /// The header line that shows `open-sesame`.
 pub(crate) const AUTHORIZED: &str = "Authorization: Bearer open-sesame";
 
+/// Who an administrator of [`Server::with_roles`] is.
+pub(crate) const AS_ADMIN: &str = "Authorization: Bearer only-for-admins";
+
 /// A directory for a server, and how to start one there.
 pub(crate) struct Place {
     directory: tempfile::TempDir,
     disk: Option<String>,
+    is_first_process: bool,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    secrets: Secrets,
 }
 
 impl Place {
@@ -262,7 +390,14 @@ impl Place {
 
     /// Returns the place that a directory is.
     pub(crate) fn around(directory: tempfile::TempDir) -> Self {
-        Self { directory, disk: None, arguments: Vec::new(), environment: Vec::new() }
+        let (arguments, environment, secrets) = (Vec::new(), Vec::new(), Secrets::default());
+        secrets.are_put_in(directory.path().join("config.json"));
+        Self { directory, disk: None, is_first_process: false, arguments, environment, secrets }
+    }
+
+    /// Makes the server the first process of its system, as in a container.
+    pub(crate) fn being_the_first_process(self) -> Self {
+        Self { is_first_process: true, ..self }
     }
 
     /// Puts the directory to serve on a file system of its own in memory, with these options. Only
@@ -283,6 +418,7 @@ impl Place {
 
     /// Sets a variable.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        planted::is_listed_in_variable(name, value);
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -302,20 +438,16 @@ impl Place {
         self.directory.path().join(name)
     }
 
-    /// Puts a file beside the directory to serve.
+    /// Puts a file beside the directory to serve, as an administrator does; it may hold secrets.
     pub(crate) fn put_beside(&self, name: &str, bytes: &[u8]) {
+        self.secrets.are_put_in(self.beside(name));
         std::fs::write(self.beside(name), bytes).unwrap();
     }
 
     /// Returns the program with these members in its configuration file.
     pub(crate) fn command(&self, members: &str) -> Command {
         let file = self.directory.path().join("config.json");
-        let root = serde_json::json!(self.root());
-        let comma = if members.is_empty() { "" } else { ", " };
-        let text = format!(
-            r#"{{"address": "127.0.0.1", "port": 0, "serverRoot": {root}{comma}{members}}}"#
-        );
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(&file, configuration(&self.root(), members)).unwrap();
         let mut command = self.bare_command();
         command.arg("--file").arg(file);
         command
@@ -325,6 +457,11 @@ impl Place {
     pub(crate) fn bare_command(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_reposerver");
         let mut command = match &self.disk {
+            None if self.is_first_process => {
+                let mut command = Command::new("unshare");
+                command.args(["-rpf", program]);
+                command
+            }
             None => Command::new(program),
             Some(line) => {
                 let mut command = Command::new("unshare");
@@ -335,6 +472,7 @@ impl Place {
         // Not the machine's own place, should it have one.
         let state = self.directory.path().join("state");
         command.args(&self.arguments).env_clear().env("STATE_DIRECTORY", state);
+        command.env("TMPDIR", self.directory.path());
         command.env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
         command.envs(self.environment.iter().cloned());
         command.current_dir(self.directory.path());
@@ -342,17 +480,57 @@ impl Place {
         command
     }
 
+    /// Runs another command of the program while no server runs; it may fail.
+    pub(crate) fn run(&self, members: &str, words: &[&str]) -> Output {
+        let mut command = self.command(members);
+        let output = run_through(&self.secrets, command.args(words));
+        self.secrets.are_not_below(self.directory.path());
+        output
+    }
+
+    /// Returns the directory of what the server knows beside the tree.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.beside("state")
+    }
+
     /// Runs the program, which must refuse to start, and returns what it says.
     pub(crate) fn refusal(&self, members: &str) -> String {
-        Self::refused(&mut self.command(members))
+        let said = Self::refused(&mut self.command(members));
+        self.secrets.are_not_below(self.directory.path());
+        said
     }
 
     /// Runs a program that must refuse to start, and returns what it says.
     pub(crate) fn refused(command: &mut Command) -> String {
-        let output = command.output().unwrap();
+        let output = looked_through(command);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     }
+}
+
+/// Runs a program to its end, and looks for what was planted in what it says.
+pub(crate) fn looked_through(command: &mut Command) -> Output {
+    run_through(&Secrets::default(), command)
+}
+
+/// Runs a program to its end, and looks for secrets in what it says.
+fn run_through(secrets: &Secrets, command: &mut Command) -> Output {
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    secrets.are_not_in("what a command says", &output.stderr);
+    secrets.are_not_in("what a command prints", &output.stdout);
+    output
+}
+
+/// Returns the configuration of a server of a directory with these members.
+fn configuration(root: &Path, members: &str) -> String {
+    if let Ok(settings) = serde_json::from_str(&format!("{{{members}}}")) {
+        planted::are_listed_in_settings(&settings);
+    }
+    let root = serde_json::json!(root);
+    // Nobody stands in front of a test who needs time to learn that a server stops.
+    let drain = if members.contains("drainDelay") { "" } else { r#", "drainDelay": 0"# };
+    let comma = if members.is_empty() { "" } else { ", " };
+    format!(r#"{{"address": "127.0.0.1", "port": 0, "serverRoot": {root}{drain}{comma}{members}}}"#)
 }
 
 fn write_below(root: &Path, path: &str, bytes: &[u8]) {
@@ -465,4 +643,11 @@ fn read_head(reader: &mut BufReader<&mut TcpStream>) -> (u16, Vec<(String, Strin
 /// Returns the lower-case hexadecimal SHA-256 of some bytes.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     dbt_core::digest::Digest::of(bytes).to_string()
+}
+
+/// Returns the SHA-256 of some bytes as the header `Repr-Digest` has it.
+pub(crate) fn repr_digest(bytes: &[u8]) -> String {
+    let digest = dbt_core::digest::Digest::of(bytes);
+    let text = STANDARD.encode(digest.as_bytes());
+    format!("sha-256=:{text}:")
 }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::Barrier;
 
-use crate::world::{AUTHORIZED, Reply, Server, WRITABLE, sha256};
+use crate::world::{AUTHORIZED, Reply, Server, WRITABLE, repr_digest, sha256};
 
 const ARTIFACT: &str = "/dbt-tools/x/1.0.0/linux/amd64/x";
 
@@ -22,6 +22,9 @@ fn a_new_file_is_created_and_served_with_its_digest() {
     let got = server.get_as_writer(ARTIFACT);
     assert_eq!((got.status, got.body.as_slice()), (200, b"binary".as_slice()));
     assert_eq!(got.header("etag"), reply.header("etag"));
+    assert_eq!(reply.header("etag"), Some(&*format!("\"{}\"", sha256(b"binary"))));
+    assert_eq!(reply.header("repr-digest"), Some(&*repr_digest(b"binary")));
+    assert_eq!(reply.header("want-repr-digest"), None);
     assert!(server.unfinished().is_empty());
 }
 
@@ -86,6 +89,24 @@ fn bytes_that_are_not_what_was_declared_are_refused_and_leave_nothing() {
 }
 
 #[test]
+fn who_declares_only_unknown_digests_is_told_which_is_known() {
+    let server = Server::start();
+    let unknown = "Repr-Digest: sha3-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
+    let right = format!("Repr-Digest: {}", repr_digest(b"binary"));
+    for (lines, told) in [
+        (vec![unknown], Some("sha-256=10")),
+        (vec![unknown, &right], None),
+        (vec![right.as_str()], None),
+        (vec!["X-Checksum-Sha256: "], None),
+    ] {
+        let reply = server.put_with("/dbt/latest", &lines, b"binary");
+        assert!(matches!(reply.status, 200 | 201), "{reply:?}");
+        assert_eq!(reply.header("want-repr-digest"), told, "{lines:?}");
+        assert_eq!(reply.header("repr-digest"), Some(&*repr_digest(b"binary")), "{lines:?}");
+    }
+}
+
+#[test]
 fn of_two_checksum_headers_both_must_hold() {
     let server = Server::start();
     let good = format!("X-Checksum-Sha256: {}", sha256(b"binary"));
@@ -144,6 +165,32 @@ fn of_many_that_create_one_file_exactly_one_succeeds() {
 }
 
 #[test]
+fn of_many_that_replace_the_same_bytes_exactly_one_succeeds() {
+    let server = Server::start();
+    assert_eq!(server.put("/dbt/latest", b"0").status, 201);
+    for round in 0..20_u8 {
+        let there = server.get("/dbt/latest").body;
+        let current = format!("If-Match: \"{}\"", sha256(&there));
+        let start = Barrier::new(8);
+        let replace = |number: u8| {
+            let (server, start, current) = (&server, &start, &current);
+            move || {
+                start.wait();
+                server.put_with("/dbt/latest", &[current], &[round + 1, number]).status
+            }
+        };
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..8).map(|number| scope.spawn(replace(number))).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+        });
+        let count = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
+        assert_eq!((count(200), count(412)), (1, 7), "{round}: {statuses:?}");
+        let winner = statuses.iter().position(|status| *status == 200).unwrap();
+        assert_eq!(server.get("/dbt/latest").body, [round + 1, u8::try_from(winner).unwrap()]);
+    }
+}
+
+#[test]
 fn writers_without_conditions_replace_each_other_whole() {
     let server = Server::start();
     let write = |number: u8| {
@@ -184,7 +231,9 @@ fn a_published_artifact_stays_as_it_is_where_that_is_configured() {
 
 #[test]
 fn of_many_that_publish_other_bytes_only_the_first_counts() {
-    let server = immutable();
+    let server = Server::with(&format!(
+        r#"{WRITABLE}, "immutable": true, "limits": {{"maxUploadsPerCaller": 64}}"#
+    ));
     let publish = |number: u8| {
         let server = &server;
         move || (number, server.put(ARTIFACT, &[number; 5000]).status)

@@ -9,6 +9,13 @@ mod memory;
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod world;
 
+mod counting;
 mod crashes;
+mod durable;
 mod dying;
+mod endurance;
+mod every_step;
 mod huge;
+mod load;
+mod mended;
+mod operations;

@@ -68,6 +68,27 @@ fn curl_publishes_and_reads() {
 }
 
 #[test]
+fn curl_sends_a_token_as_a_password() {
+    let server = Server::start();
+    // Not in the world of the server, which looks for the token.
+    let directory = tempfile::tempdir().unwrap();
+    let (file, netrc) = (directory.path().join("file"), directory.path().join("netrc"));
+    std::fs::write(&file, b"1.0.0").unwrap();
+    std::fs::write(&netrc, "machine 127.0.0.1 login any password open-sesame\n").unwrap();
+    let [file, netrc] = [file, netrc].map(|path| path.display().to_string());
+    let chunked = ["-T", &file, "-H", "Transfer-Encoding: chunked"];
+    let [to_user, to_netrc, to_wrong] = ["//dbt/by-user", "/dbt//by-netrc", "/dbt/wrong"]
+        .map(|path| format!("{}{path}", server.url()));
+    let by_user = [&chunked[..], &["-u", "any:open-sesame", &to_user]].concat();
+    assert_eq!(status(&by_user), "201");
+    let by_netrc = [&chunked[..], &["--netrc-file", &netrc, &to_netrc]].concat();
+    assert_eq!(status(&by_netrc), "201");
+    let wrong = [&chunked[..], &["-u", "open-sesame:any", &to_wrong]].concat();
+    assert_eq!(status(&wrong), "401");
+    assert_eq!(server.tree(), ["dbt", "dbt/by-netrc", "dbt/by-user"]);
+}
+
+#[test]
 fn curl_is_refused_before_it_sends_a_large_file() {
     let server = Server::start();
     let file = server.outside().join("large");

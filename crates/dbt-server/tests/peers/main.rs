@@ -1,6 +1,7 @@
 //! Real programs in front of the server, beside it and against it: curl, nginx and Apache as
-//! proxies, a tester of APIs, an identity provider and a directory service. `make test-peers` runs
-//! this; `scripts/install-peers` brings what it needs.
+//! proxies, a tester of APIs, an identity provider, a directory service and an ssh-agent; and what
+//! checks the files that it is deployed and watched with. `make test-peers` runs this;
+//! `scripts/install-peers` brings what it needs.
 
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
@@ -8,8 +9,18 @@
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod world;
 
+#[path = "../it/tokens.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod tokens;
+
+mod alerts;
 mod curl;
 mod identity_provider;
+mod kubernetes;
+mod monitoring;
 mod openapi;
 mod proxies;
 mod slapd;
+#[path = "../it/ssh_agent.rs"]
+mod ssh_agent;
+mod systemd;

@@ -1,5 +1,9 @@
 //! Attacks on the truststore: who decides whose signatures count.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dbt_core::digest::Digest;
+
 use super::{Case, Stage, case, page};
 use crate::http::Answer;
 use crate::people::{ALICE, CAROL, MALLORY};
@@ -64,7 +68,7 @@ pub(super) const CASES: &[Case] = &[
         },
     ),
     case("C03-small-order", "the truststore has one key, for which anybody can sign", |stage| {
-        written(stage, include_bytes!("small-order.asc"));
+        written(stage, SMALL_ORDER);
     }),
     case("C04-added-key", "the attacker's key is added, and it signs the next version", |stage| {
         stage.repository.trust(&[&ALICE, &CAROL, &MALLORY]);
@@ -105,6 +109,25 @@ pub(super) const CASES: &[Case] = &[
         stage.publish_next();
         stage.server.fault(&truststore(), Fault::StallAfter(0));
     }),
+    case(
+        "C23-forged",
+        "the next version's signature is one that a worthless key in the truststore accepts",
+        |stage| {
+            let worthless = String::from_utf8_lossy(SMALL_ORDER).into_owned();
+            stage.repository.truststore(&[ALICE.certificate(), CAROL.certificate(), worthless]);
+            let content = b"#!/bin/sh\necho owned\n";
+            let draft = stage.repository.publish("deploy", "1.5.0").content(content.as_slice());
+            draft.signature(forged(content)).now();
+        },
+    ),
+    case("L06-reset", "the connection breaks for the truststore alone", |stage| {
+        stage.publish_next();
+        stage.server.fault(&truststore(), Fault::Reset);
+    }),
+    case("L06-429", "too many ask for the truststore alone, says the server", |stage| {
+        stage.publish_next();
+        stage.server.fault(&truststore(), Fault::Status(429));
+    }),
     case("L02-foreign-metadata", "metadata and a manifest of somebody else appear", |stage| {
         for name in ["root.json", "1.root.json", "timestamp.json", "snapshot.json"] {
             stage.repository.write(&format!("{REPOSITORY}/tuf/{name}"), b"{\"signed\":{}}");
@@ -125,6 +148,33 @@ pub(super) const CASES: &[Case] = &[
         },
     ),
 ];
+
+/// A certificate of which every signature is right that says nothing.
+const SMALL_ORDER: &[u8] = include_bytes!("small-order.asc");
+
+/// Makes a signature over these bytes by the worthless key: right by arithmetic, and by nobody.
+fn forged(content: &[u8]) -> Vec<u8> {
+    // Version 4, over a file, Ed25519, SHA-256; made in 2025, by this fingerprint.
+    let mut body = b"\x04\x00\x16\x08\x00\x1d\x05\x02\x67\x74\x85\x80\x16\x21\x04".to_vec();
+    body.extend(
+        *b"\xe2\x6a\x63\xae\xaf\x27\x94\x06\x75\x35\xda\x61\xa7\x56\xab\xda\x81\x3d\xf5\x2d",
+    );
+    let length = u8::try_from(body.len()).unwrap();
+    let hashed = [content, body.as_slice(), &[4, 0xff, 0, 0, 0, length]].concat();
+    let digest = Digest::of(&hashed).to_string();
+    let start = u16::from_str_radix(&digest[..4], 16).unwrap();
+    body.extend([0, 0]);
+    body.extend(start.to_be_bytes());
+    // The neutral point, and zero.
+    body.extend([0x00, 0xf9, 0x01]);
+    body.extend([0; 31]);
+    body.extend([0, 0]);
+    let packet = [&[0xc2, u8::try_from(body.len()).unwrap()], body.as_slice()].concat();
+    // Lines of 64 characters, as armor has.
+    let lines = packet.chunks(48).map(|line| STANDARD.encode(line));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    format!("-----BEGIN PGP SIGNATURE-----\n\n{text}\n-----END PGP SIGNATURE-----\n").into_bytes()
+}
 
 fn truststore() -> String {
     format!("{REPOSITORY}/truststore")

@@ -2,4 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
+mod changes;
 mod evilrepo;
+mod leftovers;
+mod planted;
+mod script;
+mod short_writes;

@@ -5,14 +5,16 @@ use std::error::Error;
 
 use dbt_client::anchor::in_one_line;
 use dbt_client::config::{ConfigError, LoadedFile, ServerEntry};
+use dbt_client::ownership::Distrust;
 use dbt_client::self_update::Identity;
 use dbt_client::session::Session;
-use dbt_client::settings::{SelfUpdate, Settings};
+use dbt_client::settings::{SelfUpdate, Settings, Updates};
 use dbt_core::brand;
 use dbt_ui::report::Report;
 
 use super::findings::Findings;
 use super::kind::Kind;
+use super::machine;
 use crate::env::Variable;
 use crate::process::Process;
 use crate::settings::SettingsError;
@@ -59,10 +61,12 @@ fn add_server() -> String {
 fn unreadable(report: &Report, findings: &mut Findings) {
     let found = in_one_line(report.error());
     match report.error().downcast_ref::<ConfigError>() {
-        Some(ConfigError::WritableByOthers { path }) => {
-            let path = path.display();
-            let fix = format!("`chmod go-w '{path}'`, after looking at what it says");
-            findings.wrong(Kind::CONFIG_EXPOSED, found, fix);
+        Some(ConfigError::Distrusted { distrust, .. }) => {
+            let kind = match distrust {
+                Distrust::Owner { .. } => Kind::CONFIG_FOREIGN,
+                Distrust::Mode { .. } => Kind::CONFIG_EXPOSED,
+            };
+            findings.wrong(kind, found, distrust.hint());
         }
         Some(ConfigError::Missing { path }) => {
             let fix = format!("write `{}`, or unset `{}`", path.display(), Variable::Config.name());
@@ -148,6 +152,16 @@ fn said_of_self_update(process: &Process, entry: Option<&ServerEntry>) -> Option
     let written = entry.and_then(|entry| entry.options.self_update.as_ref());
     let set = process.env.text(Variable::SelfUpdate).ok().flatten();
     set.or_else(|| written.map(|text| text.as_written().expose().clone()))
+}
+
+/// Looks whether newer versions can be looked for in the background, which takes a shell.
+pub(super) fn background(process: &Process, settings: &Settings, findings: &mut Findings) {
+    let has_shell =
+        || process.env.search_path().iter().any(|it| machine::is_program(&it.join("sh")));
+    if settings.server.updates == Updates::After && !has_shell() {
+        let found = "`updates` is `after`, and no directory of `PATH` has `sh`";
+        findings.wrong(Kind::SHELL_MISSING, found, "install a shell, or `\"updates\": \"10m\"`");
+    }
 }
 
 /// Looks whether newer versions of this program were refused.

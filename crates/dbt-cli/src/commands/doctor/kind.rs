@@ -128,9 +128,13 @@ kinds! {
         "nothing runs until it is right",
         "correct the file";
     CONFIG_EXPOSED = "config-writable-by-others", Error,
-        "other users can write the configuration file",
+        "other users can write the configuration file, or to its directory",
         "they could decide whom this machine trusts, so it is not read",
-        "`chmod go-w FILE`, after looking at what it says";
+        "`chmod o-w FILE`, after looking at what is there";
+    CONFIG_FOREIGN = "config-owned-by-another", Error,
+        "the configuration file, or its directory, belongs to another user",
+        "its owner could decide whom this machine trusts, so it is not read",
+        "`chown` it, after looking at what is there";
     CONFIG_READABLE = "config-readable-by-others", Warning,
         "the configuration file holds secrets and other users can read it",
         "they can sign in under your name",
@@ -139,6 +143,10 @@ kinds! {
         "nothing reads a key of the configuration",
         "what it is meant to set is not set",
         "write the nearest known key, or remove it";
+    SHELL_MISSING = "shell-missing", Warning,
+        "`updates` is `after`, and there is no shell (`sh`) on `PATH`",
+        "nothing looks for newer versions in the background",
+        "install a shell, or set `updates` to an interval";
     CONFIG_SERVER = "config-server-unusable", Error,
         "what the configuration says of a server is wrong",
         "no tool of this server runs",
@@ -247,6 +255,10 @@ kinds! {
         "the server does not know who asks (401)",
         "nothing new can be installed; what is cached still runs",
         "configure `username` and `password`, or `token`";
+    CREDENTIALS_UNUSABLE = "credentials-unusable", Error,
+        "the password or token that is configured cannot be had: its command or file fails, or takes too long",
+        "nothing new can be installed; what is cached still runs",
+        "run the command in a shell to see what it does, or correct the file";
     SERVER_FORBIDDEN = "server-forbidden", Error,
         "the server does not allow this user to read (403)",
         "no tool of this server runs",

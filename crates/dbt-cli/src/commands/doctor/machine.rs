@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dbt_client::prune;
-use dbt_client::store::{Store, WritablePlace};
+use dbt_client::self_update;
+use dbt_client::store::{Oddity, Store, WritablePlace};
 use dbt_core::brand;
 use dbt_core::clock::Clock;
 use dbt_core::timestamp;
@@ -223,9 +224,23 @@ pub(super) fn store(process: &Process, findings: &mut Findings) {
         file_system(&store, place, &move_it, findings);
     }
     read_only_stores(process, findings);
-    // That a directory could not be made is why the store is elsewhere, which has been said.
-    for concern in store.inspect().into_iter().filter(|concern| concern.path.exists()) {
-        let fix = format!("put its owner and mode right, or `rm -r '{}'`", concern.path.display());
+    let home = wanted_home(process);
+    for concern in store.inspect() {
+        let way = if let Oddity::Way(distrust) = &concern.oddity { Some(distrust) } else { None };
+        // The home was looked at; and that a directory could not be made is why the store is
+        // elsewhere.
+        let is_said = way.map_or(!concern.path.exists(), |it| home.as_deref() == Some(it.path()));
+        if is_said {
+            continue;
+        }
+        let fix = if let Some(distrust) = way {
+            format!("{}, or {move_it}", distrust.hint())
+        } else if places.store.as_ref() == Some(&concern.path) {
+            // What else is there is not ours.
+            format!("put its owner and mode right, or {move_it}")
+        } else {
+            format!("put its owner and mode right, or `rm -r '{}'`", concern.path.display())
+        };
         findings.wrong(Kind::STORE_CONCERN, concern.to_string(), fix);
     }
     left_behind(process, &store, findings);
@@ -301,6 +316,9 @@ fn left_behind(process: &Process, store: &Store, findings: &mut Findings) {
     if let Some(home) = process.found.places.home.as_deref() {
         files.extend(prune::left_behind(home, now));
     }
+    if let Some(program) = process.host.executable.as_deref() {
+        files.extend(self_update::left_behind(store, program, now));
+    }
     if let Some(first) = files.first() {
         let found = match files.len() {
             1 => format!("`{}`", first.display()),
@@ -356,7 +374,7 @@ fn is_open_to_everybody(path: &Path) -> bool {
     mode_of(path) & (WRITE_FOR_ALL | ONLY_ONES_OWN) == WRITE_FOR_ALL
 }
 
-fn is_program(path: &Path) -> bool {
+pub(super) fn is_program(path: &Path) -> bool {
     path.is_file() && (cfg!(not(unix)) || mode_of(path) & 0o111 != 0)
 }
 

@@ -61,6 +61,7 @@ fn servers(process: &Process, findings: &mut Findings) {
         findings.about_server(name);
         match settings {
             Ok(settings) => {
+                configuration::background(process, settings, findings);
                 let world = World::of(process, settings.clone());
                 let session = world.session();
                 server::server(&session, findings);

@@ -1,9 +1,11 @@
 //! What can be wrong with a server: what is configured and remembered of it, and what it answers
 //! to what a run asks first.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use dbt_client::anchor::in_one_line;
+use dbt_client::auth::CredentialsError;
 use dbt_client::session::Session;
 use dbt_client::source::{Answer, Failure, FetchError, TlsProblem};
 use dbt_core::brand;
@@ -138,8 +140,11 @@ fn fetching(
     findings: &mut Findings,
 ) -> Kind {
     let kind = kind_of(error.failure(), asked);
-    let fix = fix_of(session, error, kind);
-    findings.wrong(kind, in_one_line(error), fix);
+    // That is said before anything is asked.
+    if kind != Kind::CREDENTIALS_HTTP {
+        let fix = fix_of(session, error, kind);
+        findings.wrong(kind, in_one_line(error), fix);
+    }
     kind
 }
 
@@ -159,7 +164,9 @@ fn kind_of(failure: &Failure, asked: Asked) -> Kind {
         (Failure::Proxy { .. }, _) => Kind::SERVER_PROXY,
         (Failure::Tls(_), _) => Kind::SERVER_TLS,
         (Failure::CertificateFile { .. }, _) => Kind::CERTIFICATES_FILE,
-        (Failure::Unauthorized | Failure::Credentials(_), _) => Kind::SERVER_SIGN_IN,
+        (Failure::Unauthorized, _) => Kind::SERVER_SIGN_IN,
+        (Failure::Credentials(CredentialsError::PlainHttp { .. }), _) => Kind::CREDENTIALS_HTTP,
+        (Failure::Credentials(_), _) => Kind::CREDENTIALS_UNUSABLE,
         (Failure::Html { .. }, _) => Kind::SERVER_PAGE,
         (Failure::NotFound | Failure::RootMissing, Asked::Truststore) => Kind::TRUSTSTORE_MISSING,
         // Servers that are not to list directories forbid them.
@@ -179,6 +186,9 @@ fn fix_of(session: &Session<'_>, error: &FetchError, kind: Kind) -> String {
     let direct = format!("`export NO_PROXY={}`", host.clone().unwrap_or_default());
     let proxied = network.https_proxy.is_some() || network.http_proxy.is_some();
     let is = |problem| matches!(error.failure(), Failure::Tls(found) if *found == problem);
+    if let Failure::Credentials(credentials) = error.failure() {
+        return fix_of_credentials(credentials);
+    }
     match kind {
         Kind::SERVER_UNREACHABLE => {
             let place = host.unwrap_or_else(|| url.to_owned());
@@ -193,6 +203,10 @@ fn fix_of(session: &Session<'_>, error: &FetchError, kind: Kind) -> String {
             format!("look at the clock of this machine; if it is right, {TELL}")
         }
         Kind::SERVER_TLS if is(TlsProblem::NotTls) => format!("look at the port in `{url}`"),
+        Kind::SERVER_TLS if is(TlsProblem::WrongHost) => {
+            format!("correct the host in `{url}`, or {TELL}")
+        }
+        Kind::SERVER_TLS if !is_unknown_authority(error) => TELL.to_owned(),
         Kind::SERVER_TLS => {
             "`\"caFile\": \"FILE\"` for the server, with your organisation's certificate authority"
                 .to_owned()
@@ -211,6 +225,40 @@ fn fix_of(session: &Session<'_>, error: &FetchError, kind: Kind) -> String {
         Kind::TRUSTSTORE_MISSING => format!("correct `truststore`, which is `{url}`"),
         _ => TELL.to_owned(),
     }
+}
+
+/// Returns what helps where a password or token cannot be had.
+fn fix_of_credentials(error: &CredentialsError) -> String {
+    if let CredentialsError::File { path, key, .. } = error {
+        return format!("make `{}` readable, or correct `{key}`", path.display());
+    }
+    if let CredentialsError::Run { key, source } = error
+        && source.kind() == ErrorKind::NotFound
+    {
+        return format!(
+            "install a shell (`sh`), which the command of `{key}` needs, or {}",
+            without_command(key)
+        );
+    }
+    error.hint().unwrap_or_else(|| "correct what the message names".to_owned())
+}
+
+/// Returns what can stand in the place of the command of a key. What a file holds is sent as a
+/// token, and never as a password.
+fn without_command(key: &str) -> String {
+    let own = key.rsplit('.').next().unwrap_or(key);
+    match own.strip_suffix("func") {
+        Some(secret) => format!("write `{secret}` in its place, perhaps as `${{VARIABLE}}`"),
+        None => "keep the token in a file (`tokenFile`)".to_owned(),
+    }
+}
+
+/// Says whether the organisation's certificate authority may be all that is missing.
+fn is_unknown_authority(error: &FetchError) -> bool {
+    matches!(
+        error.failure(),
+        Failure::Tls(TlsProblem::UnknownIssuer { .. } | TlsProblem::SelfSigned { .. })
+    )
 }
 
 /// Looks at the truststore as the server has it now.

@@ -151,16 +151,13 @@ fn prepare(world: &World, strict: bool) {
     } else {
         world.set("token", TOKEN);
     }
-    world.keep_password("alice", PASSWORD);
-    world.keep_secret(TOKEN);
-    fs::create_dir(world.directory().join("t")).unwrap();
 }
 
 /// Runs `deploy` where everything that it could leave behind is found.
 fn deploy(world: &World, flags: &[&str]) -> Run {
     let at = |name: &str| world.directory().join(name);
     let words = flags.iter().copied().chain(["deploy"]);
-    world.invoke(words).env("TMPDIR", at("t")).env("DBT_STATUS_FILE", at("status")).run()
+    world.invoke(words).env("DBT_STATUS_FILE", at("status")).run()
 }
 
 /// Lets a machine run `deploy` under attack, on one that has run it before or has not, and expects
@@ -218,7 +215,7 @@ fn nothing_of_the_attackers(world: &World, honest: Digest, elsewhere: &FileServe
         );
         assert_eq!(Digest::of(&fs::read(&file).unwrap()), honest, "{when}: {}", file.display());
     }
-    assert_eq!(left_in(&world.directory().join("t")), 0, "{when}: temporary files");
+    assert_eq!(left_in(&world.temporary()), 0, "{when}: temporary files");
     for received in elsewhere.take_requests() {
         let request = received.request;
         assert_eq!(request.header("authorization"), None, "{when}: {request:?}");

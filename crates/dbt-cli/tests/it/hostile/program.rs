@@ -36,7 +36,7 @@ pub(super) const ROWS: &[Row] = &[
     offered("C48-newcomer", "`trust` in the configuration names other signers"),
     offered("C48-as-a-tool", "was made for `tool/dbt/99.0.0/[PLATFORM]`"),
     harmless("C48-unsigned").learning(),
-    lasting(offered("C48-stalls", "less than 1 KiB/s")),
+    lasting(offered("C48-stalls", "there was no complete answer in time")),
     offered("C48-portal", "answered with a page"),
     offered("C48-elsewhere", "without TLS"),
 ];

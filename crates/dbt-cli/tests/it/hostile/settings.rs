@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -27,8 +28,9 @@ type Damage = (&'static str, fn(&Path));
 
 #[test]
 fn something_else_in_the_place_of_the_configuration_is_named_and_nothing_hangs() {
-    let damages: [Damage; 5] = [
+    let damages: [Damage; 6] = [
         ("a directory", |file| fs::create_dir(file).unwrap()),
+        ("a socket", |file| drop(UnixListener::bind(file).unwrap())),
         ("a pipe", |file| {
             assert!(Command::new("mkfifo").arg(file).status().unwrap().success());
         }),
@@ -94,7 +96,6 @@ fn addresses_that_mislead_are_refused_wherever_they_are_written() {
         "javascript:alert(1)",
     ] {
         let world = careful(false);
-        world.keep_secret("hunter2hunter2");
         for key in ["repository", "toolsRepository", "truststore"] {
             let right = world.server_entry()[key].clone();
             world.set(key, url);

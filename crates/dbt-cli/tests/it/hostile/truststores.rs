@@ -24,6 +24,12 @@ const fn unreadable(case: &'static str, words: &'static str) -> Row {
     outage(case, words)
 }
 
+/// The server answers with a truststore of which nothing is accepted: a machine that has had another
+/// one goes on under that, and no other machine begins.
+const fn unacceptable(case: &'static str, words: &'static str) -> Row {
+    Row { fresh: Outcome(exits::VERIFICATION_REFUSED, words), ..outage(case, words) }
+}
+
 pub(super) const ROWS: &[Row] = &[
     blocked("C01-204", "unexpected answer (204)"),
     blocked("C01-206", "unexpected answer (206)"),
@@ -51,12 +57,12 @@ pub(super) const ROWS: &[Row] = &[
     unreadable("C03-blank", "the truststore is empty"),
     unreadable("C03-nul", "no `BEGIN PGP PUBLIC KEY BLOCK`"),
     unreadable("C03-text", "no `BEGIN PGP PUBLIC KEY BLOCK`"),
-    unreadable("C03-private", "a private key does not belong in a truststore"),
+    unacceptable("C03-private", "a private key does not belong in a truststore"),
     unreadable("C03-binary", "binary form"),
-    unreadable("C03-half", "no matching END line"),
-    unreadable("C03-dsa", "key algorithm DSA is not accepted"),
-    unreadable("C03-rsa1024", "an RSA key of 1024 bits is too small"),
-    unreadable("C03-small-order", "anybody can make signatures that this key accepts"),
+    unacceptable("C03-half", "no matching END line"),
+    unacceptable("C03-dsa", "key algorithm DSA is not accepted"),
+    unacceptable("C03-rsa1024", "an RSA key of 1024 bits is too small"),
+    unacceptable("C03-small-order", "anybody can make signatures that this key accepts"),
     refused("C04-added-key", "`trust` in the configuration names other signers").learning(),
     refused("C04-vouched-for-himself", "no signature of").learning(),
     Row {
@@ -67,6 +73,9 @@ pub(super) const ROWS: &[Row] = &[
     blocked("C07-ten-gibibytes", "has more than 1048576 bytes"),
     outage("C07-drip", "cannot be used").impatient(),
     outage("C07-stall", "cannot be used").impatient(),
+    refused("C23-forged", "which is not in the truststore").learning(),
+    blocked("L06-reset", "the connection broke"),
+    blocked("L06-429", "the server is asked too often (429)").tried_again(),
     Row { fresh: Outcome(0, IGNORED), ..outage("L02-foreign-metadata", IGNORED) },
     refused("L04-revocation", "is revoked").learning(),
 ];
@@ -77,7 +86,7 @@ fn play_kinds(kinds: &[&str]) {
 
 #[test]
 fn no_attack_on_the_truststore_installs_anything() {
-    play_kinds(&["C01", "C02", "C03", "C04", "C07", "L04"]);
+    play_kinds(&["C01", "C02", "C03", "C04", "C07", "C23", "L04", "L06"]);
 }
 
 #[test]

@@ -10,12 +10,12 @@ use dbt_testkit::repository::artifact;
 use dbt_testkit::server::Fault;
 use dbt_testkit::world::World;
 
-use super::{add_other, cached, published};
+use super::{ALLOWANCE, add_other, cached, published};
 use crate::pinned;
 
-/// How long a run with a copy waits in all, with `timeout` as it is by itself, and generously
-/// more.
-const BOUND: Duration = Duration::from_secs(2 * 5);
+/// How long a run with a copy waits in all, with `timeout` as it is by itself, and may take for
+/// everything else.
+const BOUND: Duration = Duration::from_secs(2).saturating_add(ALLOWANCE);
 
 #[track_caller]
 fn in_time(bound: Duration, run: impl FnOnce()) {

@@ -39,6 +39,8 @@ impl Outcome {
     pub const SUCCESS: u32 = 0;
     /// There is more than was asked for.
     pub const SIZE_LIMIT: u32 = 4;
+    /// There is more than the directory lets anybody ask for.
+    pub const ADMIN_LIMIT: u32 = 11;
     /// Another server should be asked.
     pub const REFERRAL: u32 = 10;
     /// There is no such entry.
@@ -93,9 +95,16 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub struct Directory {
     stream: Box<dyn Stream>,
     last: u32,
+    /// It says what nobody waits for any more, so that nothing else can be asked.
+    is_used_up: bool,
 }
 
 impl Directory {
+    /// Speaks over a connection that is there already.
+    pub fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self { stream: Box::new(stream), last: 0, is_used_up: false }
+    }
+
     /// Connects, and begins TLS if it is to be.
     pub async fn open(place: &Place, tls: &Tls) -> Result<Self, Trouble> {
         let plain = connect(&place.host, place.port).await.map_err(Trouble::Connect)?;
@@ -112,7 +121,12 @@ impl Directory {
                 (Box::new(tls.begin(&place.host, plain).await.map_err(Trouble::Tls)?), 1)
             }
         };
-        Ok(Self { stream, last })
+        Ok(Self { stream, last, is_used_up: false })
+    }
+
+    /// Says whether nothing more can be asked over this connection.
+    pub const fn is_used_up(&self) -> bool {
+        self.is_used_up
     }
 
     /// Signs in. Without a name or a password a directory says yes to everybody (RFC 4513, 5.1.2),
@@ -132,7 +146,8 @@ impl Directory {
         }
     }
 
-    /// Looks for entries in the whole tree below one. Aliases are not followed, and neither are
+    /// Looks for entries in the whole tree below one; one more than the most where there are more.
+    /// Aliases are not followed, and neither are
     /// references to other servers: those would learn the names and passwords of ours.
     pub async fn search(&mut self, query: Query<'_>) -> Result<(Vec<Entry>, Outcome), Trouble> {
         // `1.1` is no attribute (RFC 4511, 4.5.1.8).
@@ -158,8 +173,11 @@ impl Directory {
                 (ENTRY, content) => {
                     let attribute = query.attribute.unwrap_or_default();
                     entries.push(entry(&content, attribute).ok_or(Trouble::Malformed)?);
+                    // What a directory says that does not count is not waited for.
                     if entries.len() > query.most as usize {
-                        return Err(Trouble::TooMuch);
+                        self.is_used_up = true;
+                        let message = "it sends more than was asked for".to_owned();
+                        return Ok((entries, Outcome { code: Outcome::SIZE_LIMIT, message }));
                     }
                 }
                 (REFERENCE | INTERMEDIATE, _not_followed) => {}

@@ -2,24 +2,25 @@
 //! password is the right one if the directory lets the entry sign in with it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use dbt_core::secret::Secret;
 use ring::hmac;
-use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::jwt::Jwt;
-use super::keys::Algorithm;
+use super::watched::{Unreadable, Watched};
 use super::{
-    Attempt, Authenticator, BadCredential, Credential, Group, Identity, Subject, Verdict, away,
+    Attempt, Authenticator, BadCredential, Credential, Group, Identity, Subject, Verdict, Vouching,
+    away,
 };
 use crate::authz::REALM;
 use crate::content::BoxFuture;
 use crate::limits;
-use crate::outbound::tls::Tls;
+use crate::outbound::tls::{Tls, TlsError};
 
 pub mod ber;
 pub mod directory;
@@ -39,16 +40,25 @@ pub const WORD: &str = "ldap";
 pub struct Settings {
     /// Where it is.
     pub place: Place,
-    /// Further certificate authorities.
-    pub authorities: Vec<CertificateDer<'static>>,
+    /// The file of further certificate authorities.
+    pub ca_file: Option<PathBuf>,
     /// The name that searches, and its password; without, nobody signs in for the search.
-    pub service: Option<(String, Secret<String>)>,
+    pub service: Option<(String, Password)>,
     /// Below which entry users are.
     pub user_base: String,
     /// How a user is found.
     pub user_filter: Filter,
     /// Where groups are, and how a user's are found.
     pub groups: Option<Groups>,
+}
+
+/// The password of the name that searches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Password {
+    /// This one.
+    Given(Secret<String>),
+    /// What a file says now.
+    File(PathBuf),
 }
 
 /// Where groups are, and how a user's are found.
@@ -88,6 +98,7 @@ pub enum Security {
 pub struct Ldap {
     settings: Settings,
     tls: Tls,
+    password_file: Option<Arc<Watched<Secret<String>>>>,
     key: hmac::Key,
     remembered: Mutex<HashMap<[u8; 32], Remembered>>,
     quiet_until: Mutex<Option<SystemTime>>,
@@ -106,8 +117,13 @@ impl Ldap {
         let random = ring::rand::SystemRandom::new();
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &random)
             .map_err(|_unspecified| LdapError::Random)?;
+        let password_file = match &settings.service {
+            Some((_dn, Password::File(path))) => Some(Arc::new(Watched::open(path, password)?)),
+            Some((_, Password::Given(_))) | None => None,
+        };
         Ok(Self {
-            tls: Tls::trusting(&settings.authorities)?,
+            tls: Tls::trusting(settings.ca_file.as_deref())?,
+            password_file,
             settings,
             key,
             remembered: Mutex::default(),
@@ -179,14 +195,20 @@ impl Ldap {
         password: &Secret<String>,
     ) -> Result<Result<Identity, BadCredential>, Trouble> {
         self.sign_in_to_search(directory).await?;
-        let dn = match self.find(directory, user).await? {
-            Ok(dn) => dn,
-            Err(bad) => return Ok(Err(bad)),
-        };
+        let found = self.find(directory, user).await?;
+        // Also where there is nobody: the time must not tell who is in the directory.
+        let dn = found.as_ref().map_or_else(|_bad| self.nobody(), |dn| Ok(String::clone(dn)))?;
+        if directory.is_used_up() {
+            *directory = Directory::open(&self.settings.place, &self.tls).await?;
+        }
         let outcome = directory.bind(&dn, password.expose()).await?;
         if outcome.is_trouble() {
             return Err(Trouble::Busy(outcome));
         }
+        let dn = match found {
+            Ok(dn) => dn,
+            Err(bad) => return Ok(Err(bad)),
+        };
         if outcome.code != Outcome::SUCCESS {
             let why = match outcome.code {
                 Outcome::INVALID_CREDENTIALS => format!("the password of `{dn}` is wrong"),
@@ -194,13 +216,31 @@ impl Ldap {
             };
             return Ok(Err(BadCredential::default().noting(why)));
         }
-        let groups = self.groups(directory, user, &dn).await?;
         let subject = Subject::local(WORD, &dn);
-        Ok(Ok(Identity { groups, ..Identity::of(subject) }))
+        let groups = self.groups(directory, user, &dn).await?;
+        Ok(groups.map(|groups| Identity { groups, ..Identity::of(subject) }))
+    }
+
+    /// Returns the name of an entry that is none.
+    fn nobody(&self) -> Result<String, Trouble> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| Trouble::Connect(error.into()))?;
+        let name = u128::from_ne_bytes(random);
+        Ok(format!("cn=nobody-{name:032x},{}", self.settings.user_base))
     }
 
     async fn sign_in_to_search(&self, directory: &mut Directory) -> Result<(), Trouble> {
-        let Some((dn, password)) = &self.settings.service else { return Ok(()) };
+        let Some((dn, written)) = &self.settings.service else { return Ok(()) };
+        let password = match (written, &self.password_file) {
+            (Password::Given(password), _) => password.clone(),
+            (Password::File(_), Some(file)) => {
+                let file = Arc::clone(file);
+                let current = tokio::task::spawn_blocking(move || file.current()).await;
+                let current = current.map_err(|error| Trouble::Connect(error.into()))?;
+                Secret::clone(&current)
+            }
+            (Password::File(_), None) => return Err(Trouble::Unauthenticated),
+        };
         match directory.bind(dn, password.expose()).await? {
             Outcome { code: Outcome::SUCCESS, .. } => Ok(()),
             refused => Err(Trouble::Service(refused)),
@@ -237,20 +277,36 @@ impl Ldap {
         directory: &mut Directory,
         user: &str,
         dn: &str,
-    ) -> Result<Vec<Group>, Trouble> {
+    ) -> Result<Result<Vec<Group>, BadCredential>, Trouble> {
         let Some(Groups { base, filter, attribute }) = &self.settings.groups else {
-            return Ok(Vec::new());
+            return Ok(Ok(Vec::new()));
         };
         self.sign_in_to_search(directory).await?;
         let filter = filter.about(About { username: user, dn });
         let attribute = Some(attribute.as_str());
-        let query = Query { base, filter: &filter, attribute, most: limits::DIRECTORY_GROUPS };
+        let most = limits::DIRECTORY_GROUPS;
+        let query = Query { base, filter: &filter, attribute, most };
         let (entries, outcome) = directory.search(query).await?;
-        if outcome.code != Outcome::SUCCESS {
-            return Err(Trouble::Search { base: base.clone(), outcome });
+        let count = entries.len();
+        match outcome.code {
+            Outcome::SUCCESS => {
+                let group = |name| Group { issuer: WORD.to_owned(), name };
+                Ok(Ok(entries.into_iter().flat_map(|entry| entry.values).map(group).collect()))
+            }
+            // It is theirs alone: the directory answers, and others are in fewer.
+            Outcome::SIZE_LIMIT | Outcome::ADMIN_LIMIT if count >= most as usize => {
+                let why = format!("`{dn}` is in more than {most} groups, which is the limit");
+                Ok(Err(BadCredential::default().noting(why)))
+            }
+            Outcome::SIZE_LIMIT | Outcome::ADMIN_LIMIT => {
+                let why = format!(
+                    "`{dn}` is in more groups than the {count} that the directory names at most: \
+                     {outcome}"
+                );
+                Ok(Err(BadCredential::default().noting(why)))
+            }
+            _ => Err(Trouble::Search { base: base.clone(), outcome }),
         }
-        let group = |name| Group { issuer: WORD.to_owned(), name };
-        Ok(entries.into_iter().flat_map(|entry| entry.values).map(group).collect())
     }
 
     /// Returns what stands for a name and a password in memory, from which neither can be told.
@@ -310,7 +366,7 @@ impl Authenticator for Ldap {
                 return Verdict::NotMine;
             };
             // Tokens as passwords are for others, and not for the directory to see.
-            if user.is_empty() || Jwt::parse(password.expose(), &Algorithm::ALL).is_ok() {
+            if user.is_empty() || attempt.credential.is_nobodys_password() {
                 return Verdict::NotMine;
             }
             self.judge(user, password, attempt.now).await.into()
@@ -321,9 +377,29 @@ impl Authenticator for Ldap {
         subject.method == WORD
     }
 
+    /// The directory decides who signs in, and is not asked for each request with a token.
+    fn vouches_for<'a>(
+        &'a self,
+        subject: &'a Subject,
+        _peer: IpAddr,
+        _now: SystemTime,
+    ) -> BoxFuture<'a, Result<Vouching, BadCredential>> {
+        Box::pin(std::future::ready(Ok(Vouching::of(subject.method == WORD))))
+    }
+
     fn challenge(&self) -> String {
         format!("Basic realm=\"{REALM}\", charset=\"UTF-8\"")
     }
+}
+
+/// Reads the password of the name that searches from its file.
+pub fn password(bytes: &[u8]) -> Result<Secret<String>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_error| "it is not UTF-8".to_owned())?;
+    let text = text.trim();
+    if text.is_empty() || text.contains('\0') {
+        return Err("the password in it is empty or holds a NUL".to_owned());
+    }
+    Ok(Secret::new(text.to_owned()))
 }
 
 /// Why a directory cannot be asked at all.
@@ -331,7 +407,10 @@ impl Authenticator for Ldap {
 pub enum LdapError {
     /// There is no TLS.
     #[error(transparent)]
-    Tls(#[from] rustls::Error),
+    Tls(#[from] TlsError),
+    /// There is no password to search with.
+    #[error(transparent)]
+    Password(#[from] Unreadable),
     /// There is no randomness.
     #[error("the system gives no random numbers")]
     Random,

@@ -1,19 +1,20 @@
 use super::*;
 use crate::authn::testing::{after, start, verdict};
+use dbt_testkit::directory_service::{DirectoryService, Mood};
 
-mod pretender;
+fn given(password: &str) -> Password {
+    Password::Given(Secret::new(password.to_owned()))
+}
 
-use self::pretender::{Mood, Pretender};
-
-fn settings(directory: &Pretender) -> Settings {
+fn settings(directory: &DirectoryService) -> Settings {
     Settings {
         place: Place {
             host: "127.0.0.1".to_owned(),
             port: directory.port(),
             security: Security::Plain,
         },
-        authorities: Vec::new(),
-        service: Some(("cn=search,dc=x".to_owned(), Secret::new("search".to_owned()))),
+        ca_file: None,
+        service: Some(("cn=search,dc=x".to_owned(), given("search"))),
         user_base: "ou=people,dc=x".to_owned(),
         user_filter: "(uid={username})".parse().unwrap(),
         groups: Some(Groups {
@@ -40,7 +41,7 @@ async fn judge(ldap: &Ldap, user: &str, password: &str, now: SystemTime) -> Resu
 
 #[tokio::test]
 async fn a_password_proves_the_entry_with_its_groups() {
-    let directory = Pretender::start();
+    let directory = DirectoryService::start();
     let ldap = Ldap::new(settings(&directory)).unwrap();
     let alice = "ldap:uid=alice,ou=people,dc=x ldap#admins ldap#staff";
     assert_eq!(judge(&ldap, "alice", "wonderland", start()).await, Ok(alice.to_owned()));
@@ -62,7 +63,7 @@ async fn a_password_proves_the_entry_with_its_groups() {
 /// The directory says yes to every sign-in without a password, as many do.
 #[tokio::test]
 async fn what_cannot_be_a_password_is_refused_before_the_directory_hears_of_it() {
-    let directory = Pretender::start();
+    let directory = DirectoryService::start();
     let ldap = Ldap::new(settings(&directory)).unwrap();
     let long = "x".repeat(limits::PASSWORD_BYTES + 1);
     for (user, password, why) in [
@@ -87,7 +88,7 @@ async fn what_cannot_be_a_password_is_refused_before_the_directory_hears_of_it()
 
 #[tokio::test]
 async fn wrong_passwords_and_strange_names_prove_nobody() {
-    let directory = Pretender::start();
+    let directory = DirectoryService::start();
     let ldap = Ldap::new(settings(&directory)).unwrap();
     let wrong = Err("the password of `uid=alice,ou=people,dc=x` is wrong".to_owned());
     for password in ["wonder", "wonderland ", "Wonderland", " ", "builder"] {
@@ -103,15 +104,87 @@ async fn wrong_passwords_and_strange_names_prove_nobody() {
     assert_eq!(judge(&ldap, "twin", "twin", start()).await, several);
     let crowd = Err("the directory has several entries for this user".to_owned());
     assert_eq!(judge(&ldap, "crowd", "crowd", start()).await, crowd);
+    // Also by a directory that goes on and on; and others are asked about at once.
+    directory.be(Mood::Boundless);
+    let boundless = Ldap::new(settings(&directory)).unwrap();
+    let crowd = Err("the directory has several entries for this user".to_owned());
+    assert_eq!(judge(&boundless, "crowd", "crowd", start()).await, crowd);
+    assert!(judge(&boundless, "alice", "wonderland", start()).await.is_ok());
+    directory.be(Mood::Honest);
     let nameless = Err("the entry of the user has no name".to_owned());
     assert_eq!(judge(&ldap, "nameless", "x", start()).await, nameless);
     let locked = judge(&ldap, "locked", "locked", start()).await.unwrap_err();
     assert!(locked.ends_with("sign in: result 53, `locked`"), "{locked}");
 }
 
+/// How many questions it takes must not tell who is in the directory.
+#[tokio::test]
+async fn a_name_that_nobody_has_costs_as_many_questions_as_a_wrong_password() {
+    let directory = DirectoryService::start();
+    let anonymous = Settings { service: None, ..settings(&directory) };
+    for settings in [settings(&directory), anonymous] {
+        let ldap = Ldap::new(settings).unwrap();
+        let mut asked = Vec::new();
+        for user in ["alice", "mallory", "twin", "crowd", "nameless", "*"] {
+            directory.take_questions();
+            directory.take_binds();
+            judge(&ldap, user, "guessed", start()).await.unwrap_err();
+            asked.push(directory.take_questions());
+            let last = directory.take_binds().pop().unwrap();
+            let is_nobody = last.starts_with("cn=nobody-") && last.ends_with(",ou=people,dc=x");
+            assert_eq!(is_nobody, user != "alice", "{user}: {last}");
+        }
+        assert!(asked.iter().all(|count| *count == asked[0]), "{asked:?}");
+    }
+}
+
+/// A directory that cannot answer says so of everybody.
+#[tokio::test]
+async fn trouble_at_the_sign_in_of_nobody_is_trouble() {
+    let directory = DirectoryService::start();
+    let ldap = || Ldap::new(Settings { service: None, ..settings(&directory) }).unwrap();
+    directory.be(Mood::BindResult(51));
+    for user in ["alice", "mallory"] {
+        let said = judge(&ldap(), user, "x", start()).await;
+        assert_eq!(said, Err("the directory cannot answer now: result 51".to_owned()), "{user}");
+    }
+    // Whatever is said to nobody, there is none.
+    directory.be(Mood::BindResult(0));
+    let said = judge(&ldap(), "mallory", "x", start()).await;
+    assert_eq!(said, Err("the directory has no such user".to_owned()));
+}
+
+#[tokio::test]
+async fn somebody_in_too_many_groups_is_refused_and_nobody_else() {
+    for (mood, why) in [
+        (Mood::Honest, "is in more than 1000 groups, which is the limit"),
+        (Mood::Boundless, "is in more than 1000 groups, which is the limit"),
+        (
+            Mood::Sparing(500),
+            "is in more groups than the 500 that the directory names at most: result 4",
+        ),
+    ] {
+        let directory = DirectoryService::start();
+        let ldap = Ldap::new(settings(&directory)).unwrap();
+        directory.be(mood);
+        let refused = judge(&ldap, "joiner", "joiner", start()).await.unwrap_err();
+        assert_eq!(refused, format!("`uid=joiner,ou=people,dc=x` {why}"), "{mood:?}");
+        // It is remembered as a refusal; and the directory is asked about others at once.
+        assert_eq!(judge(&ldap, "joiner", "joiner", after(1)).await, Err(refused));
+        assert_eq!(directory.connections(), 1, "{mood:?}");
+        let alice = "ldap:uid=alice,ou=people,dc=x ldap#admins ldap#staff".to_owned();
+        assert_eq!(judge(&ldap, "alice", "wonderland", after(1)).await, Ok(alice), "{mood:?}");
+    }
+    // As many as the limit are not too many.
+    let directory = DirectoryService::start();
+    let ldap = Ldap::new(settings(&directory)).unwrap();
+    let said = judge(&ldap, "thousand", "thousand", start()).await.unwrap();
+    assert_eq!(said.matches("ldap#").count(), 1000);
+}
+
 #[tokio::test]
 async fn verdicts_are_remembered_for_a_minute_and_refusals_for_ten_seconds() {
-    let directory = Pretender::start();
+    let directory = DirectoryService::start();
     let ldap = Ldap::new(settings(&directory)).unwrap();
     let asked = |seconds, user, password| {
         let (ldap, directory) = (&ldap, &directory);
@@ -139,7 +212,7 @@ async fn verdicts_are_remembered_for_a_minute_and_refusals_for_ten_seconds() {
 
 #[tokio::test]
 async fn memory_is_bounded() {
-    let directory = Pretender::start();
+    let directory = DirectoryService::start();
     let ldap = Ldap::new(settings(&directory)).unwrap();
     let verdict = Err(BadCredential::default());
     for number in 0..=limits::REMEMBERED_PASSWORDS {
@@ -168,7 +241,7 @@ async fn a_directory_that_cannot_answer_proves_nobody_and_is_left_alone_for_a_mo
         Mood::SearchResult(32),
         Mood::SearchResult(51),
     ] {
-        let directory = Pretender::start();
+        let directory = DirectoryService::start();
         let ldap = Ldap::new(settings(&directory)).unwrap();
         directory.be(mood);
         let password = Secret::new("wonderland".to_owned());
@@ -188,8 +261,8 @@ async fn a_directory_that_cannot_answer_proves_nobody_and_is_left_alone_for_a_mo
 
 #[tokio::test]
 async fn references_to_other_directories_are_not_followed() {
-    let elsewhere = Pretender::start();
-    let directory = Pretender::start();
+    let elsewhere = DirectoryService::start();
+    let directory = DirectoryService::start();
     directory.refer_to(elsewhere.port());
     let ldap = Ldap::new(settings(&directory)).unwrap();
     let alice = "ldap:uid=alice,ou=people,dc=x ldap#admins ldap#staff".to_owned();
@@ -204,7 +277,7 @@ async fn references_to_other_directories_are_not_followed() {
 /// The time is the runtime's own: it runs ahead as soon as nobody has anything else to do.
 #[tokio::test(start_paused = true)]
 async fn a_directory_that_never_answers_is_not_waited_for_long() {
-    let directory = Pretender::start();
+    let directory = DirectoryService::start();
     directory.be(Mood::Silent);
     let ldap = Ldap::new(settings(&directory)).unwrap();
     let began = tokio::time::Instant::now();
@@ -214,7 +287,7 @@ async fn a_directory_that_never_answers_is_not_waited_for_long() {
 
 #[tokio::test]
 async fn no_password_is_sent_before_tls_has_begun() {
-    let directory = Pretender::start();
+    let directory = DirectoryService::start();
     for security in [Security::Tls, Security::StartTls] {
         let mut settings = settings(&directory);
         settings.place.security = security;
@@ -226,4 +299,34 @@ async fn no_password_is_sent_before_tls_has_begun() {
         );
     }
     assert_eq!(directory.take_binds(), [""; 0]);
+}
+
+/// As it is done with a mounted secret: a link is made to lead elsewhere.
+#[tokio::test]
+async fn the_password_that_searches_is_read_again_when_its_file_changes() {
+    use std::os::unix::fs::symlink;
+
+    let directory = DirectoryService::start();
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("password");
+    for (name, text) in [("old", "old"), ("empty", " \n"), ("new", "search\n")] {
+        std::fs::write(place.path().join(name), text).unwrap();
+    }
+    let lead_to = |name: &str| {
+        let _none_at_first = std::fs::remove_file(&file);
+        symlink(name, &file).unwrap();
+    };
+    lead_to("old");
+    let from_file = ("cn=search,dc=x".to_owned(), Password::File(file.clone()));
+    let settings = Settings { service: Some(from_file), ..settings(&directory) };
+    let ldap = Ldap::new(settings.clone()).unwrap();
+    let refusal = judge(&ldap, "alice", "wonderland", start()).await.unwrap_err();
+    assert!(refusal.contains("does not accept `ldap.bindDn`"), "{refusal}");
+    lead_to("new");
+    judge(&ldap, "alice", "wonderland", after(10)).await.unwrap();
+    // What cannot be one leaves what was there, and stops a start.
+    lead_to("empty");
+    judge(&ldap, "bob", "builder", after(20)).await.unwrap();
+    let refused = Ldap::new(settings).err().unwrap().to_string();
+    assert!(refused.ends_with("the password in it is empty or holds a NUL"), "{refused}");
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Settings;
 use crate::authn::jwt::CLOCK_SKEW;
-use crate::authn::{Group, Identity, Subject};
+use crate::authn::{Group, Identity, Job, Subject, Why};
 use crate::limits;
 
 /// The longest name of a subject (OIDC Core, 2).
@@ -16,22 +16,21 @@ const NAME_BYTES: usize = 255;
 /// What a token claims.
 pub type Claims = Map<String, Value>;
 
-/// Says why a token is not valid now or not here. What it claims need not be verified yet: asking
+/// Says why a token is not valid now or not here, and which kind of reason that is. What it claims need not be verified yet: asking
 /// a provider about one that has expired would be in vain.
 pub fn is_out_of_place(
     claims: &Claims,
     settings: &Settings,
     now: SystemTime,
-) -> Result<(), String> {
+) -> Result<(), (Why, String)> {
     times(claims, now)?;
-    audience(claims, &settings.audiences)?;
+    audience(claims, &settings.audiences).map_err(|why| (Why::Elsewhere, why))?;
+    let wrong = |why: &str| Err((Why::Wrong, why.to_owned()));
     if claims.contains_key("events") {
-        return Err("it reports an event and proves no sign-in".to_owned());
+        return wrong("it reports an event and proves no sign-in");
     }
     if claims.contains_key("cnf") {
-        return Err(
-            "it counts only together with a key, and that cannot be checked here".to_owned()
-        );
+        return wrong("it counts only together with a key, and that cannot be checked here");
     }
     Ok(())
 }
@@ -58,6 +57,8 @@ pub fn identity(claims: &Claims, settings: &Settings) -> Result<Identity, String
         groups: groups.into_iter().map(group).collect(),
         once: None,
         default_rights: !settings.is_for_all,
+        job: Job::of_claims(claims).map(Box::new),
+        token: None,
     })
 }
 
@@ -74,23 +75,29 @@ pub const OVERAGE: &str = "the provider left the groups out of the token because
     (Entra's group overage); have it send only the groups assigned to this application, or use its \
     roles (`groupsClaim`: `roles`)";
 
-fn times(claims: &Claims, now: SystemTime) -> Result<(), String> {
+fn times(claims: &Claims, now: SystemTime) -> Result<(), (Why, String)> {
     let skew = CLOCK_SKEW;
-    let expires = time(claims, "exp")?.ok_or("it has no `exp`")?;
-    let issued = time(claims, "iat")?.ok_or("it has no `iat`")?;
+    let malformed = |why: String| (Why::Malformed, why);
+    let needed = |claim| {
+        let time = time(claims, claim).map_err(malformed)?;
+        time.ok_or_else(|| malformed(format!("it has no `{claim}`")))
+    };
+    let (expires, issued) = (needed("exp")?, needed("iat")?);
     if expires + skew <= now {
         let ago = now.duration_since(expires).unwrap_or_default().as_secs();
-        return Err(format!("it expired {ago} s ago"));
+        return Err((Why::Expired, format!("it expired {ago} s ago")));
     }
-    for (claim, since) in [("iat", Some(issued)), ("nbf", time(claims, "nbf")?)] {
+    for (claim, since) in [("iat", Some(issued)), ("nbf", time(claims, "nbf").map_err(malformed)?)]
+    {
         if let Some(since) = since.filter(|since| *since > now + skew) {
             let ahead = since.duration_since(now).unwrap_or_default().as_secs();
-            return Err(format!("its `{claim}` is {ahead} s in the future; are the clocks right?"));
+            let why = format!("its `{claim}` is {ahead} s in the future; are the clocks right?");
+            return Err((Why::NotYetValid, why));
         }
     }
     if expires.duration_since(issued).is_ok_and(|life| life > limits::TOKEN_LIFE) {
         let hours = limits::TOKEN_LIFE.as_secs() / 3600;
-        return Err(format!("it is valid for more than {hours} hours"));
+        return Err(malformed(format!("it is valid for more than {hours} hours")));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::authn::jwt::Jwt;
 use crate::authn::keys::{Algorithm, PublicKey};
+use crate::authn::verified::Verified;
 use crate::limits;
 use crate::strict_json;
 
@@ -47,14 +48,14 @@ impl KeySet {
     }
 
     /// Says whether a token is of one of these keys.
-    pub fn judge(&self, token: &Jwt<'_>) -> Signed {
+    pub fn judge(&self, token: &Jwt<'_>, verified: &Verified) -> Signed {
         let named = token.key_id();
         // A key without a name may be the one that is meant.
         let may_be_meant =
             |key: &&Key| named.is_none() || key.id.is_none() || key.id.as_deref() == named;
         let meant: Vec<&Key> = self.keys.iter().filter(may_be_meant).collect();
         let right = |key: &&&Key| key.algorithm.is_none_or(|only| only == token.algorithm());
-        if meant.iter().filter(right).any(|key| token.is_signed_by(&key.public)) {
+        if meant.iter().filter(right).any(|key| verified.is_signed_by(token, &key.public)) {
             return Signed::Yes;
         }
         let is_here = named.is_some() && meant.iter().any(|key| key.id.as_deref() == named);

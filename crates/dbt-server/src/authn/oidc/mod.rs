@@ -1,18 +1,25 @@
 //! Tokens of an identity provider (OIDC): ID tokens, and access tokens that are JWTs.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustls::pki_types::CertificateDer;
+use dbt_core::digest::Digest;
+use serde_json::json;
 
 use super::jwt::Jwt;
 use super::keys::Algorithm;
-use super::{Attempt, Authenticator, BadCredential, Identity, Verdict};
+use super::{
+    Attempt, Authenticator, BadCredential, Identity, ProviderStanding, Subject, Verdict, Vouching,
+};
 use crate::authz::REALM;
 use crate::content::BoxFuture;
 use crate::limits;
 use crate::outbound::SafeUrl;
-use crate::outbound::tls::Tls;
+use crate::outbound::proxy::Proxies;
+use crate::outbound::tls::{Tls, TlsError};
 
 pub mod claims;
 pub mod keys;
@@ -48,10 +55,30 @@ pub struct Settings {
     pub keys_at: Option<SafeUrl>,
     /// Where that is looked up.
     pub discovery: Option<SafeUrl>,
-    /// Further certificate authorities.
-    pub authorities: Vec<CertificateDer<'static>>,
+    /// The file of further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// How it is reached.
+    pub proxies: Proxies,
     /// Whether anybody in the world can have a token.
     pub is_for_all: bool,
+    /// Whether its users are people, who may make tokens of this server's own.
+    pub is_for_people: bool,
+}
+
+impl Settings {
+    /// Returns the digest of what users must be, in whatever order it is written.
+    pub(crate) fn demands(&self) -> Option<String> {
+        if self.required_claims.is_empty() && self.allowed_groups.is_empty() {
+            return None;
+        }
+        let sorted = |list: &[String]| list.iter().cloned().collect::<BTreeSet<_>>();
+        let claims: BTreeMap<&String, BTreeSet<String>> =
+            self.required_claims.iter().map(|(claim, one_of)| (claim, sorted(one_of))).collect();
+        let groups = sorted(&self.allowed_groups);
+        let claim = (!groups.is_empty()).then_some(&self.groups_claim);
+        let written = json!({"claims": claims, "groups": groups, "in": claim}).to_string();
+        Some(Digest::of(written.as_bytes()).to_string())
+    }
 }
 
 /// Accepts the tokens of one identity provider, as `Bearer`, or as `Basic` password with any user
@@ -64,8 +91,8 @@ pub struct Oidc {
 
 impl Oidc {
     /// Believes a provider. It is not asked before there is a token of it.
-    pub fn new(settings: Settings) -> Result<Self, rustls::Error> {
-        let tls = Tls::trusting(&settings.authorities)?;
+    pub fn new(settings: Settings) -> Result<Self, TlsError> {
+        let tls = Tls::trusting(settings.ca_file.as_deref())?;
         let settings = Arc::new(settings);
         let provider = Provider::new(Arc::clone(&settings), tls);
         Ok(Self { settings, provider, warned: Mutex::default() })
@@ -73,7 +100,8 @@ impl Oidc {
 
     async fn judge(&self, token: &Jwt<'_>, now: SystemTime) -> Result<Identity, BadCredential> {
         let refuse = |why: String| BadCredential::default().noting(why);
-        claims::is_out_of_place(token.claims(), &self.settings, now).map_err(refuse)?;
+        claims::is_out_of_place(token.claims(), &self.settings, now)
+            .map_err(|(kind, why)| refuse(why).because(kind))?;
         let verified = self.provider.verify(token, now).await?;
         let identity = claims::identity(verified, &self.settings).map_err(refuse)?;
         if claims::has_overage(verified, &self.settings) && self.may_warn(now) {
@@ -114,8 +142,40 @@ impl Authenticator for Oidc {
         })
     }
 
+    fn could_prove(&self, subject: &Subject) -> bool {
+        subject.method == NAME
+    }
+
+    fn vouches_for<'a>(
+        &'a self,
+        subject: &'a Subject,
+        _peer: IpAddr,
+        _now: SystemTime,
+    ) -> BoxFuture<'a, Result<Vouching, BadCredential>> {
+        let is_of_it =
+            subject.method == NAME && subject.issuer.as_ref() == Some(&self.settings.issuer);
+        let vouching = match (is_of_it, self.settings.demands()) {
+            (false, _) => Vouching::No,
+            (true, None) => Vouching::Yes,
+            (true, Some(_digest)) => Vouching::AsProven,
+        };
+        Box::pin(std::future::ready(Ok(vouching)))
+    }
+
+    fn demands(&self) -> Option<String> {
+        self.settings.demands()
+    }
+
+    fn gives_default_rights(&self) -> bool {
+        !self.settings.is_for_all
+    }
+
     fn challenge(&self) -> String {
         format!("Bearer realm=\"{REALM}\"")
+    }
+
+    fn provider(&self, now: SystemTime) -> Option<ProviderStanding> {
+        Some(self.provider.standing(now))
     }
 }
 

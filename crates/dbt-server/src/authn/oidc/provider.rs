@@ -13,11 +13,13 @@ use super::Settings;
 use super::claims::Claims;
 use super::keys::{KeySet, Signed};
 use crate::authn::jwt::Jwt;
-use crate::authn::{BadCredential, away};
+use crate::authn::verified::Verified;
+use crate::authn::{BadCredential, ProviderStanding, away};
 use crate::limits;
-use crate::outbound::SafeUrl;
+use crate::log::causes;
 use crate::outbound::get::{GetError, get};
 use crate::outbound::tls::Tls;
+use crate::outbound::{SafeUrl, UnsafeUrl};
 use crate::strict_json;
 
 /// An identity provider, with what is known of it.
@@ -25,6 +27,7 @@ pub struct Provider {
     settings: Arc<Settings>,
     tls: Tls,
     known: Mutex<Known>,
+    verified: Verified,
     /// Held while it is asked, so that it is asked once.
     asking: tokio::sync::Mutex<()>,
 }
@@ -32,7 +35,10 @@ pub struct Provider {
 #[derive(Default)]
 struct Known {
     keys: Option<(Arc<KeySet>, SystemTime)>,
+    /// How often it was asked in vain since it last answered.
     failures: u32,
+    answered: u64,
+    failed: u64,
     not_before: Option<SystemTime>,
     asked_for_unknown: Option<SystemTime>,
 }
@@ -40,7 +46,20 @@ struct Known {
 impl Provider {
     /// Knows nothing yet, and asks nobody.
     pub fn new(settings: Arc<Settings>, tls: Tls) -> Self {
-        Self { settings, tls, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
+        let (known, asking) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { settings, tls, known, verified: Verified::new(), asking }
+    }
+
+    /// Returns how it stands with it.
+    pub fn standing(&self, now: SystemTime) -> ProviderStanding {
+        let known = self.known();
+        let keys_age = known.keys.as_ref().map(|(_keys, asked)| {
+            // A clock that was set back makes nothing younger than new.
+            now.duration_since(*asked).unwrap_or_default()
+        });
+        let (answers, failures) = (known.answered, known.failed);
+        drop(known);
+        ProviderStanding { issuer: self.settings.issuer.clone(), keys_age, answers, failures }
     }
 
     /// Checks who signed a token, and returns what it claims.
@@ -51,9 +70,9 @@ impl Provider {
     ) -> Result<&'t Claims, BadCredential> {
         let refuse = |why: String| BadCredential::default().noting(why);
         let keys = self.keys(now).await?;
-        let signed = match keys.judge(token) {
+        let signed = match keys.judge(token, &self.verified) {
             // Rotated since they were asked for, perhaps.
-            Signed::Unknown => self.keys_after(&keys, now).await.judge(token),
+            Signed::Unknown => self.keys_after(&keys, now).await.judge(token, &self.verified),
             known @ (Signed::Yes | Signed::No) => known,
         };
         match signed {
@@ -135,6 +154,7 @@ impl Provider {
                 let keys = Arc::new(keys);
                 known.keys = Some((Arc::clone(&keys), now));
                 known.failures = 0;
+                known.answered += 1;
                 known.not_before = None;
                 Some(keys)
             }
@@ -142,11 +162,12 @@ impl Provider {
                 let doubled = limits::FIRST_PAUSE * 2_u32.saturating_pow(known.failures.min(10));
                 let pause = doubled.min(limits::LONGEST_PAUSE);
                 known.failures = known.failures.saturating_add(1);
+                known.failed += 1;
                 known.not_before = Some(now + pause);
                 drop(known);
                 tracing::warn!(
                     issuer = self.settings.issuer,
-                    %error,
+                    error = causes(&error),
                     "the identity provider's keys could not be read; it is asked again after {} s",
                     pause.as_secs()
                 );
@@ -161,52 +182,86 @@ impl Provider {
             None => self.discover().await?,
         };
         let failed = |source| ProviderError::Get { url: place.to_string(), source };
-        let answer = get(&place, &self.tls).await.map_err(failed)?;
+        let answer = get(&place, &self.tls, &self.settings.proxies).await.map_err(failed)?;
         KeySet::parse(&answer).ok_or_else(|| ProviderError::NoKeys { url: place.to_string() })
     }
 
     /// Returns where the provider says that its keys are.
     async fn discover(&self) -> Result<SafeUrl, ProviderError> {
         let Some(place) = &self.settings.discovery else { return Err(ProviderError::NoPlace) };
-        let url = || place.to_string();
-        let failed = |source| ProviderError::Get { url: url(), source };
-        let answer = get(place, &self.tls).await.map_err(failed)?;
-        let document = strict_json::parse(&answer)
-            .map_err(|_error| ProviderError::NoDocument { url: url() })?;
-        let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
-        let issuer = text("issuer");
-        if issuer != self.settings.issuer {
-            let issuer = issuer.chars().take(200).collect();
-            return Err(ProviderError::OtherIssuer { url: url(), issuer });
-        }
-        let written = text("jwks_uri");
-        let unusable = |why: String| ProviderError::KeysPlace {
-            written: written.chars().take(200).collect(),
-            why,
-        };
-        let keys: SafeUrl = written
-            .parse()
-            .map_err(|error: crate::outbound::UnsafeUrl| unusable(error.to_string()))?;
-        if place.is_secure() && !keys.is_secure() {
-            return Err(unusable("must begin with `https://`, as its provider's".to_owned()));
-        }
-        Ok(keys)
+        let failed = |source| ProviderError::Get { url: place.to_string(), source };
+        let answer = get(place, &self.tls, &self.settings.proxies).await.map_err(failed)?;
+        place_of_keys(&answer, place, &self.settings.issuer)
     }
+}
+
+/// Returns where a discovery document says that an issuer's keys are.
+pub fn place_of_keys(
+    document: &[u8],
+    place: &SafeUrl,
+    issuer: &str,
+) -> Result<SafeUrl, ProviderError> {
+    let url = || place.to_string();
+    let document =
+        strict_json::parse(document).map_err(|_error| ProviderError::NoDocument { url: url() })?;
+    let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
+    let said = text("issuer");
+    if said != issuer {
+        let issuer = said.chars().take(200).collect();
+        return Err(ProviderError::OtherIssuer { url: url(), issuer });
+    }
+    let written = text("jwks_uri");
+    let unusable = |why: String| ProviderError::KeysPlace {
+        written: written.chars().take(200).collect(),
+        why,
+    };
+    let keys: SafeUrl = written.parse().map_err(|error: UnsafeUrl| unusable(error.to_string()))?;
+    if place.is_secure() && !keys.is_secure() {
+        return Err(unusable("must begin with `https://`, as its provider's".to_owned()));
+    }
+    Ok(keys)
 }
 
 /// Why a provider's keys are not known.
 #[derive(Debug, thiserror::Error)]
-enum ProviderError {
+pub enum ProviderError {
+    /// It does not answer.
     #[error("`{url}`: {source}")]
-    Get { url: String, source: GetError },
+    Get {
+        /// What was asked for.
+        url: String,
+        /// What came instead.
+        source: GetError,
+    },
+    /// The answer holds no key.
     #[error("`{url}` is not a set of keys with at least one that can be used")]
-    NoKeys { url: String },
+    NoKeys {
+        /// What was asked for.
+        url: String,
+    },
+    /// Nobody says where they are.
     #[error("neither a `discoveryUrl` nor a `jwksUri` is known")]
     NoPlace,
+    /// The answer says nothing of a provider.
     #[error("`{url}` is not a discovery document")]
-    NoDocument { url: String },
+    NoDocument {
+        /// What was asked for.
+        url: String,
+    },
+    /// The answer is about another provider.
     #[error("`{url}` is about the issuer `{}`, not this one", issuer.escape_debug())]
-    OtherIssuer { url: String, issuer: String },
+    OtherIssuer {
+        /// What was asked for.
+        url: String,
+        /// About whom it is.
+        issuer: String,
+    },
+    /// The keys are where they cannot be believed.
     #[error("the place of the keys, `{}`, {why}", written.escape_debug())]
-    KeysPlace { written: String, why: String },
+    KeysPlace {
+        /// Where they would be.
+        written: String,
+        /// Why that is none.
+        why: String,
+    },
 }

@@ -1,6 +1,7 @@
 use dbt_core::secret::Secret;
 use dbt_testkit::http::Answer;
 use dbt_testkit::identity_provider::{DISCOVERY, IdentityProvider, KEYS, SigningKey};
+use dbt_testkit::proxy::{Manner, Proxy};
 use dbt_testkit::tls::{Authority, TlsServer};
 use serde_json::{Value, json};
 
@@ -75,8 +76,10 @@ fn believing(idp: &IdentityProvider, change: impl FnOnce(&mut Settings)) -> Oidc
         keys_fresh: Duration::from_hours(1),
         keys_at: None,
         discovery: Some(format!("{}{DISCOVERY}", idp.url()).parse().unwrap()),
-        authorities: Vec::new(),
+        ca_file: None,
+        proxies: Proxies::default(),
         is_for_all: false,
+        is_for_people: false,
     };
     change(&mut settings);
     Oidc::new(settings).unwrap()
@@ -148,7 +151,7 @@ async fn a_provider_with_a_certificate_of_the_organisation_needs_its_authority()
     assert_eq!(idp.take_requests(), [""; 0], "nothing is sent before the certificate is right");
     let friend = believing(&idp, |settings| {
         over_tls(settings);
-        settings.authorities = crate::outbound::tls::authorities(&file).unwrap();
+        settings.ca_file = Some(file.clone());
     });
     judge(&friend, &key.token(&claims), start()).await.unwrap();
     // What came over TLS must not lead away from it.
@@ -156,10 +159,80 @@ async fn a_provider_with_a_certificate_of_the_organisation_needs_its_authority()
     idp.take_requests();
     let downgraded = believing(&idp, |settings| {
         over_tls(settings);
-        settings.authorities = crate::outbound::tls::authorities(&file).unwrap();
+        settings.ca_file = Some(file.clone());
     });
     judge(&downgraded, &key.token(&claims), start()).await.unwrap_err();
     assert_eq!(idp.take_requests(), [DISCOVERY]);
+}
+
+#[tokio::test]
+async fn an_authority_is_read_again_when_its_file_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    Authority::new("the old one").write_to(&file);
+    let authority = Authority::new("the new one");
+    let key = SigningKey::ed25519("first");
+    let idp = IdentityProvider::start(&[&key]);
+    let tls = TlsServer::start(authority.server("127.0.0.1"), idp.address());
+    idp.call_itself(&tls.url());
+    let claims = json!({
+        "iss": tls.url(), "sub": "alice", "aud": AUDIENCE,
+        "iat": 1_800_000_000, "exp": 1_800_000_600,
+    });
+    let token = key.token(&claims);
+    let oidc = believing(&idp, |settings| {
+        settings.issuer = tls.url();
+        settings.discovery = Some(format!("{}{DISCOVERY}", tls.url()).parse().unwrap());
+        settings.ca_file = Some(file.clone());
+    });
+    let refusal = judge(&oidc, &token, start()).await.unwrap_err();
+    assert!(refusal.contains("are not known"), "{refusal}");
+    // What is no certificate changes nothing, and harms nothing.
+    std::fs::write(&file, "nonsense").unwrap();
+    judge(&oidc, &token, after(100)).await.unwrap_err();
+    authority.write_to(&file);
+    judge(&oidc, &token, after(200)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_provider_outside_is_asked_through_the_proxy() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    let authority = Authority::new("an organisation");
+    authority.write_to(&file);
+    let key = SigningKey::ed25519("first");
+    let idp = IdentityProvider::start(&[&key]);
+    // A name that nobody resolves here: only the proxy knows where it is.
+    let url = "https://id.example.test";
+    let tls = TlsServer::start(authority.server("id.example.test"), idp.address());
+    idp.call_itself(url);
+    let claims = json!({
+        "iss": url, "sub": "alice", "aud": AUDIENCE, "iat": 1_800_000_000, "exp": 1_800_000_600,
+    });
+    let through = |variable: &str, except: &str| {
+        let variables = [("HTTPS_PROXY", variable), ("NO_PROXY", except)];
+        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let proxies = Proxies::of(&variables.into_iter().map(pair).collect()).unwrap();
+        believing(&idp, |settings| {
+            settings.issuer = url.to_owned();
+            settings.discovery = Some(format!("{url}{DISCOVERY}").parse().unwrap());
+            settings.ca_file = Some(file.clone());
+            settings.proxies = proxies;
+        })
+    };
+    let token = key.token(&claims);
+    let proxy = Proxy::wanting_a_password(Manner::Tunnel(tls.address()));
+    judge(&through(&proxy.url_with_password(), ""), &token, start()).await.unwrap();
+    let opened = "CONNECT id.example.test:443";
+    assert_eq!(proxy.asked(), [opened, opened], "for the document and for the keys");
+    assert_eq!(idp.take_requests(), [DISCOVERY, KEYS]);
+    judge(&through(&proxy.url(), ""), &token, start()).await.unwrap_err();
+    judge(&through(&proxy.url_with_password(), "example.test"), &token, start()).await.unwrap_err();
+    assert_eq!(idp.take_requests(), [""; 0]);
+    // The proxy sees where a connection leads, and not what it carries.
+    let spy = Proxy::start(Manner::Inspect(Arc::new(Authority::new("a spy")), idp.address()));
+    judge(&through(&spy.url(), ""), &token, start()).await.unwrap_err();
+    assert_eq!(idp.take_requests(), [""; 0]);
 }
 
 #[test]

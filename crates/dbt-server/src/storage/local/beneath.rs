@@ -45,6 +45,8 @@ fn split(path: &RepoPath) -> io::Result<(RepoPath, &str)> {
 pub(super) struct Root {
     directory: OwnedFd,
     way: Way,
+    /// Whether a look at what is in memory never waits for another machine.
+    is_local: bool,
 }
 
 /// How paths are walked.
@@ -60,12 +62,38 @@ impl Root {
     pub(super) fn open_root(path: &Path) -> io::Result<Self> {
         let directory = rustix::fs::open(path, DIRECTORY, Mode::empty())?;
         let way = best_way(directory.as_fd());
-        Ok(Self { directory, way })
+        let is_local = is_local(directory.as_fd());
+        Ok(Self { directory, way, is_local })
+    }
+
+    /// Opens what is at a path for reading, if that needs no waiting: the kernel has the whole way
+    /// in memory, and all of it is on the root's own file system, which is one of this machine.
+    /// Otherwise nothing, whatever is there: [`Root::open`] says that.
+    #[cfg(target_os = "linux")]
+    pub(super) fn open_at_once(&self, path: &RepoPath) -> Option<File> {
+        use rustix::fs::ResolveFlags;
+        if !self.is_local || self.way != Way::Kernel || path.is_root() {
+            return None;
+        }
+        let at_once = ResolveFlags::CACHED | ResolveFlags::NO_XDEV;
+        let flags = OFlags::RDONLY | SAFE;
+        open_by_kernel(self.directory.as_fd(), path.as_str(), flags, at_once).ok().map(File::from)
+    }
+
+    /// As on Linux, where no call of the system can do it.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn open_at_once(&self, _path: &RepoPath) -> Option<File> {
+        None
     }
 
     /// Opens what is at a path for reading.
     pub(super) fn open(&self, path: &RepoPath) -> io::Result<File> {
         self.open_with(path, OFlags::RDONLY | SAFE).map(File::from)
+    }
+
+    /// Opens a file of ours for writing at its end.
+    pub(super) fn open_to_append(&self, path: &RepoPath) -> io::Result<File> {
+        self.open_with(path, OFlags::WRONLY | OFlags::APPEND | SAFE).map(File::from)
     }
 
     /// Opens the directory at a path.
@@ -190,6 +218,13 @@ impl Root {
         }
     }
 
+    /// Reads a small file of ours.
+    pub(super) fn read(&self, path: &RepoPath) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut self.open(path)?, &mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Writes a file that only we may read, and makes the directories above it.
     pub(super) fn write_private(&self, path: &RepoPath, bytes: &[u8]) -> io::Result<()> {
         let (parent, name) = split(path)?;
@@ -214,7 +249,8 @@ impl Root {
             #[cfg(target_os = "linux")]
             Way::Kernel => {
                 let name = if path.is_root() { "." } else { path.as_str() };
-                Ok(open_by_kernel(self.directory.as_fd(), name, flags)?)
+                let further = rustix::fs::ResolveFlags::empty();
+                Ok(open_by_kernel(self.directory.as_fd(), name, flags, further)?)
             }
             Way::Segments => Ok(self.open_by_segments(path, flags)?),
         }
@@ -242,16 +278,46 @@ impl Root {
 }
 
 #[cfg(target_os = "linux")]
-fn open_by_kernel(root: BorrowedFd<'_>, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+fn open_by_kernel(
+    root: BorrowedFd<'_>,
+    name: &str,
+    flags: OFlags,
+    further: rustix::fs::ResolveFlags,
+) -> Result<OwnedFd, Errno> {
     use rustix::fs::ResolveFlags;
 
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
-    rustix::fs::openat2(root, name, flags, Mode::empty(), resolve)
+    rustix::fs::openat2(root, name, flags, Mode::empty(), resolve | further)
+}
+
+/// Says whether a directory is on a file system that asks no other machine and no program.
+#[cfg(target_os = "linux")]
+fn is_local(directory: BorrowedFd<'_>) -> bool {
+    /// ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, overlayfs, F2FS, ZFS, bcachefs (`man 2 statfs`, and
+    /// `include/uapi/linux/magic.h` of Linux).
+    const LOCAL: [u32; 9] = [
+        0xEF53,
+        0x5846_5342,
+        0x9123_683E,
+        0x0102_1994,
+        0x8584_58F6,
+        0x794C_7630,
+        0xF2F5_2010,
+        0x2FC1_2FC1,
+        0xCA45_1A4E,
+    ];
+    let kind = rustix::fs::fstatfs(directory).map(|found| u32::try_from(found.f_type));
+    matches!(kind, Ok(Ok(kind)) if LOCAL.contains(&kind))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_local(_directory: BorrowedFd<'_>) -> bool {
+    false
 }
 
 #[cfg(target_os = "linux")]
 fn best_way(root: BorrowedFd<'_>) -> Way {
-    match open_by_kernel(root, ".", DIRECTORY) {
+    match open_by_kernel(root, ".", DIRECTORY, rustix::fs::ResolveFlags::empty()) {
         Ok(_opened) => Way::Kernel,
         // Old kernels do not have the call; some sandboxes forbid it.
         Err(_missing) => Way::Segments,

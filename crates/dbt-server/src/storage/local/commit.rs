@@ -6,14 +6,19 @@
 //! this process or by the next one.
 
 use std::io;
+use std::time::Instant;
 
 use dbt_core::repo_path::RepoPath;
 use rustix::fs::FileType;
 
 use super::Tree;
-use super::beneath::Taken;
+use super::beneath::{Taken, is_not_a_directory};
 use super::drafts::{Draft, below};
 use super::private;
+use super::publish::writing;
+use crate::log::causes;
+use crate::storage::StorageError;
+use crate::writable;
 
 /// Ends the name of a gathering that is not complete.
 const INCOMPLETE: &str = ".incomplete";
@@ -31,40 +36,97 @@ impl Tree {
         draft: &Draft,
         parts: &[RepoPath],
     ) -> io::Result<()> {
+        let began = Instant::now();
         let depth = draft.files().segments().count();
-        let digests: Vec<_> = parts
-            .iter()
-            .flat_map(|part| self.files_below(&follow(&draft.files(), part)))
-            .filter_map(|drafted| {
-                let (identity, digest) = self.remembered.take(&drafted)?;
-                Some((follow(version, &skip(&drafted, depth)), identity, digest))
-            })
-            .collect();
+        let mut files = Vec::new();
+        for drafted in self.files_of(draft, parts)? {
+            let seen = follow(version, &skip(&drafted, depth));
+            let replaced = self.date_of(&seen);
+            files.push((seen, replaced, self.remembered.take(&drafted)));
+        }
 
         let name = format!("{}-{}", super::publish::temporary_name(), draft.key());
         let incomplete = below(&private::publishing(), &format!("{name}{INCOMPLETE}"));
         let complete = below(&private::publishing(), &name);
+        // Nothing comes or goes by this, but it is counted where it is.
+        let change = self.amounts.change();
         let gathered = self.gather(version, draft, parts, &incomplete);
         let renamed =
             gathered.and_then(|()| self.root.rename(&incomplete, &complete, Taken::Fails));
         if let Err(error) = renamed {
             // A rename can have happened although it could not be flushed.
-            self.take_back(&incomplete, version, draft)?;
-            self.take_back(&complete, version, draft)?;
+            self.put_back(version);
             return Err(error);
         }
-        let turn = self.names.blocking_lock();
-        let finished = self.finish_publishing(&complete);
-        drop(turn);
-        if let Err(error) = finished {
-            // What is in the tree already is seen; the rest waits for the next attempt.
-            self.take_back(&complete, version, draft)?;
-            return Err(error);
-        }
-        for (seen, identity, digest) in digests {
-            self.remembered.remember(&seen, identity, digest);
+        drop(change);
+        self.finish_counted(version, draft, parts, &complete)?;
+        self.note_flushed("platform", began);
+        for (seen, replaced, known) in files {
+            // Only now: in a draft, dates tell what was sent after what.
+            let file = replaced.and_then(|replaced| Some((self.root.open(&seen).ok()?, replaced)));
+            let dated = file.and_then(|(file, replaced)| Self::date_after(&file, replaced));
+            if let Some((identity, digest)) = known {
+                self.remembered.remember(&seen, dated.unwrap_or(identity), digest);
+            }
         }
         self.tidy_draft(version, draft)
+    }
+
+    /// Moves what was gathered of a draft to its place, and counts what that changes.
+    fn finish_counted(
+        &self,
+        version: &RepoPath,
+        draft: &Draft,
+        parts: &[RepoPath],
+        complete: &RepoPath,
+    ) -> io::Result<()> {
+        let _turn = self.names.blocking_lock();
+        // In this order: whoever has begun a change waits for nobody.
+        let mut change = self.amounts.change();
+        let places = [version.clone(), draft.files(), follow(complete, version)];
+        let before = self.sizes_of_parts(version, parts, &places);
+        let finished = self.finish_publishing(complete).inspect_err(|_error| {
+            // What is in the tree already is seen; the rest waits for the next attempt.
+            self.put_back(version);
+        });
+        change.replaced(before, self.sizes_of_parts(version, parts, &places));
+        finished
+    }
+
+    /// Refuses to put other bytes in the place of what must stay. It can have been put back, or
+    /// copied there, since the draft was begun.
+    pub(super) fn refuse_to_replace(
+        &self,
+        version: &RepoPath,
+        draft: &Draft,
+        parts: &[RepoPath],
+    ) -> Result<(), StorageError> {
+        if !self.rules().immutable {
+            return Ok(());
+        }
+        let depth = draft.files().segments().count();
+        let files = self.files_of(draft, parts);
+        for drafted in files.map_err(|error| writing("publish", version, error))? {
+            let seen = follow(version, &skip(&drafted, depth));
+            if !writable::is_create_only(&seen) {
+                continue;
+            }
+            let Some(there) = self.existing(&seen)? else { continue };
+            let new = self.existing(&drafted)?.and_then(|new| new.digest);
+            if there.digest != new {
+                return Err(StorageError::Immutable { existing: there.digest });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the files of parts of a draft.
+    fn files_of(&self, draft: &Draft, parts: &[RepoPath]) -> io::Result<Vec<RepoPath>> {
+        let mut files = Vec::new();
+        for part in parts {
+            files.extend(self.files_below(&follow(&draft.files(), part))?);
+        }
+        Ok(files)
     }
 
     fn gather(
@@ -82,6 +144,38 @@ impl Tree {
                 Taken::Fails,
             )?;
         }
+        Ok(())
+    }
+
+    /// Puts back into its draft what could not be published. A disk that just failed may fail at that,
+    /// too; then it is tried again before anything else is done with the version. Otherwise the next
+    /// start would finish it, and put it in the place of what was published since.
+    fn put_back(&self, version: &RepoPath) {
+        self.drafts.set_scattered(version, true);
+        if let Err(error) = self.take_back_scattered(version) {
+            tracing::warn!(%version, error = causes(&error), "what could not be published is not back in its draft yet");
+        }
+    }
+
+    /// Makes sure that all files of a version's draft are in it. The caller is the only one that
+    /// changes this version, and calls it first.
+    pub(super) fn gather_scattered(&self, version: &RepoPath) -> io::Result<()> {
+        if !self.drafts.is_scattered(version) {
+            return Ok(());
+        }
+        // Nothing comes or goes by this, but it is counted where it is.
+        let _change = self.amounts.change();
+        self.take_back_scattered(version)
+    }
+
+    fn take_back_scattered(&self, version: &RepoPath) -> io::Result<()> {
+        let Some(draft) = self.drafts.find(version) else { return Ok(()) };
+        for (name, _kind) in self.root.entries(&private::publishing())? {
+            if key_of(&name) == draft.key() {
+                self.take_back(&below(&private::publishing(), &name), version, &draft)?;
+            }
+        }
+        self.drafts.set_scattered(version, false);
         Ok(())
     }
 
@@ -148,14 +242,21 @@ impl Tree {
             self.root.remove(&below(from, mark))?;
             return Ok(false);
         }
+        self.note_replaced();
         // It has happened. What was replaced must not be taken for what is to be published: where
         // it cannot be removed, the mark tells the next start.
         if let Err(error) = self.root.remove(from) {
-            tracing::warn!(%error, "what was replaced takes space until the next start");
+            tracing::warn!(
+                error = causes(&error),
+                "what was replaced takes space until the next start"
+            );
             return Ok(true);
         }
         if let Err(error) = self.root.remove(&marked) {
-            tracing::warn!(%error, "an empty file with a hidden name stays in the tree");
+            tracing::warn!(
+                error = causes(&error),
+                "an empty file with a hidden name stays in the tree"
+            );
         }
         self.root.flush_around(to)?;
         Ok(true)
@@ -165,13 +266,12 @@ impl Tree {
     pub(super) fn recover(&self) -> io::Result<()> {
         for (name, _kind) in self.root.entries(&private::publishing())? {
             let place = below(&private::publishing(), &name);
-            let Some(complete) = name.strip_suffix(INCOMPLETE) else {
+            if !name.ends_with(INCOMPLETE) {
                 self.finish_publishing(&place)?;
                 continue;
-            };
-            let key = complete.rsplit_once('-').map_or("", |(_id, key)| key);
+            }
             let drafts = self.drafts.all();
-            match drafts.iter().find(|(_, draft)| draft.key() == key) {
+            match drafts.iter().find(|(_, draft)| draft.key() == key_of(&name)) {
                 Some((version, draft)) => self.take_back(&place, version, draft)?,
                 None => self.root.remove(&place)?,
             }
@@ -184,27 +284,30 @@ impl Tree {
 
     /// Removes a draft of which nothing is left and that no release holds.
     pub(super) fn tidy_draft(&self, version: &RepoPath, draft: &Draft) -> io::Result<()> {
-        if draft.release.is_none() && self.files_below(&draft.files()).is_empty() {
+        if draft.release.is_none() && self.files_below(&draft.files())?.is_empty() {
             self.drafts.remove(&self.root, version)?;
         }
         Ok(())
     }
 
-    /// Returns the paths of all files at or below a path of ours.
-    pub(super) fn files_below(&self, path: &RepoPath) -> Vec<RepoPath> {
+    /// Returns the paths of all files at or below a path. What could not be looked at is an error:
+    /// a directory taken for empty would be removed.
+    pub(super) fn files_below(&self, path: &RepoPath) -> io::Result<Vec<RepoPath>> {
         let mut files = Vec::new();
         let mut waiting = vec![path.clone()];
-        while let Some(directory) = waiting.pop() {
-            // One that is gone or is a file has no entries.
-            let entries = self.root.entries(&directory).unwrap_or_default();
-            if entries.is_empty() && self.root.open_directory(&directory).is_err() {
-                if self.root.open(&directory).is_ok() {
-                    files.push(directory);
+        while let Some(place) = waiting.pop() {
+            let entries = match self.root.entries(&place) {
+                Ok(entries) => entries,
+                Err(error) if is_not_a_directory(&error) => {
+                    if self.is_file(&place)? {
+                        files.push(place);
+                    }
+                    continue;
                 }
-                continue;
-            }
+                Err(error) => return Err(error),
+            };
             for (name, kind) in entries {
-                let inner = below(&directory, &name);
+                let inner = below(&place, &name);
                 if kind == FileType::Directory {
                     waiting.push(inner);
                 } else if kind == FileType::RegularFile {
@@ -212,13 +315,29 @@ impl Tree {
                 }
             }
         }
-        files
+        Ok(files)
+    }
+
+    fn is_file(&self, path: &RepoPath) -> io::Result<bool> {
+        match self.root.open(path) {
+            Ok(file) => Ok(file.metadata()?.is_file()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            // A link.
+            Err(error) if is_not_a_directory(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
 /// Returns the name of the file that tells that this very gathering was put into place.
 fn mark(gathered: &RepoPath) -> String {
     format!("{MARK}{}", gathered.file_name().unwrap_or_default())
+}
+
+/// Returns the key of the draft from which something was gathered under this name.
+fn key_of(name: &str) -> &str {
+    let name = name.strip_suffix(INCOMPLETE).unwrap_or(name);
+    name.rsplit_once('-').map_or("", |(_id, key)| key)
 }
 
 /// Goes on from a directory along a path.

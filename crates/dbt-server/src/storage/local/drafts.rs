@@ -14,9 +14,11 @@ use dbt_core::repo_path::RepoPath;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
 
-use super::beneath::{Root, Taken};
+use super::beneath::{Root, Taken, is_not_a_directory};
 use super::private;
+use super::publish::temporary_name;
 use crate::limits;
+use crate::log::causes;
 
 const ABOUT: &str = "about.json";
 
@@ -44,6 +46,8 @@ pub(super) struct Draft {
     pub(super) release: Option<String>,
     /// When something was last added.
     pub(super) touched: SystemTime,
+    /// Whether files of it lie where they should only be while they are published.
+    pub(super) is_scattered: bool,
     key: String,
 }
 
@@ -86,17 +90,17 @@ impl Draft {
 impl Drafts {
     /// Finds the drafts of an earlier run.
     pub(super) fn open(root: &Root) -> io::Result<Self> {
-        let mut drafts = BTreeMap::new();
-        for (key, _kind) in root.entries(&private::drafts())? {
-            let place = below(&private::drafts(), &key);
-            match read(root, &place, &key) {
-                Some((version, draft)) => {
-                    drafts.insert(version, draft);
-                }
-                // It was being begun or removed when the program ended; nothing was promised.
-                None => root.remove(&place)?,
-            }
+        let (drafts, broken) = on_disk(root)?;
+        for place in broken {
+            // It was being begun or removed when the program ended; nothing was promised.
+            root.remove(&place)?;
         }
+        Ok(Self { state: Mutex::new(State { drafts, turns: BTreeMap::new() }) })
+    }
+
+    /// Returns the drafts that are on the disk, perhaps those of a server that is running beside.
+    pub(super) fn look(root: &Root) -> io::Result<Self> {
+        let (drafts, _being_begun_or_removed) = on_disk(root)?;
         Ok(Self { state: Mutex::new(State { drafts, turns: BTreeMap::new() }) })
     }
 
@@ -158,7 +162,8 @@ impl Drafts {
     ) -> io::Result<Draft> {
         let mut key = Digest::of(version.as_str().as_bytes()).to_string();
         key.truncate(32);
-        let draft = Draft { owner: owner.to_owned(), release, touched: now, key };
+        let draft =
+            Draft { owner: owner.to_owned(), release, touched: now, is_scattered: false, key };
         self.write(root, version, &draft)?;
         Ok(draft)
     }
@@ -168,6 +173,34 @@ impl Drafts {
         match self.find(version) {
             Some(draft) => self.write(root, version, &Draft { release: Some(release), ..draft }),
             None => Ok(()),
+        }
+    }
+
+    /// Gives a draft to somebody else, as a release.
+    pub(super) fn give(
+        &self,
+        root: &Root,
+        version: &RepoPath,
+        owner: &str,
+        release: String,
+        now: SystemTime,
+    ) -> io::Result<Draft> {
+        let draft = self.find(version).ok_or(io::ErrorKind::NotFound)?;
+        let given =
+            Draft { owner: owner.to_owned(), release: Some(release), touched: now, ..draft };
+        self.write(root, version, &given)?;
+        Ok(given)
+    }
+
+    /// Says whether files of a version's draft are not in it.
+    pub(super) fn is_scattered(&self, version: &RepoPath) -> bool {
+        self.state().drafts.get(version).is_some_and(|draft| draft.is_scattered)
+    }
+
+    /// Notes whether files of a draft lie where they should only be while they are published.
+    pub(super) fn set_scattered(&self, version: &RepoPath, is_scattered: bool) {
+        if let Some(draft) = self.state().drafts.get_mut(version) {
+            draft.is_scattered = is_scattered;
         }
     }
 
@@ -195,8 +228,28 @@ impl Drafts {
     /// Forgets a draft with everything in it.
     pub(super) fn remove(&self, root: &Root, version: &RepoPath) -> io::Result<()> {
         let Some(draft) = self.find(version) else { return Ok(()) };
-        root.remove(&draft.directory())?;
+        // In one step: nobody could go on with half of it.
+        let place = below(&private::inside("tmp"), &temporary_name());
+        match root.rename(&draft.directory(), &place, Taken::Fails) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                // It can have happened although it could not be flushed. Whoever went on with a draft
+                // that is gone would be refused for as long as the program runs.
+                let there = root.open_directory(&draft.directory());
+                if there.is_err_and(|there| there.kind() == io::ErrorKind::NotFound) {
+                    self.state().drafts.remove(version);
+                }
+                return Err(error);
+            }
+            Ok(()) => {}
+        }
         self.state().drafts.remove(version);
+        if let Err(error) = root.remove(&place) {
+            tracing::warn!(
+                error = causes(&error),
+                "what was uploaded and is over takes space until the next start"
+            );
+        }
         Ok(())
     }
 
@@ -219,12 +272,39 @@ impl Drafts {
     }
 }
 
-fn read(root: &Root, place: &RepoPath, key: &str) -> Option<(RepoPath, Draft)> {
-    let file = root.open(&below(place, ABOUT)).ok()?;
-    let touched = file.metadata().ok()?.modified().ok()?;
-    let About { version, owner, release } = serde_json::from_reader(file).ok()?;
-    let version: RepoPath = version.parse().ok()?;
-    Some((version, Draft { owner, release, touched, key: key.to_owned() }))
+/// Returns the drafts on the disk, and the places of what is none.
+fn on_disk(root: &Root) -> io::Result<(BTreeMap<RepoPath, Draft>, Vec<RepoPath>)> {
+    let (mut drafts, mut broken) = (BTreeMap::new(), Vec::new());
+    for (key, _kind) in root.entries(&private::drafts())? {
+        let place = below(&private::drafts(), &key);
+        match read(root, &place, &key)? {
+            Some((version, draft)) => {
+                drafts.insert(version, draft);
+            }
+            None => broken.push(place),
+        }
+    }
+    Ok((drafts, broken))
+}
+
+/// Returns the draft at a place; nothing if what is there is none. One that could not be read is
+/// an error: it would be removed.
+fn read(root: &Root, place: &RepoPath, key: &str) -> io::Result<Option<(RepoPath, Draft)>> {
+    let file = match root.open(&below(place, ABOUT)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if is_not_a_directory(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let touched = file.metadata()?.modified()?;
+    let text = root.read(&below(place, ABOUT))?;
+    let Ok(About { version, owner, release }) = serde_json::from_slice(&text) else {
+        return Ok(None);
+    };
+    let Ok(version) = version.parse() else { return Ok(None) };
+    // Where the program ended while it published, that is the first thing that the next one mends.
+    let is_scattered = false;
+    Ok(Some((version, Draft { owner, release, touched, is_scattered, key: key.to_owned() })))
 }
 
 /// Joins a segment that is legal by how it was made.

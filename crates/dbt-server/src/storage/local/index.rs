@@ -14,6 +14,8 @@ use dbt_core::repo_path::RepoPath;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::remembered::Identity;
+use crate::log::causes;
+use crate::upload::OlderChecksums;
 
 /// The name of the database in the state directory.
 pub(super) const FILE: &str = "index.db";
@@ -31,6 +33,8 @@ const SCHEMA: &str = "
         nanoseconds INTEGER NOT NULL,
         sha256 BLOB NOT NULL
     ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS files_by_digest ON files (sha256);
+    CREATE TABLE IF NOT EXISTS older (sha256 BLOB PRIMARY KEY, md5 TEXT, sha1 TEXT) WITHOUT ROWID;
 ";
 
 /// The database.
@@ -44,7 +48,7 @@ impl Index {
         match Self::connect(directory, root) {
             Ok(index) => return Ok(index),
             Err(error) if is_damaged(&error) => {
-                tracing::warn!(%error, "the index is damaged and begun anew");
+                tracing::warn!(error = causes(&error), "the index is damaged and begun anew");
             }
             Err(error) => return Err(io::Error::other(error)),
         }
@@ -87,6 +91,39 @@ impl Index {
         Some(Digest::from_bytes(bytes))
     }
 
+    /// Returns paths at which a file of this digest was seen, hidden ones left out.
+    pub(super) fn places_of(&self, digest: Digest, limit: u32) -> Vec<RepoPath> {
+        let query = "SELECT path FROM files WHERE sha256 = ?1 AND path NOT GLOB '.*' LIMIT ?2";
+        let find = |connection: &Connection| -> rusqlite::Result<Vec<String>> {
+            let mut statement = connection.prepare(query)?;
+            let rows = statement.query_map(params![digest.as_bytes(), limit], |row| row.get(0))?;
+            rows.collect()
+        };
+        let found = find(&self.connection()).unwrap_or_default();
+        found.iter().filter_map(|path| path.parse().ok()).collect()
+    }
+
+    /// Keeps older checksums of some bytes, beside those that are known.
+    pub(super) fn keep_older(&self, digest: Digest, older: &OlderChecksums) {
+        let query = "INSERT INTO older VALUES (?1, ?2, ?3) ON CONFLICT (sha256) DO UPDATE \
+                     SET md5 = coalesce(excluded.md5, md5), sha1 = coalesce(excluded.sha1, sha1)";
+        let OlderChecksums { md5, sha1 } = older;
+        self.tell(|connection| {
+            connection.prepare(query)?.execute(params![digest.as_bytes(), md5, sha1])
+        });
+    }
+
+    /// Returns the older checksums of some bytes, as far as they are known.
+    pub(super) fn older(&self, digest: Digest) -> OlderChecksums {
+        let query = "SELECT md5, sha1 FROM older WHERE sha256 = ?1";
+        let find = |connection: &Connection| {
+            connection.prepare(query)?.query_row(params![digest.as_bytes()], |row| {
+                Ok(OlderChecksums { md5: row.get(0)?, sha1: row.get(1)? })
+            })
+        };
+        find(&self.connection()).unwrap_or_default()
+    }
+
     /// Keeps a digest.
     pub(super) fn keep(&self, path: &RepoPath, identity: Identity, digest: Digest) {
         self.tell(|connection| insert(connection, path, identity, digest));
@@ -108,6 +145,8 @@ impl Index {
             for (path, identity, digest) in files {
                 insert(&transaction, path, *identity, *digest)?;
             }
+            transaction
+                .execute("DELETE FROM older WHERE sha256 NOT IN (SELECT sha256 FROM files)", [])?;
             transaction.commit()
         };
         all().map_err(io::Error::other)
@@ -116,7 +155,7 @@ impl Index {
     /// Does something that may fail: then the next question is answered by hashing.
     fn tell(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<usize>) {
         if let Err(error) = work(&self.connection()) {
-            tracing::warn!(%error, "the index could not be changed");
+            tracing::warn!(error = causes(&error), "the index could not be changed");
         }
     }
 

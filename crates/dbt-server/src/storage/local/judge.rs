@@ -1,7 +1,6 @@
 //! Whether a platform may be seen: its artifact, its checksum and its signature are there, belong
 //! together, and, where uploads are verified, are what clients will accept.
 
-use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::time::SystemTime;
@@ -13,11 +12,12 @@ use dbt_core::platform::Platform;
 use dbt_core::release::ArtifactId;
 use dbt_core::repo_path::RepoPath;
 use dbt_core::trust::openpgp::SIGNATURE_LIMIT;
-use dbt_core::trust::{Companions, Expectation, Fetched, TrustStore};
+use dbt_core::trust::{Companions, Expectation, Fetched, Foreign, TrustStore, VerifyError};
 
 use super::Tree;
 use super::commit::{follow, skip};
 use super::drafts::below;
+use crate::log::causes;
 use crate::storage::StorageError;
 use crate::writable::{InVersion, belongs_to};
 
@@ -57,6 +57,8 @@ struct Seen {
     digest: Option<Digest>,
     /// It is not in the tree yet.
     is_new: bool,
+    /// It is what is being uploaded: nothing came after it, whatever the dates say.
+    is_arriving: bool,
     modified: SystemTime,
 }
 
@@ -64,14 +66,16 @@ impl Seen {
     /// Says whether a companion is that of an artifact before this one: of the one that is being
     /// replaced, or of an upload that was given up. Its successor is on its way.
     fn is_of_an_earlier_attempt(&self, artifact: &Self) -> bool {
-        artifact.is_new && (!self.is_new || self.modified < artifact.modified)
+        let came_before =
+            !self.is_arriving && (artifact.is_arriving || self.modified < artifact.modified);
+        artifact.is_new && (!self.is_new || came_before)
     }
 }
 
 impl Outlook<'_> {
     /// Judges the platform. Reads the artifact if that was not done before.
     pub(super) fn judge(&self) -> io::Result<Judgement> {
-        let new = self.new_names();
+        let new = self.new_names()?;
         let mut missing = Vec::new();
         let mut is_whole = false;
         for artifact in self.inside.artifact_names() {
@@ -147,38 +151,33 @@ impl Outlook<'_> {
         if !artifact.is_new && !checksum.is_new && !signature.is_new {
             return Ok(Judgement::Whole);
         }
-        let Some(id) = self.id() else {
-            return refused(format!(
-                "no client knows the platform `{}`, so nothing can be verified for it",
-                self.platform
-            ));
-        };
         let companions =
             Companions { checksum: text, signature: read(&signature.file, SIGNATURE_LIMIT)? };
         let is_earlier = signature.is_of_an_earlier_attempt(&artifact);
-        let fetched = Fetched::from_network(id, artifact.file, companions);
-        match trust.verify(fetched, &Expectation::default(), Clock::System.now()) {
-            Ok(_verified) => Ok(Judgement::Whole),
+        match self.verify(trust, artifact.file, companions) {
+            Ok(()) => Ok(Judgement::Whole),
             Err(_error) if is_earlier => waits_for(signature_name),
-            Err(error) => refused(in_words(&error)),
+            Err(error) => refused(causes(&error)),
         }
     }
 
     /// Returns the names of the files that are not in the tree yet.
-    fn new_names(&self) -> Vec<String> {
-        let drafted = self.drafted.as_ref();
-        let entries = drafted.map(|place| self.tree.root.entries(place).unwrap_or_default());
-        let mut names: Vec<String> =
-            entries.unwrap_or_default().into_iter().map(|(name, _kind)| name).collect();
+    fn new_names(&self) -> io::Result<Vec<String>> {
+        let entries = match &self.drafted {
+            Some(place) => self.tree.root.entries(place)?,
+            None => Vec::new(),
+        };
+        let mut names: Vec<String> = entries.into_iter().map(|(name, _kind)| name).collect();
         names.extend(self.arriving.map(|arriving| arriving.name.to_owned()));
-        names
+        Ok(names)
     }
 
     fn find(&self, name: &str) -> io::Result<Option<Seen>> {
         if let Some(arriving) = self.arriving.filter(|arriving| arriving.name == name) {
             let file = arriving.file.try_clone()?;
             let modified = file.metadata()?.modified()?;
-            return Ok(Some(Seen { file, digest: Some(arriving.digest), is_new: true, modified }));
+            let digest = Some(arriving.digest);
+            return Ok(Some(Seen { file, digest, is_new: true, is_arriving: true, modified }));
         }
         if let Some(drafted) = &self.drafted
             && let Some(seen) = self.open(&below(drafted, name), true)?
@@ -201,13 +200,26 @@ impl Outlook<'_> {
         }
         let digest = self.tree.remembered.recall(place, super::Identity::of(&metadata));
         let modified = metadata.modified()?;
-        Ok(Some(Seen { file, digest, is_new, modified }))
+        Ok(Some(Seen { file, digest, is_new, is_arriving: false, modified }))
     }
 
-    fn id(&self) -> Option<ArtifactId> {
-        let version = self.inside.version.file_name()?.parse().ok()?;
-        let platform: Platform = self.platform.as_str().parse().ok()?;
-        Some(ArtifactId { subject: self.inside.subject.clone(), version, platform })
+    /// Verifies an artifact as the clients of its platform would. There are more platforms than
+    /// this program knows: others publish for them, and others' clients run there.
+    fn verify(
+        &self,
+        trust: &TrustStore,
+        mut artifact: File,
+        companions: Companions,
+    ) -> Result<(), VerifyError> {
+        let (subject, now) = (self.inside.subject.clone(), Clock::System.now());
+        let version = self.inside.release.clone();
+        if let Ok(platform) = self.platform.as_str().parse::<Platform>() {
+            let id = ArtifactId { subject, version, platform };
+            let fetched = Fetched::from_network(id, artifact, companions);
+            return trust.verify(fetched, &Expectation::default(), now).map(|_verified| ());
+        }
+        let foreign = Foreign { subject, version, platform: self.platform.to_string() };
+        trust.verify_foreign(&foreign, &mut artifact, &companions, now).map(|_endorsement| ())
     }
 
     fn shown(&self, name: &str) -> String {
@@ -222,17 +234,21 @@ impl Tree {
         path: &RepoPath,
         content: &RepoPath,
     ) -> Result<(), StorageError> {
-        let Some(trust) = self.trust(Clock::System.now())? else { return Ok(()) };
+        let mut trust = None;
         let failed = |error| super::publish::writing("verify", path, error);
         let depth = content.segments().count();
         let mut judged = Vec::new();
-        for file in self.files_below(content) {
+        for file in self.files_below(content).map_err(failed)? {
             let seen = follow(path, &skip(&file, depth));
             let Some(inside) = InVersion::of(&seen) else { continue };
             let Some(platform) = inside.platform() else { continue };
             let place = follow(&inside.version, &platform);
             if judged.contains(&place) {
                 continue;
+            }
+            if trust.is_none() {
+                let Some(usable) = self.trust(Clock::System.now())? else { return Ok(()) };
+                trust = Some(usable);
             }
             let is_alone = path == &seen;
             let open = self.root.open(&file).map_err(failed)?;
@@ -251,7 +267,7 @@ impl Tree {
                 platform: &platform,
                 drafted,
                 arriving,
-                trust: Some(&trust),
+                trust: trust.as_ref(),
             };
             if let Judgement::Refused(reason) = outlook.judge().map_err(failed)? {
                 return Err(StorageError::NotPublishable { reason });
@@ -268,15 +284,4 @@ fn read(mut file: &File, limit: u64) -> io::Result<Vec<u8>> {
     // One byte more than is allowed, so that a longer file is seen to be longer.
     file.take(limit + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Returns an error with its causes, for the publisher.
-pub(super) fn in_words(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

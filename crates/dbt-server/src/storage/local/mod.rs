@@ -5,53 +5,74 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use dbt_core::digest::Digest;
 use dbt_core::repo_path::RepoPath;
-use hyper::body::Bytes;
-use rustix::fs::{AtFlags, FileType};
+use dbt_core::version::Version;
 use tokio::sync::{Mutex, RwLock, Semaphore};
 
+use self::amounts::Amounts;
 use self::beneath::Root;
+use self::bytes::{LocalContent, hash};
 use self::drafts::Drafts;
 use self::index::Index;
+use self::released::Released;
 use self::remembered::{Identity, Remembered};
 use self::state_dir::StateDir;
 use super::{
-    Detail, Directory, Entry, EntryKind, Found, ReleaseState, ReleaseStep, Removed, Storage,
-    StorageError, StoredFile, Written,
+    Detail, Directory, Entry, EntryKind, Found, PartialUpload, ReleaseState, ReleaseStep, Removed,
+    Storage, StorageError, StoredFile, Written,
 };
-use crate::action::{self, Action as _, Delete, ListTrash, Read, Release, Restore, Write};
+use crate::action::{
+    Action as _, CreateSomewhere, Delete, ListTrash, Read, Release, Restore, TakeOver, Write,
+};
 use crate::authn::{Caller, Scope};
 use crate::authz::Grant;
 use crate::conditions::Conditions;
-use crate::content::{BoxFuture, Content};
+use crate::content::BoxFuture;
 use crate::limits;
-use crate::upload::Upload;
+use crate::log::causes;
+use crate::operate::metrics::Metrics;
+use crate::state::{State, Unusable};
+use crate::upload::{OlderChecksums, Upload};
+use crate::writable::InVersion;
 
+mod amounts;
+mod at_once;
 mod beneath;
+mod buffers;
+mod bytes;
 mod commit;
+mod committed;
+mod condition;
 mod drafts;
 mod host;
 mod index;
 mod judge;
+mod list;
 mod private;
 mod publish;
+mod records;
 mod release;
+mod released;
 mod remembered;
 mod remove;
+mod spelling;
 mod state_dir;
 mod tombstones;
 mod trash;
 mod trust;
+mod uploads;
 mod version;
 
-pub use self::host::{OnHost, RestoreError, reindex};
+pub use self::amounts::Amount;
+pub use self::host::{AloneOnHost, OnHost, RestoreError, reindex, state_directory};
 pub use self::private::OpenError;
+pub use self::state_dir::state_of;
 pub use self::trash::Discarded;
 pub use self::trust::VerifyUploads;
 
@@ -62,10 +83,16 @@ pub struct Rules {
     pub state_dir: Option<PathBuf>,
     /// Whether what was published stays as it is, even after it was deleted.
     pub immutable: bool,
+    /// Whether a name is refused that differs only in case from one that is there.
+    pub refuse_case_variants: bool,
     /// Whether what is published must be signed by somebody in the truststore.
     pub verify: VerifyUploads,
     /// How long what was deleted can be restored.
     pub keep_deleted: Duration,
+    /// The most entries of a directory that is listed.
+    pub listing_entries: usize,
+    /// The paths below which there may be so much and no more.
+    pub with_quota: Vec<RepoPath>,
 }
 
 /// A directory of files.
@@ -82,19 +109,37 @@ struct Tree {
     background: Semaphore,
     private: Option<private::Directory>,
     state: Option<StateDir>,
+    /// What must not be forgotten; without it nothing is written.
+    records: Result<State, Unusable>,
     drafts: Drafts,
+    released: Released,
+    amounts: Amounts,
+    metrics: OnceLock<Arc<Metrics>>,
+    /// How often a directory that somebody may be reading has lost its name.
+    replaced: AtomicU64,
     /// Held for reading while a version is published, and for writing while something is deleted.
     deletions: Arc<RwLock<()>>,
-    immutable: bool,
-    verify: VerifyUploads,
-    keep_deleted: Duration,
+    rules: std::sync::RwLock<Arc<Rules>>,
+    /// The disk takes names that differ only in case for one.
+    folds_case: bool,
+    /// Held while a new name is made, where each is to be there in one spelling.
+    spelling: Arc<Mutex<()>>,
 }
 
 impl Local {
-    /// Serves a directory that this server does not change.
+    /// Looks at a directory that this program does not change, beside a server or without one.
     pub fn open_to_read(root: &Path, rules: Rules) -> Result<Self, OpenError> {
         let state = StateDir::for_reading(rules.state_dir.as_deref(), root);
         Self::open(root, None, state, rules)
+    }
+
+    /// Serves a directory that this server does not change. What it must not forget is kept where
+    /// it has a state directory of its own.
+    pub fn open_to_serve(root: &Path, rules: Rules) -> Result<Self, OpenError> {
+        let Some(state) = StateDir::of_its_own(rules.state_dir.as_deref()) else {
+            return Self::open_to_read(root, rules);
+        };
+        Self::open(root, None, Some(state), rules)
     }
 
     /// Serves and changes a directory. Refused while another server does.
@@ -114,45 +159,73 @@ impl Local {
     ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Open { path: PathBuf::from(path), source };
         let root = Root::open_root(path).map_err(failed)?;
-        let Rules { immutable, verify, keep_deleted, state_dir: _ } = rules;
+        let folds_case = spelling::folds_case(&root);
         let is_ours = private.is_some();
-        let drafts = if is_ours { Drafts::open(&root).map_err(failed)? } else { Drafts::default() };
-        let tree = Tree {
+        let (drafts, released) = if is_ours {
+            (Drafts::open(&root).map_err(failed)?, Released::open(&root).map_err(failed)?)
+        } else {
+            (Drafts::default(), Released::default())
+        };
+        let amounts = Amounts::default();
+        amounts.keep(&rules.with_quota);
+        let records = records::open(&root, state.as_ref(), is_ours).map_err(failed)?;
+        let mut tree = Tree {
             root,
             remembered: Remembered::with(index(state.as_ref(), path)),
             names: Arc::default(),
             background: Semaphore::new(1),
             private,
             state,
+            records,
             drafts,
+            released,
+            amounts,
+            metrics: OnceLock::new(),
+            replaced: AtomicU64::new(0),
             deletions: Arc::default(),
-            immutable,
-            verify,
-            keep_deleted,
+            rules: std::sync::RwLock::new(Arc::new(rules)),
+            folds_case,
+            spelling: Arc::default(),
         };
         if is_ours {
             tree.recover().map_err(failed)?;
+            tree.take_over_records();
         }
         Ok(Self(Arc::new(tree)))
     }
 
+    /// Returns what must not be forgotten, or why it cannot be used: then nothing may be written.
+    pub fn records(&self) -> Result<State, Unusable> {
+        self.0.records.clone()
+    }
+
     /// Removes drafts and deleted files whose time is over.
     pub async fn sweep(&self, now: SystemTime) {
+        if self.0.records.is_err() {
+            // Until an administrator has decided, everything stays as it is.
+            return;
+        }
         let alone = Arc::clone(&self.0.deletions).write_owned().await;
         let tree = Arc::clone(&self.0);
         let swept = on_disk(move || {
             for (version, draft) in tree.drafts.all() {
                 if draft.expires() <= now {
                     tracing::info!(%version, owner = draft.owner, "an unfinished version has expired");
-                    tree.drafts.remove(&tree.root, &version)?;
+                    tree.remove_draft(&version)?;
                 }
             }
-            let swept = tree.empty_trash(now);
+            // What cannot be removed here must not fill the disk there.
+            let swept = [
+                tree.released.sweep(&tree.root, now),
+                tree.sweep_committed(now),
+                tree.sweep_uploads(now),
+                tree.empty_trash(now),
+            ];
             drop(alone);
-            swept
+            swept.into_iter().collect::<io::Result<()>>()
         });
         if let Err(error) = swept.await {
-            tracing::warn!(%error, "old files could not be removed");
+            tracing::warn!(error = causes(&error), "old files could not be removed");
         }
     }
 
@@ -172,7 +245,7 @@ impl Local {
                 Ok::<(), io::Error>(())
             });
             if let Err(error) = hashed.await {
-                tracing::warn!(%path, %error, "a file could not be hashed");
+                tracing::warn!(%path, error = causes(&error), "a file could not be hashed");
             }
             tree.remembered.end_hashing(&path);
             drop(turn);
@@ -190,6 +263,11 @@ impl Storage for Local {
             let path = grant.action().path().clone();
             let tree = Arc::clone(&self.0);
             let drafted = self.drafted_for(grant);
+            if drafted.is_none()
+                && let Some(opened) = tree.look_at_once(&path)
+            {
+                return Ok(Found::File(opened.stored(false)));
+            }
             let (place, is_draft, found) = on_disk(move || {
                 if let Some(drafted) = drafted {
                     match tree.look_with_draft(&path, &drafted, detail) {
@@ -207,13 +285,7 @@ impl Storage for Local {
             if opened.digest.is_none() {
                 self.hash_in_background(place, Arc::clone(&opened.file), opened.identity);
             }
-            Ok(Found::File(StoredFile {
-                length: opened.length,
-                modified: opened.modified,
-                digest: opened.digest,
-                is_draft,
-                content: Arc::new(LocalContent(opened.file)),
-            }))
+            Ok(Found::File(opened.stored(is_draft)))
         })
     }
 
@@ -273,8 +345,147 @@ impl Storage for Local {
         Box::pin(release::take(&self.0, grant, step))
     }
 
+    fn take_over(
+        &self,
+        grant: Grant<TakeOver>,
+        id: String,
+    ) -> BoxFuture<'_, Result<ReleaseState, StorageError>> {
+        Box::pin(release::take_over(&self.0, grant, id))
+    }
+
+    fn begin_upload<'a>(
+        &'a self,
+        grant: &'a Grant<CreateSomewhere>,
+        each: u32,
+    ) -> BoxFuture<'a, Result<PartialUpload, StorageError>> {
+        Box::pin(uploads::begin(&self.0, grant, each))
+    }
+
+    fn upload<'a>(
+        &'a self,
+        grant: &'a Grant<CreateSomewhere>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<PartialUpload, StorageError>> {
+        let (tree, id, owner) = (Arc::clone(&self.0), id.to_owned(), owner(grant.caller()));
+        Box::pin(on_disk(move || tree.upload(&id, &owner)))
+    }
+
+    fn append<'a>(
+        &'a self,
+        grant: &'a Grant<CreateSomewhere>,
+        id: &'a str,
+        offset: u64,
+        part: Upload,
+    ) -> BoxFuture<'a, Result<PartialUpload, StorageError>> {
+        Box::pin(uploads::append(&self.0, grant, id, offset, part))
+    }
+
+    fn uploaded<'a>(
+        &'a self,
+        grant: &'a Grant<CreateSomewhere>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<StoredFile, StorageError>> {
+        let (tree, id, owner) = (Arc::clone(&self.0), id.to_owned(), owner(grant.caller()));
+        Box::pin(on_disk(move || tree.uploaded(&id, &owner)))
+    }
+
+    fn forget_upload<'a>(
+        &'a self,
+        grant: &'a Grant<CreateSomewhere>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<(), StorageError>> {
+        let (tree, id, owner) = (Arc::clone(&self.0), id.to_owned(), owner(grant.caller()));
+        Box::pin(on_disk(move || tree.forget_upload(&id, &owner)))
+    }
+
+    fn end_upload<'a>(
+        &'a self,
+        grant: &'a Grant<CreateSomewhere>,
+        id: &'a str,
+        committed: (RepoPath, Digest),
+    ) -> BoxFuture<'a, Result<(), StorageError>> {
+        let (tree, id, owner) = (Arc::clone(&self.0), id.to_owned(), owner(grant.caller()));
+        let (path, digest) = committed;
+        Box::pin(async move {
+            let present = Arc::clone(&tree.deletions).read_owned().await;
+            on_disk(move || {
+                let ended = tree.end_upload(&id, &owner, &path, digest);
+                drop(present);
+                ended
+            })
+            .await
+        })
+    }
+
+    fn committed<'a>(
+        &'a self,
+        grant: &'a Grant<CreateSomewhere>,
+        id: &'a str,
+        committed: (RepoPath, Digest),
+    ) -> BoxFuture<'a, Result<StoredFile, StorageError>> {
+        let (tree, id, owner) = (Arc::clone(&self.0), id.to_owned(), owner(grant.caller()));
+        let (path, digest) = committed;
+        Box::pin(on_disk(move || tree.committed(&id, &owner, &path, digest)))
+    }
+
+    fn places_of(&self, digest: Digest) -> BoxFuture<'_, Vec<RepoPath>> {
+        let tree = Arc::clone(&self.0);
+        Box::pin(async move {
+            let found = on_disk(move || Ok::<_, io::Error>(tree.remembered.places_of(digest)));
+            found.await.unwrap_or_default()
+        })
+    }
+
     fn version_of_release(&self, id: &str) -> Option<RepoPath> {
-        self.0.drafts.of_release(id)
+        self.0.drafts.of_release(id).or_else(|| self.0.released.version(id))
+    }
+
+    fn adapt(&self, rules: &Rules) {
+        *self.0.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules.clone());
+        self.0.amounts.keep(&rules.with_quota);
+    }
+
+    fn own_state(&self) -> Option<&Path> {
+        self.0.own_state()
+    }
+
+    fn readable(&self) -> BoxFuture<'_, Result<(), StorageError>> {
+        let tree = Arc::clone(&self.0);
+        Box::pin(on_disk(move || tree.readable()))
+    }
+
+    fn writable(&self) -> BoxFuture<'_, Result<(), StorageError>> {
+        let tree = Arc::clone(&self.0);
+        Box::pin(on_disk(move || tree.writable()))
+    }
+
+    fn usage(&self, path: RepoPath) -> BoxFuture<'_, Result<u64, StorageError>> {
+        if let Some(known) = self.0.amounts.known(&path) {
+            return Box::pin(std::future::ready(Ok(known.bytes)));
+        }
+        let tree = Arc::clone(&self.0);
+        Box::pin(on_disk(move || tree.count_below(&path).map_err(|error| reading(&path, error))))
+    }
+
+    fn observe(&self, metrics: &Arc<Metrics>) {
+        // Once, when the server is built.
+        let _observed = self.0.metrics.set(Arc::clone(metrics));
+    }
+
+    fn amount(&self) -> Option<Amount> {
+        self.0.amounts.known(&RepoPath::root())
+    }
+
+    fn count(&self) -> BoxFuture<'_, ()> {
+        Box::pin(amounts::count(&self.0))
+    }
+
+    fn uncounted(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.amounts.wanted())
+    }
+
+    fn space(&self) -> Option<(u64, u64)> {
+        self.0.space()
     }
 
     fn sweep(&self, now: SystemTime) -> BoxFuture<'_, ()> {
@@ -295,7 +506,7 @@ impl Local {
 
 /// Returns whose an upload is, as it is written down.
 fn owner(caller: &Caller) -> String {
-    caller.subject().map_or_else(|| "anonymous".to_owned(), ToString::to_string)
+    caller.as_owner()
 }
 
 /// Opens the index. Without one, everything is hashed anew after a start.
@@ -303,7 +514,7 @@ fn index(state: Option<&StateDir>, root: &Path) -> Option<Index> {
     match Index::open(&state?.path, root) {
         Ok(index) => Some(index),
         Err(error) => {
-            tracing::warn!(%error, "the index cannot be opened; files are hashed anew after each start");
+            tracing::warn!(error = causes(&error), "the index cannot be opened: each start hashes");
             None
         }
     }
@@ -321,20 +532,90 @@ struct Opened {
     length: u64,
     modified: SystemTime,
     digest: Option<Digest>,
+    older: OlderChecksums,
 }
 
+impl Opened {
+    fn stored(self, is_draft: bool) -> StoredFile {
+        let Self { file, identity: _, length, modified, digest, older } = self;
+        let content = Arc::new(LocalContent(file));
+        StoredFile { length, modified, digest, older, is_draft, content }
+    }
+}
+
+/// How often is looked again where directories are being replaced.
+const LOOKS: u32 = 10;
+
 impl Tree {
+    /// Returns the rules that hold now.
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Says whether each name is to be there in one spelling.
+    fn refuses_case_variants(&self) -> bool {
+        self.folds_case || self.rules().refuse_case_variants
+    }
+
     fn look(&self, path: &RepoPath, detail: Detail) -> Result<Looked, StorageError> {
+        if !self.is_spelled(path) {
+            return Err(StorageError::NotFound);
+        }
+        for _attempt in 1..LOOKS {
+            let replaced = self.replaced.load(Ordering::SeqCst);
+            let looked = self.look_once(path, detail);
+            let is_open = matches!(looked, Ok(Looked::File(_)));
+            if is_open || self.replaced.load(Ordering::SeqCst) == replaced {
+                return looked;
+            }
+        }
+        self.look_once(path, detail)
+    }
+
+    /// Notes that a directory is no longer what its path says, before anything in it is removed:
+    /// who found it by the path meanwhile saw part of it, and looks again.
+    fn note_replaced(&self) {
+        self.replaced.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn look_once(&self, path: &RepoPath, detail: Detail) -> Result<Looked, StorageError> {
         let file = self.root.open(path).map_err(|error| reading(path, error))?;
         let metadata = file.metadata().map_err(|error| reading(path, error))?;
         if metadata.is_dir() {
-            let directory = list(&file, &metadata, detail).map_err(|error| reading(path, error))?;
+            let limit = self.rules().listing_entries;
+            let listed = list::list(&file, &metadata, detail, limit);
+            let listed = listed.map_err(|error| reading(path, error))?;
+            let mut directory = listed.ok_or(StorageError::TooLong { limit })?;
+            if detail == Detail::Versions {
+                self.date_versions(path, &mut directory.entries);
+            }
             return Ok(Looked::Directory(directory));
         }
         if !metadata.is_file() {
             return Err(StorageError::NotFound);
         }
         self.opened(path, file, &metadata, limits::HASH_AT_ONCE).map(Looked::File)
+    }
+
+    /// Says of versions when they were published. The date of a directory would be that of
+    /// whatever came to it last: another platform, a better description, a copy.
+    fn date_versions(&self, path: &RepoPath, entries: &mut [Entry]) {
+        for entry in entries {
+            if entry.kind == EntryKind::Directory && entry.name.parse::<Version>().is_ok() {
+                entry.modified = self.published_at(&drafts::below(path, &entry.name));
+            }
+        }
+    }
+
+    fn published_at(&self, version: &RepoPath) -> Option<SystemTime> {
+        let modified =
+            |file: &RepoPath| self.root.open(file).ok()?.metadata().ok()?.modified().ok();
+        let files = self.files_below(version).unwrap_or_default();
+        let is_artifact =
+            |file: &&RepoPath| InVersion::of(file).is_some_and(|it| it.platform().is_some());
+        let first = files.iter().filter(is_artifact).filter_map(modified).min();
+        // One that was made by hand without any, or never filled.
+        first.or_else(|| modified(version))
     }
 
     /// Looks at what only the uploader sees: the draft's file, or a directory with the entries of
@@ -372,8 +653,10 @@ impl Tree {
             self.remembered.remember(path, identity, fresh);
             digest = Some(fresh);
         }
+        let older = digest.map(|digest| self.remembered.older(digest)).unwrap_or_default();
         let modified = metadata.modified().map_err(|error| reading(path, error))?;
-        Ok(Opened { file: Arc::new(file), identity, length: metadata.len(), modified, digest })
+        let (file, length) = (Arc::new(file), metadata.len());
+        Ok(Opened { file, identity, length, modified, digest, older })
     }
 }
 
@@ -384,85 +667,6 @@ fn reading(path: &RepoPath, source: io::Error) -> StorageError {
         StorageError::NotReadable
     } else {
         StorageError::Io { action: "read", path: path.to_string(), source }
-    }
-}
-
-fn list(directory: &File, metadata: &Metadata, detail: Detail) -> io::Result<Directory> {
-    let mut entries = Vec::new();
-    for entry in rustix::fs::Dir::read_from(directory)? {
-        let entry = entry?;
-        // Names that no path can have cannot be asked for, so they are not shown either.
-        let Ok(name) = entry.file_name().to_str() else { continue };
-        let legal = RepoPath::root().join(name).is_ok();
-        if !legal || !action::is_visible(name) || name == "index.html" {
-            continue;
-        }
-        let needs_look = detail == Detail::All || entry.file_type() == FileType::Unknown;
-        let looked = if needs_look {
-            match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => Some(stat),
-                // It went away meanwhile.
-                Err(_gone) => continue,
-            }
-        } else {
-            None
-        };
-        let file_type =
-            looked.map_or_else(|| entry.file_type(), |stat| FileType::from_raw_mode(stat.st_mode));
-        let kind = if file_type == FileType::RegularFile {
-            EntryKind::File
-        } else if file_type == FileType::Directory {
-            EntryKind::Directory
-        } else {
-            continue;
-        };
-        let modified = looked.and_then(|stat| modified(stat.st_mtime, stat.st_mtime_nsec));
-        let size = looked.filter(|_stat| kind == EntryKind::File);
-        let size = size.and_then(|stat| u64::try_from(stat.st_size).ok());
-        entries.push(Entry { name: name.to_owned(), kind, size, modified });
-    }
-    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    Ok(Directory { modified: metadata.modified()?, entries })
-}
-
-fn modified(seconds: i64, nanoseconds: impl TryInto<u32>) -> Option<SystemTime> {
-    let seconds = u64::try_from(seconds).ok()?;
-    let nanoseconds = nanoseconds.try_into().ok()?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
-}
-
-/// Hashes a whole file without moving its position, which others share.
-fn hash(file: &File) -> io::Result<Digest> {
-    struct FromStart<'a>(&'a File, u64);
-
-    impl io::Read for FromStart<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let count = self.0.read_at(buffer, self.1)?;
-            self.1 += count as u64;
-            Ok(count)
-        }
-    }
-
-    Digest::of_reader(&mut FromStart(file, 0)).map(|(digest, _length)| digest)
-}
-
-/// The bytes of an opened file.
-struct LocalContent(Arc<File>);
-
-impl Content for LocalContent {
-    fn read_at(
-        self: Arc<Self>,
-        offset: u64,
-        length: usize,
-    ) -> BoxFuture<'static, io::Result<Bytes>> {
-        // Begins now, not when it is first waited for: the next chunk is read while the last
-        // one is sent.
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut chunk = vec![0; length];
-            self.0.read_exact_at(&mut chunk, offset)?;
-            Ok(Bytes::from(chunk))
-        });
-        Box::pin(async move { reading.await.map_err(io::Error::other)? })
     }
 }
 

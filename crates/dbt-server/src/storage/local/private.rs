@@ -26,6 +26,11 @@ pub(super) fn publishing() -> RepoPath {
     inside("publishing")
 }
 
+/// Returns where it is written which releases were published of late.
+pub(super) fn released() -> RepoPath {
+    inside("released")
+}
+
 /// Returns where what was deleted lies.
 pub(super) fn trash() -> RepoPath {
     inside("trash")

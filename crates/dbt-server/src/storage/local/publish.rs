@@ -7,21 +7,24 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
+use std::time::Instant;
 
 use dbt_core::clock::Clock;
 use dbt_core::digest::Digest;
 use dbt_core::repo_path::RepoPath;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use tokio::sync::OwnedMutexGuard;
 
 use super::beneath::DIRECTORY_MODE;
 use super::remembered::Identity;
 use super::{Tree, beneath, on_disk, private};
 use crate::action::{Action as _, Write};
-use crate::authz::{Grant, Overwrite};
+use crate::authz::Grant;
 use crate::conditions::Conditions;
 use crate::limits;
+use crate::operate::metrics::Timer;
 use crate::request_id::RequestId;
 use crate::storage::{Effect, Existing, Publication, StorageError, Written, decide};
 use crate::upload::{Hasher, Upload};
@@ -52,7 +55,7 @@ pub(super) async fn write(
     let staged = receive(staged, &mut upload).await?;
     let (finished, length, hasher) = staged.finish().await?;
     let digest = upload.declared.check(hasher)?;
-    refuse_after_deletion(tree, grant, existing.is_none(), digest).await?;
+    tree.remembered.remember_older(digest, upload.declared.older());
 
     if let Some(inside) = inside {
         return super::version::publish(
@@ -114,6 +117,7 @@ async fn publish(
     digest: Digest,
     length: u64,
 ) -> Result<Written, StorageError> {
+    let spelling = staged.tree.spelling_turn().await;
     let turn = Arc::clone(&staged.tree.names).lock_owned().await;
     // What is there was hashed before the upload began, so this is quick unless it changed since.
     let existing = look(&staged.tree, &staged.path, grant).await?;
@@ -125,31 +129,13 @@ async fn publish(
     }
     let staged = Arc::clone(staged);
     let effect = if existing.is_some() { Effect::Replaced } else { Effect::Created };
-    on_disk(move || staged.publish(effect, digest, turn)).await?;
-    Ok(Written { effect, digest, length, before, publication })
-}
-
-/// Refuses other bytes than those that were deleted, where what was published must stay.
-async fn refuse_after_deletion(
-    tree: &Arc<Tree>,
-    grant: &Grant<Write>,
-    is_new: bool,
-    digest: Digest,
-) -> Result<(), StorageError> {
-    if grant.overwrite() == Overwrite::Allowed || !is_new {
-        return Ok(());
-    }
-    let (tree, path) = (Arc::clone(tree), grant.action().path().clone());
     on_disk(move || {
-        let known = tree.tombstone_of(&path).map_err(|error| writing("look up", &path, error))?;
-        match known {
-            Some(known) if known != digest => {
-                Err(StorageError::Immutable { existing: Some(known) })
-            }
-            _ => Ok(()),
-        }
+        staged.publish(effect, digest, turn)?;
+        drop(spelling);
+        Ok::<(), StorageError>(())
     })
-    .await
+    .await?;
+    Ok(Written { effect, digest, length, before, publication })
 }
 
 /// Returns what stands at a path for the caller, with its digest, or nothing. Refuses a directory
@@ -161,10 +147,11 @@ pub(super) async fn look(
 ) -> Result<Option<Existing>, StorageError> {
     let (tree, path, owner) = (Arc::clone(tree), path.clone(), super::owner(grant.caller()));
     on_disk(move || {
+        tree.refuse_variants_of(&path)?;
         let published = tree.existing(&path)?;
         let Some((version, draft)) = tree.drafts.around(&path) else { return Ok(published) };
         if draft.owner != owner {
-            return Err(StorageError::Claimed { until: draft.expires() });
+            return Err(StorageError::Claimed { until: draft.expires(), owner: draft.owner });
         }
         let drafted = tree.existing(&draft.place_of(&version, &path))?;
         Ok(drafted.or(published))
@@ -174,6 +161,9 @@ pub(super) async fn look(
 
 impl Tree {
     pub(super) fn existing(&self, path: &RepoPath) -> Result<Option<Existing>, StorageError> {
+        if !self.is_spelled(path) {
+            return Ok(None);
+        }
         let file = match self.root.open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -192,6 +182,35 @@ impl Tree {
             modified: opened.modified,
             length: opened.length,
         }))
+    }
+
+    /// Returns the date of what is to be replaced at a path, in seconds.
+    pub(super) fn date_of(&self, path: &RepoPath) -> Option<i64> {
+        self.root.open(path).ok()?.metadata().ok().map(|metadata| metadata.mtime())
+    }
+
+    /// Makes the date of a file later than that of what it replaces: in requests they are told
+    /// apart by the second, and not at all when one is older. Returns the file's identity if its
+    /// date has changed.
+    pub(super) fn date_after(file: &File, replaced: i64) -> Option<Identity> {
+        if replaced < file.metadata().ok()?.mtime() {
+            return None;
+        }
+        let tv_sec = replaced.saturating_add(1);
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let times =
+            Timestamps { last_access: now, last_modification: Timespec { tv_sec, tv_nsec: 0 } };
+        // A date is not worth failing for.
+        rustix::fs::futimens(file, &times).ok()?;
+        file.sync_all().ok()?;
+        file.metadata().ok().map(|metadata| Identity::of(&metadata))
+    }
+
+    /// Notes how long it took until something was on the disk.
+    pub(super) fn note_flushed(&self, what: &'static str, began: Instant) {
+        if let Some(metrics) = self.metrics.get() {
+            metrics.observe(Timer::Flush, what, began.elapsed());
+        }
     }
 
     pub(super) fn temporary(&self) -> Result<&OwnedFd, StorageError> {
@@ -255,7 +274,9 @@ impl Staged {
             let Self { temporary, file, hasher, length } = self;
             let failed = |error| writing("flush", &temporary.path, error);
             rustix::fs::fchmod(&file, FILE_MODE).map_err(|error| failed(error.into()))?;
+            let began = Instant::now();
             file.sync_all().map_err(failed)?;
+            temporary.tree.note_flushed("bytes", began);
             let identity = Identity::of(&file.metadata().map_err(failed)?);
             let Temporary { tree, path, name: _ } = &temporary;
             let (tree, path) = (Arc::clone(tree), path.clone());
@@ -288,6 +309,14 @@ impl Finished {
         Ok(())
     }
 
+    /// Returns the file's identity, with a date that tells it from what it replaces.
+    fn identity_at(&self, path: &RepoPath, effect: Effect) -> Identity {
+        let is_seen = effect == Effect::Replaced && path == &self.path;
+        let replaced = is_seen.then(|| self.tree.date_of(path)).flatten();
+        let dated = replaced.and_then(|replaced| Tree::date_after(&self.file, replaced));
+        dated.unwrap_or(self.identity)
+    }
+
     /// Gives the file a name: that of what it replaces, or one that nothing has.
     pub(super) fn name(
         &self,
@@ -297,19 +326,35 @@ impl Finished {
     ) -> Result<(), StorageError> {
         let tree = &self.tree;
         let failed = |error| writing("publish", path, error);
+        let identity = self.identity_at(path, effect);
         let parent = path.parent().unwrap_or_else(RepoPath::root);
         let name = path.file_name().unwrap_or_default();
         let directory = tree.root.make_directories(&parent, DIRECTORY_MODE).map_err(failed)?;
         let (temporary, from) = (self.temporary.name.as_str(), tree.temporary()?);
+        let mut change = tree.amounts.change();
+        let replaced = if effect == Effect::Created { None } else { size_of(&directory, name) };
         let renamed = if effect == Effect::Created {
             beneath::rename_without_replacing(from.as_fd(), temporary, directory.as_fd(), name)
         } else {
             rustix::fs::renameat(from, temporary, &directory, name)
         };
         renamed.map_err(|error| failed(error.into()))?;
-        tree.remembered.remember(path, self.identity, digest);
-        rustix::fs::fsync(&directory).map_err(|error| failed(error.into()))
+        change.came([(self.path.clone(), self.identity.size)]);
+        change.went(replaced.map(|size| (self.path.clone(), size)));
+        drop(change);
+        tree.remembered.remember(path, identity, digest);
+        let began = Instant::now();
+        rustix::fs::fsync(&directory).map_err(|error| failed(error.into()))?;
+        tree.note_flushed("name", began);
+        Ok(())
     }
+}
+
+/// Returns the size of the file of a name, if there is one.
+fn size_of(directory: &OwnedFd, name: &str) -> Option<u64> {
+    let there = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let is_file = FileType::from_raw_mode(there.st_mode) == FileType::RegularFile;
+    is_file.then(|| u64::try_from(there.st_size).ok()).flatten()
 }
 
 /// Returns a name that nothing has.

@@ -12,10 +12,13 @@ use super::commit::follow;
 use super::drafts::{Draft, below};
 use super::judge::{Judgement, Outlook};
 use super::publish::writing;
-use super::{Tree, on_disk};
-use crate::action::{Action as _, Release};
+use super::{Tree, on_disk, version};
+use crate::action::{Action as _, Release, TakeOver};
 use crate::authz::Grant;
+use crate::limits;
+use crate::log::causes;
 use crate::storage::{PlatformState, ReleaseState, ReleaseStep, StorageError};
+use crate::time;
 use crate::writable::InVersion;
 
 pub(super) async fn take(
@@ -25,9 +28,48 @@ pub(super) async fn take(
 ) -> Result<ReleaseState, StorageError> {
     let tree = Arc::clone(tree);
     let undeleted = Arc::clone(&tree.deletions).read_owned().await;
-    let turn = tree.drafts.turn(grant.action().path()).await;
+    let turn = version::turn(&tree, grant.action().path()).await?;
     on_disk(move || {
         let state = tree.take(&grant, step);
+        drop((turn, undeleted));
+        state
+    })
+    .await
+}
+
+impl ReleaseState {
+    fn without_platforms(draft: &Draft, version: &RepoPath) -> Self {
+        Self {
+            id: draft.release.clone().unwrap_or_default(),
+            version: version.clone(),
+            platforms: Vec::new(),
+            expires: draft.expires(),
+            is_published: false,
+        }
+    }
+}
+
+/// Makes somebody's upload the caller's, held back as a release until the caller has decided.
+pub(super) async fn take_over(
+    tree: &Arc<Tree>,
+    grant: Grant<TakeOver>,
+    id: String,
+) -> Result<ReleaseState, StorageError> {
+    let tree = Arc::clone(tree);
+    let undeleted = Arc::clone(&tree.deletions).read_owned().await;
+    let version = grant.action().path().clone();
+    let turn = version::turn(&tree, &version).await?;
+    on_disk(move || {
+        tree.temporary()?;
+        let owner = super::owner(grant.caller());
+        let state = match tree.drafts.find(&version) {
+            Some(theirs) if theirs.owner != owner => tree
+                .drafts
+                .give(&tree.root, &version, &owner, id, Clock::System.now())
+                .map_err(|error| writing("take over", &version, error))
+                .and_then(|draft| tree.state_of(&version, &draft)),
+            own => tree.begin_release(&version, &owner, own, id),
+        };
         drop((turn, undeleted));
         state
     })
@@ -48,17 +90,36 @@ impl Tree {
         if let ReleaseStep::Begin { id } = step {
             return self.begin_release(version, &owner, draft, id);
         }
-        let draft = draft
-            .filter(|draft| draft.owner == owner && draft.release.as_deref() == Some(step.id()))
-            .ok_or(StorageError::NotFound)?;
+        let is_it =
+            |draft: &Draft| draft.owner == owner && draft.release.as_deref() == Some(step.id());
+        let Some(draft) = draft.filter(is_it) else {
+            return self.take_again(&owner, version, &step);
+        };
         match step {
             ReleaseStep::Commit { .. } => self.commit_release(version, &draft),
             ReleaseStep::Abandon { .. } => {
-                let state = self.state_of(version, &draft)?;
-                self.drafts.remove(&self.root, version).map_err(failed)?;
-                Ok(state)
+                // Whatever is in it, also what would never be published.
+                self.remove_draft(version).map_err(failed)?;
+                Ok(ReleaseState::without_platforms(&draft, version))
             }
             ReleaseStep::Begin { .. } | ReleaseStep::Look { .. } => self.state_of(version, &draft),
+        }
+    }
+
+    /// Answers about a release that is published already: the answer to that was lost.
+    fn take_again(
+        &self,
+        owner: &str,
+        version: &RepoPath,
+        step: &ReleaseStep,
+    ) -> Result<ReleaseState, StorageError> {
+        match (step, self.released.find(step.id())) {
+            (ReleaseStep::Look { .. } | ReleaseStep::Commit { .. }, Some((its_owner, state)))
+                if its_owner == owner && state.version == *version =>
+            {
+                Ok(state)
+            }
+            _ => Err(StorageError::NotFound),
         }
     }
 
@@ -72,7 +133,7 @@ impl Tree {
         let failed = |error| writing("begin a release of", version, error);
         match draft {
             Some(other) if other.owner != owner => {
-                return Err(StorageError::Claimed { until: other.expires() });
+                return Err(StorageError::Claimed { until: other.expires(), owner: other.owner });
             }
             // The answer was lost; it is the same release.
             Some(draft) if draft.release.is_some() => return self.state_of(version, &draft),
@@ -96,8 +157,8 @@ impl Tree {
         let mut state = self.state_of(version, draft)?;
         let waiting: Vec<String> =
             state.platforms.iter().flat_map(|platform| platform.waiting_for.clone()).collect();
-        // Without any file, an earlier commit was carried out and its answer lost.
-        let is_done = self.files_below(&draft.files()).is_empty();
+        // Without any file, an earlier commit was carried out and the program ended.
+        let is_done = self.files_below(&draft.files()).map_err(failed)?.is_empty();
         let is_seen = self.root.open_directory(version).is_ok();
         if !waiting.is_empty() || (state.platforms.is_empty() && !(is_done && is_seen)) {
             return Err(StorageError::Incomplete { waiting_for: waiting });
@@ -109,14 +170,23 @@ impl Tree {
                 parts.push(below(&RepoPath::root(), &name));
             }
         }
-        let mut released = draft.clone();
-        released.release = None;
-        if parts.is_empty() {
-            self.drafts.remove(&self.root, version).map_err(failed)?;
-        } else {
-            self.commit(version, &released, &parts).map_err(failed)?;
+        if !parts.is_empty() {
+            let _spelling = self.only_spelling(version)?;
+            self.refuse_to_replace(version, draft, &parts)?;
+            self.commit(version, draft, &parts).map_err(failed)?;
         }
         state.is_published = true;
+        state.expires = time::whole_seconds(Clock::System.now() + limits::DRAFT_LIFE);
+        match self.released.remember(&self.root, &draft.owner, &state) {
+            Ok(()) => self.remove_draft(version).map_err(failed)?,
+            // The draft, in which nothing is left, tells it too.
+            Err(error) => {
+                tracing::warn!(
+                    error = causes(&error),
+                    "a release is published and cannot be written down"
+                );
+            }
+        }
         Ok(state)
     }
 
@@ -126,13 +196,7 @@ impl Tree {
         for platform in self.platforms_in(draft).map_err(failed)? {
             platforms.push(self.platform_state(version, draft, &platform)?);
         }
-        Ok(ReleaseState {
-            id: draft.release.clone().unwrap_or_default(),
-            version: version.clone(),
-            platforms,
-            expires: draft.expires(),
-            is_published: false,
-        })
+        Ok(ReleaseState { platforms, ..ReleaseState::without_platforms(draft, version) })
     }
 
     fn platform_state(
@@ -173,7 +237,7 @@ impl Tree {
             for (arch, _kind) in self.root.entries(&follow(&draft.files(), &os))? {
                 let platform = below(&os, &arch);
                 // Deletions leave empty directories.
-                if !self.files_below(&follow(&draft.files(), &platform)).is_empty() {
+                if !self.files_below(&follow(&draft.files(), &platform))?.is_empty() {
                     platforms.push(platform);
                 }
             }

@@ -11,6 +11,10 @@ use dbt_core::repo_path::RepoPath;
 
 use super::index::Index;
 use crate::limits;
+use crate::upload::OlderChecksums;
+
+/// How many places of the same bytes are looked at.
+const PLACES: u32 = 100;
 
 /// What tells that a file is the one that was hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +48,7 @@ pub(super) struct Remembered {
 struct State {
     digests: HashMap<RepoPath, (Identity, Digest)>,
     being_hashed: HashSet<RepoPath>,
+    older: HashMap<Digest, OlderChecksums>,
 }
 
 impl Remembered {
@@ -62,6 +67,18 @@ impl Remembered {
         let digest = self.index.as_ref()?.find(path, identity)?;
         self.remember_here(path, identity, digest);
         Some(digest)
+    }
+
+    /// Returns the digest and the older checksums of a file, if both are in memory.
+    pub(super) fn recall_at_once(
+        &self,
+        path: &RepoPath,
+        identity: Identity,
+    ) -> Option<(Digest, OlderChecksums)> {
+        let state = self.state();
+        let (_remembered, digest) =
+            state.digests.get(path).filter(|(remembered, _digest)| *remembered == identity)?;
+        Some((*digest, state.older.get(digest)?.clone()))
     }
 
     /// Remembers a digest.
@@ -92,6 +109,43 @@ impl Remembered {
         let taken = self.state().digests.remove(path);
         self.forget(path);
         taken
+    }
+
+    /// Returns paths at which a file of this digest was seen, some if there are many.
+    pub(super) fn places_of(&self, digest: Digest) -> Vec<RepoPath> {
+        if let Some(index) = &self.index {
+            return index.places_of(digest, PLACES);
+        }
+        let state = self.state();
+        let has_it = state.digests.iter().filter(|(_path, (_, known))| *known == digest);
+        has_it.map(|(path, _known)| path.clone()).take(PLACES as usize).collect()
+    }
+
+    /// Remembers older checksums of some bytes.
+    pub(super) fn remember_older(&self, digest: Digest, older: OlderChecksums) {
+        if older == OlderChecksums::default() {
+            return;
+        }
+        let OlderChecksums { md5, sha1 } = self.older(digest);
+        let older = OlderChecksums { md5: older.md5.or(md5), sha1: older.sha1.or(sha1) };
+        if let Some(index) = &self.index {
+            index.keep_older(digest, &older);
+        }
+        self.state().older.insert(digest, older);
+    }
+
+    /// Returns the older checksums of some bytes, as far as they are known.
+    pub(super) fn older(&self, digest: Digest) -> OlderChecksums {
+        if let Some(known) = self.state().older.get(&digest) {
+            return known.clone();
+        }
+        let known = self.index.as_ref().map(|index| index.older(digest)).unwrap_or_default();
+        let mut state = self.state();
+        if state.older.len() >= limits::REMEMBERED_HASHES {
+            state.older.clear();
+        }
+        state.older.insert(digest, known.clone());
+        known
     }
 
     /// Says whether the caller is the one to hash a file now. If so, it must call

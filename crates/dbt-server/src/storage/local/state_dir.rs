@@ -1,4 +1,4 @@
-//! The directory of what the server knows beside the tree: `index.db`.
+//! The directory of what the server knows beside the tree: `index.db` and `state.db`.
 
 use std::fs::File;
 use std::io;
@@ -17,7 +17,7 @@ pub(super) struct StateDir {
     /// Other servers of the tree could show it.
     pub(super) is_within_tree: bool,
     /// The lock goes when the descriptor is closed, however the process ends.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl StateDir {
@@ -43,6 +43,18 @@ impl StateDir {
         Ok(Self { is_within_tree: true, ..state })
     }
 
+    /// Returns the directory for a server that does not write to the tree, if it can have one
+    /// outside the tree that no other server has.
+    pub(super) fn of_its_own(configured: Option<&Path>) -> Option<Self> {
+        let path = configured.unwrap_or_else(|| Path::new(USUAL));
+        Self::locked(path).ok()?.ok()
+    }
+
+    /// Says whether no other server uses it meanwhile.
+    pub(super) const fn is_held(&self) -> bool {
+        self.lock.is_some()
+    }
+
     /// Returns the directory for a program that only reads the tree, if there is one.
     pub(super) fn for_reading(configured: Option<&Path>, root: &Path) -> Option<Self> {
         let own = root.join(private::NAME).join("state");
@@ -55,7 +67,7 @@ impl StateDir {
         path.is_dir().then(|| Self {
             path: path.to_owned(),
             is_within_tree: path == own,
-            _lock: None,
+            lock: None,
         })
     }
 
@@ -63,9 +75,14 @@ impl StateDir {
         let place = path.join("lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&place)?;
         let lock = private::hold(lock, place);
-        let held = |lock| Self { path: path.to_owned(), is_within_tree: false, _lock: Some(lock) };
+        let held = |lock| Self { path: path.to_owned(), is_within_tree: false, lock: Some(lock) };
         Ok(lock.map(held))
     }
+}
+
+/// Returns the state directory of a server of this tree, if one has ever run.
+pub fn state_of(root: &Path, configured: Option<&Path>) -> Option<PathBuf> {
+    StateDir::for_reading(configured, root).map(|state| state.path)
 }
 
 fn make(path: &Path) -> io::Result<()> {

@@ -1,26 +1,40 @@
 //! Which bytes were deleted where what is published must stay: only the same may return.
-//!
-//! A file of lines in our own directory below the root: it belongs to the tree and goes where the
-//! tree goes. It is read when a file is created whose name could be in it, which is rare.
 
 use std::io::{self, BufRead as _, BufReader};
 
 use dbt_core::digest::Digest;
 use dbt_core::repo_path::RepoPath;
+use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::Tree;
 use super::private;
+use super::publish::writing;
+use crate::state::{Claim, State};
+use crate::storage::StorageError;
 
 impl Tree {
+    /// Refuses other bytes than those that were deleted at a path.
+    pub(super) fn refuse_after_deletion(
+        &self,
+        path: &RepoPath,
+        digest: Digest,
+    ) -> Result<(), StorageError> {
+        let known = self.tombstone_of(path).map_err(|error| writing("look up", path, error))?;
+        match known {
+            Some(known) if known != digest => {
+                Err(StorageError::Immutable { existing: Some(known) })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the digest of what was last deleted at a path.
     pub(super) fn tombstone_of(&self, path: &RepoPath) -> io::Result<Option<Digest>> {
-        let mut found = None;
-        for (digest, of) in self.tombstones()? {
-            if of == path.as_str() {
-                found = Some(digest);
-            }
-        }
-        Ok(found)
+        let query = "SELECT sha256 FROM tombstones WHERE path = ?1";
+        let found: Option<[u8; 32]> = self.known()?.look(|connection| {
+            connection.query_row(query, [path.as_str()], |row| row.get(0)).optional()
+        })?;
+        Ok(found.map(Digest::from_bytes))
     }
 
     /// Remembers what is being deleted. On the disk when this returns.
@@ -28,40 +42,25 @@ impl Tree {
         if deleted.is_empty() {
             return Ok(());
         }
-        let mut text = String::new();
-        for (digest, path) in self.tombstones()? {
-            if !deleted.iter().any(|(deleted, _digest)| deleted.as_str() == path) {
-                text.push_str(&line(&digest, &path));
-            }
-        }
-        for (path, digest) in deleted {
-            text.push_str(&line(digest, path.as_str()));
-        }
-        self.write_tombstones(&text)
+        let deleted: Vec<_> =
+            deleted.iter().map(|(path, digest)| (path.to_string(), *digest)).collect();
+        let work = move |transaction: &Transaction<'_>| insert(transaction, &deleted);
+        Ok(self.known()?.write_and_wait(Claim::Reserved, work)?)
     }
 
-    /// Forgets what was deleted at or below a path, so that other bytes may be published there.
-    /// Returns how many files that were.
-    pub(super) fn forget_tombstones(&self, path: &RepoPath) -> io::Result<usize> {
-        let (mut text, mut forgotten) = (String::new(), 0);
-        for (digest, of) in self.tombstones()? {
-            if of.parse::<RepoPath>().is_ok_and(|of| of.is_within(path)) {
-                forgotten += 1;
-            } else {
-                text.push_str(&line(&digest, &of));
-            }
+    /// Takes over the list of an earlier version of the program.
+    pub(super) fn take_over_tombstones(&self, state: &State) -> io::Result<()> {
+        let old = self.old_tombstones()?;
+        if !old.is_empty() {
+            let count = old.len();
+            let work = move |transaction: &Transaction<'_>| insert(transaction, &old);
+            state.write_and_wait(Claim::Reserved, work)?;
+            tracing::info!(count, "the list of what was deleted is in the state now");
         }
-        self.write_tombstones(&text)?;
-        Ok(forgotten)
+        self.root.remove(&place())
     }
 
-    fn write_tombstones(&self, text: &str) -> io::Result<()> {
-        let new = private::inside("tombstones.new");
-        self.root.write_private(&new, text.as_bytes())?;
-        self.root.rename(&new, &place(), super::beneath::Taken::IsReplaced)
-    }
-
-    fn tombstones(&self) -> io::Result<Vec<(Digest, String)>> {
+    fn old_tombstones(&self) -> io::Result<Vec<(String, Digest)>> {
         let file = match self.root.open(&place()) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -73,17 +72,33 @@ impl Tree {
             let damaged = || io::Error::other("the list of what was deleted is damaged");
             let (digest, path) = line.split_once("  ").ok_or_else(damaged)?;
             let digest = Digest::from_checksum_file(digest.as_bytes());
-            found.push((digest.map_err(|_error| damaged())?, path.to_owned()));
+            found.push((path.to_owned(), digest.map_err(|_error| damaged())?));
         }
         Ok(found)
     }
 }
 
-fn place() -> RepoPath {
-    private::inside("tombstones")
+fn insert(transaction: &Transaction<'_>, deleted: &[(String, Digest)]) -> rusqlite::Result<()> {
+    let query = "INSERT OR REPLACE INTO tombstones VALUES (?1, ?2)";
+    let mut statement = transaction.prepare(query)?;
+    for (path, digest) in deleted {
+        statement.execute(params![path, digest.as_bytes()])?;
+    }
+    Ok(())
 }
 
-/// As `sha256sum` writes it.
-fn line(digest: &Digest, path: &str) -> String {
-    format!("{digest}  {path}\n")
+/// Forgets what was deleted at or below a path, so that other bytes may be published there.
+/// Returns how many files that were.
+pub(super) fn forget(state: &State, path: &RepoPath) -> io::Result<usize> {
+    // `0` follows `/`: everything between begins with the path and a slash.
+    let below = "path = ?1 OR (path > ?1 || '/' AND path < ?1 || '0')";
+    let query = if path.is_root() { "?1 = ''" } else { below };
+    let (query, path) = (format!("DELETE FROM tombstones WHERE {query}"), path.to_string());
+    let work = move |transaction: &Transaction<'_>| transaction.execute(&query, [&path]);
+    Ok(state.write_and_wait(Claim::Reserved, work)?)
+}
+
+/// Returns where earlier versions of the program kept the list.
+pub(super) fn place() -> RepoPath {
+    private::inside("tombstones")
 }

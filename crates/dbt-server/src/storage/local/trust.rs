@@ -11,13 +11,16 @@ use dbt_core::trust::memory::{Demands, TrustMemory};
 use dbt_core::trust::{Confirmation, TrustRules, TrustStore};
 
 use super::Tree;
+use super::beneath::is_not_a_directory;
 use super::drafts::below;
+use super::publish::writing;
+use crate::log::causes;
 use crate::storage::StorageError;
 
 /// Whether what is published must be signed by somebody in the repository's truststore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VerifyUploads {
-    /// As soon as the repository has a truststore with a certificate that counts.
+    /// As soon as the repository has a truststore, whatever is in it.
     #[default]
     WithTruststore,
     /// Always; without a truststore nothing can be published.
@@ -29,12 +32,12 @@ pub enum VerifyUploads {
 impl Tree {
     /// Returns what uploads are verified with, or nothing if they are not verified.
     pub(super) fn trust(&self, now: SystemTime) -> Result<Option<TrustStore>, StorageError> {
-        if self.verify == VerifyUploads::Never {
+        let verify = self.rules().verify;
+        if verify == VerifyUploads::Never {
             return Ok(None);
         }
-        let usable = self.truststore().and_then(|bytes| assembled(&bytes, now));
-        match (usable, self.verify) {
-            (Some(trust), _) => Ok(Some(trust)),
+        match (self.truststore()?, verify) {
+            (Some(bytes), _) => assembled(&bytes, now).map(Some),
             (None, VerifyUploads::Always) => Err(StorageError::NotPublishable {
                 reason: "`verifyUploads` is on, and the repository has no usable truststore"
                     .to_owned(),
@@ -43,21 +46,42 @@ impl Tree {
         }
     }
 
-    fn truststore(&self) -> Option<Vec<u8>> {
+    /// Returns the truststore. Only where there is none, nothing is to be verified: one that is
+    /// broken or cannot be read is none that vouches for everything.
+    fn truststore(&self) -> Result<Option<Vec<u8>>, StorageError> {
         let path = below(&below(&RepoPath::root(), brand::REPOSITORY_PATH), TRUSTSTORE_FILE);
-        let file = self.root.open(&path).ok()?;
+        let failed = |error| writing("read", &path, error);
+        let file = match self.root.open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if is_not_a_directory(&error) => {
+                return Err(unusable("a link or a file is on the way to it"));
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(unusable("it is no file"));
+        }
         let mut bytes = Vec::new();
         let mut limited = io::Read::take(file, TRUSTSTORE_LIMIT + 1);
-        io::Read::read_to_end(&mut limited, &mut bytes).ok()?;
-        Some(bytes)
+        io::Read::read_to_end(&mut limited, &mut bytes).map_err(failed)?;
+        Ok(Some(bytes))
     }
 }
 
-fn assembled(bytes: &[u8], now: SystemTime) -> Option<TrustStore> {
-    let served = Keyring::parse(bytes).ok()?;
+fn assembled(bytes: &[u8], now: SystemTime) -> Result<TrustStore, StorageError> {
+    let served = Keyring::parse(bytes).map_err(|error| unusable(&causes(&error)))?;
     let rules = TrustRules::default();
     let demands = Demands { rules: &rules, strict: false };
     let assembly =
         TrustMemory::default().assemble(served, None, demands, Confirmation::Confirmed, now);
-    assembly.ok().map(|assembly| assembly.store)
+    assembly.map(|assembly| assembly.store).map_err(|error| unusable(&causes(&error)))
+}
+
+fn unusable(why: &str) -> StorageError {
+    let reason = format!(
+        "nothing can be verified with the repository's truststore: {why}; without it, uploads are \
+         taken only where `verifyUploads` is `off`"
+    );
+    StorageError::NotPublishable { reason }
 }

@@ -1,12 +1,12 @@
 //! Publishing the files of a version: into a draft until their platform is whole, then into the
 //! tree, all of the platform at once.
 
-use std::io;
 use std::sync::Arc;
 
 use dbt_core::clock::Clock;
 use dbt_core::digest::Digest;
 use dbt_core::repo_path::RepoPath;
+use tokio::sync::OwnedMutexGuard;
 
 use super::commit::follow;
 use super::drafts::{Draft, below};
@@ -14,7 +14,7 @@ use super::judge::{Arriving, Judgement, Outlook};
 use super::publish::{Finished, look, writing};
 use super::{Tree, on_disk};
 use crate::action::Write;
-use crate::authz::Grant;
+use crate::authz::{Grant, Overwrite};
 use crate::conditions::Conditions;
 use crate::storage::{Effect, Publication, StorageError, Written, decide};
 use crate::writable::{InVersion, Place};
@@ -33,9 +33,11 @@ pub(super) async fn publish(
 ) -> Result<Written, StorageError> {
     let tree = Arc::clone(&finished.tree);
     let undeleted = Arc::clone(&tree.deletions).read_owned().await;
-    let turn = tree.drafts.turn(&inside.version).await;
+    let turn = turn(&tree, &inside.version).await?;
     let existing = look(&tree, &finished.path, grant).await?;
     decide(grant, conditions, existing.as_ref(), Some(digest))?;
+    // Only now: what was there when the upload began can have been deleted since.
+    let may_be_other = existing.is_some() || grant.overwrite() == Overwrite::Allowed;
     let before = existing.and_then(|existing| existing.digest);
     let effect = match before {
         None => Effect::Created,
@@ -44,6 +46,9 @@ pub(super) async fn publish(
     };
     let owner = super::owner(grant.caller());
     let publication = on_disk(move || {
+        if !may_be_other {
+            finished.tree.refuse_after_deletion(&finished.path, digest)?;
+        }
         let step = Step { tree: &finished.tree, inside: &inside, owner: &owner };
         let publication = step.take(&finished, effect, digest);
         drop((turn, undeleted));
@@ -51,6 +56,23 @@ pub(super) async fn publish(
     })
     .await?;
     Ok(Written { effect, digest, length, before, publication })
+}
+
+/// Waits for the right to be the only one that changes a version, and sees to it that the files of
+/// its draft are where they belong.
+pub(super) async fn turn(
+    tree: &Arc<Tree>,
+    version: &RepoPath,
+) -> Result<OwnedMutexGuard<()>, StorageError> {
+    let turn = tree.drafts.turn(version).await;
+    if tree.drafts.is_scattered(version) {
+        let (tree, version) = (Arc::clone(tree), version.clone());
+        on_disk(move || {
+            tree.gather_scattered(&version).map_err(|error| writing("publish", &version, error))
+        })
+        .await?;
+    }
+    Ok(turn)
 }
 
 /// One file that comes to a version.
@@ -75,7 +97,10 @@ impl Step<'_> {
         };
         let name = finished.path.file_name().unwrap_or_default();
         let drafted = draft.as_ref().map(|draft| follow(&draft.files(), &platform));
-        let has_draft = drafted.as_ref().is_some_and(|at| !self.tree.files_below(at).is_empty());
+        let has_draft = match &drafted {
+            Some(place) => !self.tree.files_below(place).map_err(failed)?.is_empty(),
+            None => false,
+        };
         let trust = self.tree.trust(Clock::System.now())?;
         let judgement = Outlook {
             tree: self.tree,
@@ -98,7 +123,7 @@ impl Step<'_> {
             }
             Judgement::Whole => {
                 let draft = self.draft(finished, effect, digest)?;
-                self.commit(&draft, platform).map_err(failed)?;
+                self.commit(&draft, platform)?;
                 Ok(Publication::Seen)
             }
             Judgement::Waiting(files) if effect == Effect::Unchanged && !has_draft => {
@@ -171,15 +196,19 @@ impl Step<'_> {
     }
 
     /// Publishes a platform; with the first one of a version, its description too.
-    fn commit(&self, draft: &Draft, platform: RepoPath) -> io::Result<()> {
+    fn commit(&self, draft: &Draft, platform: RepoPath) -> Result<(), StorageError> {
+        let version = &self.inside.version;
+        let failed = |error| writing("publish", version, error);
         let mut parts = vec![platform];
         if !self.is_published(&RepoPath::root()) {
-            for (name, kind) in self.tree.root.entries(&draft.files())? {
+            for (name, kind) in self.tree.root.entries(&draft.files()).map_err(failed)? {
                 if kind == rustix::fs::FileType::RegularFile {
                     parts.push(below(&RepoPath::root(), &name));
                 }
             }
         }
-        self.tree.commit(&self.inside.version, draft, &parts)
+        let _spelling = self.tree.only_spelling(version)?;
+        self.tree.refuse_to_replace(version, draft, &parts)?;
+        self.tree.commit(version, draft, &parts).map_err(failed)
     }
 }

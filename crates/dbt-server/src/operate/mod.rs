@@ -1,0 +1,124 @@
+//! Running for years: how the server is, what it tells of itself, and how it takes new settings
+//! without a restart. Nothing here decides who may do what.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use tokio::sync::{mpsc, oneshot};
+
+use self::clients::Clients;
+use self::gate::Gate;
+use self::health::Health;
+use self::metrics::Metrics;
+use self::proxies::Proxies;
+use self::quota::Reserved;
+use crate::content::LargeChunks;
+
+pub mod account;
+mod certificate;
+pub mod clients;
+pub mod gate;
+pub mod health;
+pub mod live;
+pub mod metrics;
+pub mod notify;
+pub mod probes;
+mod providers;
+pub mod proxies;
+pub mod quota;
+pub mod socket;
+pub mod tls;
+pub mod told;
+
+/// What stays the same however often the settings change.
+#[derive(Default)]
+pub struct Running {
+    /// How the server is.
+    pub health: Health,
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    /// What each client does.
+    pub clients: Clients,
+    /// How many connections are open, and answers under way beside others of theirs.
+    pub connections: Gate,
+    /// What is being uploaded below the paths that have a quota.
+    pub reserved: Reserved,
+    /// The large chunks that answers over HTTP/2 hold.
+    pub large_chunks: LargeChunks,
+    /// How reading the settings went.
+    pub settings: Standing,
+    /// Whether it was said already that a proxy says something that does not count.
+    pub hinted: AtomicBool,
+    orders: OnceLock<mpsc::Sender<Order>>,
+}
+
+/// How the last reading of the settings went.
+#[derive(Debug, Default)]
+pub struct Standing {
+    refused: AtomicBool,
+    taken: AtomicU64,
+    number: AtomicU64,
+}
+
+impl Standing {
+    /// Notes that settings were taken.
+    pub fn taken(&self, now: SystemTime) {
+        self.taken.store(crate::time::since_epoch(now).as_secs(), Ordering::Relaxed);
+        self.refused.store(false, Ordering::Relaxed);
+        self.number.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how often settings were taken.
+    pub fn number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
+    }
+
+    /// Notes that settings could not be used.
+    pub fn refused(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Says whether the last settings that were read are in force.
+    pub fn are_good(&self) -> bool {
+        !self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Returns when settings were last taken, in seconds since 1970.
+    pub fn taken_at(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+/// What is asked of whoever holds the settings: to read them again, and to say what came of it.
+pub type Order = oneshot::Sender<Result<live::Reloaded, String>>;
+
+impl Running {
+    /// Names who takes orders. Without anybody, there is no reloading.
+    pub fn take_orders(&self, orders: mpsc::Sender<Order>) {
+        // Set once, when the server starts.
+        let _set_before = self.orders.set(orders);
+    }
+
+    /// Has the settings read again, and returns what came of it.
+    pub async fn reload(&self) -> Result<live::Reloaded, String> {
+        let away = || "the server is starting or stopping".to_owned();
+        let orders = self.orders.get().ok_or_else(away)?;
+        let (order, answer) = oneshot::channel();
+        orders.send(order).await.map_err(|_closed| away())?;
+        answer.await.map_err(|_dropped| away())?
+    }
+}
+
+/// What of the settings is about connections.
+#[derive(Clone, Default)]
+pub struct Edge {
+    /// The certificate, if connections are encrypted here.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Until when it is valid, with those between it and an authority.
+    pub tls_end: Option<SystemTime>,
+    /// Whose word counts about where a request comes from.
+    pub proxies: Proxies,
+    /// Whether nothing is written, whoever asks: `--read-only`.
+    pub read_only: bool,
+}
