@@ -1,10 +1,10 @@
 # The few commands that matter. `make help` lists them.
 #
 # Everything is built from what is installed and what Cargo.lock names.
-# BIN is where the built programs are; scripts/demo reads it.
 
 CARGO ?= cargo
-export BIN := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+BIN := $(TARGET)/release
 
 # All of them, so that what the suites have in common is compiled once.
 SUITES := --workspace --locked --features peers,long,static
@@ -23,7 +23,8 @@ static: ## the programs as they are released, for Linux on amd64 and arm64; scri
 	scripts/static linux/amd64 linux/arm64
 	PROGRAMS=reposerver scripts/static linux/amd64 linux/arm64
 
-demo: build ## a repository, a publisher and a client on this machine, in about a minute
+demo: ## a repository, a publisher and a client on this machine, in about a minute and a build
+	@scripts/prerequisites build
 	scripts/demo
 
 test: ## every test that needs nothing but this machine, and a look for secrets in what they leave
@@ -40,11 +41,15 @@ test-long: ## faults at every step, races, 10 GiB through the server; minutes, a
 	$(CARGO) build $(SUITES) --bins --example dbt_next
 	scripts/test $(CARGO) test $(SUITES) --test long
 
-test-static: static ## tests and counts of what `make static` builds, as root; scripts/install-kernel first
-	@scripts/prerequisites static
+test-static: ## tests and counts of what `make static` builds, as root; scripts/install-kernel first
+	@scripts/prerequisites cross static
+	scripts/static linux/amd64
+	PROGRAMS=reposerver scripts/static linux/amd64
+	PROFILE=dist-quick scripts/static linux/arm64
+	PROFILE=dist-quick PROGRAMS=reposerver scripts/static linux/arm64
+	$(CARGO) build $(SUITES) --bins
 	scripts/test $(CARGO) test $(SUITES) --test static
-	$(CARGO) build --release --locked --package dbt-bench
-	"$(BIN)/dbt-bench" --dbt target/static/linux-amd64/dbt $(or $(COSTS),--check) benches/limits.json
+	"$(TARGET)/debug/dbt-bench" --dbt target/static/linux-amd64/dbt $(or $(COSTS),--check) benches/limits.json
 
 bench: build ## what dbt costs, in ratios; scripts/install-bench first; BENCH="--only P1 --quick"
 	@scripts/prerequisites bench
