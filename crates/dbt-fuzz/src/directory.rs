@@ -1,7 +1,7 @@
 //! What a directory service answers, and what its bytes are.
 
 use dbt_server::authn::ldap::ber::{self, Element};
-use dbt_server::authn::ldap::directory::{Directory, Query};
+use dbt_server::authn::ldap::directory::{Directory, Outcome, Query};
 use tokio::runtime::Runtime;
 
 /// How many entries are asked for.
@@ -29,8 +29,11 @@ async fn converse(data: &[u8]) {
     }
     let query = Query { base: "dc=x", filter: b"\x87\x01a", attribute: Some("cn"), most: MOST };
     let mut directory = Directory::over(says());
-    if let Ok((entries, _outcome)) = directory.search(query).await {
-        assert!(entries.len() <= MOST as usize);
+    if let Ok((entries, outcome)) = directory.search(query).await {
+        let more = entries.len() - entries.len().min(MOST as usize);
+        assert!(more <= 1, "what is not wanted is not waited for");
+        assert!(more == 0 || outcome.code == Outcome::SIZE_LIMIT, "that there is more is said");
+        assert_eq!(directory.is_used_up(), more == 1);
         let size: usize = entries
             .iter()
             .map(|entry| entry.dn.len() + entry.values.iter().map(String::len).sum::<usize>())
