@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use dbt_bench::Fault;
 use dbt_bench::measure::{Sample, percentile};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::goals::TOKEN;
 use crate::servers::Server;
@@ -97,7 +98,12 @@ impl Client {
         let head = str::from_utf8(self.buffer.get(..end).unwrap_or_default())?;
         let status = head.split(' ').nth(1).unwrap_or_default();
         if !wanted.contains(&status) {
-            return Err(format!("the server answered {head}").into());
+            // What it says besides has come with it, or comes next.
+            self.stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            let space = self.buffer.get_mut(filled..).unwrap_or_default();
+            filled += self.stream.read(space).unwrap_or(0);
+            let said = String::from_utf8_lossy(self.buffer.get(..filled).unwrap_or_default());
+            return Err(format!("the server answered {said}").into());
         }
         let length = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
@@ -140,39 +146,88 @@ pub(crate) fn closed(
     Ok(Sample { wall: began.elapsed(), cpu: server.used_since(used)? })
 }
 
-/// Has clients ask at a rate (requests a second, all together), so many times each, and returns the
-/// 99th percentile of how long the answers took, in seconds.
+/// A client that asks at its times.
+struct Paced {
+    client: Client,
+    /// When it is to ask next.
+    due: Instant,
+    /// How often it has to ask yet.
+    left: u32,
+    /// Since when an answer is waited for.
+    asked: Option<Instant>,
+    /// It was to ask while it still waited.
+    was_waiting: bool,
+}
+
+/// Asks over some connections at a rate (requests a second, all together), so many times over each, and
+/// returns the 99th percentile of how long the answers took, in seconds.
 ///
-/// Where an answer comes after the next request was due, that one is counted from when it was due:
-/// otherwise a slow server would be asked less often and look better.
+/// One thread does it all: threads that sleep and wake beside the server's would be most of what is
+/// measured. Where an answer comes after the next request was due, that one is counted from when it was
+/// due: otherwise a slow server would be asked less often and look better.
 pub(crate) fn paced(
     server: &Server,
     request: &Request,
     rate: f64,
     each: u32,
 ) -> Result<f64, Fault> {
-    let mut ready = Vec::new();
-    for _ in 0..CLIENTS {
-        ready.push(Client::connect(server)?);
-    }
     let interval = Duration::from_secs_f64(f64::from(CLIENTS) / rate);
     let began = Instant::now() + Duration::from_millis(20);
-    let taken = in_threads(ready, |number, client| {
-        let first = began + interval * number / CLIENTS;
-        let mut taken = Vec::new();
-        for turn in 0..each {
-            let due = first + interval * turn;
+    let mut all = Vec::new();
+    for number in 0..CLIENTS {
+        let due = began + interval * number / CLIENTS;
+        all.push(Paced {
+            client: Client::connect(server)?,
+            due,
+            left: each,
+            asked: None,
+            was_waiting: false,
+        });
+    }
+    let mut taken = Vec::new();
+    while all.iter().any(|one| one.left > 0 || one.asked.is_some()) {
+        for one in &mut all {
             let now = Instant::now();
-            thread::sleep(due.saturating_duration_since(now));
-            let from = if now > due { due } else { Instant::now() };
-            client.get(request)?;
-            taken.push(from.elapsed().as_secs_f64());
+            if one.asked.is_none() && one.left > 0 && one.due <= now {
+                one.client.stream.write_all(request.text.as_bytes())?;
+                one.asked = Some(if one.was_waiting { one.due } else { now });
+                one.was_waiting = false;
+                one.left -= 1;
+                one.due += interval;
+            }
         }
-        Ok(taken)
-    })?;
-    let mut taken: Vec<f64> = taken.into_iter().flatten().collect();
+        for index in answered(&all)? {
+            let Some(one) = all.get_mut(index) else { continue };
+            one.client.answer(&["200"])?;
+            if let Some(asked) = one.asked.take() {
+                let now = Instant::now();
+                taken.push((now - asked).as_secs_f64());
+                one.was_waiting = one.due < now;
+            }
+        }
+    }
     taken.sort_by(f64::total_cmp);
     Ok(percentile(&taken, 99))
+}
+
+/// Waits until somebody is answered or is to ask, and returns who is answered.
+fn answered(all: &[Paced]) -> Result<Vec<usize>, Fault> {
+    let is_waiting = |one: &&Paced| one.asked.is_some();
+    let next = all.iter().filter(|one| !is_waiting(one) && one.left > 0).map(|one| one.due).min();
+    let wait = next.map_or(PATIENCE, |due| due.saturating_duration_since(Instant::now()));
+    let timeout = Timespec::try_from(wait)?;
+    let (indices, mut polled): (Vec<usize>, Vec<PollFd<'_>>) = all
+        .iter()
+        .enumerate()
+        .filter(|(_index, one)| one.asked.is_some())
+        .map(|(index, one)| (index, PollFd::new(&one.client.stream, PollFlags::IN)))
+        .unzip();
+    let count = poll(&mut polled, Some(&timeout))?;
+    if count == 0 && next.is_none() {
+        return Err("the server does not answer".into());
+    }
+    let ready = indices.into_iter().zip(&polled).filter(|(_index, one)| !one.revents().is_empty());
+    Ok(ready.map(|(index, _one)| index).collect())
 }
 
 /// Gives every client a thread, and returns what each came to.
