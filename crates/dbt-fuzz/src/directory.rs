@@ -57,7 +57,7 @@ fn first_answer(data: &[u8]) -> Option<(u8, Vec<u8>)> {
     let rest = message.get(message.len() - (message.len() - header(message)? - number.len())..)?;
     let is_first = number.iter().rev().skip(1).all(|byte| *byte == 0) && number.last() == Some(&1);
     let (operation, content) = element(rest)?;
-    (tag == 0x30 && number_tag < 0xff && is_first).then(|| (operation, content.to_vec()))
+    (tag == 0x30 && number_tag == 0x02 && is_first).then(|| (operation, content.to_vec()))
 }
 
 /// Returns how many bytes come before the content.

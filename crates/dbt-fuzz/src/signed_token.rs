@@ -41,7 +41,9 @@ pub fn is_accepted(data: &[u8]) -> bool {
             let changed = mutated(good.as_bytes(), input);
             let changed = String::from_utf8_lossy(&changed);
             let accepted = judge(&changed);
-            assert_eq!(accepted.is_some(), changed.trim() == good, "{changed}");
+            // Only these may stand around the value of a header (RFC 9110, 5.5).
+            let bare = changed.trim_matches([' ', '\t']);
+            assert_eq!(accepted.is_some(), bare == good, "{changed}");
             accepted.is_some()
         }
         2 => signed(input.0),

@@ -250,6 +250,9 @@ async fn receive(stream: &mut (impl AsyncRead + Unpin), id: u32) -> Result<(u8, 
     stream.read_exact(&mut content).await.map_err(Trouble::Connect)?;
     let (number, rest) = Element::first(&content).ok_or(Trouble::Malformed)?;
     let (operation, _controls) = Element::first(rest).ok_or(Trouble::Malformed)?;
+    if number.tag != ber::INTEGER {
+        return Err(Trouble::Malformed);
+    }
     match number.number() {
         Some(0) => Err(Trouble::Disconnected),
         Some(number) if number == id => Ok((operation.tag, operation.content.to_vec())),
