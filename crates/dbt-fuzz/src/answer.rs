@@ -117,7 +117,14 @@ fn artifact(source: &dyn Source, path: &RepoPath, patience: &Patience, answers: 
     let (length, offset) = (opened.length, opened.offset);
     let mut bytes = Vec::new();
     if opened.reader.take(1 << 20).read_to_end(&mut bytes).is_ok() {
-        assert!(length.is_none_or(|it| it == offset + bytes.len() as u64), "{length:?} {bytes:?}");
+        // A range that says another length than its body has is found by who copies (`download`).
+        let framed =
+            |it: &Vec<u8>| said_length(&String::from_utf8_lossy(it).to_ascii_lowercase()).is_some();
+        assert!(
+            !answers.iter().all(framed)
+                || length.is_none_or(|it| it == offset + bytes.len() as u64),
+            "{length:?} {bytes:?}"
+        );
         whole(&bytes, answers);
     }
 }
