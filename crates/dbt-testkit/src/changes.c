@@ -1,14 +1,16 @@
 /* Runs a program, and does something to it at one of the calls by which it changes files: the call is
  * not made, and fails, or the program is ended before it.
  *
- *   changes REPORT NUMBER[+] changes|looks kill|ERROR PLACE... -- PROGRAM ARGUMENT...
+ *   changes REPORT NUMBER[+] changes|looks kill|ERROR signal|program PLACE... -- PROGRAM ARGUMENT...
  *
- * NUMBER says which one, from 1, of all threads together in the order in which they come; 0 is none,
- * and with a `+` all from there on fail. Where `looks` is said, those are counted that open a file only
- * to read it, or a directory. Writes count where the file's name begins with one of the PLACEs, and not
- * those to connections and among threads. Nothing is counted before SIGUSR1 comes. SIGTERM ends the
- * program as a power cut would. REPORT gets a line for each call at which something was done, and in
- * the end how many there were.
+ * NUMBER says which one, from 1, of all threads and children together in the order in which they come;
+ * 0 is none, and with a `+` all from there on fail. Where `looks` is said, those are counted that open a
+ * file only to read it, or a directory. Writes count where the file's name begins with one of the PLACEs,
+ * and not those to connections and among threads. With `signal` nothing is counted before SIGUSR1 comes;
+ * with `program` it is what programs do whose own files are at one of the PLACEs, from their first call:
+ * not what others do that they start, or become. SIGTERM ends the program as a power cut would. REPORT
+ * gets a line for each call at which something was done, or with 0 for each that was counted, and in the
+ * end how many there were.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -22,8 +24,9 @@
 
 static const int onward = PTRACE_CONT;
 
-/* The calls that change files, and the argument that is the file: it tells which of them are meant. */
-enum { ALWAYS = -1, OPEN = -2, OPENAT = -3, OPENAT2 = -4 };
+/* The calls that change files, and the argument that is the file: it tells which of them are meant. Those
+ * that are given a path are meant always, and an opening as it is done. */
+enum { PATH = -1, PATHAT = -2, OPEN = -3, OPENAT = -4, OPENAT2 = -5 };
 static const struct call {
 	long number;
 	const char *name;
@@ -42,30 +45,30 @@ static const struct call {
 	{SYS_fsync, "fsync", 0},
 	{SYS_fdatasync, "fdatasync", 0},
 	{SYS_sync_file_range, "sync_file_range", 0},
-	{SYS_fchmod, "fchmod", ALWAYS},
-	{SYS_fchmodat, "fchmodat", ALWAYS},
-	{SYS_utimensat, "utimensat", ALWAYS},
-	{SYS_mkdirat, "mkdirat", ALWAYS},
-	{SYS_linkat, "linkat", ALWAYS},
-	{SYS_symlinkat, "symlinkat", ALWAYS},
-	{SYS_unlinkat, "unlinkat", ALWAYS},
-	{SYS_renameat2, "renameat2", ALWAYS},
+	{SYS_fchmod, "fchmod", 0},
+	{SYS_fchmodat, "fchmodat", PATHAT},
+	{SYS_utimensat, "utimensat", PATHAT},
+	{SYS_mkdirat, "mkdirat", PATHAT},
+	{SYS_linkat, "linkat", PATHAT},
+	{SYS_symlinkat, "symlinkat", PATH},
+	{SYS_unlinkat, "unlinkat", PATHAT},
+	{SYS_renameat2, "renameat2", PATHAT},
 #ifdef SYS_renameat
-	{SYS_renameat, "renameat", ALWAYS},
+	{SYS_renameat, "renameat", PATHAT},
 #endif
 	{SYS_openat, "openat", OPENAT},
 	{SYS_openat2, "openat2", OPENAT2},
 #ifdef SYS_open
 	{SYS_open, "open", OPEN},
-	{SYS_creat, "creat", ALWAYS},
-	{SYS_chmod, "chmod", ALWAYS},
-	{SYS_mkdir, "mkdir", ALWAYS},
-	{SYS_rmdir, "rmdir", ALWAYS},
-	{SYS_link, "link", ALWAYS},
-	{SYS_symlink, "symlink", ALWAYS},
-	{SYS_unlink, "unlink", ALWAYS},
-	{SYS_rename, "rename", ALWAYS},
-	{SYS_truncate, "truncate", ALWAYS},
+	{SYS_creat, "creat", PATH},
+	{SYS_chmod, "chmod", PATH},
+	{SYS_mkdir, "mkdir", PATH},
+	{SYS_rmdir, "rmdir", PATH},
+	{SYS_link, "link", PATH},
+	{SYS_symlink, "symlink", PATH},
+	{SYS_unlink, "unlink", PATH},
+	{SYS_rename, "rename", PATH},
+	{SYS_truncate, "truncate", PATH},
 #endif
 };
 enum { CALLS = sizeof calls / sizeof *calls };
@@ -73,12 +76,25 @@ enum { CALLS = sizeof calls / sizeof *calls };
 static const struct {
 	const char *name;
 	int number;
-} errors[] = {{"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"EIO", EIO}, {"EROFS", EROFS}, {"EMFILE", EMFILE}};
+} errors[] = {
+	{"ENOSPC", ENOSPC},
+	{"EDQUOT", EDQUOT},
+	{"EIO", EIO},
+	{"EROFS", EROFS},
+	{"EMFILE", EMFILE},
+	{"EINTR", EINTR},
+	{"EACCES", EACCES},
+	{"EPERM", EPERM},
+	{"EMLINK", EMLINK},
+	{"EXDEV", EXDEV},
+	{"EINVAL", EINVAL},
+	{"EOPNOTSUPP", EOPNOTSUPP},
+};
 
 static volatile sig_atomic_t counting;
 static volatile pid_t child;
 static long wanted, seen;
-static int lasts, looks, error;
+static int lasts, looks, by_program, error;
 
 static void begin(int signal) {
 	(void)signal;
@@ -114,16 +130,46 @@ static word flags_of(pid_t id, registers *r, int how) {
 	return asked.flags;
 }
 
-/* Says whether a call is one of those that are counted. */
+/* Says whether a process runs one of the programs that are meant. */
+static int is_at_place(pid_t id) {
+	char link[64], name[PATH_MAX];
+	snprintf(link, sizeof link, "/proc/%d/exe", (int)id);
+	return is_named(link, name);
+}
+
+/* Copies a text out of the program; it may end with the page that it is in. */
+static void copy_text(pid_t id, word from, char *text) {
+	size_t most = PATH_MAX - 1, first = PATH_MAX - from % PATH_MAX;
+	if (first > most) first = most;
+	struct iovec here = {text, most};
+	struct iovec there[] = {{(void *)from, first}, {(void *)(from + first), most - first}};
+	ssize_t length = process_vm_readv(id, &here, 1, there, 2, 0);
+	text[length < 0 ? 0 : length] = 0;
+}
+
+/* Copies the path that a call is given, for people. Where it has none, it is about an open file. */
+static void copy_path(pid_t id, registers *r, const struct call *call, char *name) {
+	word path = *argument(r, call->file == PATH || call->file == OPEN ? 0 : 1);
+	if (path) copy_text(id, path, name);
+	else is_named(opened(id, *argument(r, 0)), name);
+}
+
+/* Says whether a call is one of those that are counted, and which file it is about. */
 static int is_counted(pid_t id, registers *r, const struct call *call, char *name) {
-	*name = 0;
-	if (call->file <= OPEN) {
-		word flags = flags_of(id, r, call->file);
-		int changes = (flags & O_ACCMODE) != O_RDONLY || flags & (O_CREAT | O_TRUNC);
-		return looks ? !changes : changes;
-	}
-	if (looks) return 0;
-	return call->file == ALWAYS || is_meant(id, *argument(r, call->file), name);
+	if (by_program ? !is_at_place(id) : !counting) return 0;
+	if (call->file >= 0) return !looks && is_named(opened(id, *argument(r, call->file)), name);
+	copy_path(id, r, call, name);
+	if (call->file > OPEN) return !looks;
+	word flags = flags_of(id, r, call->file);
+	if ((flags & O_TMPFILE) == O_TMPFILE) strncat(name, "/ O_TMPFILE", PATH_MAX - strlen(name) - 1);
+	int changes = (flags & O_ACCMODE) != O_RDONLY || flags & (O_CREAT | O_TRUNC);
+	return looks ? !changes : changes;
+}
+
+/* Ends the program, and the child of it that makes the call. */
+static void end_all(pid_t id) {
+	kill(child, SIGKILL);
+	kill(id, SIGKILL);
 }
 
 static void leave_out(pid_t id, registers *r) {
@@ -141,16 +187,17 @@ static void leave_out(pid_t id, registers *r) {
 static void at_call(pid_t id) {
 	char name[PATH_MAX];
 	registers r;
-	if (!counting || !read_registers(id, &r)) return;
+	if (!read_registers(id, &r)) return;
 	for (int i = 0; i < CALLS; i++) {
 		const struct call *call = &calls[i];
 		if (call->number != number(&r)) continue;
 		if (!is_counted(id, &r, call, name)) return;
 		seen++;
+		if (!wanted) fprintf(report, "counted %ld %s %s\n", seen, call->name, name);
 		if (!wanted || (lasts ? seen < wanted : seen != wanted)) return;
 		fprintf(report, "done %ld %s %s\n", seen, call->name, name);
 		if (error) leave_out(id, &r);
-		else kill(child, SIGKILL);
+		else end_all(id);
 		return;
 	}
 }
@@ -164,7 +211,7 @@ static int number_of(const char *name) {
 }
 
 int main(int count, char **words) {
-	int last = 5;
+	int last = 6;
 	while (last < count && strcmp(words[last], "--")) last++;
 	int is_usage = last + 1 < count;
 	if (is_usage) {
@@ -172,16 +219,18 @@ int main(int count, char **words) {
 		wanted = atol(words[2]);
 		looks = !strcmp(words[3], "looks");
 		error = number_of(words[4]);
-		is_usage = (looks || !strcmp(words[3], "changes")) && (error || !strcmp(words[4], "kill"));
+		by_program = !strcmp(words[5], "program");
+		is_usage = (looks || !strcmp(words[3], "changes")) && (error || !strcmp(words[4], "kill")) &&
+			(by_program || !strcmp(words[5], "signal"));
 	}
 	if (!is_usage) {
-		fprintf(stderr, "usage: changes REPORT NUMBER[+] changes|looks kill|ERROR PLACE... -- PROGRAM...\n");
+		fprintf(stderr, "usage: changes REPORT NUMBER[+] changes|looks kill|ERROR signal|program PLACE... -- PROGRAM...\n");
 		return 125;
 	}
 	report = fopen(words[1], "we");
 	if (!report) fail(words[1]);
-	places = words + 5;
-	places_count = last - 5;
+	places = words + 6;
+	places_count = last - 6;
 	sigaction(SIGUSR1, &(struct sigaction){.sa_handler = begin}, NULL);
 	sigaction(SIGTERM, &(struct sigaction){.sa_handler = end}, NULL);
 	child = start(words + last + 1, only_at_calls);

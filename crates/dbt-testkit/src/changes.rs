@@ -9,8 +9,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::faults::Fault;
+use crate::invocation::{Invocation, Run};
 use crate::traced;
+use crate::world::World;
 
 /// The program that does it.
 const SOURCE: &str = include_str!("changes.c");
@@ -22,6 +23,25 @@ pub enum Counted {
     Changes,
     /// Those that open a file only to read it, or a directory.
     Looks,
+}
+
+/// From when calls are counted, and whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    /// From when the process that the words start gets a `SIGUSR1`, of whatever it started.
+    AtSignal,
+    /// From the first call on, of programs that lie at the place, and not of others that they start or
+    /// become.
+    AtProgram,
+}
+
+/// What is done to a program at one of its calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The call is not made and fails with this error.
+    Error(&'static str),
+    /// The program is ended before the call is made, as by `kill -9`.
+    Kill,
 }
 
 /// For how long calls fail.
@@ -51,6 +71,8 @@ pub struct Disturbance {
 pub struct Report {
     /// How many calls were counted.
     pub count: usize,
+    /// Where nothing was to be done, each of them: its name, and its file.
+    pub counted: Vec<String>,
     /// At which of them something was done, for people.
     pub done: Vec<String>,
 }
@@ -70,19 +92,40 @@ impl Changes {
     /// Returns the words that start a program to be disturbed, before its own. Of what it writes, what
     /// goes to files below `place` is counted. What was done is written to a file.
     ///
-    /// Nothing is counted before the process that these words start gets a `SIGUSR1`. On a `SIGTERM`
-    /// it ends the program as a power cut would.
-    pub fn words(&self, disturbance: Disturbance, place: &Path, report: &Path) -> Vec<OsString> {
+    /// On a `SIGTERM` the process that these words start ends the program as a power cut would.
+    pub fn words(
+        &self,
+        disturbance: Disturbance,
+        begins: Begins,
+        place: &Path,
+        report: &Path,
+    ) -> Vec<OsString> {
         let Disturbance { counted, number, fault, lasts } = disturbance;
         let lasts = if lasts == Lasts::ForEver { "+" } else { "" };
         let counted = if counted == Counted::Looks { "looks" } else { "changes" };
         let what = if let Fault::Error(error) = fault { error } else { "kill" };
+        let begins = if begins == Begins::AtSignal { "signal" } else { "program" };
         let mut below = place.as_os_str().to_owned();
         below.push("/");
         let mut words = vec![self.program.clone().into_os_string(), report.into()];
-        words.extend([&*format!("{number}{lasts}"), counted, what].map(OsString::from));
+        words.extend([&*format!("{number}{lasts}"), counted, what, begins].map(OsString::from));
         words.extend([below, "--".into()]);
         words
+    }
+
+    /// Runs dbt in a world, and does something to it or to another dbt that it starts or becomes. What
+    /// tools do is not counted: they are scripts.
+    pub fn run(
+        &self,
+        world: &World,
+        invocation: Invocation<'_>,
+        disturbance: Disturbance,
+    ) -> (Run, Report) {
+        let report = world.directory().join("disturbed");
+        let words = self.words(disturbance, Begins::AtProgram, world.directory(), &report);
+        let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
+        let run = invocation.through(&words).run();
+        (run, Report::read(&report))
     }
 }
 
@@ -93,6 +136,10 @@ impl Report {
         for line in fs::read_to_string(path).unwrap().lines() {
             match line.split_once(' ').unwrap() {
                 ("of", count) => report.count = count.parse().unwrap(),
+                ("counted", call) => {
+                    let (_number, call) = call.split_once(' ').unwrap();
+                    report.counted.push(call.trim_end().to_owned());
+                }
                 ("done", call) => report.done.push(call.trim_end().to_owned()),
                 _ => panic!("{line}"),
             }

@@ -1,8 +1,9 @@
-//! Making the system fail a program, or end it, at one step of its run.
+//! Making the system fail a program, or stop it, at one step of its run.
 //!
 //! A run is watched once under strace, which gives its steps: the system calls that touch the
-//! world, in order. Then it is run again for each of them, and that one fails or is the last.
-//! strace can do this to any program without knowing it, static ones included.
+//! world, in order. Then it is run again for each of them, and that one fails. strace can do this to
+//! any program without knowing it, static ones included. It counts calls of each kind and of each
+//! thread by themselves: whatever changes files is disturbed by [`crate::changes`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -47,8 +48,8 @@ const KINDS: &[(&str, Effect, &[&str])] = &[
     ("fchmod", Effect::Changes, &["EPERM", "EIO", "EROFS"]),
     ("fchmodat", Effect::Changes, &["EPERM", "EIO", "EROFS"]),
     ("utimensat", Effect::Changes, &["EPERM", "EIO", "EROFS"]),
-    ("flock", Effect::Changes, &["ENOLCK", "EOPNOTSUPP", "EINTR", "EIO"]),
-    ("memfd_create", Effect::Changes, &["ENOSYS", "EMFILE"]),
+    ("flock", Effect::Takes, &["ENOLCK", "EOPNOTSUPP", "EINTR", "EIO"]),
+    ("memfd_create", Effect::Takes, &["ENOSYS", "EMFILE"]),
     ("socket", Effect::Talks, &["EMFILE", "EACCES"]),
     ("connect", Effect::Talks, &["ECONNREFUSED", "ENETUNREACH"]),
     ("sendto", Effect::Talks, &["ECONNRESET", "EPIPE"]),
@@ -70,6 +71,8 @@ pub enum Effect {
     Opens,
     /// It only looks.
     Reads,
+    /// It takes a lock, or memory.
+    Takes,
     /// It needs the network.
     Talks,
     /// It starts a thread or a program.
@@ -83,22 +86,11 @@ pub struct Step {
     pub call: String,
     /// Which one of this name it is in its thread, from 1.
     pub number: usize,
-    /// Which one of all that change files it is in its thread, from 1.
-    pub change: usize,
     /// What it does.
     pub effect: Effect,
     /// How it was called, for people.
     pub line: String,
     errors: &'static [&'static str],
-}
-
-/// What is done to a run at a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The call is not made and fails with this error.
-    Error(&'static str),
-    /// The program is ended before the call is made, as by `kill -9`.
-    Kill,
 }
 
 impl Step {
@@ -114,45 +106,35 @@ impl Step {
         if repeats { object.to_owned() } else { format!("{index} {object}") }
     }
 
-    /// Lists what is to be done at this step when it is the `index`th: the most likely failure, in
-    /// turn one of the others, and an end where the world would be changed.
-    pub fn faults(&self, index: usize) -> Vec<Fault> {
-        let others = self.errors.iter().skip(1).copied().filter(|error| {
-            // Only a call that may make a file needs room for one.
-            self.effect != Effect::Opens
-                || self.line.contains("O_CREAT")
-                || self.line.contains("O_TMPFILE")
-                || !["ENOSPC", "EROFS"].contains(error)
-        });
-        let others: Vec<&'static str> = others.collect();
-        let likely = self.errors.iter().take(1).copied();
-        let other = others.get(index.checked_rem(others.len()).unwrap_or_default()).copied();
-        // What only looks is the most, and whether it fails matters more than how.
-        let errors: Vec<&'static str> = match self.effect {
-            Effect::Reads if index.is_multiple_of(2) => likely.collect(),
-            Effect::Reads => other.or(self.errors.first().copied()).into_iter().collect(),
-            Effect::Changes | Effect::Opens | Effect::Talks | Effect::Starts => {
-                likely.chain(other).collect()
-            }
-        };
-        let mut faults: Vec<Fault> = errors.into_iter().map(Fault::Error).collect();
-        if self.line.contains("O_TMPFILE") {
-            faults.push(Fault::Error("EOPNOTSUPP"));
-        }
-        let makes = self.effect == Effect::Opens && self.line.contains("O_CREAT");
-        if makes || self.effect == Effect::Changes {
-            faults.push(Fault::Kill);
-        }
-        faults
+    /// Says whether it changes a file, or opens one to be changed: what [`crate::changes`] counts.
+    pub fn is_change(&self) -> bool {
+        const TO_BE_CHANGED: [&str; 4] = ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"];
+        let opens_to_change = || TO_BE_CHANGED.iter().any(|flag| self.line.contains(flag));
+        self.effect == Effect::Changes || self.effect == Effect::Opens && opens_to_change()
     }
 
-    /// Runs a program and does something to it at this step.
-    pub fn run(&self, invocation: Invocation<'_>, fault: Fault) -> Run {
-        let what = match fault {
-            Fault::Error(error) => format!("error={error}"),
-            Fault::Kill => "signal=KILL".to_owned(),
-        };
-        let when = format!("when={}", self.number);
+    /// Lists with which errors this step is to fail, when it is the `index`th and changes nothing: with the
+    /// most likely one, and in turn with one of the others.
+    pub fn failures(&self, index: usize) -> Vec<&'static str> {
+        let likely = self.errors.iter().take(1).copied();
+        // Only a call that may make a file needs room for one.
+        let others = self.errors.iter().skip(1).copied();
+        let others: Vec<&'static str> =
+            others.filter(|error| !["ENOSPC", "EROFS"].contains(error)).collect();
+        let other = others.get(index.checked_rem(others.len()).unwrap_or_default()).copied();
+        // What only looks is the most, and whether it fails matters more than how.
+        match self.effect {
+            Effect::Reads if index.is_multiple_of(2) => likely.collect(),
+            Effect::Reads => other.or(self.errors.first().copied()).into_iter().collect(),
+            Effect::Changes | Effect::Opens | Effect::Takes | Effect::Talks | Effect::Starts => {
+                likely.chain(other).collect()
+            }
+        }
+    }
+
+    /// Runs a program in which this step fails.
+    pub fn run(&self, invocation: Invocation<'_>, error: &str) -> Run {
+        let (what, when) = (format!("error={error}"), format!("when={}", self.number));
         invocation.through(&injecting(&self.call, &what, &when, "/dev/null").each()).run()
     }
 }
@@ -184,10 +166,9 @@ pub fn failing_from(invocation: Invocation<'_>, calls: &str, error: &str, from: 
     invocation.through(&words.each()).run()
 }
 
-/// Lists the calls with these effects, for [`failing_from`].
-pub fn calls_that(effects: &[Effect]) -> String {
-    let calls = KINDS.iter().filter(|(_, effect, _)| effects.contains(effect));
-    calls.map(|(call, ..)| *call).collect::<Vec<_>>().join(",")
+/// Lists how calls of this name fail. The first is the most likely.
+pub fn errors_of(call: &str) -> &'static [&'static str] {
+    KINDS.iter().find(|(name, ..)| *name == call).map_or(&["EIO"], |(.., errors)| *errors)
 }
 
 /// Runs a program, and returns its steps until a tool starts, or the program itself anew.
@@ -201,7 +182,6 @@ pub fn steps(world: &World, invocation: Invocation<'_>) -> (Run, Vec<Step>) {
     // Started with its own words again after an update, and not for a trial.
     let program = format!("\"{}\", [", world.program().display());
     let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
-    let mut changes: BTreeMap<String, usize> = BTreeMap::new();
     let mut tools = BTreeSet::new();
     let mut seen = BTreeSet::new();
     let mut steps = Vec::new();
@@ -214,8 +194,6 @@ pub fn steps(world: &World, invocation: Invocation<'_>) -> (Run, Vec<Step>) {
         };
         let number = counts.entry((process.clone(), call)).or_default();
         *number += 1;
-        let change = changes.entry(process.clone()).or_default();
-        *change += usize::from(*effect == Effect::Changes);
         if tools.contains(process) {
             continue;
         }
@@ -235,8 +213,7 @@ pub fn steps(world: &World, invocation: Invocation<'_>) -> (Run, Vec<Step>) {
         // Whatever comes first of this number, in any thread, is what would fail.
         if seen.insert((*call, *number)) && touches {
             let (call, line) = ((*call).to_owned(), line.clone());
-            let (number, change) = (*number, *change);
-            steps.push(Step { call, number, change, effect: *effect, line, errors });
+            steps.push(Step { call, number: *number, effect: *effect, line, errors });
         }
     }
     (run, without_repetitions(steps))

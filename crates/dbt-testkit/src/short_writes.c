@@ -92,7 +92,7 @@ static void enter(struct thread *thread) {
 		const struct other *call = &others[i];
 		if (call->number != number(&r)) continue;
 		if (call->file < 0) strcpy(thread->name, "-");
-		else if (!is_meant(thread->id, *argument(&r, call->file), thread->name)) return;
+		else if (!is_named(opened(thread->id, *argument(&r, call->file)), thread->name)) return;
 		fprintf(report, "other %s %s\n", call->name, thread->name);
 		return;
 	}
@@ -104,7 +104,7 @@ static void enter(struct thread *thread) {
 		if (call->from >= 0 && !stat(opened(thread->id, *argument(&r, call->from)), &from) && S_ISREG(from.st_mode) &&
 			(word)from.st_size < asked)
 			asked = (word)from.st_size;
-		if (!asked || !is_meant(thread->id, *argument(&r, call->file), thread->name)) return;
+		if (!asked || !is_named(opened(thread->id, *argument(&r, call->file)), thread->name)) return;
 		seen++;
 		if (strcmp(which, "every") && atol(which) != seen) return;
 		word left = left_of(asked);

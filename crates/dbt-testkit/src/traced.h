@@ -56,9 +56,9 @@ static inline const char *opened(pid_t id, word file) {
 	return link;
 }
 
-/* Says whether the name of an open file begins with one of the places. */
-static inline int is_meant(pid_t id, word file, char *name) {
-	ssize_t length = readlink(opened(id, file), name, PATH_MAX - 1);
+/* Says whether the name that a link of the system gives begins with one of the places. */
+static inline int is_named(const char *link, char *name) {
+	ssize_t length = readlink(link, name, PATH_MAX - 1);
 	if (length < 0) return 0;
 	name[length] = 0;
 	for (int i = 0; i < places_count; i++)

@@ -1,15 +1,18 @@
 //! Every step of what changes this machine fails once, or is the last: afterwards nothing
 //! unverified can be executed, the next run is right, and nothing piles up.
+//!
+//! Each change of a file is a step of its own, [counted over everything that dbt does](changes). Of what
+//! changes none, each kind of call on each file is tried ([`others`]), and writes are [short](short_writes).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Instant;
 
 use dbt_client::fsx;
 use dbt_core::digest::Digest;
-use dbt_testkit::faults::{self, Effect, Fault, Step};
 use dbt_testkit::invocation::{Invocation, Run};
 use dbt_testkit::people::{ALICE, BOB, CAROL};
 use dbt_testkit::times::days_ago;
@@ -17,6 +20,8 @@ use dbt_testkit::world::World;
 
 use crate::programs::{next, programs};
 
+mod changes;
+mod others;
 mod short_writes;
 
 /// Something that is done to a machine, and what must be true of it afterwards.
@@ -26,7 +31,7 @@ pub(crate) struct Scenario {
     /// A directory that stays while everything else is put back as it was: what is remembered of a
     /// file is about this very one, and not about a copy.
     pub(crate) keeps: Option<PathBuf>,
-    /// Only these calls fail.
+    /// Only these changes fail, or are the last: it makes too many of others that are alike.
     pub(crate) only: Option<&'static [&'static str]>,
     /// What the command may print when it succeeds.
     prints: Vec<&'static str>,
@@ -43,12 +48,20 @@ pub(crate) struct Scenario {
     /// The files that are there after it succeeded, and after the next run.
     files: BTreeSet<PathBuf>,
     known: BTreeSet<Digest>,
+    tried: usize,
     problems: Vec<String>,
     said: BTreeSet<String>,
 }
 
-/// In the place of a call: every change from one on.
-const FULL_DISK: &str = "every change from";
+/// What was done to a run.
+struct Deed {
+    /// At which call, and how, for people.
+    what: String,
+    /// It was ended by that.
+    is_kill: bool,
+    /// The server could not be asked.
+    is_outage: bool,
+}
 
 pub(crate) const OLD: &str = "deploy 1.4.0\n";
 const NEW: &str = "deploy 1.5.0\n";
@@ -114,6 +127,7 @@ impl Scenario {
             writes_nothing: false,
             files: BTreeSet::new(),
             known: BTreeSet::new(),
+            tried: 0,
             problems: Vec::new(),
             said: BTreeSet::new(),
         }
@@ -134,38 +148,32 @@ impl Scenario {
         self.world.home().join("tmp")
     }
 
-    /// Tries every fault at every step.
-    pub(crate) fn try_everything(mut self) {
+    /// Tries every fault at every step, among them at least so many changes. Prints how many there were.
+    #[expect(clippy::print_stdout, reason = "how much was tried is what such a test tells")]
+    pub(crate) fn try_everything(mut self, least: usize) {
+        let began = Instant::now();
         fs::create_dir(self.temporary()).unwrap();
         let open_to_all = Permissions::from_mode(0o1777);
         fs::set_permissions(self.temporary(), open_to_all).unwrap();
         self.with_kept_aside(World::backup);
         self.known = self.published();
         self.files = self.clean_files();
-        self.restore();
-        let (run, mut steps) = faults::steps(&self.world, self.invoke());
-        assert_eq!(run.code(), Some(0), "{run:?}");
-        if let Some(only) = self.only {
-            steps.retain(|step| only.contains(&step.call.as_str()));
+        let changes = self.disturb_changes(least);
+        let at_changes = self.tried;
+        if self.only.is_none() {
+            assert!(at_changes >= 3 * changes, "{at_changes} faults at {changes} changes");
+            self.disturb_others();
         }
-        let (mut tried, mut kills, mut killed) = (0, 0, 0);
-        for (index, step) in steps.iter().enumerate() {
-            for fault in step.faults(index) {
-                tried += 1;
-                self.restore();
-                let run = step.run(self.invoke(), fault);
-                kills += usize::from(fault == Fault::Kill);
-                killed += usize::from(fault == Fault::Kill && run.code().is_none());
-                self.judge(step, fault, &run);
-            }
-        }
-        // A step of a child, or of a thread that had nothing to do this time, ends nothing.
-        assert!(killed * 2 >= kills, "{killed} of {kills} were killed");
-        self.fill_the_disk(&steps);
-        self.limit_files(&steps);
-        self.shorten_writes(&steps[0]);
+        let before_writes = self.tried;
+        self.limit_files();
+        self.shorten_writes();
+        let took = began.elapsed().as_secs();
+        println!(
+            "{at_changes} faults at {changes} changes, and {} in all, in {took} s",
+            self.tried
+        );
         let least = if self.only.is_some() { (10, 3) } else { (20, 5) };
-        let seen = (tried, self.said.len());
+        let seen = (before_writes, self.said.len());
         assert!(seen.0 > least.0 && seen.1 > least.1, "{} faults, {} answers", seen.0, seen.1);
         let problems = self.problems.join("\n");
         assert!(problems.is_empty(), "{} problems:\n{problems}", self.problems.len());
@@ -182,40 +190,6 @@ impl Scenario {
         fsx::rename(kept, &aside).unwrap();
         work(&self.world);
         fsx::rename(&aside, kept).unwrap();
-    }
-
-    /// From some moment on, nothing can be written any more.
-    fn fill_the_disk(&mut self, steps: &[Step]) {
-        let calls = faults::calls_that(&[Effect::Changes]);
-        let changes = steps.iter().filter(|step| step.effect == Effect::Changes);
-        for from in changes.map(|step| step.change).collect::<BTreeSet<usize>>() {
-            self.restore();
-            let invocation = self.invoke();
-            let run = faults::failing_from(invocation, &calls, "ENOSPC", from);
-            let mut step = steps[0].clone();
-            FULL_DISK.clone_into(&mut step.call);
-            step.number = from;
-            self.judge(&step, Fault::Error("ENOSPC"), &run);
-        }
-    }
-
-    /// No file may be longer than so many bytes: the write that reaches that is short, and the next
-    /// one fails, or ends the program.
-    fn limit_files(&mut self, steps: &[Step]) {
-        for limit in [0, 1, 40, 300, 1000, 200_000] {
-            for (line, fault) in [
-                ("trap '' XFSZ; exec prlimit --fsize=$0 -- \"$@\"", Fault::Error("EFBIG")),
-                ("exec prlimit --core=0 --fsize=$0 -- \"$@\"", Fault::Kill),
-            ] {
-                self.restore();
-                let words = ["sh", "-c", line, &limit.to_string()];
-                let run = self.invoke().through(&words).run();
-                let mut step = steps[0].clone();
-                "every file longer than".clone_into(&mut step.call);
-                step.number = limit;
-                self.judge(&step, fault, &run);
-            }
-        }
     }
 
     /// The digests of everything that may be executed.
@@ -242,29 +216,22 @@ impl Scenario {
         self.world.home_files().into_iter().chain(self.world.program_files()).collect()
     }
 
-    fn problem(&mut self, step: &Step, fault: Fault, words: &str) {
-        self.problems.push(format!(
-            "{fault:?} at {} {}: {words}\n    {}",
-            step.call, step.number, step.line
-        ));
+    fn problem(&mut self, deed: &Deed, words: &str) {
+        self.problems.push(format!("{}: {words}", deed.what));
     }
 
-    fn judge(&mut self, step: &Step, fault: Fault, run: &Run) {
-        let outcome = match step.call.as_str() {
-            // What is to be said cannot be written either, nor what the tool has to say.
-            FULL_DISK if run.stdout().is_empty() && !run.stderr().contains("panicked") => Ok(()),
-            _ => self.outcome(fault, run),
-        };
-        for words in [outcome, self.executables(), self.afterwards(step)] {
-            if let Err(words) = words {
-                self.problem(step, fault, &words);
+    fn judge(&mut self, deed: &Deed, run: &Run) {
+        self.tried += 1;
+        for outcome in [self.outcome(deed, run), self.executables(), self.afterwards(deed)] {
+            if let Err(words) = outcome {
+                self.problem(deed, &words);
             }
         }
         self.said.insert(format!("{:?} {}", run.code(), run.stderr().replace('\n', " | ")));
     }
 
     /// What the run itself may do.
-    fn outcome(&self, fault: Fault, run: &Run) -> Result<(), String> {
+    fn outcome(&self, deed: &Deed, run: &Run) -> Result<(), String> {
         let (stdout, stderr) = (run.stdout(), run.stderr());
         let shown = format!("exit {:?}, stdout {stdout:?}, stderr {stderr:?}", run.code());
         if stderr.contains("panicked") {
@@ -280,7 +247,7 @@ impl Scenario {
                 let is_said = stderr.contains("error: ") && names_it;
                 if is_said { Ok(()) } else { Err(format!("it does not say what failed: {shown}")) }
             }
-            None if fault == Fault::Kill => Ok(()),
+            None if deed.is_kill => Ok(()),
             _ => Err(shown),
         }
     }
@@ -308,7 +275,7 @@ impl Scenario {
     }
 
     /// The next run is right, and what is left behind goes.
-    fn afterwards(&self, step: &Step) -> Result<(), String> {
+    fn afterwards(&self, deed: &Deed) -> Result<(), String> {
         for words in &self.then {
             let run = self.world.dbt(words);
             if run.code() != Some(0) {
@@ -316,7 +283,7 @@ impl Scenario {
             }
         }
         let mut run = self.world.dbt(["deploy"]);
-        if step.effect == Effect::Talks {
+        if deed.is_outage {
             // After an outage the server is left alone for a while, unless a person asks.
             self.world.dbt(["update", "deploy"]);
             run = self.world.dbt(["deploy"]);
@@ -377,13 +344,13 @@ fn digest_of(path: &Path) -> Digest {
 
 #[test]
 fn a_first_run_survives_every_fault() {
-    Scenario::run_of_tool(pinned(), &[OLD]).try_everything();
+    Scenario::run_of_tool(pinned(), &[OLD]).try_everything(35);
 }
 
 #[test]
 fn a_first_contact_survives_every_fault() {
     let scenario = Scenario::run_of_tool(world(), &[OLD]);
-    Scenario { says_news: true, ..scenario }.try_everything();
+    Scenario { says_news: true, ..scenario }.try_everything(35);
 }
 
 #[test]
@@ -392,7 +359,7 @@ fn a_new_signing_key_survives_every_fault() {
     world.dbt(["deploy"]).prints(OLD);
     world.repository().trust(&[&ALICE, &BOB]);
     let scenario = Scenario::run_of_tool(world, &[OLD]);
-    Scenario { says_news: true, ..scenario }.try_everything();
+    Scenario { says_news: true, ..scenario }.try_everything(18);
 }
 
 #[test]
@@ -403,7 +370,7 @@ fn an_established_key_that_leaves_survives_every_fault() {
     world.repository().truststore(&[BOB.certified_by(&ALICE)]);
     world.repository().publish("deploy", "1.4.0").signed_by(&BOB).now();
     let scenario = Scenario::run_of_tool(world, &[OLD]);
-    Scenario { says_news: true, ..scenario }.try_everything();
+    Scenario { says_news: true, ..scenario }.try_everything(26);
 }
 
 #[test]
@@ -414,7 +381,7 @@ fn a_change_of_the_manifest_survives_every_fault() {
     world.repository().trust(&[&ALICE, &BOB]);
     world.repository().manifest(2).publish(&[&ALICE, &BOB]);
     let scenario = Scenario::run_of_tool(world, &[OLD]);
-    Scenario { says_news: true, ..scenario }.try_everything();
+    Scenario { says_news: true, ..scenario }.try_everything(18);
 }
 
 #[test]
@@ -425,7 +392,7 @@ fn a_revocation_survives_every_fault() {
     world.dbt(["deploy"]).prints(OLD);
     world.repository().truststore(&[ALICE.revoked(), CAROL.certificate()]);
     let scenario = Scenario::run_of_tool(world, &[OLD]);
-    Scenario { says_news: true, ..scenario }.try_everything();
+    Scenario { says_news: true, ..scenario }.try_everything(18);
 }
 
 #[test]
@@ -434,39 +401,39 @@ fn a_list_of_withdrawn_versions_survives_every_fault() {
     world.repository().withdraw("deploy", 1, &["1.5.0"], &ALICE);
     // What cannot be asked for is not known to be withdrawn.
     let scenario = Scenario::run_of_tool(world, &[NEW, OLD]);
-    Scenario { says_news: true, ..scenario }.try_everything();
+    Scenario { says_news: true, ..scenario }.try_everything(12);
 }
 
 #[test]
 fn an_update_survives_every_fault() {
     let world = cached();
     world.repository().publish("deploy", "1.5.0").now();
-    Scenario::run_of_tool(world, &[OLD, NEW]).try_everything();
+    Scenario::run_of_tool(world, &[OLD, NEW]).try_everything(17);
 }
 
 #[test]
 fn a_run_with_nothing_new_survives_every_fault() {
-    Scenario::run_of_tool(cached(), &[OLD]).try_everything();
+    Scenario::run_of_tool(cached(), &[OLD]).try_everything(0);
 }
 
 #[test]
 fn a_sealed_run_survives_every_fault() {
     let scenario = Scenario::run_of_tool(cached(), &[OLD]);
-    Scenario { words: owned(&["--sealed", "deploy"]), ..scenario }.try_everything();
+    Scenario { words: owned(&["--sealed", "deploy"]), ..scenario }.try_everything(0);
 }
 
 #[test]
 fn an_update_of_dbt_itself_survives_every_fault() {
     let world = cached();
     world.repository().publish_program("99.0.0", light(&world)).now();
-    Scenario::run_of_tool(world, &[OLD]).try_everything();
+    Scenario::run_of_tool(world, &[OLD]).try_everything(78);
 }
 
 #[test]
 fn an_update_by_hand_survives_every_fault() {
     let world = cached();
     world.repository().publish("deploy", "1.5.0").now();
-    Scenario::new(world, &["update", "deploy"]).try_everything();
+    Scenario::new(world, &["update", "deploy"]).try_everything(16);
 }
 
 #[test]
@@ -474,7 +441,7 @@ fn an_update_of_dbt_by_hand_survives_every_fault() {
     let world = cached();
     world.repository().publish_program("99.0.0", light(&world)).now();
     let scenario = Scenario::new(world, &["self", "update"]);
-    Scenario { newest: OLD, ..scenario }.try_everything();
+    Scenario { newest: OLD, ..scenario }.try_everything(78);
 }
 
 #[test]
@@ -485,7 +452,7 @@ fn an_approved_key_survives_every_fault() {
     world.dbt(["deploy"]).prints(OLD);
     let approve = ["trust", "approve", &BOB.fingerprint().to_string()].map(str::to_owned);
     let scenario = Scenario::new(world, &approve.each_ref().map(String::as_str));
-    Scenario { then: vec![approve.to_vec()], newest: OLD, ..scenario }.try_everything();
+    Scenario { then: vec![approve.to_vec()], newest: OLD, ..scenario }.try_everything(6);
 }
 
 #[test]
@@ -506,7 +473,7 @@ fn pruning_survives_every_fault() {
     assert_eq!(world.executables().len(), 5);
     let prints = "TOOL    VERSION  SIZE";
     let scenario = Scenario::new(world, &["cache", "prune"]);
-    Scenario { newest: "deploy 1.8.0\n", begins: Some(prints), ..scenario }.try_everything();
+    Scenario { newest: "deploy 1.8.0\n", begins: Some(prints), ..scenario }.try_everything(21);
 }
 
 #[test]
@@ -515,13 +482,13 @@ fn going_back_to_the_dbt_before_survives_every_fault() {
     world.repository().publish_program("99.0.0", next()).now();
     world.dbt(["deploy"]).prints(OLD);
     let scenario = Scenario::new(world, &["self", "rollback"]);
-    Scenario { newest: OLD, ..scenario }.try_everything();
+    Scenario { newest: OLD, ..scenario }.try_everything(11);
 }
 
 #[test]
 fn a_rollback_survives_every_fault() {
     let then = vec![owned(&["rollback", "--undo", "deploy"])];
-    Scenario { then, ..Scenario::new(updated(), &["rollback", "deploy"]) }.try_everything();
+    Scenario { then, ..Scenario::new(updated(), &["rollback", "deploy"]) }.try_everything(6);
 }
 
 #[test]
@@ -530,24 +497,24 @@ fn the_end_of_a_rollback_survives_every_fault() {
     world.dbt(["rollback", "deploy"]).exits_with(0);
     let then = vec![owned(&["rollback", "--undo", "deploy"])];
     let scenario = Scenario::new(world, &["rollback", "--undo", "deploy"]);
-    Scenario { then, ..scenario }.try_everything();
+    Scenario { then, ..scenario }.try_everything(6);
 }
 
 #[test]
 fn clearing_the_cache_survives_every_fault() {
     let scenario = Scenario::new(updated(), &["cache", "clear", "--yes"]);
-    Scenario { writes_nothing: true, ..scenario }.try_everything();
+    Scenario { writes_nothing: true, ..scenario }.try_everything(10);
 }
 
 #[test]
 fn a_link_survives_every_fault() {
     let then = vec![owned(&["link", "deploy"])];
     let scenario = Scenario::new(updated(), &["link", "deploy"]);
-    Scenario { then, writes_nothing: true, ..scenario }.try_everything();
+    Scenario { then, writes_nothing: true, ..scenario }.try_everything(4);
 }
 
 #[test]
 fn a_change_of_the_configuration_survives_every_fault() {
     let then = vec![owned(&["server", "use", "acme"])];
-    Scenario { then, ..Scenario::new(updated(), &["server", "use", "acme"]) }.try_everything();
+    Scenario { then, ..Scenario::new(updated(), &["server", "use", "acme"]) }.try_everything(6);
 }

@@ -69,18 +69,18 @@ fn scenario(world: World) -> Scenario {
 fn remembering_a_large_tool_survives_every_fault() {
     let Some(world) = remembered() else { return };
     fs::remove_dir_all(place(&world)).unwrap();
-    scenario(world).try_everything();
+    scenario(world).try_everything(7);
 }
 
 #[test]
 fn believing_what_is_remembered_of_a_large_tool_survives_every_fault() {
     let Some(world) = remembered() else { return };
-    scenario(world).try_everything();
+    scenario(world).try_everything(2);
 }
 
 #[test]
 fn a_first_run_of_a_large_tool_survives_what_a_disk_can_do() {
     let mut scenario = Scenario::run_of_tool(published(), &[OLD]);
     scenario.only = Some(&["fallocate", "fdatasync", "linkat", "fchmod", "ftruncate"]);
-    scenario.try_everything();
+    scenario.try_everything(1000);
 }

@@ -4,8 +4,7 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use dbt_testkit::changes::{Changes, Disturbance, Report};
-use dbt_testkit::faults::Fault;
+use dbt_testkit::changes::{Changes, Disturbance, Fault, Report};
 use serde_json::Value;
 
 use crate::dying::is_whole;

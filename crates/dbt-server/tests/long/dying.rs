@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dbt_testkit::changes::{Changes, Disturbance, Report};
+use dbt_testkit::changes::{Begins, Changes, Disturbance, Report};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -27,7 +27,8 @@ impl Server {
         let place = Place::new();
         let alone = place.command(WRITABLE);
         let directory = alone.get_current_dir().unwrap();
-        let words = changes.words(disturbance, directory, &place.beside(REPORT));
+        let report = place.beside(REPORT);
+        let words = changes.words(disturbance, Begins::AtSignal, directory, &report);
         let variables = alone.get_envs().filter_map(|(name, value)| Some((name, value?)));
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg(alone.get_program()).args(alone.get_args());

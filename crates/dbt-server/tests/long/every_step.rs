@@ -6,8 +6,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dbt_testkit::changes::{Counted, Disturbance, Lasts};
-use dbt_testkit::faults::Fault;
+use dbt_testkit::changes::{Counted, Disturbance, Fault, Lasts};
 
 /// More steps than the server takes here.
 const MANY: usize = 2000;

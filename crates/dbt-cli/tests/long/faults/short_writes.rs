@@ -1,14 +1,13 @@
 //! Every write takes fewer bytes than it is asked to, once. That is no fault: the run goes on with
 //! the rest and ends as ever. Only where nothing is taken at all may it say so and stop.
 
-use dbt_testkit::faults::{Effect, Fault, Step};
 use dbt_testkit::short_writes::{Report, ShortWrites, Takes, Which};
 
-use super::{Run, Scenario};
+use super::{Deed, Run, Scenario};
 
 impl Scenario {
     /// Shortens each write, in two ways, and then all of them.
-    pub(super) fn shorten_writes(&mut self, step: &Step) {
+    pub(super) fn shorten_writes(&mut self) {
         let short_writes = ShortWrites::compiled(&self.world);
         self.restore();
         let (clean, report) = short_writes.run(self.invoke(), Which::None, Takes::Half);
@@ -31,7 +30,7 @@ impl Scenario {
             let (run, report) = short_writes.run(self.invoke(), which, takes);
             assert_eq!(report.others, [""; 0]);
             hit += usize::from(!report.short.is_empty());
-            self.judge_short(&clean, step, (which, takes), &run, report);
+            self.judge_short(&clean, (which, takes), &run, report);
         }
         // Threads do not always write as often, and who copies a file asks until there is no more.
         assert!(hit * 2 >= tried, "{hit} of {tried} were short");
@@ -40,26 +39,20 @@ impl Scenario {
     fn judge_short(
         &mut self,
         clean: &Run,
-        step: &Step,
         (which, takes): (Which, Takes),
         run: &Run,
         report: Report,
     ) {
         let line = report.short.into_iter().next().unwrap_or_default();
-        let is_sent = line.contains(" socket:");
-        let mut step = step.clone();
-        step.call = format!("short write ({takes:?})");
-        step.number = if let Which::Only(number) = which { number } else { 0 };
-        step.effect = if is_sent { Effect::Talks } else { Effect::Changes };
-        step.line = line;
-        let fault = Fault::Error("a short write");
+        let what = format!("short write {which:?} ({takes:?}): {line}");
+        let deed = Deed { what, is_kill: false, is_outage: line.contains(" socket:") };
         let is_as_ever = run.code() == Some(0)
             && run.stdout() == clean.stdout()
             && run.stderr() == clean.stderr();
         if takes != Takes::Nothing && !is_as_ever {
-            self.problem(&step, fault, &format!("{run:?} said {}", run.stderr()));
+            self.problem(&deed, &format!("{run:?} said {}", run.stderr()));
         }
-        self.judge(&step, fault, run);
+        self.judge(&deed, run);
     }
 }
 
