@@ -1,5 +1,6 @@
 //! The API under `/-/api/v1/`, described by `openapi.json`: what there is, releases of several
-//! platforms at once, uploads in parts, the trash, the server's own tokens, and administration.
+//! platforms at once, uploads in parts, the trash, the server's own tokens, who asks, and
+//! administration.
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ mod tokens;
 mod tools;
 mod trash;
 mod uploads;
+mod whoami;
 
 pub(crate) use self::uploads::UPLOAD_OFFSET;
 
@@ -77,6 +79,8 @@ pub enum Ask {
     RevokeToken(String),
     /// To revoke all tokens of somebody, or all that somebody made.
     RevokeTokens,
+    /// As whom the server knows the caller.
+    Whoami,
 }
 
 impl Ask {
@@ -98,6 +102,7 @@ impl Ask {
                 let Ok(name) = name.parse() else { return Ok(None) };
                 (is_read.then_some(Self::Tool(name)), READ)
             }
+            ["whoami"] => (is_read.then_some(Self::Whoami), READ),
             ["reload"] => ((*method == Method::POST).then_some(Self::Reload), POST),
             ["tokens"] => match *method {
                 Method::POST => (Some(Self::MakeToken), ALL_OF_TOKENS),
@@ -162,6 +167,7 @@ impl Ask {
             | Self::Token(_)
             | Self::RevokeToken(_)
             | Self::RevokeTokens => "v1-tokens",
+            Self::Whoami => "v1-whoami",
         }
     }
 
@@ -187,7 +193,8 @@ impl Ask {
             | Self::Upload(_)
             | Self::Trash
             | Self::Tokens
-            | Self::Token(_) => false,
+            | Self::Token(_)
+            | Self::Whoami => false,
         }
     }
 }
@@ -249,6 +256,7 @@ async fn dispatch(
         Ask::Token(id) => tokens::show(app, asked, &id).await,
         Ask::RevokeToken(id) => tokens::revoke(app, asked, &id).await,
         Ask::RevokeTokens => tokens::revoke_all(app, asked).await,
+        Ask::Whoami => whoami::show(app, asked).await,
     }
 }
 
@@ -302,6 +310,7 @@ mod tests {
             ("HEAD", "tokens/1", Ask::Token("1".to_owned())),
             ("DELETE", "tokens/1", Ask::RevokeToken("1".to_owned())),
             ("DELETE", "tokens", Ask::RevokeTokens),
+            ("GET", "whoami", Ask::Whoami),
         ] {
             assert_eq!(asked(method, path).unwrap(), Some(ask), "{method} {path}");
         }
@@ -315,6 +324,7 @@ mod tests {
             ("DELETE", "trash"),
             ("PUT", "tokens"),
             ("POST", "tokens/1"),
+            ("POST", "whoami"),
         ] {
             assert_eq!(asked(method, path).unwrap_err().status(), 405, "{method} {path}");
         }

@@ -68,5 +68,6 @@ mod tokens;
 mod trash;
 mod trash_rights;
 mod unfinished;
+mod whoami;
 mod world;
 mod writes;
