@@ -29,5 +29,6 @@ pub mod snapshot;
 pub mod stranger;
 pub mod times;
 pub mod tls;
+pub mod token_endpoint;
 mod traced;
 pub mod world;
