@@ -145,6 +145,14 @@ mod tests {
     }
 
     #[test]
+    fn a_fraction_is_the_same_number_again() {
+        for text in ["1.1309537029019168e+85", "6.200337087276609e-19", "3.3936514543806986"] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&value).unwrap(), text);
+        }
+    }
+
+    #[test]
     fn debug_output_shows_no_value() {
         let value: Value = serde_json::from_str(r#"{"password":"hunter2"}"#).unwrap();
         assert_eq!(format!("{value:?}"), "Value(an object)");
