@@ -21,6 +21,7 @@ pub mod fixtures;
 pub mod function_output;
 pub mod grammar;
 pub mod input;
+pub mod job;
 pub mod listing;
 pub mod provider;
 pub mod request;
@@ -54,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "documents", run: documents::run },
     Target { name: "function_output", run: function_output::run },
     Target { name: "grammar", run: grammar::run },
+    Target { name: "job", run: job::run },
     Target { name: "listing", run: listing::run },
     Target { name: "provider", run: provider::run },
     Target { name: "request", run: request::run },

@@ -13,6 +13,7 @@ use crate::authz::{Guarded, Reach};
 use crate::storage::EntryKind;
 use crate::writable::{self, NotWritable};
 
+pub mod exchange;
 pub mod tokens;
 
 /// An action of some kind on a path.

@@ -9,6 +9,7 @@ use crate::audit::AuditLog;
 use crate::audit::json_lines::JsonLines;
 use crate::audit::kept::{Anchor, Kept};
 use crate::authn::api_tokens::ApiTokens;
+use crate::authn::federation::Federation;
 use crate::authn::htpasswd::Htpasswd;
 use crate::authn::ldap::{Ldap, LdapError};
 use crate::authn::oidc::Oidc;
@@ -40,6 +41,8 @@ pub struct App {
     pub policy: Policy,
     /// Who can be named.
     pub names: Names,
+    /// Which jobs of CI systems get tokens, if any do.
+    pub federation: Option<Arc<Federation>>,
     /// The server's own tokens.
     pub tokens: Arc<Tokens>,
     /// How long they count, and how many there may be.
@@ -84,6 +87,8 @@ impl App {
         storage.observe(&running.metrics);
         let tokens = Arc::new(Tokens::new(storage.records()));
         let authn = authn.with_api_tokens(api_tokens(config, &tokens));
+        let federation = federation(config, None)?;
+        tokens.take_rules(federation.as_deref());
         let (authn, audit) = match storage.records() {
             Ok(state) => (
                 authn.remembering(Arc::new(InState::new(state.clone(), Clock::System.now())?)),
@@ -98,6 +103,7 @@ impl App {
             authn,
             policy: config.policy.clone(),
             names: config.names.clone(),
+            federation,
             tokens,
             token_settings: config.tokens,
             storage: Arc::new(storage),
@@ -128,6 +134,7 @@ impl App {
             authn,
             policy,
             names: Names::default(),
+            federation: None,
             tokens: Arc::new(Tokens::new(Err(none))),
             token_settings: tokens::Settings::default(),
             storage,
@@ -146,7 +153,9 @@ impl App {
     /// Returns how it stands with each identity provider.
     pub fn providers(&self) -> Vec<ProviderStanding> {
         let now = self.clock.now();
-        self.methods.iter().filter_map(|(_settings, method)| method.provider(now)).collect()
+        let of_people = self.methods.iter().filter_map(|(_settings, method)| method.provider(now));
+        let of_jobs = self.federation.iter().flat_map(|federation| federation.standings(now));
+        of_people.chain(of_jobs).collect()
     }
 
     /// Says whether other settings were taken since: a request has those that it began with.
@@ -163,6 +172,7 @@ impl App {
     ) -> Result<Self, StartError> {
         let (authn, methods) = authn(config, Some(before))?;
         let authn = authn.with_api_tokens(api_tokens(config, &before.tokens));
+        let federation = federation(config, before.federation.as_deref())?;
         let edge = edge(config)?;
         let mut policy = config.policy.clone();
         // Where nobody could write, the tree was opened by somebody who only reads it.
@@ -171,11 +181,13 @@ impl App {
             kept.push("authTypePut".to_owned());
         }
         before.storage.adapt(&config.rules());
+        before.tokens.take_rules(federation.as_deref());
         before.writes.set_limit(config.limits.uploads as usize);
         Ok(Self {
             authn,
             policy,
             names: config.names.clone(),
+            federation,
             tokens: Arc::clone(&before.tokens),
             token_settings: config.tokens,
             storage: Arc::clone(&before.storage),
@@ -197,6 +209,15 @@ fn edge(config: &Config) -> Result<Edge, CertificateError> {
     let (tls, tls_end) = prepared.map_or((None, None), |it| (Some(it.config), it.end));
     let proxies = Proxies::new(config.trusted_proxies.clone());
     Ok(Edge { tls, tls_end, proxies, read_only: config.read_only })
+}
+
+/// Builds what believes CI systems. What one before knows of their keys stays known.
+fn federation(
+    config: &Config,
+    before: Option<&Federation>,
+) -> Result<Option<Arc<Federation>>, TlsError> {
+    let settings = config.federation.clone();
+    settings.map(|settings| Federation::new(settings, before).map(Arc::new)).transpose()
 }
 
 /// Keeps the record in the state, with a copy in the log.

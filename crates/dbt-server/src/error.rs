@@ -141,6 +141,13 @@ pub enum ApiError {
         subject: String,
     },
 
+    /// The identity of a job was exchanged before.
+    #[error("{detail}")]
+    IdentityUsed {
+        /// What came of it, and what can be done.
+        detail: &'static str,
+    },
+
     /// There are as many tokens as may be.
     #[error("the server has as many tokens that count as there may be; revoke some")]
     NoRoomForTokens,
@@ -309,6 +316,9 @@ impl ApiError {
             }
             Self::TooManyTokens { .. } | Self::NoRoomForTokens => {
                 Outside::new(StatusCode::CONFLICT, "token-limit", self.to_string())
+            }
+            Self::IdentityUsed { detail } => {
+                Outside::new(StatusCode::CONFLICT, "identity-used", *detail)
             }
             Self::State(error) => state(error),
             Self::RangeNotSatisfiable { length } => Outside::new(

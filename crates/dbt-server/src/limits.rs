@@ -127,6 +127,23 @@ pub const PAGE_OF_TOKENS_BYTES: usize = 256 * 1024;
 /// How long that is kept.
 pub const ENDED_TOKEN_TIME: Duration = Duration::from_hours(90 * 24);
 
+/// How many tokens of jobs are kept at once, those among them that ended a while ago: jobs must not take
+/// the places of people, and who exchanges identities without end must not fill the disk.
+pub const TOKENS_OF_JOBS: u32 = 20_000;
+
+/// How many that count jobs of one subject may have: those of a branch that run at the same time.
+pub const TOKENS_OF_JOB: u32 = 1000;
+
+/// How long it is known of a job's token that it ended, so that a job that is late learns why it is refused.
+pub const ENDED_JOB_TOKEN_TIME: Duration = Duration::from_hours(1);
+
+/// How many identities of jobs that prove nothing, or have no rule, are looked at for one address without
+/// a delay: each may cost the verification of a signature. The runners of a company may share an address.
+pub const FAILED_EXCHANGES: u32 = 60;
+
+/// After how long one more is looked at.
+pub const FAILED_EXCHANGE_EVERY: Duration = Duration::from_secs(1);
+
 /// How many commands that look for SSH keys one address may cause at once.
 pub const COMMANDS_OF_ADDRESS: u32 = 30;
 

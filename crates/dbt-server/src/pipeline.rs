@@ -103,7 +103,7 @@ impl Asked {
     }
 
     /// Notes who sent it.
-    fn from(&self, caller: Caller) -> Caller {
+    pub(crate) fn from(&self, caller: Caller) -> Caller {
         if let Some(subject) = caller.subject() {
             let _once = self.subject.set(subject.to_string());
         }

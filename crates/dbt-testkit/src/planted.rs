@@ -97,7 +97,8 @@ fn is_signed(credential: &str) -> bool {
 /// Says whether a credential is a token that a server made by chance, mistyped or not. Its world looks
 /// for it from when it is shown.
 fn is_made_by_a_server(credential: &str) -> bool {
-    let by_chance = credential.strip_prefix("dbt_").or_else(|| credential.strip_prefix("dbt-"));
+    let beginnings = ["dbt_tp_", "dbt_", "dbt-"].into_iter();
+    let by_chance = beginnings.filter_map(|it| credential.strip_prefix(it)).next();
     by_chance.is_some_and(|it| it.len() >= 31 && it.bytes().all(|it| it.is_ascii_alphanumeric()))
 }
 

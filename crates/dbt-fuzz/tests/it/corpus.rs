@@ -48,7 +48,7 @@ macro_rules! targets {
 
 targets! {
     announcement answer checksum client_config command_line credential directory
-    directory_filter documents function_output grammar listing provider request server_config
+    directory_filter documents function_output grammar job listing provider request server_config
     signature signed_token state truststore users
 }
 

@@ -13,7 +13,7 @@ use super::keys::Algorithm;
 use super::replay::{InMemory, Replay};
 use super::{
     AGENT, Attempt, Authenticator, BadCredential, Caller, Credential, Identity, Presented, Proof,
-    Scope, Subject, Verdict, Vouching, static_token,
+    Scope, Subject, Verdict, Vouching, federation, static_token,
 };
 
 /// Every configured method, in order, each with what it is valid for.
@@ -195,6 +195,11 @@ impl AnyOf {
                 "the token {id} {is} `{who}`, who could not sign in otherwise any more"
             )))
         };
+        // A job has what its rules say. For what they count is what it proved.
+        if subject.method == federation::WORD {
+            let proofs = token.proven.clone();
+            return Ok(Caller::of(Identity { default_rights: false, ..identity }, proofs));
+        }
         let mut known = if subject.method == AGENT {
             Known { proofs: Scope::ALL.map(Proof::from).to_vec(), default_rights: true }
         } else {

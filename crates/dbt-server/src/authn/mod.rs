@@ -17,6 +17,7 @@ use crate::content::BoxFuture;
 mod any_of;
 pub mod api_tokens;
 mod credential;
+pub mod federation;
 pub mod guesses;
 pub mod htpasswd;
 pub mod job;
@@ -39,6 +40,7 @@ pub mod watched;
 pub use self::any_of::AnyOf;
 use self::api_tokens::HeldToken;
 pub use self::credential::Credential;
+use self::federation::rules::Rule;
 pub use self::job::Job;
 pub use self::refused::{BadCredential, Excess, Why, away};
 use self::replay::Once;
@@ -181,13 +183,23 @@ impl Caller {
     /// Returns a caller of whom this is assumed, to say what it would be permitted.
     pub(crate) fn assumed(subject: Subject, groups: Vec<Group>, scopes: Vec<Scope>) -> Self {
         // An agent has what it was given, and nothing that everybody has.
-        let default_rights = subject.method != AGENT;
+        let default_rights = ![AGENT, federation::WORD].contains(&subject.method);
         let proofs = scopes.into_iter().map(Proof::from).collect();
         Self { subject: Some(subject), groups, proofs, default_rights, job: None, token: None }
     }
 
+    /// Returns a job that a rule is about, to say what it would be permitted.
+    pub(crate) fn job_of(rule: &Rule) -> Self {
+        let id = format!("(any job of the rule `{}`)", rule.name);
+        let issuer = Some(rule.issuer.clone());
+        let subject = Subject { method: federation::WORD, issuer, id };
+        let token = HeldToken { rules: vec![rule.known()], ..HeldToken::default() };
+        let token = Some(Box::new(token));
+        Self { token, ..Self::assumed(subject, Vec::new(), Scope::ALL.to_vec()) }
+    }
+
     /// Returns whoever proved this.
-    fn of(identity: Identity, proofs: Vec<Proof>) -> Self {
+    pub(crate) fn of(identity: Identity, proofs: Vec<Proof>) -> Self {
         let Identity { subject, groups, once: _admitted, default_rights, job, token } = identity;
         Self { subject: Some(subject), groups, proofs, default_rights, job, token }
     }
@@ -242,6 +254,16 @@ impl Caller {
         self.token.as_deref().map_or(&[], |token| &token.roles)
     }
 
+    /// Says whether the caller is a job that exchanged its identity for the token that it shows.
+    pub fn is_job(&self) -> bool {
+        self.subject.as_ref().is_some_and(|subject| subject.method == federation::WORD)
+    }
+
+    /// Returns the names of the rules of trusted publishing that give the caller what it has.
+    pub fn rules_of_job(&self) -> impl Iterator<Item = &str> {
+        self.token.iter().flat_map(|token| &token.rules).map(|rule| rule.name.as_str())
+    }
+
     /// Returns whose that is which the caller begins. What was begun with a token that is good for less
     /// than its subject's others is not theirs, nor is theirs its.
     pub fn as_owner(&self) -> String {
@@ -257,7 +279,7 @@ impl Caller {
     /// Returns the word for how the caller proved who it is.
     pub fn method(&self) -> Option<&'static str> {
         let method = self.subject.as_ref()?.method;
-        Some(if self.token.is_some() { api_tokens::NAME } else { method })
+        Some(if self.token.is_some() && !self.is_job() { api_tokens::NAME } else { method })
     }
 
     /// Returns the groups that an identity provider says the caller is in.

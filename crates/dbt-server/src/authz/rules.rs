@@ -3,12 +3,15 @@
 use dbt_core::brand;
 use dbt_core::layout::{MANIFEST_ENDING, TRUSTSTORE_FILE};
 use dbt_core::repo_path::RepoPath;
+use dbt_core::version::Version;
 
 use super::Reach;
 use super::ceiling::Ceiling;
 use super::glob::PathGlob;
 use super::permission::Permission;
 use super::subject::Who;
+use crate::action::is_of_withdrawals;
+use crate::authn::federation::pattern::Pattern;
 use crate::authn::{Caller, Scope};
 
 /// A rule: these may do this there.
@@ -47,6 +50,19 @@ pub enum Paths {
     /// Where plain writers may write: everywhere but in signed metadata, and to a truststore only
     /// what follows from the one that is there.
     PlainWriters,
+    /// In a part of what belongs to some tools.
+    OfTools(Vec<Pattern>, PartOfTool),
+}
+
+/// A part of what belongs to a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartOfTool {
+    /// All of it; and what everybody who installs it reads: the program itself, and the truststore.
+    Everything,
+    /// Its versions.
+    Versions,
+    /// The list of withdrawn versions, with what signs it.
+    Withdrawals,
 }
 
 /// How far a permission goes.
@@ -88,6 +104,13 @@ impl Rules {
     pub fn new(rules: Vec<Rule>, holders: Vec<(String, Vec<Who>)>) -> Self {
         let built_in = BUILT_IN_ROLES.into_iter().map(built_in_role).chain([host_rule()]);
         Self { rules: rules.into_iter().chain(built_in).collect(), holders }
+    }
+
+    /// Adds rules.
+    #[must_use]
+    pub fn with(mut self, further: Vec<Rule>) -> Self {
+        self.rules.extend(further);
+        self
     }
 
     /// Returns the rule that permits a caller to do something to a path, the widest one if there
@@ -191,6 +214,31 @@ impl Paths {
             Self::PlainWriters if is_metadata(path) => None,
             Self::PlainWriters if is_truststore(path) => Some(Extent::Following),
             Self::PlainWriters => Some(Extent::Full),
+            Self::OfTools(tools, part) => part.holds(tools, wish).then_some(Extent::Full),
+        }
+    }
+}
+
+impl PartOfTool {
+    /// Says whether something is wanted in this part of one of these tools.
+    fn holds(self, tools: &[Pattern], wish: &Wish<'_>) -> bool {
+        if wish.reach == Reach::Anywhere {
+            return true;
+        }
+        let segments: Vec<&str> = wish.path.segments().collect();
+        let is_meant = |tool: &str| tools.iter().any(|pattern| pattern.matches(tool));
+        match (self, segments.as_slice()) {
+            (Self::Everything, [brand::REPOSITORY_PATH, ..]) => true,
+            (Self::Everything, [brand::TOOLS_PATH]) => tools.iter().any(Pattern::is_anything),
+            (Self::Everything, [brand::TOOLS_PATH, tool, ..]) => is_meant(tool),
+            // What is put back, or taken over, with everything below is more than one version's files.
+            (Self::Versions, [brand::TOOLS_PATH, tool, version, ..]) => {
+                wish.reach == Reach::Path && version.parse::<Version>().is_ok() && is_meant(tool)
+            }
+            (Self::Withdrawals, [brand::TOOLS_PATH, tool, _file]) => {
+                wish.reach == Reach::Path && is_of_withdrawals(wish.path) && is_meant(tool)
+            }
+            _ => false,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::Outcome;
 use crate::action::{self, Delete, Read};
 use crate::app;
 use crate::args::{Explain, Flags};
+use crate::authn::federation::rules::{KnownRule, Rule};
 use crate::authn::{BadCredential, Caller, api_tokens};
 use crate::authz::permission::Permission;
 use crate::authz::rules::{Extent, Wish};
@@ -18,7 +19,7 @@ use crate::authz::{Guarded as _, Reach};
 use crate::config::Config;
 use crate::env::Environment;
 use crate::state;
-use crate::tokens::ApiToken;
+use crate::tokens::{self, ApiToken};
 
 /// Prints a line for each permission that is needed: whether there is it, and why.
 pub(super) fn run(
@@ -79,11 +80,27 @@ fn caller(question: &Explain, config: &Config) -> Result<Caller, Box<dyn Error>>
     if let Some(id) = question.subject.strip_prefix("token:") {
         return bearer(id, config);
     }
+    if let Some(name) = question.subject.strip_prefix("rule:") {
+        return job(name, config);
+    }
     let subject = config.names.subject(&question.subject)?;
     let groups: Result<_, _> =
         question.groups.iter().map(|group| config.names.group(group)).collect();
     let scopes = config.names.scopes(&subject).to_vec();
     Ok(Caller::assumed(subject, groups?, scopes))
+}
+
+/// Returns a job that a rule of trusted publishing is about.
+fn job(name: &str, config: &Config) -> Result<Caller, Box<dyn Error>> {
+    let Some(rule) = rules(config).find(|rule| rule.name == name) else {
+        let names: Vec<&str> = rules(config).map(|rule| rule.name.as_str()).collect();
+        return Err(format!("there is no rule `{name}`, but `{}`", names.join("`, `")).into());
+    };
+    Ok(Caller::job_of(rule))
+}
+
+fn rules(config: &Config) -> impl Iterator<Item = &Rule> {
+    config.federation.iter().flat_map(|federation| &federation.rules)
 }
 
 /// Returns whoever shows one of the server's own tokens, which is only looked at.
@@ -99,6 +116,8 @@ fn bearer(id: &str, config: &Config) -> Result<Caller, Box<dyn Error>> {
     let refused = |bad: BadCredential| bad.noted().to_owned();
     let longest = config.tokens.longest;
     let identity = api_tokens::judge(&ApiToken::from(row), longest, now).map_err(refused)?;
+    let in_force: Vec<KnownRule> = rules(config).map(Rule::known).collect();
+    let identity = tokens::under(identity, |rule| in_force.contains(rule)).map_err(refused)?;
     let methods = app::signing_in(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(methods.bearer(identity, here, now)).map_err(refused)?)

@@ -6,6 +6,7 @@ use dbt_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::federation::WrittenFederation;
 use super::operating::{WrittenListen, WrittenLog, WrittenQuota};
 use super::publishing::Switch;
 
@@ -132,6 +133,18 @@ pub(super) enum ClaimValue {
     OneOf(Vec<String>),
 }
 
+impl ClaimValue {
+    /// Returns the texts of which the claim must be one.
+    pub(super) fn texts(&self) -> Vec<String> {
+        match self {
+            Self::Text(text) => vec![text.clone()],
+            Self::Truth(truth) => vec![truth.to_string()],
+            Self::Number(number) => vec![number.to_string()],
+            Self::OneOf(several) => several.clone(),
+        }
+    }
+}
+
 /// A token with a name.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -187,6 +200,8 @@ pub(super) struct WrittenAuth {
     pub(super) roles: Option<BTreeMap<String, Vec<String>>>,
     /// The server's own tokens.
     pub(super) api_tokens: WrittenApiTokens,
+    /// Trusted publishing: what jobs of CI systems get for the identities that these give them.
+    pub(super) federation: WrittenFederation,
 }
 
 /// The server's own tokens.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::args::Flags;
+use crate::authn;
 use crate::authn::ssh::Audiences;
 use crate::authz::{Access, Policy};
 use crate::env::Environment;
@@ -23,6 +24,7 @@ use crate::tokens;
 mod api_tokens;
 mod audit;
 mod error;
+mod federation;
 mod file;
 mod keys;
 mod ldap;
@@ -67,6 +69,8 @@ pub struct Config {
     pub verify_uploads: VerifyUploads,
     /// How long the server's own tokens count, and how many there may be.
     pub tokens: tokens::Settings,
+    /// Which jobs of CI systems get which rights, if any do.
+    pub federation: Option<authn::federation::Settings>,
     /// How the record of who did what is kept.
     pub audit: AuditSettings,
     /// How much of everything.
@@ -100,7 +104,7 @@ const DEFAULT_ADDRESS: &str = "0.0.0.0";
 const DEFAULT_PORT: u16 = 9999;
 
 /// What holds without them, for settings that have no value of their own then.
-const UNSET: [(&str, &str); 13] = [
+const UNSET: [(&str, &str); 15] = [
     ("stateDir", "(`.reposerver/state` in `serverRoot`, once something is written)"),
     ("publicUrls", "(none: signing in with SSH keys works on this machine only)"),
     ("policies", "(none: whoever may write may write everything)"),
@@ -108,6 +112,8 @@ const UNSET: [(&str, &str); 13] = [
     ("auth.groups", "(none)"),
     ("auth.issuers", "(none)"),
     ("auth.apiTokens.maxDays", "(none: a token may count for ever)"),
+    ("auth.federation.issuers", "(none)"),
+    ("auth.federation.rules", "(none: jobs of CI systems have no rights of their own)"),
     ("tokens", "(none)"),
     ("limits.quotas", "(none: the disk is the limit)"),
     ("listen.metrics", "(none: `/-/metrics` is where everything else is, for `metrics.read`)"),
@@ -150,8 +156,10 @@ impl Config {
         let refuse_case_variants = decide.sourced_if(written.refuse_case_variants);
         let refuse_case_variants = decide.or("refuseCaseVariants", refuse_case_variants, false);
         let verify_uploads = decide.verify_uploads(&written);
-        let (policy, names) =
+        let (mut policy, names) =
             policies::policy(&written, &reads, &writes, immutable, &mut decide.notices)?;
+        let federation = decide.federation(&written, environment, &reads, &writes)?;
+        policy.rules = policy.rules.with(federation::rights(federation.as_ref()));
         decide.notice_audiences(&reads, &writes);
         decide.notice_issuers(&reads, &writes);
         let tokens = decide.api_tokens(&written)?;
@@ -178,6 +186,7 @@ impl Config {
             refuse_case_variants,
             verify_uploads,
             tokens,
+            federation,
             audit,
             limits,
             tls,

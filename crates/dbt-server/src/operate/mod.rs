@@ -1,11 +1,13 @@
 //! Running for years: how the server is, what it tells of itself, and how it takes new settings
 //! without a restart. Nothing here decides who may do what.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use self::clients::Clients;
 use self::gate::Gate;
@@ -13,7 +15,9 @@ use self::health::Health;
 use self::metrics::Metrics;
 use self::proxies::Proxies;
 use self::quota::Reserved;
+use crate::authn::rate::{Rate, Rates, network};
 use crate::content::LargeChunks;
+use crate::limits;
 
 pub mod account;
 mod certificate;
@@ -48,9 +52,37 @@ pub struct Running {
     pub large_chunks: LargeChunks,
     /// How reading the settings went.
     pub settings: Standing,
+    /// Who showed identities of jobs in vain.
+    pub failed_exchanges: FailedExchanges,
     /// Whether it was said already that a proxy says something that does not count.
     pub hinted: AtomicBool,
     orders: OnceLock<mpsc::Sender<Order>>,
+}
+
+/// Who showed identities of jobs in vain, by their network: what one address makes us verify is bounded.
+pub struct FailedExchanges(Mutex<Rates<IpAddr>>);
+
+impl Default for FailedExchanges {
+    fn default() -> Self {
+        let (at_once, every) = (limits::FAILED_EXCHANGES, limits::FAILED_EXCHANGE_EVERY);
+        Self(Mutex::new(Rates::new(Rate { at_once, every })))
+    }
+}
+
+impl FailedExchanges {
+    /// Returns after how long another identity from an address is looked at.
+    pub fn wait(&self, peer: IpAddr) -> Duration {
+        self.rates().wait(&network(peer), Instant::now())
+    }
+
+    /// Notes one in vain.
+    pub fn add(&self, peer: IpAddr) {
+        self.rates().take(network(peer), Instant::now());
+    }
+
+    fn rates(&self) -> MutexGuard<'_, Rates<IpAddr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How the last reading of the settings went.

@@ -19,7 +19,7 @@ pub const FILE: &str = "state.db";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What makes a database of each version one of the next. What stands here stays as it is.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     INSERT INTO about VALUES ('id', lower(hex(randomblob(16))));
@@ -49,6 +49,12 @@ const MIGRATIONS: [&str; 2] = [
     CREATE INDEX api_tokens_by_subject ON api_tokens (subject);
     CREATE INDEX api_tokens_by_parent ON api_tokens (made_with) WHERE made_with IS NOT NULL;
     CREATE INDEX api_tokens_by_end ON api_tokens (coalesce(ended, expires));
+",
+    "
+    CREATE TABLE exchanges (identity BLOB PRIMARY KEY, token TEXT NOT NULL, salt BLOB NOT NULL,
+        until INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE INDEX exchanges_by_end ON exchanges (until);
+    CREATE INDEX exchanges_by_token ON exchanges (token);
 ",
 ];
 
@@ -286,7 +292,7 @@ mod tests {
         assert_eq!((version(&looked).unwrap(), tables(&looked)), (1, 0));
         drop(looked);
         let opened = open_existing(directory.path(), None).unwrap();
-        assert_eq!((version(&opened.writes).unwrap(), tables(&opened.reads)), (2, 1));
+        assert_eq!((version(&opened.writes).unwrap(), tables(&opened.reads)), (3, 1));
     }
 
     #[test]

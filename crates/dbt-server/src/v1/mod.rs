@@ -1,5 +1,6 @@
 //! The API under `/-/api/v1/`, described by `openapi.json`: what there is, releases of several
-//! platforms at once, uploads in parts, the trash, the server's own tokens, and administration.
+//! platforms at once, uploads in parts, the trash, the server's own tokens, trusted publishing, and
+//! administration.
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::storage::StorageError;
 use crate::tokens::text::{self, Form};
 use crate::upload::BodyReader;
 
+mod exchange;
 mod query;
 mod releases;
 mod reload;
@@ -77,6 +79,10 @@ pub enum Ask {
     RevokeToken(String),
     /// To revoke all tokens of somebody, or all that somebody made.
     RevokeTokens,
+    /// For whom identities of jobs must be.
+    Audience,
+    /// To exchange the identity of a job for a token.
+    Exchange,
 }
 
 impl Ask {
@@ -104,6 +110,8 @@ impl Ask {
                 Method::DELETE => (Some(Self::RevokeTokens), ALL_OF_TOKENS),
                 _ => (is_read.then_some(Self::Tokens), ALL_OF_TOKENS),
             },
+            ["oidc", "audience"] => (is_read.then_some(Self::Audience), READ),
+            ["oidc", "exchange"] => ((*method == Method::POST).then_some(Self::Exchange), POST),
             ["tokens", token] if text::form(token) != Form::Other || text::has_token(token) => {
                 let detail = "give the id of the token, and not the token".to_owned();
                 return Err(ApiError::BadRequest { code: "bad-path", detail });
@@ -162,6 +170,7 @@ impl Ask {
             | Self::Token(_)
             | Self::RevokeToken(_)
             | Self::RevokeTokens => "v1-tokens",
+            Self::Audience | Self::Exchange => "v1-exchange",
         }
     }
 
@@ -179,7 +188,8 @@ impl Ask {
             | Self::Reload
             | Self::MakeToken
             | Self::RevokeToken(_)
-            | Self::RevokeTokens => true,
+            | Self::RevokeTokens
+            | Self::Exchange => true,
             Self::Description
             | Self::Tools
             | Self::Tool(_)
@@ -187,7 +197,8 @@ impl Ask {
             | Self::Upload(_)
             | Self::Trash
             | Self::Tokens
-            | Self::Token(_) => false,
+            | Self::Token(_)
+            | Self::Audience => false,
         }
     }
 }
@@ -249,6 +260,8 @@ async fn dispatch(
         Ask::Token(id) => tokens::show(app, asked, &id).await,
         Ask::RevokeToken(id) => tokens::revoke(app, asked, &id).await,
         Ask::RevokeTokens => tokens::revoke_all(app, asked).await,
+        Ask::Audience => exchange::audience(app, asked).await,
+        Ask::Exchange => exchange::exchange(app, asked, body).await,
     }
 }
 
@@ -302,6 +315,8 @@ mod tests {
             ("HEAD", "tokens/1", Ask::Token("1".to_owned())),
             ("DELETE", "tokens/1", Ask::RevokeToken("1".to_owned())),
             ("DELETE", "tokens", Ask::RevokeTokens),
+            ("GET", "oidc/audience", Ask::Audience),
+            ("POST", "oidc/exchange", Ask::Exchange),
         ] {
             assert_eq!(asked(method, path).unwrap(), Some(ask), "{method} {path}");
         }
@@ -315,6 +330,8 @@ mod tests {
             ("DELETE", "trash"),
             ("PUT", "tokens"),
             ("POST", "tokens/1"),
+            ("POST", "oidc/audience"),
+            ("GET", "oidc/exchange"),
         ] {
             assert_eq!(asked(method, path).unwrap_err().status(), 405, "{method} {path}");
         }

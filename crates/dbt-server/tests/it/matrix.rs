@@ -65,6 +65,10 @@ enum Kind {
     Trash,
     /// The server's own tokens, which take a body that says what one is to be.
     Tokens,
+    /// For whom the identities of jobs must be, which everybody may know.
+    Audience,
+    /// Where jobs exchange them, which takes a body with one.
+    Exchange,
     /// What only administrators may have done.
     Order,
     /// One of what writers have under way or deleted, which nobody has: what may be asked of it.
@@ -73,7 +77,7 @@ enum Kind {
     Nothing,
 }
 
-const ROUTES: [(&str, Kind); 34] = [
+const ROUTES: [(&str, Kind); 36] = [
     ("/healthz", Kind::Health),
     ("/-/livez", Kind::Health),
     ("/-/readyz", Kind::Health),
@@ -106,6 +110,8 @@ const ROUTES: [(&str, Kind); 34] = [
     ("/-/api/v1/trash/01M81Z943VQVW0X8R1ESWY9315/restore", Kind::One(&["POST"])),
     ("/-/api/v1/tokens", Kind::Tokens),
     ("/-/api/v1/tokens/01M81Z943VQVW0X8R1ESWY9315", Kind::One(&["GET", "HEAD", "DELETE"])),
+    ("/-/api/v1/oidc/audience", Kind::Audience),
+    ("/-/api/v1/oidc/exchange", Kind::Exchange),
     ("/-/api/v1/unknown", Kind::Nothing),
     ("/-/api/unknown", Kind::Nothing),
     ("/.reposerver/lock", Kind::Nothing),
@@ -128,6 +134,10 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
                 _ => 400,
             };
         }
+        // Whatever else is shown, the identity is missing.
+        "POST" if kind == Kind::Exchange => return 400,
+        _ if kind == Kind::Exchange => return 405,
+        "GET" | "HEAD" if kind == Kind::Audience => return 200,
         // Of whom they are revoked is missing.
         "DELETE" if kind == Kind::Tokens => {
             return match holds {
@@ -397,10 +407,15 @@ fn start(way: &Way) -> Server {
     }
     let (before, after) = &way.around;
     let subject = |name: &str| format!("{before}{name}{after}");
+    let url = "https://ci.example.com";
     let roles = json!({"roles": {
         "readonly": [subject("reader")],
         "publisher": [subject("publisher")],
         "admin": [subject("root")],
+    }, "federation": {
+        "issuers": [{"issuerUrl": url, "audience": "https://dbt.example.com"}],
+        "rules": [{"name": "jobs", "issuer": url, "claims": {"sub": "x"}, "tools": ["x"],
+            "permits": ["publish"]}],
     }});
     // A rule for administrators alone speaks of reading, so that reading is by rules.
     let policies = json!([{

@@ -46,6 +46,11 @@ impl Issuer {
         self.idp.url()
     }
 
+    /// Returns what it signs with.
+    pub(crate) const fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
     /// Has it answer nobody, or everybody again.
     pub(crate) fn be_away(&self, is_away: bool) {
         self.idp.be_away(is_away);

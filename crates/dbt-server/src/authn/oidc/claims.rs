@@ -102,7 +102,8 @@ fn times(claims: &Claims, now: SystemTime) -> Result<(), (Why, String)> {
     Ok(())
 }
 
-fn time(claims: &Claims, claim: &str) -> Result<Option<SystemTime>, String> {
+/// Returns a claim that is a time, if there is one.
+pub(crate) fn time(claims: &Claims, claim: &str) -> Result<Option<SystemTime>, String> {
     let Some(value) = claims.get(claim) else { return Ok(None) };
     // Until the year 9999; what is later cannot be added to.
     let seconds = value.as_f64().filter(|seconds| (0.0..253_402_300_800.0).contains(seconds));
@@ -211,7 +212,7 @@ fn groups(claims: &Claims, claim: &str) -> Vec<String> {
 
 /// Finds a claim: by its whole name, which may have dots (`https://example.com/groups`), or along
 /// the dots through objects (`realm_access.roles`).
-fn lookup<'a>(claims: &'a Claims, path: &str) -> Option<&'a Value> {
+pub(crate) fn lookup<'a>(claims: &'a Claims, path: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(path) {
         return Some(value);
     }
@@ -226,7 +227,7 @@ fn is_true(value: &Value) -> bool {
 }
 
 /// Returns a value as configurations write it: providers send numbers as texts and the other way.
-fn plain(value: &Value) -> Option<String> {
+pub(crate) fn plain(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Bool(truth) => Some(truth.to_string()),
