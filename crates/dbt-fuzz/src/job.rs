@@ -78,7 +78,6 @@ fn rest_matches(
     }
     let matches = match (pattern, text) {
         ([], []) => true,
-        ([], _) => false,
         (['*', '*', rest @ ..], _) => {
             rest_matches(rest, text, known)
                 || !text.is_empty() && rest_matches(pattern, &text[1..], known)

@@ -97,8 +97,8 @@ fn is_signed(credential: &str) -> bool {
 /// Says whether a credential is a token that a server made by chance, mistyped or not. Its world looks
 /// for it from when it is shown.
 fn is_made_by_a_server(credential: &str) -> bool {
-    let beginnings = ["dbt_tp_", "dbt_", "dbt-"].into_iter();
-    let by_chance = beginnings.filter_map(|it| credential.strip_prefix(it)).next();
+    let mut beginnings = ["dbt_tp_", "dbt_", "dbt-"].into_iter();
+    let by_chance = beginnings.find_map(|it| credential.strip_prefix(it));
     by_chance.is_some_and(|it| it.len() >= 31 && it.bytes().all(|it| it.is_ascii_alphanumeric()))
 }
 

@@ -7,7 +7,7 @@ use dbt_testkit::identity_provider::SigningKey;
 use serde_json::{Value, json};
 
 use crate::oidc::Issuer;
-use crate::world::{AS_ADMIN, Place, Reply, Server};
+use crate::world::{AS_ADMIN, Reply, Server};
 
 pub(crate) const EXCHANGE: &str = "/-/api/v1/oidc/exchange";
 pub(crate) const TOOL: &str = "/dbt-tools/deploy/1.0.0/linux/amd64/deploy";

@@ -77,13 +77,9 @@ fn the_workflow_for_github_publishes() {
     server.keep_secret(&token);
     // What the runner asks for the identity, with the audience behind it.
     provider.say(&format!("/token?api-version=2.0&audience={URL}"), &json!({"value": token}));
-    let script: String = block("GitHub Actions", "yaml")
-        .split("- run: |\n")
-        .nth(1)
-        .unwrap()
-        .lines()
-        .map(|line| format!("{}\n", line.trim_start()))
-        .collect();
+    let text = block("GitHub Actions", "yaml");
+    let lines = text.split("- run: |\n").nth(1).unwrap().lines();
+    let script = lines.map(str::trim_start).collect::<Vec<_>>().join("\n");
     let asking = format!("{}/token?api-version=2.0", provider.url());
     let variables = [
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "planted-bearer"),
@@ -120,10 +116,8 @@ fn the_pipeline_for_gitlab_publishes() {
     server.keep_secret(&token);
     let text = block("GitLab", "yaml");
     let lines = text.split("script:\n").nth(1).unwrap().lines();
-    let script: String = lines
-        .map(|line| line.trim().strip_prefix("- '").unwrap().strip_suffix('\'').unwrap())
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let words = lines.map(|line| line.trim().strip_prefix("- '")?.strip_suffix('\''));
+    let script = words.map(Option::unwrap).collect::<Vec<_>>().join("\n");
     for _attempt in 0..2 {
         let output = run(&server, &script, &[("DBT_ID_TOKEN", &token)], "sh");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -145,8 +145,8 @@ impl Federation {
             .map_err(|why| BadCredential::default().noting(why))?;
         let of_issuer =
             self.rules.iter().filter(|(_known, rule)| rule.issuer == issuer.settings.issuer);
-        let (mut matching, mut nearest): (Vec<&(KnownRule, Rule)>, Option<(Mismatch, &Rule)>) =
-            (Vec::new(), None);
+        let mut matching: Vec<&(KnownRule, Rule)> = Vec::new();
+        let mut nearest: Option<(Mismatch, &Rule)> = None;
         for pair in of_issuer {
             match pair.1.matches(verified, scope) {
                 Ok(()) => matching.push(pair),
@@ -183,9 +183,10 @@ impl Issuer {
             Err(Refusal::Unproven { told, bad })
         };
         if let Err((why, noted)) = claims::is_out_of_place(claims, &self.settings, now) {
-            let told = match why {
-                Why::Elsewhere => self.told_audience(&noted),
-                _of_itself => format!("the identity does not count here: {noted}"),
+            let told = if why == Why::Elsewhere {
+                self.told_audience(&noted)
+            } else {
+                format!("the identity does not count here: {noted}")
             };
             return unproven(told, why, noted);
         }
@@ -210,7 +211,7 @@ fn no_rule(identity: &Identity, nearest: Option<(Mismatch, &Rule)>, reads: bool)
     let subject = &identity.subject.id;
     let only_reads = if reads { " (others permit it to read)" } else { "" };
     let Some((mismatch, rule)) = nearest else {
-        let told = format!("the rules for this job permit it to read, and nothing else");
+        let told = "the rules for this job permit it to read, and nothing else".to_owned();
         return Refusal::NoRule {
             told,
             noted: format!("no rule permits `{}` to write", subject.escape_debug()),
@@ -248,18 +249,18 @@ fn admitted(
             Replay::UntilExpiry { job } => Some(job),
         })
         .collect();
-    let issuer = identity.subject.issuer.clone().unwrap_or_default();
+    let from = identity.subject.issuer.clone().unwrap_or_default();
     let signed = text.expose().rsplit_once('.').map_or("", |(signed, _signature)| signed);
     let key = match (scope, &jobs) {
-        (Scope::Reads, _) => key(&["read", &issuer, signed]),
+        (Scope::Reads, _) => key(&["read", &from, signed]),
         (Scope::Writes, None) => {
             let id = claims.get("jti").and_then(plain).unwrap_or_default();
-            key(&["once", &issuer, &id])
+            key(&["once", &from, &id])
         }
         (Scope::Writes, Some(jobs)) => {
             let text = |claim: &String| lookup(claims, claim).and_then(plain).unwrap_or_default();
             let of_job: Vec<String> = jobs.iter().flat_map(|job| job.iter().map(text)).collect();
-            let mut parts = vec!["job", &issuer, signed];
+            let mut parts = vec!["job", &from, signed];
             parts.extend(of_job.iter().map(String::as_str));
             key(&parts)
         }

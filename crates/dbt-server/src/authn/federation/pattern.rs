@@ -59,7 +59,7 @@ impl Pattern {
                 match step {
                     Step::Exactly(known) if *known == character => self.begin(&mut next, taken + 1),
                     Step::InPart if !SEPARATORS.contains(&character) => {
-                        self.begin(&mut next, taken)
+                        self.begin(&mut next, taken);
                     }
                     Step::Anything => self.begin(&mut next, taken),
                     Step::Exactly(_) | Step::InPart => {}

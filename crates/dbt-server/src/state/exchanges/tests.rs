@@ -39,7 +39,7 @@ fn exchange(identity: u8, until: SystemTime) -> Exchange {
 async fn an_identity_is_remembered_until_it_may_not_be_shown_any_more() {
     let (_directory, state) = open();
     let keep = |id: &str, instead: Option<&str>, now: SystemTime| {
-        let row = row(id, "ci:i#s", now + Duration::from_secs(60));
+        let row = row(id, "ci:i#s", now + Duration::from_mins(1));
         state.exchange(exchange(1, at(100)), row, instead.map(ToOwned::to_owned), now)
     };
     assert_eq!(state.exchanged(&[1; 32], at(0)).unwrap(), None);
@@ -77,8 +77,8 @@ async fn tokens_of_jobs_go_soon_after_they_end_and_those_that_were_revoked_when_
     state.write(Claim::Reserved, end).await.unwrap();
     let is_there = |id: &str| state.token(id).unwrap().is_some();
     let another = |id: &'static str, number: u8, now: SystemTime| {
-        let row = row(id, "ci:i#s", now + Duration::from_secs(60));
-        state.exchange(exchange(number, now + Duration::from_secs(60)), row, None, now)
+        let row = row(id, "ci:i#s", now + Duration::from_mins(1));
+        state.exchange(exchange(number, now + Duration::from_mins(1)), row, None, now)
     };
     let soon = limits::ENDED_JOB_TOKEN_TIME.as_secs();
     another("x", 10, at(soon)).await.unwrap();
@@ -103,7 +103,7 @@ async fn jobs_take_no_places_of_people_nor_more_than_their_own() {
     };
     state.write(Claim::Reserved, many).await.unwrap();
     let keep = |id: &'static str, subject: &str, number: u8, now: SystemTime| {
-        let row = row(id, subject, now + Duration::from_secs(60));
+        let row = row(id, subject, now + Duration::from_mins(1));
         state.exchange(exchange(number, at(9999)), row, None, now)
     };
     assert_eq!(keep("a", "ci:i#s", 1, at(0)).await.unwrap(), Exchanging::TooMany);
