@@ -128,14 +128,19 @@ pub const PAGE_OF_TOKENS_BYTES: usize = 256 * 1024;
 pub const ENDED_TOKEN_TIME: Duration = Duration::from_hours(90 * 24);
 
 /// How many tokens of jobs are kept at once, those among them that ended a while ago: jobs must not take
-/// the places of people, and who exchanges identities without end must not fill the disk.
+/// the places of people, and who exchanges identities without end must not fill the disk. A quarter is for
+/// those that write: who may read, from any branch, must not stop what is published.
 pub const TOKENS_OF_JOBS: u32 = 20_000;
 
-/// How many that count jobs of one subject may have: those of a branch that run at the same time.
+/// How many of these jobs of one subject may have, a quarter for those that write: those of a branch, within
+/// an hour or so.
 pub const TOKENS_OF_JOB: u32 = 1000;
 
 /// How long it is known of a job's token that it ended, so that a job that is late learns why it is refused.
 pub const ENDED_JOB_TOKEN_TIME: Duration = Duration::from_hours(1);
+
+/// How long after its end it is remembered of an identity that it was exchanged: a clock may be put back.
+pub const EXCHANGE_MARGIN: Duration = Duration::from_hours(24);
 
 /// How many identities of jobs that prove nothing, or have no rule, are looked at for one address without
 /// a delay: each may cost the verification of a signature. The runners of a company may share an address.

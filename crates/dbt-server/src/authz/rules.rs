@@ -61,7 +61,7 @@ pub enum PartOfTool {
     Everything,
     /// Its versions.
     Versions,
-    /// The list of withdrawn versions, with what signs it.
+    /// The list of withdrawn versions, with what signs it; what was withdrawn stays so.
     Withdrawals,
 }
 
@@ -214,12 +214,20 @@ impl Paths {
             Self::PlainWriters if is_metadata(path) => None,
             Self::PlainWriters if is_truststore(path) => Some(Extent::Following),
             Self::PlainWriters => Some(Extent::Full),
-            Self::OfTools(tools, part) => part.holds(tools, wish).then_some(Extent::Full),
+            Self::OfTools(tools, part) => part.holds(tools, wish).then_some(part.extent(wish)),
         }
     }
 }
 
 impl PartOfTool {
+    /// Says how far something goes in this part.
+    const fn extent(self, wish: &Wish<'_>) -> Extent {
+        match self {
+            Self::Withdrawals if !wish.permission.only_reads() => Extent::Following,
+            Self::Everything | Self::Versions | Self::Withdrawals => Extent::Full,
+        }
+    }
+
     /// Says whether something is wanted in this part of one of these tools.
     fn holds(self, tools: &[Pattern], wish: &Wish<'_>) -> bool {
         if wish.reach == Reach::Anywhere {

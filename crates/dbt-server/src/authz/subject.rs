@@ -29,8 +29,8 @@ impl Who {
     /// Says whether a caller, with the roles it holds, is meant.
     pub fn is(&self, caller: &Caller, roles: &[&str]) -> bool {
         // A job has what its own rules say, and what everybody has: nothing that other rules say of those
-        // who have signed in, or of somebody of its name.
-        if caller.is_job() && !matches!(self, Self::Anyone | Self::Role(_) | Self::JobsOf(_)) {
+        // who have signed in, of somebody of its name, or of a role, also where everybody holds that.
+        if caller.is_job() && !matches!(self, Self::Anyone | Self::JobsOf(_)) {
             return false;
         }
         match self {

@@ -65,7 +65,7 @@ pub(super) struct WrittenRule {
     pub(super) claims: Option<BTreeMap<String, ClaimValue>>,
     /// The file of the workflow or pipeline: `release.yml`, or a whole path with its repository.
     pub(super) workflow: Option<ClaimValue>,
-    /// What may have started the job; anything but what strangers have a hand in, if that is not said.
+    /// What may have started the job; what strangers have no hand in, if that is not said.
     pub(super) triggers: Option<Vec<String>>,
     /// The tools that it is about.
     pub(super) tools: Option<Vec<String>>,
@@ -92,17 +92,13 @@ const MOST_MINUTES: u32 = 60;
 /// Claims that every identity has, and that are judged anyway.
 const JUDGED: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
 
-/// Claims that say from where in the repository a job comes, or that somebody approved it.
-const NARROWING: [&str; 8] = [
-    "ref",
-    "environment",
-    "sub",
-    "workflow_ref",
-    "job_workflow_ref",
-    "ref_protected",
-    "environment_protected",
-    "ci_config_ref_uri",
-];
+/// Claims that say from which branch or tag a job comes, or that somebody approved it.
+const NARROWING: [&str; 5] =
+    ["ref", "sub", "workflow_ref", "job_workflow_ref", "ci_config_ref_uri"];
+
+/// Claims that say of which repository a job is. Each `sub` begins with it, too.
+const REPOSITORIES: [&str; 5] =
+    ["repository", "repository_id", "project_path", "project_id", "sub"];
 
 /// The CI systems of which it is known what they claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,11 +113,13 @@ impl System {
     fn of(issuer: &str, claims: &[Expected]) -> Self {
         let host = issuer.split_once("://").map_or(issuer, |(_scheme, rest)| rest);
         let host = host.split(['/', ':']).next().unwrap_or_default().to_ascii_lowercase();
+        // GitHub Enterprise.
+        let is_at_github = host == "token.actions.githubusercontent.com"
+            || issuer.trim_end_matches('/').ends_with("/_services/token");
         let names = |known: &[&str]| claims.iter().any(|it| known.contains(&it.claim.as_str()));
         let of_github = ["repository", "repository_owner", "workflow_ref", "job_workflow_ref"];
-        if host == "token.actions.githubusercontent.com"
-            || names(&of_github)
-            || names(Self::GitHub.owners())
+        if host != "gitlab.com"
+            && (is_at_github || names(&of_github) || names(Self::GitHub.owners()))
         {
             return Self::GitHub;
         }
@@ -186,20 +184,53 @@ impl Decide<'_> {
 
     /// Says which rules leave it to everybody who may write to a repository.
     fn notice_wide(&mut self, rule: &Rule) {
-        let is_narrow = |it: &Expected| NARROWING.contains(&it.claim.as_str());
-        let is_of_known = System::of(&rule.issuer, &rule.claims) != System::Other;
-        if is_of_known
-            && rule.writes()
-            && rule.workflow.is_empty()
-            && !rule.claims.iter().any(is_narrow)
+        if System::of(&rule.issuer, &rule.claims) == System::Other || !rule.writes() {
+            return;
+        }
+        let mut notice = |what: &str| {
+            self.notices
+                .push(format!("the rule `{}` of `auth.federation.rules` {what}", rule.name));
+        };
+        let workflows = &rule.workflow;
+        let has_ref =
+            |it: &Pattern| it.as_str().split_once('@').is_some_and(|(_, it)| is_narrow(it));
+        if !rule.claims.iter().any(is_narrowing)
+            && (workflows.is_empty() || !workflows.iter().all(has_ref))
         {
-            self.notices.push(format!(
-                "the rule `{}` of `auth.federation.rules` is about jobs of any branch and workflow: name an \
-                 `environment`, a `ref` or a `workflow`",
-                rule.name
-            ));
+            notice(
+                "is about jobs of any branch: name an `environment`, a `ref`, or a `workflow` with the ref \
+                 behind it (`release.yml` alone is a file that each branch has as it likes)",
+            );
+        }
+        let is_of_repository = |it: &Expected| {
+            let is_named = |it: &Pattern| !it.as_str().starts_with('*');
+            REPOSITORIES.contains(&it.claim.as_str()) && it.one_of.iter().all(is_named)
+        };
+        if !rule.claims.iter().any(is_of_repository) {
+            notice(
+                "is about jobs of every repository of the owner: name a `repository` or a `project_path`",
+            );
         }
     }
+}
+
+/// Says whether a claim has to be what not everybody can choose who may write to some branch. An
+/// environment that a job names and that is not there is made for it, without any protection.
+fn is_narrowing(it: &Expected) -> bool {
+    match it.claim.as_str() {
+        "environment" => it.one_of.iter().all(Pattern::is_exact),
+        "ref_protected" | "environment_protected" => {
+            it.one_of.iter().all(|it| it.as_str() == "true")
+        }
+        claim => NARROWING.contains(&claim) && it.one_of.iter().all(|it| is_narrow(it.as_str())),
+    }
+}
+
+/// Says whether a pattern leaves nothing open but the end of its last part: `refs/tags/v*`.
+fn is_narrow(text: &str) -> bool {
+    let last = text.rsplit(['/', ':', '@']).next().unwrap_or(text);
+    let before = text.strip_suffix(last).unwrap_or_default();
+    !text.contains("**") && !before.contains('*') && !text.ends_with("heads/*")
 }
 
 /// Returns the rights that rules give.
@@ -492,6 +523,11 @@ fn issuer(
     let audiences = match audience {
         Some(audience) if audience.trim().is_empty() => {
             return Err(ConfigError::setting(format!("{key}.audience"), "is empty"));
+        }
+        Some(_audience) if NAMED.iter().any(|(_word, url)| *url == issuer) => {
+            let reason = "is for systems that cannot be told the audience; this one can, and an identity \
+                          that is for somebody else must not count here";
+            return Err(ConfigError::setting(format!("{key}.audience"), reason));
         }
         Some(audience) => vec![audience],
         None if audiences.is_empty() => {

@@ -65,7 +65,7 @@ impl Ending {
         }
     }
 
-    fn of(word: &str) -> Self {
+    pub(super) fn of(word: &str) -> Self {
         let known = [Self::Spent, Self::Restored].into_iter().find(|it| it.as_str() == word);
         known.unwrap_or(Self::Revoked)
     }
@@ -146,7 +146,7 @@ const COLUMNS: &str = "id, digest, subject, created_by, origin, made_with, about
                        used, ended, ending";
 
 /// What is true of a token that counts at the time `?1`.
-pub(super) const COUNTS: &str = "ended IS NULL AND (expires IS NULL OR expires > ?1)";
+const COUNTS: &str = "ended IS NULL AND (expires IS NULL OR expires > ?1)";
 
 /// What was true of a token that ended only now, at the time `?1`.
 const COUNTED: &str = "expires IS NULL OR expires > ?1";

@@ -1,11 +1,15 @@
 //! Identities of jobs that were exchanged, each for one token: which, so that none is exchanged twice that
 //! counts once, and that an answer that was lost can be given again.
+//!
+//! The same identity may be exchanged in several ways (to read, to write), and again when a token has
+//! expired. Of what it was exchanged for, all has one source: once one of these tokens is ended, the
+//! identity gets nothing more in any way.
 
 use std::time::{Duration, SystemTime};
 
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::api_tokens::{self, OF_JOBS, Row};
+use super::api_tokens::{self, Ending, OF_JOBS, Row};
 use super::{Claim, State, StateError};
 use crate::{limits, time};
 
@@ -14,10 +18,23 @@ use crate::{limits, time};
 pub struct Exchange {
     /// By what it is known again.
     pub identity: [u8; 32],
+    /// What stands for it, however it is exchanged.
+    pub source: [u8; 32],
     /// What the token is made of beside what the job has.
     pub salt: [u8; 32],
     /// Until when it may be shown.
     pub until: SystemTime,
+    /// Whether the token writes.
+    pub writes: bool,
+}
+
+/// What is known of an identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// How something that it was exchanged for, in whichever way, was ended before its time.
+    pub ended: Option<Ending>,
+    /// What it was exchanged for in this way.
+    pub exchanged: Option<Exchanged>,
 }
 
 /// An identity that was exchanged.
@@ -45,21 +62,23 @@ pub enum Exchanging {
 }
 
 impl State {
-    /// Looks for what an identity was exchanged for.
+    /// Looks for what an identity was exchanged for, and how that of its source ended.
     pub fn exchanged(
         &self,
         identity: &[u8; 32],
+        source: &[u8; 32],
         now: SystemTime,
-    ) -> Result<Option<Exchanged>, StateError> {
+    ) -> Result<Known, StateError> {
         self.look(|connection| {
+            let ended = ended(connection, source)?;
             let query = "SELECT token, salt FROM exchanges WHERE identity = ?1 AND until > ?2";
             let found: Option<(String, [u8; 32])> = connection
                 .prepare_cached(query)?
                 .query_row(params![identity, seconds(now)], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
-            let Some((token, salt)) = found else { return Ok(None) };
+            let Some((token, salt)) = found else { return Ok(Known { ended, exchanged: None }) };
             let row = api_tokens::find(connection, &token)?;
-            Ok(Some(Exchanged { token, salt, row }))
+            Ok(Known { ended, exchanged: Some(Exchanged { token, salt, row }) })
         })
     }
 
@@ -86,48 +105,71 @@ fn keep(
     instead_of: Option<&str>,
     now: SystemTime,
 ) -> rusqlite::Result<Exchanging> {
-    let Exchange { identity, salt, until } = exchange;
+    let Exchange { identity, source, salt, until, writes } = exchange;
     let time = seconds(now);
-    transaction.prepare_cached("DELETE FROM exchanges WHERE until <= ?1")?.execute([time])?;
-    let query = "SELECT token FROM exchanges WHERE identity = ?1";
+    // A clock that is put back must not make them fresh again.
+    let long_ago = now.checked_sub(limits::EXCHANGE_MARGIN).unwrap_or(SystemTime::UNIX_EPOCH);
+    transaction
+        .prepare_cached("DELETE FROM exchanges WHERE until <= ?1")?
+        .execute([seconds(long_ago)])?;
+    let query = "SELECT token FROM exchanges WHERE identity = ?1 AND until > ?2";
     let earlier: Option<String> = transaction
         .prepare_cached(query)?
-        .query_row([identity.as_slice()], |row| row.get(0))
+        .query_row(params![identity, time], |row| row.get(0))
         .optional()?;
-    if earlier.as_deref() != instead_of {
+    // What was ended meanwhile ends this, too.
+    if earlier.as_deref() != instead_of || ended(transaction, source)?.is_some() {
         return Ok(Exchanging::Moved);
     }
     drop_old(transaction, now)?;
-    let count = |condition: &str, subject: &str| -> rusqlite::Result<i64> {
-        let query = format!("SELECT count(*) FROM api_tokens WHERE {OF_JOBS} AND {condition}");
-        transaction.prepare_cached(&query)?.query_row(params![time, subject], |row| row.get(0))
+    let count = |subject: Option<&str>| -> rusqlite::Result<i64> {
+        let of = if subject.is_some() { "subject = ?1" } else { "?1 IS NULL" };
+        let query = format!("SELECT count(*) FROM api_tokens WHERE {OF_JOBS} AND {of}");
+        transaction.prepare_cached(&query)?.query_row([subject], |row| row.get(0))
     };
     // What has ended counts, too, for as long as it is kept: who exchanges without end must not fill the
-    // disk.
-    if count("?1 = ?1 AND ?2 = ?2", "")? >= i64::from(limits::TOKENS_OF_JOBS) {
+    // disk. Who only reads leaves places to those who publish.
+    let most = |most: u32| i64::from(if *writes { most } else { most / 4 * 3 });
+    if count(None)? >= most(limits::TOKENS_OF_JOBS) {
         return Ok(Exchanging::Full);
     }
-    let counting = format!("{} AND subject = ?2", api_tokens::COUNTS);
-    if count(&counting, &row.subject)? >= i64::from(limits::TOKENS_OF_JOB) {
+    if count(Some(&row.subject))? >= most(limits::TOKENS_OF_JOB) {
         return Ok(Exchanging::TooMany);
     }
     api_tokens::insert(transaction, row)?;
+    // Of what it is in the place of it stays known where it came from: that can be ended still.
     transaction
-        .prepare_cached("INSERT OR REPLACE INTO exchanges VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![identity, row.id, salt, seconds_after(*until)])?;
+        .prepare_cached("UPDATE exchanges SET identity = NULL WHERE identity = ?1")?
+        .execute([identity.as_slice()])?;
+    transaction
+        .prepare_cached("INSERT INTO exchanges VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![row.id, identity, source, salt, seconds_after(*until)])?;
     Ok(Exchanging::Kept)
+}
+
+/// Returns how one of the tokens of a source was ended before its time, if one was.
+fn ended(connection: &Connection, source: &[u8; 32]) -> rusqlite::Result<Option<Ending>> {
+    let query = "SELECT ending FROM exchanges JOIN api_tokens ON id = token \
+                 WHERE source = ?1 AND ended IS NOT NULL LIMIT 1";
+    let word: Option<Option<String>> = connection
+        .prepare_cached(query)?
+        .query_row([source.as_slice()], |row| row.get(0))
+        .optional()?;
+    Ok(word.map(|word| Ending::of(&word.unwrap_or_default())))
 }
 
 /// Drops tokens of jobs that ended a while ago. Nothing is made with them, and the record has them all.
 fn drop_old(transaction: &Transaction<'_>, now: SystemTime) -> rusqlite::Result<()> {
     let before = now.checked_sub(limits::ENDED_JOB_TOKEN_TIME).unwrap_or(SystemTime::UNIX_EPOCH);
-    // Of one that was revoked it must be known as long as its identity may be shown.
+    // As long as an identity may be shown, its last token can be revoked, and of those that were it is
+    // known: without the row, the identity would get another.
     let query = format!(
-        "DELETE FROM api_tokens WHERE {OF_JOBS} AND {} <= ?1 AND (ended IS NULL OR NOT EXISTS \
-         (SELECT 1 FROM exchanges WHERE token = api_tokens.id))",
+        "DELETE FROM api_tokens WHERE {OF_JOBS} AND {} <= ?1 AND NOT EXISTS (SELECT 1 FROM exchanges \
+         WHERE token = api_tokens.id AND (ended IS NOT NULL OR (identity IS NOT NULL AND until > ?2)))",
         api_tokens::END
     );
-    transaction.prepare_cached(&query)?.execute([seconds(before)]).map(|_dropped| ())
+    let mut drop = transaction.prepare_cached(&query)?;
+    drop.execute([seconds(before), seconds(now)]).map(|_dropped| ())
 }
 
 fn seconds(time: SystemTime) -> i64 {

@@ -27,7 +27,7 @@ pub use self::api_tokens::{
 };
 pub(crate) use self::api_tokens::{add as add_token, end as end_tokens, end_all as end_all_tokens};
 pub use self::copies::{BackupError, amended_copy, copy};
-pub use self::exchanges::{Exchange, Exchanged, Exchanging};
+pub use self::exchanges::{Exchange, Exchanged, Exchanging, Known};
 pub use self::opening::{FILE, Id};
 pub use self::tokens::UsedToken;
 pub(crate) use self::tokens::forget_before as forget_tokens_before;

@@ -51,10 +51,10 @@ const MIGRATIONS: [&str; 3] = [
     CREATE INDEX api_tokens_by_end ON api_tokens (coalesce(ended, expires));
 ",
     "
-    CREATE TABLE exchanges (identity BLOB PRIMARY KEY, token TEXT NOT NULL, salt BLOB NOT NULL,
-        until INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE exchanges (token TEXT PRIMARY KEY, identity BLOB UNIQUE, source BLOB NOT NULL,
+        salt BLOB NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID;
     CREATE INDEX exchanges_by_end ON exchanges (until);
-    CREATE INDEX exchanges_by_token ON exchanges (token);
+    CREATE INDEX exchanges_by_source ON exchanges (source);
 ",
 ];
 

@@ -82,20 +82,25 @@ impl Exchanging<'_> {
 
     /// Returns the token's text. Without a word of its own for the try, nobody gets it again who may have it
     /// once.
+    ///
+    /// The signature has no part in it: it can be written in several ways, and each would be another text.
     fn text(&self, salt: &[u8; 32]) -> Secret<String> {
         let scope = if self.admitted.scope == Scope::Writes { "write" } else { "read" };
         let key = if self.admitted.repeats { "" } else { self.key.unwrap_or_default() };
-        text::of_secret(salt, self.proof, &[scope, key])
+        let whole = self.proof.expose();
+        let signed = whole.rsplit_once('.').map_or(whole.as_str(), |(signed, _signature)| signed);
+        text::of_secret(salt, &Secret::new(signed.to_owned()), &[scope, key])
     }
 
     /// Says what comes of it after the identity was exchanged; nothing where it may be exchanged anew.
-    fn again(&self, earlier: &state::Exchanged) -> Option<Came> {
+    fn again(&self, known: &state::Known) -> Option<Came> {
         let Admitted { repeats, rules, .. } = self.admitted;
-        let anew = || if *repeats { None } else { Some(Came::Used) };
-        let Some(row) = &earlier.row else { return anew() };
-        if let Some((_when, ending)) = row.ended {
+        if let Some(ending) = known.ended {
             return Some(Came::Ended(ending));
         }
+        let earlier = known.exchanged.as_ref()?;
+        let anew = || if *repeats { None } else { Some(Came::Used) };
+        let Some(row) = &earlier.row else { return anew() };
         let is_over = row.expires.is_some_and(|expires| expires <= self.now);
         let text = self.text(&earlier.salt);
         let is_same = text::digest(&text) == row.digest && (*repeats || self.key.is_some());
@@ -112,10 +117,12 @@ impl Tokens {
     /// Says what an identity was exchanged for, if it was and may not be exchanged anew.
     pub fn exchanged(&self, asked: &Exchanging<'_>) -> Result<Option<Came>, StateError> {
         let state = self.usable()?;
-        if let Some(earlier) = state.exchanged(&asked.admitted.key, asked.now)? {
-            return Ok(asked.again(&earlier));
+        let Admitted { key, source, scope, .. } = asked.admitted;
+        if let Some(came) = asked.again(&state.exchanged(key, source, asked.now)?) {
+            return Ok(Some(came));
         }
-        Ok((!asked.admitted.repeats && is_before_memory(state, asked)?)
+        // Also where it may be exchanged again: what it was exchanged for may have been revoked.
+        Ok((*scope == Scope::Writes && is_before_memory(state, asked)?)
             .then_some(Came::BeforeMemory))
     }
 
@@ -128,11 +135,12 @@ impl Tokens {
     ) -> Result<Came, StateError> {
         let state = self.usable()?;
         for _try in 0..TRIES {
-            let earlier = state.exchanged(&asked.admitted.key, asked.now)?;
-            if let Some(came) = earlier.as_ref().and_then(|earlier| asked.again(earlier)) {
+            let Admitted { key, source, until, scope, .. } = asked.admitted;
+            let known = state.exchanged(key, source, asked.now)?;
+            if let Some(came) = asked.again(&known) {
                 return Ok(came);
             }
-            let instead_of = earlier.map(|earlier| earlier.token);
+            let instead_of = known.exchanged.map(|earlier| earlier.token);
             let mut salt = [0; 32];
             getrandom::fill(&mut salt)
                 .map_err(|error| StateError::Failed { reason: error.to_string() })?;
@@ -140,8 +148,9 @@ impl Tokens {
             if let Some(about) = &mut token.about {
                 about.beginning = text::beginning(&text);
             }
-            let Admitted { key, until, .. } = asked.admitted;
-            let exchange = Exchange { identity: *key, salt, until: *until };
+            let (identity, source, until) = (*key, *source, *until);
+            let writes = *scope == Scope::Writes;
+            let exchange = Exchange { identity, source, salt, until, writes };
             let row = token.row(&text);
             match state.exchange(exchange, row, instead_of, asked.now).await? {
                 state::Exchanging::Kept => {

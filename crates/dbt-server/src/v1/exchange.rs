@@ -21,9 +21,11 @@ use crate::authn::{BadCredential, Caller, Excess, Identity, Proof, Scope, api_to
 use crate::authz::{Grant, REALM};
 use crate::content::Body;
 use crate::error::ApiError;
+use crate::limits;
 use crate::operate::metrics::Counter;
 use crate::pipeline::{Asked, admit, permit};
 use crate::request_id::RequestId;
+use crate::state::Ending;
 use crate::time;
 use crate::tokens::{ApiToken, Came, Exchanging};
 use crate::upload::BodyReader;
@@ -37,6 +39,9 @@ const USED: &str = "the identity was exchanged before, and counts once for writi
     system. Whoever may lose an answer sends an `Idempotency-Key`, and the same one when it asks again";
 
 const ENDED: &str = "what the identity was exchanged for was revoked, so that it counts no more";
+
+const RESTORED: &str = "what the identity was exchanged for ended when the server was put back from a backup; \
+    get another from the CI system";
 
 const BEFORE_MEMORY: &str = "the identity may have been exchanged before the server began to remember; get \
     another from the CI system";
@@ -73,6 +78,13 @@ pub(super) async fn exchange(
     let exchanging =
         Exchanging { admitted: &admitted, proof: &offered.token, key: key.as_deref(), now };
     let came = match app.tokens.exchanged(&exchanging)? {
+        Some(Came::Token(text, token)) => {
+            // From where the token is fetched again, the record has to say: it may be a thief.
+            let grant = permitted(app, asked, &token, now)?;
+            let outcome = Outcome::Noted { effect: "exchanged again", detail: token.told() };
+            app.audit.noted(&asked.origin, &grant, outcome);
+            Came::Token(text, token)
+        }
         Some(came) => came,
         None => keep(app, asked, &admitted, &offered, key).await?,
     };
@@ -82,13 +94,16 @@ pub(super) async fn exchange(
             answer(&text, &token, now)
         }
         Came::Used => Err(used(app, asked, &admitted, USED)),
-        Came::Ended(_ending) => Err(used(app, asked, &admitted, ENDED)),
+        Came::Ended(ending) => Err(used(app, asked, &admitted, ended(ending))),
         Came::BeforeMemory => Err(used(app, asked, &admitted, BEFORE_MEMORY)),
         Came::TooMany => {
-            let subject = admitted.identity.subject.to_string();
-            Err(ApiError::TooManyTokens { limit: crate::limits::TOKENS_OF_JOB, subject })
+            count(app, "refused", "too-many");
+            Err(too_many(&admitted))
         }
-        Came::Full => Err(ApiError::NoRoomForTokens),
+        Came::Full => {
+            count(app, "refused", "too-many");
+            Err(ApiError::NoRoomForTokens)
+        }
     }
 }
 
@@ -144,36 +159,37 @@ async fn judge(
     federation: &Federation,
     offered: &Offered,
 ) -> Result<Admitted, ApiError> {
-    let failed = &app.running.failed_exchanges;
-    let wait = failed.wait(asked.client());
-    if !wait.is_zero() {
-        count(app, "refused", "too-many");
-        let detail = "too many identities from this address proved nothing; try again later";
-        let answer = ApiError::TooManyCredentials {
-            of: Excess::Guesses,
-            detail: detail.to_owned(),
-            after: wait,
-        };
-        record(app, asked, &answer, "not looked at: too many from this address proved nothing");
-        return Err(answer);
-    }
+    let verifying = app.running.failed_exchanges.turn(asked.client()).await;
     let refusal = match federation.admit(&offered.token, offered.scope, app.clock.now()).await {
-        Ok(admitted) => return Ok(admitted),
+        Ok(admitted) => {
+            verifying.was_not_in_vain();
+            return Ok(admitted);
+        }
         Err(refusal) => refusal,
     };
+    // What costs nothing, or is nobody's fault, stops nobody who shares the address.
+    if !refusal.was_verified() {
+        verifying.was_not_in_vain();
+    } else if let Some(after) = verifying.was_in_vain() {
+        count(app, "refused", "too-many");
+        let detail = "too many identities from this address proved nothing; try again later";
+        let detail = detail.to_owned();
+        let answer = ApiError::TooManyCredentials { of: Excess::Guesses, detail, after };
+        record(app, asked, &answer, "one of too many from this address that proved nothing");
+        return Err(answer);
+    }
     let (answer, noted, why) = match refusal {
         Refusal::Unproven { bad, .. } if bad.is_away() => {
             let busy = ApiError::Busy("the identity cannot be checked now");
             (busy, bad.noted().to_owned(), bad.why().as_str())
         }
-        Refusal::Unproven { told, bad } => {
+        Refusal::Unproven { told, bad, .. } => {
             let challenges = vec![format!("Bearer realm=\"{REALM}\"")];
             let answer = ApiError::Unauthorised { challenges, offered: true, detail: told };
             (answer, bad.noted().to_owned(), bad.why().as_str())
         }
         Refusal::NoRule { told, noted } => (ApiError::Forbidden { detail: told }, noted, "no-rule"),
     };
-    failed.add(asked.client());
     count(app, "refused", why);
     record(app, asked, &answer, &noted);
     Err(answer)
@@ -206,9 +222,10 @@ async fn keep(
             }
             Ok(Came::Token(_text, _earlier)) => Outcome::done("unchanged"),
             Ok(Came::Used) => refused(USED),
-            Ok(Came::Ended(_ending)) => refused(ENDED),
+            Ok(Came::Ended(ending)) => refused(ended(*ending)),
             Ok(Came::BeforeMemory) => refused(BEFORE_MEMORY),
-            Ok(Came::TooMany | Came::Full) => Outcome::failed(&ApiError::NoRoomForTokens),
+            Ok(Came::TooMany) => Outcome::failed(&too_many(&admitted)),
+            Ok(Came::Full) => Outcome::failed(&ApiError::NoRoomForTokens),
             Err(error) => Outcome::failed(error),
         };
         worker.audit.close(entry, outcome).await;
@@ -232,6 +249,18 @@ fn permitted(
         identity.map_err(|_changed| ApiError::Busy("the settings were read again meanwhile"))?;
     let proofs: Vec<Proof> = identity.token.iter().flat_map(|token| token.proven.clone()).collect();
     permit(app, asked, asked.from(Caller::of(identity, proofs)), Exchange::new())
+}
+
+const fn ended(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Restored => RESTORED,
+        Ending::Revoked | Ending::Spent => ENDED,
+    }
+}
+
+fn too_many(admitted: &Admitted) -> ApiError {
+    let subject = admitted.identity.subject.to_string();
+    ApiError::TooManyTokens { limit: limits::TOKENS_OF_JOB, subject }
 }
 
 fn used(app: &App, asked: &Asked, admitted: &Admitted, detail: &'static str) -> ApiError {

@@ -138,9 +138,10 @@ fn a_job_gets_the_rights_of_its_rule_for_minutes_and_no_others_whatever_other_ru
         ("GET", TOOL, 200),
         ("GET", "/dbt/latest", 200),
         ("GET", "/dbt-tools/deploy/", 200),
-        // Withdrawing.
-        ("PUT", "/dbt-tools/deploy/withdrawn.json", 201),
-        ("PUT", "/dbt-tools/deploy/withdrawn.json", 200),
+        // What withdraws nothing.
+        ("PUT", "/dbt-tools/deploy/withdrawn.json", 403),
+        ("PUT", "/dbt-tools/deploy/withdrawn.json.asc", 403),
+        ("PUT", "/dbt-tools/deploy/withdrawn.json9", 403),
         // All that is another's, or more than publishing.
         ("PUT", "/dbt-tools/deploy/latest", 403),
         ("PUT", "/dbt-tools/deployEVIL/1.0.0/linux/amd64/deployEVIL", 403),
@@ -172,6 +173,23 @@ fn a_job_gets_the_rights_of_its_rule_for_minutes_and_no_others_whatever_other_ru
 }
 
 #[test]
+fn a_role_gives_jobs_nothing_also_where_everybody_holds_it() {
+    let issuer = Issuer::new();
+    let settings = settings(&issuer, &json!([github_rule()]))
+        .replace(
+            r#"{"admin": ["admin"]}"#,
+            r#"{"admin": ["admin"], "agent-default": ["anonymous"]}"#,
+        )
+        .replace(r#""subjects": ["authenticated"]"#, r#""subjects": ["role:agent-default"]"#);
+    let server = Server::with(&settings);
+    let job = exchanged(&server, &github(&issuer, &json!({})));
+    let other = "/dbt-tools/other/1.0.0/linux/amd64/other";
+    assert_eq!(status(&server, "PUT", other, &job), 403);
+    assert_eq!(status(&server, "PUT", TOOL, &job), 201);
+    assert_eq!(status(&server, "PUT", other, AS_ADMIN), 201);
+}
+
+#[test]
 fn a_rule_that_only_publishes_withdraws_nothing_and_the_other_way_round() {
     let issuer = Issuer::new();
     let rule = |name: &str, permits: &str| {
@@ -191,7 +209,24 @@ fn a_rule_that_only_publishes_withdraws_nothing_and_the_other_way_round() {
     assert_eq!(status(&server, "PUT", list, &publishes), 403);
     assert_eq!(status(&server, "PUT", TOOL, &withdraws), 403);
     assert_eq!(status(&server, "PUT", TOOL, &publishes), 201);
-    assert_eq!(status(&server, "PUT", list, &withdraws), 201);
+    let withdraw = |versions: &[&str], serial: u64, header: &str| {
+        let versions: Vec<Value> = versions.iter().map(|it| json!({"version": it})).collect();
+        let body = json!({
+            "schema": "dbt.withdrawn/1", "tool": "deploy", "serial": serial, "versions": versions,
+            "issued": "2026-01-01T00:00:00Z",
+        });
+        server.send("PUT", list, &[header], body.to_string().as_bytes())
+    };
+    withdraw(&["1.0.0"], 1, &publishes).is_refused(403, "forbidden");
+    assert_eq!(withdraw(&["1.0.0"], 1, &withdraws).status, 201);
+    assert_eq!(withdraw(&["1.0.0"], 1, &withdraws).status, 200);
+    assert_eq!(withdraw(&["1.0.0", "2.0.0"], 2, &withdraws).status, 200);
+    // What was withdrawn stays so, also by a list that was signed once.
+    for (versions, serial) in [(&["1.0.0"][..], 1), (&["1.0.0"], 3), (&[], 3)] {
+        withdraw(versions, serial, &withdraws).is_refused(403, "forbidden");
+    }
+    let there = server.send("GET", list, &[&withdraws], b"").json();
+    assert_eq!((&there["serial"], there["versions"].as_array().unwrap().len()), (&json!(2), 2));
     let reads = github(&issuer, &json!({"environment": "r"}));
     let refused = exchange(&server, &reads);
     refused.is_refused(403, "forbidden");
@@ -273,18 +308,21 @@ fn each_claim_that_is_not_as_the_rule_says_is_named_and_nothing_happens() {
             assert!(own || !detail.contains(secret), "{claim}: {detail}");
         }
     }
-    // Both files are told where neither is the one.
-    let elsewhere = json!({
-        "repository_visibility": "private",
-        "workflow_ref": "acme/deploy/.github/workflows/other.yml@refs/tags/v1",
-        "job_workflow_ref": "evil/shared/.github/workflows/release.yml@main",
-    });
-    let detail = exchange(&server, &github(&issuer, &elsewhere)).json()["detail"].to_string();
-    assert!(
-        detail.contains("`workflow_ref` is `acme/deploy/.github/workflows/other.yml"),
-        "{detail}"
-    );
-    assert!(detail.contains("`job_workflow_ref` is `evil/shared/.github"), "{detail}");
+    // The file with the steps decides, and is told.
+    for (claim, value) in [
+        ("job_workflow_ref", "evil/shared/.github/workflows/release.yml@refs/tags/v1"),
+        ("job_workflow_ref", "acme/deploy/.github/workflows/release.yml@x.yml@refs/tags/v1"),
+        ("workflow_ref", "acme/deploy/.github/workflows/other.yml@refs/tags/v1"),
+    ] {
+        let mut claims = json!({"repository_visibility": "private", claim: value});
+        if claim == "workflow_ref" {
+            claims["job_workflow_ref"] = Value::Null;
+        }
+        let reply = exchange(&server, &github(&issuer, &claims));
+        reply.is_refused(403, "forbidden");
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(&format!("`{claim}` is `{value}`")), "{detail}");
+    }
     // The record says what was expected.
     server.eventually("recorded", |server| {
         let log = server.log();
@@ -543,6 +581,9 @@ fn one_job_with_one_identity_in_two_containers_reads_twice_publishes_once_and_as
     assert_eq!(exchange_to_read(&server, &nameless).status, 200);
     for (claim, value) in [
         ("pipeline_source", "merge_request_event"),
+        ("pipeline_source", "parent_pipeline"),
+        ("pipeline_source", "pipeline"),
+        ("pipeline_source", "trigger"),
         ("ref_protected", "false"),
         ("environment", "staging"),
         ("namespace_id", "73"),

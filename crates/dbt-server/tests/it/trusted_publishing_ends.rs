@@ -73,6 +73,17 @@ fn a_rule_that_was_changed_or_taken_away_gives_nothing_from_the_next_request_on(
 }
 
 #[test]
+fn what_is_said_of_an_issuer_that_changes_ends_what_came_of_it() {
+    let issuer = Issuer::new();
+    let before = settings(&issuer, &json!([github_rule()]));
+    let server = Server::with(&before);
+    let job = exchanged(&server, &github(&issuer, &json!({})));
+    assert_eq!(put(&server, &job, TOOL).status, 201);
+    server.reload(&before.replace("https://dbt.example.com/", "https://new.example.com/"));
+    put(&server, &job, TOOL).is_refused(401, "unauthorised");
+}
+
+#[test]
 fn a_token_that_is_revoked_counts_no_more_and_its_identity_gets_no_other() {
     let issuer = Issuer::new();
     let rules = json!([gitlab_rule()]);
@@ -99,8 +110,61 @@ fn a_token_that_is_revoked_counts_no_more_and_its_identity_gets_no_other() {
     assert_eq!(server.send("DELETE", &all, &[AS_ADMIN], b"").json()["revoked"], 1);
     put(&server, &job, TOOL).is_refused(401, "unauthorised");
     exchange(&server, &identity).is_refused(409, "identity-used");
-    let reads = bearer(&exchange_to_read(&server, &identity));
-    assert_eq!(put(&server, &reads, TOOL).status, 403);
+    exchange_to_read(&server, &identity).is_refused(409, "identity-used");
+}
+
+#[test]
+fn whichever_token_of_an_identity_is_revoked_it_gets_no_other_for_anything() {
+    let issuer = Issuer::new();
+    let (mut once, often) = (github_rule(), gitlab_rule());
+    let server = Server::with(&settings(&issuer, &json!([once, often])));
+    let revoke = |id: &Value| {
+        let path = format!("/-/api/v1/tokens/{}", id.as_str().unwrap());
+        assert_eq!(server.send("DELETE", &path, &[AS_ADMIN], b"").status, 204);
+    };
+    let refused = |reply: Reply| {
+        reply.is_refused(409, "identity-used");
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("was revoked"), "{detail}");
+    };
+    for identity in [github(&issuer, &json!({})), gitlab(&issuer, &json!({}))] {
+        let reads = exchange_to_read(&server, &identity);
+        revoke(&reads.json()["id"]);
+        refused(exchange(&server, &identity));
+        refused(exchange_to_read(&server, &identity));
+    }
+    for identity in [github(&issuer, &json!({})), gitlab(&issuer, &json!({}))] {
+        let writes = exchange(&server, &identity);
+        revoke(&writes.json()["id"]);
+        refused(exchange_to_read(&server, &identity));
+        refused(exchange(&server, &identity));
+    }
+    // Nor does a rule that says something else since then make it fresh.
+    let identity = github(&issuer, &json!({}));
+    revoke(&exchange(&server, &identity).json()["id"]);
+    once["replay"] = "until-expiry".into();
+    once["job"] = json!(["run_id"]);
+    server.reload(&settings(&issuer, &json!([once])));
+    refused(exchange(&server, &identity));
+    refused(exchange_to_read(&server, &identity));
+    assert_eq!(exchange(&server, &github(&issuer, &json!({}))).status, 200);
+}
+
+/// The state could be that of a backup, and what the identity was exchanged for could have been revoked.
+#[test]
+fn an_identity_older_than_what_the_server_remembers_writes_nothing_however_often_it_counts() {
+    let issuer = Issuer::new();
+    let server = Server::with(&settings(&issuer, &json!([github_rule(), gitlab_rule()])));
+    let before = issuer.claims(SUB, &json!({}))["iat"].as_u64().unwrap() - 100;
+    for identity in
+        [github(&issuer, &json!({"iat": before})), gitlab(&issuer, &json!({"iat": before}))]
+    {
+        let reply = exchange(&server, &identity);
+        reply.is_refused(409, "identity-used");
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("before the server began to remember"), "{detail}");
+        assert_eq!(exchange_to_read(&server, &identity).status, 200);
+    }
 }
 
 #[test]
@@ -140,6 +204,28 @@ fn the_record_has_the_job_and_the_token_in_everything_that_was_done_with_it() {
 }
 
 #[test]
+fn the_record_has_each_time_that_a_token_is_fetched_again() {
+    let issuer = Issuer::new();
+    let server = Server::with(&settings(&issuer, &json!([gitlab_rule()])));
+    let identity = gitlab(&issuer, &json!({}));
+    let id = exchange(&server, &identity).json()["id"].clone();
+    for _time in 0..2 {
+        assert_eq!(exchange(&server, &identity).json()["id"], id);
+    }
+    let outcomes = |server: &Server| -> Vec<String> {
+        let records = records(server).into_iter().filter(|it| it["path"] == EXCHANGE);
+        let outcomes = records.inspect(|record| {
+            assert_eq!(record["token"], id, "{record}");
+            assert!(record["peer"].is_string(), "{record}");
+        });
+        outcomes.map(|record| record["outcome"].as_str().unwrap().to_owned()).collect()
+    };
+    server.eventually("recorded", |server| {
+        outcomes(server) == ["attempted", "exchanged", "exchanged again", "exchanged again"]
+    });
+}
+
+#[test]
 fn strangers_are_looked_at_so_often_and_then_told_when_to_come_again() {
     let issuer = Issuer::new();
     let server = Server::with(&settings(&issuer, &json!([github_rule()])));
@@ -155,9 +241,29 @@ fn strangers_are_looked_at_so_often_and_then_told_when_to_come_again() {
     let reply = exchange(&server, &wrong);
     reply.is_refused(429, "too-many-guesses");
     assert!(reply.header("retry-after").is_some());
-    // What was given before counts, and other ways are not affected.
+    // Others behind the same address are not stopped by that, here as in other ways.
     assert_eq!(put(&server, AS_ADMIN, TOOL).status, 201);
-    server.eventually("let in", |server| exchange(server, &right).status == 200);
+    assert_eq!(exchange(&server, &right).status, 200);
+}
+
+#[test]
+fn what_costs_no_verification_is_refused_as_often_as_it_is_shown() {
+    let issuer = Issuer::new();
+    let server = Server::with(&settings(&issuer, &json!([github_rule()])));
+    let other = Issuer::new();
+    let foreign = github(&other, &json!({}));
+    let elsewhere = github(&issuer, &json!({"aud": "https://other.example.com"}));
+    for identity in ["a.b.c", &foreign, &elsewhere] {
+        for _try in 0..70 {
+            exchange(&server, identity).is_refused(401, "unauthorised");
+        }
+    }
+    // Nor do those that are right, and many.
+    for _job in 0..70 {
+        assert_eq!(exchange(&server, &github(&issuer, &json!({}))).status, 200);
+    }
+    let unknown = SigningKey::p256("key").token(&issuer.claims(SUB, &github_claims()));
+    exchange(&server, &unknown).is_refused(401, "unauthorised");
 }
 
 #[test]

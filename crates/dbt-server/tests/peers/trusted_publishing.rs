@@ -84,15 +84,21 @@ fn the_workflow_for_github_publishes() {
     let variables = [
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "planted-bearer"),
         ("ACTIONS_ID_TOKEN_REQUEST_URL", asking.as_str()),
-        ("GITHUB_RUN_ID", "7"),
-        ("GITHUB_RUN_ATTEMPT", "1"),
-        ("GITHUB_JOB", "release"),
     ];
     let output = run(&server, &script, &variables, "bash");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("::add-mask::dbt_tp_"));
     assert_eq!(server.drafts().iter().filter(|path| path.ends_with("/deploy")).count(), 1);
-    // The same job asks again, as after a lost answer, and uploads the same.
+    // Who has nothing but its identity gets nothing for it.
+    let thief = run(&server, &script, &variables, "bash");
+    assert!(!thief.status.success());
+    assert!(String::from_utf8_lossy(&thief.stderr).contains("409"), "{thief:?}");
+    // The next job has another, and uploads the same.
+    let mut next = claims;
+    next["jti"] = "two".into();
+    let token = identity(&provider, &key, &next);
+    server.keep_secret(&token);
+    provider.say(&format!("/token?api-version=2.0&audience={URL}"), &json!({"value": token}));
     let again = run(&server, &script, &variables, "bash");
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
 }

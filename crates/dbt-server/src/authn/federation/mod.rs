@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use dbt_core::secret::Secret;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::jwt::{CLOCK_SKEW, Jwt};
@@ -19,6 +19,7 @@ use super::oidc::claims::{self, Claims, lookup, plain};
 use super::oidc::provider::Provider;
 use super::{BadCredential, Identity, Job, ProviderStanding, Scope, Why};
 use crate::limits;
+use crate::outbound::SafeUrl;
 use crate::outbound::tls::{Tls, TlsError};
 
 pub mod pattern;
@@ -65,6 +66,8 @@ pub struct Admitted {
     pub expires: SystemTime,
     /// By what its identity is known again.
     pub key: [u8; 32],
+    /// What stands for its identity, for whatever it is shown and by whichever rule.
+    pub source: [u8; 32],
     /// How long that has to be remembered.
     pub until: SystemTime,
     /// When the identity was issued.
@@ -82,6 +85,8 @@ pub enum Refusal {
         told: String,
         /// What the record is told.
         bad: BadCredential,
+        /// Whether it came to its signature.
+        verified: bool,
     },
     /// It is known, and no rule is about it.
     NoRule {
@@ -92,10 +97,22 @@ pub enum Refusal {
     },
 }
 
+impl Settings {
+    /// Returns how each of the rules is known again: with what is said of its issuer.
+    pub fn known(&self) -> Vec<KnownRule> {
+        let known = |rule: &Rule| {
+            let issuer = self.issuers.iter().find(|it| it.issuer == rule.issuer);
+            issuer.map_or_else(|| rule.known(), |it| rule.known().with(&said_of(it)))
+        };
+        self.rules.iter().map(known).collect()
+    }
+}
+
 impl Federation {
     /// Believes the issuers of rules. None is asked before there is an identity of it; what `before` knows
     /// of one stays known.
     pub fn new(settings: Settings, before: Option<&Self>) -> Result<Self, TlsError> {
+        let knowns = settings.known();
         let Settings { audience, issuers, rules } = settings;
         let known = before.map_or(&[][..], |before| &before.issuers);
         let mut made = Vec::new();
@@ -105,7 +122,7 @@ impl Federation {
                 None => Arc::new(Issuer::new(settings)?),
             });
         }
-        let rules = rules.into_iter().map(|rule| (rule.known(), rule)).collect();
+        let rules = knowns.into_iter().zip(rules).collect();
         Ok(Self { audience, issuers: made, rules })
     }
 
@@ -140,9 +157,11 @@ impl Federation {
             return Err(BadCredential::default().noting(noted).into());
         };
         issuer.judge_place(token.claims(), now)?;
-        let verified = issuer.provider.verify(&token, now).await?;
+        let unproven =
+            |bad: BadCredential| Refusal::Unproven { told: bad.to_string(), bad, verified: true };
+        let verified = issuer.provider.verify(&token, now).await.map_err(unproven)?;
         let identity = claims::identity(verified, &issuer.settings)
-            .map_err(|why| BadCredential::default().noting(why))?;
+            .map_err(|why| unproven(BadCredential::default().noting(why)))?;
         let of_issuer =
             self.rules.iter().filter(|(_known, rule)| rule.issuer == issuer.settings.issuer);
         let mut matching: Vec<&(KnownRule, Rule)> = Vec::new();
@@ -180,7 +199,7 @@ impl Issuer {
     fn judge_place(&self, claims: &Claims, now: SystemTime) -> Result<(), Refusal> {
         let unproven = |told: String, why: Why, noted: String| {
             let bad = BadCredential::default().because(why).noting(noted);
-            Err(Refusal::Unproven { told, bad })
+            Err(Refusal::Unproven { told, bad, verified: false })
         };
         if let Err((why, noted)) = claims::is_out_of_place(claims, &self.settings, now) {
             let told = if why == Why::Elsewhere {
@@ -203,6 +222,14 @@ impl Issuer {
         let ours = self.settings.audiences.first().map_or("", String::as_str);
         format!("{noted}; ask the CI system for an identity with the audience `{ours}` alone")
     }
+}
+
+/// Returns what is said of an issuer that decides whose identities count: who changes it, perhaps because
+/// somebody else's did, ends what came of them.
+fn said_of(settings: &IssuerSettings) -> String {
+    let IssuerSettings { audiences, keys_at, discovery, ca_file, .. } = settings;
+    let url = |url: &Option<SafeUrl>| url.as_ref().map(ToString::to_string);
+    json!([audiences, url(keys_at), url(discovery), ca_file]).to_string()
 }
 
 /// Says that no rule is about a job: the first claim that is not as it should be, in the rule that fits
@@ -251,6 +278,7 @@ fn admitted(
         .collect();
     let from = identity.subject.issuer.clone().unwrap_or_default();
     let signed = text.expose().rsplit_once('.').map_or("", |(signed, _signature)| signed);
+    let source = key(&["source", &from, signed]);
     let key = match (scope, &jobs) {
         (Scope::Reads, _) => key(&["read", &from, signed]),
         (Scope::Writes, None) => {
@@ -269,7 +297,7 @@ fn admitted(
     let subject = super::Subject { method: WORD, ..identity.subject };
     let identity = Identity { subject, groups: Vec::new(), default_rights: false, ..identity };
     let repeats = scope == Scope::Reads || jobs.is_some();
-    Admitted { identity, rules, scope, expires: now + life, key, until, issued, repeats }
+    Admitted { identity, rules, scope, expires: now + life, key, source, until, issued, repeats }
 }
 
 /// Returns when an identity was issued, and until when it may be shown.
@@ -291,6 +319,16 @@ fn key(parts: &[&str]) -> [u8; 32] {
     hashing.finalize().into()
 }
 
+impl Refusal {
+    /// Says whether a signature was verified for it: that is what a stranger can make us do.
+    pub const fn was_verified(&self) -> bool {
+        match self {
+            Self::Unproven { bad, verified, .. } => *verified && !bad.is_away(),
+            Self::NoRule { .. } => true,
+        }
+    }
+}
+
 impl Admitted {
     /// Returns the job, if its identity says which it is.
     pub fn job(&self) -> Option<&Job> {
@@ -301,7 +339,7 @@ impl Admitted {
 impl From<BadCredential> for Refusal {
     /// Tells what its words tell anybody.
     fn from(bad: BadCredential) -> Self {
-        Self::Unproven { told: bad.to_string(), bad }
+        Self::Unproven { told: bad.to_string(), bad, verified: false }
     }
 }
 

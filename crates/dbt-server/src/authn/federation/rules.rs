@@ -1,6 +1,5 @@
 //! Rules of trusted publishing: which jobs get which rights, and how far another job is from one.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use dbt_core::digest::Digest;
@@ -14,24 +13,30 @@ use crate::authn::oidc::claims::{Claims, lookup, plain};
 /// The claims by which CI systems say what has started a job: GitHub, Gitea and Forgejo; GitLab.
 pub const TRIGGERS: [&str; 2] = ["event_name", "pipeline_source"];
 
-/// What starts jobs that strangers have a hand in: their code is unreviewed, or their words are what the
-/// job works with. A rule that means them names them.
-pub const DANGEROUS: [&str; 14] = [
-    "pull_request_target",
-    "workflow_run",
-    "pull_request",
-    "pull_request_review",
-    "pull_request_review_comment",
-    "issue_comment",
-    "issues",
-    "discussion",
-    "discussion_comment",
-    "fork",
-    "watch",
-    "gollum",
-    "merge_request_event",
-    "external_pull_request_event",
+/// What starts jobs only by the hand of somebody who may write to the repository, by the claim that says it.
+///
+/// Any other has to be named by the rule that means it: with `pull_request_target` or `issue_comment` a
+/// stranger's code or words are what the job works with; with `workflow_run`, `parent_pipeline`, `pipeline`
+/// and `trigger` it is not said what began the whole; and of what a CI system will think of tomorrow
+/// nothing is known.
+const HARMLESS: [(&str, &[&str]); 2] = [
+    (
+        "event_name",
+        &[
+            "push",
+            "release",
+            "workflow_dispatch",
+            "schedule",
+            "merge_group",
+            "repository_dispatch",
+            "deployment",
+        ],
+    ),
+    ("pipeline_source", &["push", "web", "schedule", "api"]),
 ];
+
+/// The claims that say which file a job's steps are written in, first the one that decides.
+const FILES: [&str; 3] = ["job_workflow_ref", "workflow_ref", "ci_config_ref_uri"];
 
 /// The longest part of a claim that is told.
 const TOLD: usize = 200;
@@ -48,7 +53,7 @@ pub struct Rule {
     pub claims: Vec<Expected>,
     /// The file of the workflow, which must be one of these.
     pub workflow: Vec<Pattern>,
-    /// What may have started the job; anything but what is dangerous, if that is not said.
+    /// What may have started the job; what strangers have no hand in, if that is not said.
     pub triggers: Option<Vec<String>>,
     /// The tools that it is about.
     pub tools: Vec<Pattern>,
@@ -122,6 +127,15 @@ pub struct KnownRule {
     pub name: String,
     /// The digest of everything that it says.
     pub digest: String,
+}
+
+impl KnownRule {
+    /// Has it be known by this, too.
+    #[must_use]
+    pub fn with(self, further: &str) -> Self {
+        let digest = Digest::of(format!("{} {further}", self.digest).as_bytes()).to_string();
+        Self { digest, ..self }
+    }
 }
 
 /// The first that is not as a rule says, and how much before it was.
@@ -198,24 +212,24 @@ impl Rule {
 
     /// Judges what has started the job. Of several claims that say it, each must be right.
     fn trigger(&self, claims: &Claims) -> Result<(), (String, String)> {
-        let is_right = |value: &Value| {
+        let is_right = |claim: &str, value: &Value| {
             value.as_str().is_some_and(|event| match &self.triggers {
                 Some(known) => known.iter().any(|it| it == event),
-                None => !DANGEROUS.contains(&event),
+                None => HARMLESS.iter().any(|(of, known)| *of == claim && known.contains(&event)),
             })
         };
         let mut said = TRIGGERS.into_iter().filter_map(|claim| Some((claim, claims.get(claim)?)));
         let is_said = said.clone().next().is_some();
-        match (said.find(|(_claim, value)| !is_right(value)), &self.triggers) {
+        match (said.find(|(claim, value)| !is_right(claim, value)), &self.triggers) {
             (Some((claim, value)), Some(known)) => {
                 Err((told_of(claim, Some(value)), format!("`{}`", known.join("`, `"))))
             }
             (Some((claim, value)), None) => Err((
                 format!(
-                    "{}: strangers have a hand in such jobs, and no rule names them in `triggers`",
+                    "{}: strangers may have a hand in such jobs, and no rule names them in `triggers`",
                     told_of(claim, Some(value))
                 ),
-                "one that is not dangerous".to_owned(),
+                "one that only who may write to the repository causes".to_owned(),
             )),
             (None, Some(known)) if !is_said => {
                 Err((told_of("event_name", None), format!("`{}`", known.join("`, `"))))
@@ -274,34 +288,26 @@ fn is_one_of(value: &Value, patterns: &[Pattern]) -> bool {
     texts.into_iter().any(|text| patterns.iter().any(|pattern| pattern.matches(&text)))
 }
 
-/// Judges which file the job's steps are written in: that of its own workflow, or the reusable one that
-/// this calls. What a workflow calls itself (`workflow`) says nothing.
+/// Judges which file the job's steps are written in: the reusable workflow that it calls, and only without
+/// one that of its own workflow, whose other jobs may have steps of anybody. What a workflow calls itself
+/// (`workflow`) says nothing.
 fn workflow(claims: &Claims, patterns: &[Pattern]) -> Result<(), (String, String)> {
-    const FILES: [&str; 3] = ["workflow_ref", "job_workflow_ref", "ci_config_ref_uri"];
-
-    let text = |claim: &str| claims.get(claim).and_then(Value::as_str);
-    for place in FILES.into_iter().filter_map(text) {
-        if spellings(claims, place).iter().any(|it| patterns.iter().any(|one| one.matches(it))) {
-            return Ok(());
-        }
+    let is_said = |claim: &&str| {
+        claims.get(*claim).is_some_and(|it| !it.is_null() && it.as_str() != Some(""))
+    };
+    let claim = FILES.into_iter().find(is_said).unwrap_or("workflow_ref");
+    let place = claims.get(claim).and_then(Value::as_str).unwrap_or_default();
+    if spellings(claims, place).iter().any(|it| patterns.iter().any(|one| one.matches(it))) {
+        return Ok(());
     }
-    let mut told = String::new();
-    for claim in FILES.into_iter().filter(|claim| claims.contains_key(*claim)) {
-        let comma = if told.is_empty() { "" } else { "; " };
-        // Writing to a String cannot fail.
-        let _always_ok = write!(told, "{comma}{}", told_of(claim, claims.get(claim)));
-    }
-    if told.is_empty() {
-        told = told_of("workflow_ref", None);
-    }
-    Err((told, told_patterns(patterns)))
+    Err((told_of(claim, claims.get(claim)), told_patterns(patterns)))
 }
 
 /// Returns the texts by which a rule may name a file: all of it, without what it was taken from
 /// (`@refs/heads/main`), and, of the job's own repository, the file alone.
 fn spellings(claims: &Claims, place: &str) -> Vec<String> {
     let text = |claim: &str| claims.get(claim).and_then(Value::as_str).filter(|it| !it.is_empty());
-    let without_ref = place.split_once('@').map_or(place, |(file, _ref)| file);
+    let without_ref = without_ref(place);
     let own = text("repository").and_then(|repository| {
         without_ref.strip_prefix(repository)?.strip_prefix("/.github/workflows/")
     });
@@ -312,6 +318,22 @@ fn spellings(claims: &Claims, place: &str) -> Vec<String> {
     });
     let own = own.into_iter().chain(of_project);
     [place, without_ref].into_iter().chain(own).map(ToOwned::to_owned).collect()
+}
+
+/// Returns a file without what it was taken from, if it is certain what that is: names of files and of
+/// branches may have an `@`, too, and `release.yml@x.yml` must not be taken for `release.yml`.
+fn without_ref(place: &str) -> &str {
+    let is_commit = |text: &str| {
+        matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    match place.split_once('@') {
+        Some((file, from))
+            if !from.contains('@') && (from.starts_with("refs/") || is_commit(from)) =>
+        {
+            file
+        }
+        _ => place,
+    }
 }
 
 /// Says what a claim of a job's own identity is.

@@ -73,7 +73,30 @@ fn what_strangers_start_is_refused_unless_the_rule_names_it() {
     let plain = rule(&[("x", "7", true)]);
     let named = Rule { triggers: Some(vec!["workflow_run".to_owned()]), ..plain.clone() };
     let with = |claim: &str, event: Value| json!({"x": 7, "jti": "j", claim: event});
-    for event in rules::DANGEROUS {
+    for event in [
+        "pull_request_target",
+        "pull_request",
+        "pull_request_sync",
+        "pull_request_comment",
+        "pull_request_review",
+        "pull_request_review_approved",
+        "workflow_run",
+        "issue_comment",
+        "issues",
+        "discussion_comment",
+        "fork",
+        "watch",
+        "gollum",
+        "merge_request_event",
+        "external_pull_request_event",
+        "parent_pipeline",
+        "pipeline",
+        "trigger",
+        "chat",
+        "what nobody has thought of yet",
+        "Push",
+        "",
+    ] {
         for claim in rules::TRIGGERS {
             let said = told(&plain, with(claim, json!(event)), Scope::Reads);
             assert!(
@@ -85,6 +108,8 @@ fn what_strangers_start_is_refused_unless_the_rule_names_it() {
     for (event, by_default, by_name) in [
         (json!("push"), true, false),
         (json!("release"), true, false),
+        (json!("workflow_dispatch"), true, false),
+        (json!("web"), false, false),
         (json!("workflow_run"), false, true),
         (json!(["push"]), false, false),
         (json!(null), false, false),
@@ -92,6 +117,12 @@ fn what_strangers_start_is_refused_unless_the_rule_names_it() {
         let is_right =
             |rule: &Rule| told(rule, with("event_name", event.clone()), Scope::Writes).is_empty();
         assert_eq!((is_right(&plain), is_right(&named)), (by_default, by_name), "{event}");
+    }
+    for (source, expected) in
+        [("push", true), ("web", true), ("schedule", true), ("api", true), ("release", false)]
+    {
+        let said = told(&plain, with("pipeline_source", json!(source)), Scope::Writes);
+        assert_eq!(said.is_empty(), expected, "{source}: {said}");
     }
     // Other systems do not say it; a rule that wants to know is told so.
     assert_eq!(told(&plain, json!({"x": 7}), Scope::Reads), "");
@@ -113,11 +144,47 @@ fn a_workflow_is_a_file_of_the_jobs_own_repository_or_a_whole_path() {
     let gitlab = |uri: Value| json!({"x": 7, "project_path": "a/b", "ci_config_ref_uri": uri});
     for (pattern, value, expected) in [
         ("release.yml", github(own, own), true),
-        ("release.yml", github(own, shared), true),
-        ("release.yml", github("acme/deploy/.github/workflows/x.yml@r", own), true),
+        // A job of it that calls another file has the steps of that one.
+        ("release.yml", github(own, shared), false),
+        ("release.yml", github("acme/deploy/.github/workflows/x.yml@refs/heads/main", own), true),
+        ("release.yml", json!({"x": 7, "repository": "acme/deploy", "workflow_ref": own}), true),
+        ("release.yml", github(own, ""), true),
+        // What is behind the file has to be a ref or a commit: a name may have an `@`.
+        (
+            "release.yml",
+            github("", "acme/deploy/.github/workflows/release.yml@x.yml@refs/heads/main"),
+            false,
+        ),
+        (
+            "release.yml",
+            github("", "acme/deploy/.github/workflows/release.yml@refs/x.yml@refs/heads/main"),
+            false,
+        ),
+        ("release.yml", github("", "acme/deploy/.github/workflows/release.yml@x.yml"), false),
+        (
+            "release.yml",
+            github(
+                "",
+                "acme/deploy/.github/workflows/release.yml@0123456789abcdef0123456789abcdef01234567",
+            ),
+            true,
+        ),
+        (
+            ".gitlab-ci.yml",
+            gitlab(json!("gitlab.example.com/a/b//.gitlab-ci.yml@x.yml@refs/heads/main")),
+            false,
+        ),
         ("release.yml", github(shared, shared), false),
-        ("release.yml", github("acme/deploy/.github/workflows/evil/release.yml@r", ""), false),
-        ("release.yml", github("x/acme/deploy/.github/workflows/release.yml@r", ""), false),
+        (
+            "release.yml",
+            github("acme/deploy/.github/workflows/evil/release.yml@refs/heads/a", ""),
+            false,
+        ),
+        (
+            "release.yml",
+            github("x/acme/deploy/.github/workflows/release.yml@refs/heads/a", ""),
+            false,
+        ),
         ("release.yml", github("acme/deploy/.github/workflows/x@y/release.yml", ""), false),
         ("acme/shared/.github/workflows/release.yml", github(own, shared), true),
         ("acme/shared/.github/workflows/release.yml", github(own, own), false),
@@ -126,7 +193,7 @@ fn a_workflow_is_a_file_of_the_jobs_own_repository_or_a_whole_path() {
         ("release.yml", json!({"x": 7, "workflow_ref": own}), false),
         (
             "release.yml",
-            json!({"x": 7, "repository": "", "workflow_ref": "/.github/workflows/release.yml@x"}),
+            json!({"x": 7, "repository": "", "workflow_ref": "/.github/workflows/release.yml@refs/x"}),
             false,
         ),
         (
@@ -220,4 +287,12 @@ fn what_a_job_gets_is_as_strict_as_the_strictest_of_its_rules() {
     assert!(!others.contains(&alone));
     assert!(get(&[&often], "a.b.c", Scope::Writes).repeats);
     assert!(get(&[&once], "a.b.c", Scope::Reads).repeats, "for reading as often as one likes");
+    // However it is exchanged, it is the same.
+    let source = |pairs: &[&(KnownRule, Rule)], text: &str, scope| get(pairs, text, scope).source;
+    for pairs in [&[&once][..], &[&often], &[&once, &often]] {
+        for scope in [Scope::Reads, Scope::Writes] {
+            assert_eq!(source(pairs, "a.b.d", scope), both.source, "{scope:?}");
+            assert_ne!(source(pairs, "a.x.c", scope), both.source, "{scope:?}");
+        }
+    }
 }

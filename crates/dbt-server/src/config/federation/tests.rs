@@ -4,6 +4,11 @@ use super::*;
 
 /// Decides on one rule, and the rest of the settings.
 fn decide(rule: &Value, further: &Value) -> Result<Settings, String> {
+    decide_noting(rule, further).map(|(settings, _notices)| settings)
+}
+
+/// The same, with what it remarks.
+fn decide_noting(rule: &Value, further: &Value) -> Result<(Settings, Vec<String>), String> {
     let mut settings = json!({
         "serverRoot": "/srv", "authTypePut": "api-token",
         "publicUrls": ["https://DBT.example.com/dbt", "https://other.example.com:8443"],
@@ -22,7 +27,8 @@ fn decide(rule: &Value, further: &Value) -> Result<Settings, String> {
     let decided = decide
         .doors(&written, &environment)
         .and_then(|(reads, writes)| decide.federation(&written, &environment, &reads, &writes));
-    decided.map(Option::unwrap).map_err(|error| error.to_string())
+    let settings = decided.map(Option::unwrap).map_err(|error| error.to_string())?;
+    Ok((settings, decide.notices))
 }
 
 fn with(changes: Value) -> Value {
@@ -94,6 +100,18 @@ fn what_would_let_in_jobs_of_others_or_says_nothing_stops_the_start() {
         ),
         (json!({"issuer": "gitlab", "claims": {"sub": "x"}}), "`namespace_id`, `project_id`"),
         (
+            json!({"issuer": "gitlab", "claims": {"repository_id": 7}}),
+            "`namespace_id`, `project_id`",
+        ),
+        (
+            json!({"issuer": "https://ghe.example.com/_services/token", "claims": {"sub": "x"}}),
+            "`repository_owner_id`, `repository_id`",
+        ),
+        (
+            json!({"issuer": "https://oidc.vercel.com/acme", "claims": {"environment": "x"}}),
+            "exactly whose jobs are meant",
+        ),
+        (
             json!({"issuer": "https://gitlab.example.com", "claims": {"project_path": "a/b"}}),
             "`namespace_id`, `project_id`",
         ),
@@ -143,6 +161,65 @@ fn what_would_let_in_jobs_of_others_or_says_nothing_stops_the_start() {
 }
 
 #[test]
+fn it_warns_of_what_everybody_can_have_who_may_write_to_some_branch() {
+    let github = |claims: Value| {
+        let mut all = json!({"repository_owner_id": 7, "repository": "a/b"});
+        for (claim, value) in claims.as_object().unwrap() {
+            all[claim] = value.clone();
+        }
+        with(json!({"claims": all}))
+    };
+    let workflow = |value: Value| with(json!({"workflow": value}));
+    for (rule, is_wide) in [
+        (github(json!({})), true),
+        (github(json!({"environment": "production"})), false),
+        (github(json!({"environment": ["production", "staging"]})), false),
+        (github(json!({"environment": "prod*"})), true),
+        (github(json!({"ref": "refs/heads/main"})), false),
+        (github(json!({"ref": "refs/tags/v*"})), false),
+        (github(json!({"ref": "refs/**"})), true),
+        (github(json!({"ref": "refs/*/main"})), true),
+        (github(json!({"ref": "refs/heads/*"})), true),
+        (github(json!({"ref": ["refs/heads/main", "refs/**"]})), true),
+        (github(json!({"sub": "repo:a/b:environment:production"})), false),
+        (github(json!({"sub": "repo:a/b:ref:refs/tags/*"})), false),
+        (github(json!({"sub": "repo:a/b:**"})), true),
+        (github(json!({"ref_protected": true})), false),
+        (github(json!({"ref_protected": ["true", "false"]})), true),
+        (github(json!({"actor": "alice"})), true),
+        (workflow(json!("release.yml")), true),
+        (workflow(json!("release.yml@refs/**")), true),
+        (workflow(json!("a/b/.github/workflows/release.yml@refs/heads/main")), false),
+        (workflow(json!("a/*/.github/workflows/release.yml@refs/tags/*")), false),
+        (workflow(json!(["release.yml", "a/b/.github/workflows/release.yml@refs/tags/*"])), true),
+    ] {
+        let (_settings, notices) = decide_noting(&rule, &json!({})).unwrap();
+        let expected: &[&str] = if is_wide { &["is about jobs of any branch: name "] } else { &[] };
+        assert_eq!(notices.len(), expected.len(), "{rule}: {notices:?}");
+        assert!(notices.iter().zip(expected).all(|(it, part)| it.contains(part)), "{notices:?}");
+    }
+    let of_all =
+        "the rule `r` of `auth.federation.rules` is about jobs of every repository of the owner";
+    for (claims, expected) in [
+        (json!({"repository_owner_id": 7, "environment": "production"}), true),
+        (json!({"repository_owner_id": 7, "environment": "p", "repository": "a/*"}), false),
+        (json!({"repository_id": 7, "environment": "p"}), false),
+        (json!({"namespace_id": 7, "environment": "p"}), true),
+        (json!({"namespace_id": 7, "environment": "p", "project_path": "a/b"}), false),
+        (json!({"project_id": 7, "environment": "p"}), false),
+    ] {
+        let issuer = "https://ci.example.com";
+        let rule = with(json!({"claims": claims, "issuer": issuer}));
+        let (_settings, notices) = decide_noting(&rule, &json!({})).unwrap();
+        assert_eq!(notices.iter().any(|it| it.starts_with(of_all)), expected, "{claims}");
+        assert_eq!(notices.len(), usize::from(expected), "{claims}: {notices:?}");
+    }
+    // Who may only read is warned of nothing.
+    let reads = with(json!({"permits": ["read"]}));
+    assert_eq!(decide_noting(&reads, &json!({})).unwrap().1, [""; 0]);
+}
+
+#[test]
 fn settings_that_contradict_the_rules_stop_the_start() {
     let github = "https://token.actions.githubusercontent.com";
     let federation = |further: Value| {
@@ -182,6 +259,10 @@ fn settings_that_contradict_the_rules_stop_the_start() {
         (
             federation(json!({"issuers": [{"issuerUrl": github, "audience": " "}]})),
             "audience` is empty",
+        ),
+        (
+            federation(json!({"issuers": [{"issuerUrl": github, "audience": "sigstore"}]})),
+            "audience` is for systems that cannot be told",
         ),
         (
             people(json!({"issuerUrl": github, "audiences": ["x"],

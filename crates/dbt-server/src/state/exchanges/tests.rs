@@ -31,8 +31,23 @@ fn open() -> (tempfile::TempDir, State) {
     (directory, state)
 }
 
+fn found(state: &State, identity: u8, now: SystemTime) -> Option<Exchanged> {
+    state.exchanged(&[identity; 32], &[identity; 32], now).unwrap().exchanged
+}
+
+/// Ends a token.
+async fn revoke(state: &State, id: &str, now: SystemTime) {
+    let revoking = Revoking { which: Which::One(id.to_owned()), keep_made: false, with: None };
+    let end = move |it: &Transaction<'_>| crate::state::end_tokens(it, &revoking, now);
+    assert!(matches!(
+        state.write(Claim::Reserved, end).await.unwrap(),
+        crate::state::Revoked::Done { .. }
+    ));
+}
+
 fn exchange(identity: u8, until: SystemTime) -> Exchange {
-    Exchange { identity: [identity; 32], salt: [7; 32], until }
+    let (identity, salt) = ([identity; 32], [7; 32]);
+    Exchange { identity, source: identity, salt, until, writes: true }
 }
 
 #[tokio::test]
@@ -42,53 +57,88 @@ async fn an_identity_is_remembered_until_it_may_not_be_shown_any_more() {
         let row = row(id, "ci:i#s", now + Duration::from_mins(1));
         state.exchange(exchange(1, at(100)), row, instead.map(ToOwned::to_owned), now)
     };
-    assert_eq!(state.exchanged(&[1; 32], at(0)).unwrap(), None);
+    assert_eq!(found(&state, 1, at(0)), None);
     assert_eq!(keep("a", None, at(0)).await.unwrap(), Exchanging::Kept);
-    let found = state.exchanged(&[1; 32], at(0)).unwrap().unwrap();
-    assert_eq!((found.token.as_str(), found.salt), ("a", [7; 32]));
-    assert_eq!(found.row.unwrap().id, "a");
-    assert_eq!(state.exchanged(&[2; 32], at(0)).unwrap(), None, "another identity");
+    let there = found(&state, 1, at(0)).unwrap();
+    assert_eq!((there.token.as_str(), there.salt), ("a", [7; 32]));
+    assert_eq!(there.row.unwrap().id, "a");
+    assert_eq!(found(&state, 2, at(0)), None, "another identity");
     // Who does not know what came of it keeps nothing.
     assert_eq!(keep("b", None, at(1)).await.unwrap(), Exchanging::Moved);
     assert_eq!(keep("b", Some("x"), at(1)).await.unwrap(), Exchanging::Moved);
     assert_eq!(state.token("b").unwrap(), None);
     assert_eq!(keep("b", Some("a"), at(1)).await.unwrap(), Exchanging::Kept);
-    assert_eq!(state.exchanged(&[1; 32], at(1)).unwrap().unwrap().token, "b");
+    assert_eq!(found(&state, 1, at(1)).unwrap().token, "b");
     // The second in which it may be shown for the last time is not cut short.
-    assert!(state.exchanged(&[1; 32], at(100)).unwrap().is_some());
-    assert_eq!(state.exchanged(&[1; 32], at(101)).unwrap(), None);
+    assert!(found(&state, 1, at(100)).is_some());
+    assert_eq!(found(&state, 1, at(101)), None);
     assert_eq!(keep("c", None, at(101)).await.unwrap(), Exchanging::Kept);
 }
 
 #[tokio::test]
-async fn tokens_of_jobs_go_soon_after_they_end_and_those_that_were_revoked_when_their_identity_does()
+async fn once_one_token_of_an_identity_is_ended_it_gets_no_other_in_any_way() {
+    let (_directory, state) = open();
+    let (read, write) = (1, 2);
+    let keep = |way: u8, id: &str, instead: Option<&str>, now: SystemTime| {
+        let exchange = Exchange { source: [9; 32], ..exchange(way, at(9999)) };
+        let row = row(id, "ci:i#s", now + Duration::from_mins(1));
+        state.exchange(exchange, row, instead.map(ToOwned::to_owned), now)
+    };
+    let ended = |way: u8| state.exchanged(&[way; 32], &[9; 32], at(200)).unwrap().ended;
+    assert_eq!(keep(read, "a", None, at(0)).await.unwrap(), Exchanging::Kept);
+    assert_eq!(keep(read, "b", Some("a"), at(100)).await.unwrap(), Exchanging::Kept);
+    assert_eq!((ended(read), ended(write)), (None, None));
+    // Also where it is an earlier one, whose time was over.
+    revoke(&state, "a", at(150)).await;
+    let revoked = Some(Ending::Revoked);
+    assert_eq!((ended(read), ended(write)), (revoked, revoked));
+    assert_eq!(state.exchanged(&[8; 32], &[8; 32], at(200)).unwrap(), Known::default());
+    // Who had looked before that keeps nothing.
+    assert_eq!(keep(read, "c", Some("b"), at(200)).await.unwrap(), Exchanging::Moved);
+    assert_eq!(keep(write, "d", None, at(200)).await.unwrap(), Exchanging::Moved);
+    assert_eq!((state.token("c").unwrap(), state.token("d").unwrap()), (None, None));
+}
+
+#[tokio::test]
+async fn tokens_of_jobs_go_soon_after_they_end_but_the_last_one_and_revoked_ones_with_their_identity()
  {
     let (_directory, state) = open();
     let day = 24 * 3600;
-    for (index, id) in ["expires", "revoked"].into_iter().enumerate() {
-        let identity = u8::try_from(index).unwrap();
-        let row = row(id, "ci:i#s", at(60));
-        let kept = state.exchange(exchange(identity, at(day)), row, None, at(0)).await.unwrap();
-        assert_eq!(kept, Exchanging::Kept);
-    }
-    let revoking =
-        Revoking { which: Which::One("revoked".to_owned()), keep_made: false, with: None };
-    let end = move |it: &Transaction<'_>| crate::state::end_tokens(it, &revoking, at(1));
-    state.write(Claim::Reserved, end).await.unwrap();
-    let is_there = |id: &str| state.token(id).unwrap().is_some();
-    let another = |id: &'static str, number: u8, now: SystemTime| {
+    let keep = |identity: u8, until: u64, id: &str, instead: Option<&str>, now: SystemTime| {
         let row = row(id, "ci:i#s", now + Duration::from_mins(1));
-        state.exchange(exchange(number, now + Duration::from_mins(1)), row, None, now)
+        let exchange = exchange(identity, at(until));
+        state.exchange(exchange, row, instead.map(ToOwned::to_owned), now)
+    };
+    for (identity, until, id, instead) in [
+        (0, 100, "short", None),
+        (1, day, "revoked", None),
+        (2, day, "replaced", None),
+        (2, day, "last", Some("replaced")),
+    ] {
+        let kept = keep(identity, until, id, instead, at(0)).await.unwrap();
+        assert_eq!(kept, Exchanging::Kept, "{id}");
+    }
+    revoke(&state, "revoked", at(1)).await;
+    let there = || {
+        let ids = ["short", "revoked", "replaced", "last"].into_iter();
+        ids.filter(|id| state.token(id).unwrap().is_some()).collect::<Vec<_>>()
     };
     let soon = limits::ENDED_JOB_TOKEN_TIME.as_secs();
-    another("x", 10, at(soon)).await.unwrap();
-    assert!(is_there("expires") && is_there("revoked"), "{soon} s after");
-    another("y", 11, at(soon + 61)).await.unwrap();
-    assert!(!is_there("expires") && is_there("revoked"));
-    let found = state.exchanged(&[0; 32], at(soon + 61)).unwrap().unwrap();
-    assert_eq!((found.token.as_str(), found.row), ("expires", None), "what is left is that it was");
-    another("z", 12, at(day + 2)).await.unwrap();
-    assert!(!is_there("revoked"));
+    let later = 3 * day;
+    keep(10, later, "x", None, at(soon)).await.unwrap();
+    assert_eq!(there(), ["short", "revoked", "replaced", "last"], "{soon} s after");
+    keep(11, later, "y", None, at(soon + 61)).await.unwrap();
+    assert_eq!(there(), ["revoked", "last"]);
+    // The last one can be revoked for as long as the identity can be shown, and then that is known.
+    revoke(&state, "last", at(day - 2)).await;
+    let known = state.exchanged(&[2; 32], &[2; 32], at(day - 1)).unwrap();
+    assert_eq!(known.ended, Some(Ending::Revoked));
+    // A clock that is put back by less than a day makes nothing fresh.
+    keep(12, later, "z", None, at(2 * day)).await.unwrap();
+    assert_eq!(found(&state, 1, at(day)).unwrap().token, "revoked");
+    keep(13, later, "w", None, at(2 * day + 2)).await.unwrap();
+    assert_eq!(there(), [""; 0]);
+    assert_eq!(found(&state, 1, at(day)), None);
 }
 
 #[tokio::test]
@@ -108,14 +158,11 @@ async fn jobs_take_no_places_of_people_nor_more_than_their_own() {
     };
     assert_eq!(keep("a", "ci:i#s", 1, at(0)).await.unwrap(), Exchanging::TooMany);
     assert_eq!(keep("b", "ci:i#other", 2, at(0)).await.unwrap(), Exchanging::Kept);
-    assert_eq!(
-        keep("c", "ci:i#s", 3, at(61)).await.unwrap(),
-        Exchanging::Kept,
-        "when they have expired"
-    );
+    // Those that have expired count until they go.
+    assert_eq!(keep("c", "ci:i#s", 3, at(61)).await.unwrap(), Exchanging::TooMany);
     let rest = move |it: &Transaction<'_>| {
-        for number in each + 2..limits::TOKENS_OF_JOBS {
-            api_tokens::insert(it, &row(&format!("k{number}"), "ci:i#t", at(60)))?;
+        for number in each + 1..limits::TOKENS_OF_JOBS {
+            api_tokens::insert(it, &row(&format!("k{number}"), &format!("ci:i#{number}"), at(60)))?;
         }
         Ok(())
     };
@@ -128,4 +175,31 @@ async fn jobs_take_no_places_of_people_nor_more_than_their_own() {
     let add = move |it: &Transaction<'_>| crate::state::add_token(it, &person, &making, at(61));
     let added = state.write(Claim::Reserved, add).await.unwrap();
     assert_eq!(added, crate::state::Added::Kept { ended: 0 });
+    let soon = limits::ENDED_JOB_TOKEN_TIME.as_secs() + 61;
+    assert_eq!(keep("e", "ci:i#s", 5, at(soon)).await.unwrap(), Exchanging::Kept);
+}
+
+#[tokio::test]
+async fn who_only_reads_leaves_places_to_those_who_publish() {
+    let (_directory, state) = open();
+    let keep = |id: &'static str, subject: &str, number: u8, writes: bool| {
+        let exchange = Exchange { writes, ..exchange(number, at(9999)) };
+        state.exchange(exchange, row(id, subject, at(60)), None, at(0))
+    };
+    let add = |from: u32, to: u32, subject: &'static str| {
+        let work = move |it: &Transaction<'_>| {
+            for number in from..to {
+                api_tokens::insert(it, &row(&format!("j{number}"), subject, at(60)))?;
+            }
+            Ok(())
+        };
+        state.write(Claim::Reserved, work)
+    };
+    let (each, all) = (limits::TOKENS_OF_JOB / 4 * 3, limits::TOKENS_OF_JOBS / 4 * 3);
+    add(0, each, "ci:i#s").await.unwrap();
+    assert_eq!(keep("a", "ci:i#s", 1, false).await.unwrap(), Exchanging::TooMany);
+    assert_eq!(keep("b", "ci:i#s", 2, true).await.unwrap(), Exchanging::Kept);
+    add(each + 1, all, "ci:i#t").await.unwrap();
+    assert_eq!(keep("c", "ci:i#u", 3, false).await.unwrap(), Exchanging::Full);
+    assert_eq!(keep("d", "ci:i#u", 4, true).await.unwrap(), Exchanging::Kept);
 }
