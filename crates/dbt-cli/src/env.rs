@@ -55,6 +55,8 @@ pub enum Variable {
     Kubernetes,
     /// Where programs are looked for.
     SearchPath,
+    /// The socket of the SSH agent.
+    SshAgent,
 }
 
 /// One line of the documentation.
@@ -85,7 +87,7 @@ const fn common(
     Row { variable, name, ours: false, default, meaning }
 }
 
-const TABLE: [Row; 21] = [
+const TABLE: [Row; 22] = [
     ours(
         Variable::Config,
         "CONFIG",
@@ -186,6 +188,12 @@ const TABLE: [Row; 21] = [
         "PATH",
         "",
         "where `doctor` looks for this program, for links and for a shell",
+    ),
+    common(
+        Variable::SshAgent,
+        "SSH_AUTH_SOCK",
+        "",
+        "the agent that signs in with the key named by `pubkey`, `pubkeypath` or `pubkeyfunc`",
     ),
 ];
 

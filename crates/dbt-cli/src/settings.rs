@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use dbt_client::config::duration::Interval;
 use dbt_client::config::{
-    ConfigError, ConfigFile, LoadedFile, ServerEntry, Surroundings, Text, Urls,
+    ConfigError, ConfigFile, LoadedFile, ServerEntry, Surroundings, Text, Urls, WayIn,
 };
 use dbt_client::settings::{Network, Places, Program, SelfUpdate, Server, Settings, Updates};
 use dbt_client::url::RepositoryUrl;
@@ -26,8 +26,6 @@ use dbt_ui::report::Report;
 use crate::args::Flags;
 use crate::env::{Environment, EnvironmentError, Variable};
 use crate::host::Host;
-
-pub use sign_in::{Kind, WayIn};
 
 /// Everything that decides.
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +101,7 @@ impl<'a> Inputs<'a> {
     pub fn chosen_way_in(&self) -> Result<WayIn, SettingsError> {
         match self.choose()? {
             Chosen::Entry(entry) => self.way_in(entry),
-            Chosen::Url(url) => WayIn::of_environment(self.env, &Urls::below(&url)),
+            Chosen::Url(url) => self.way_in_at(&Urls::below(&url)),
         }
     }
 
@@ -183,7 +181,7 @@ impl<'a> Inputs<'a> {
     /// Decides everything about a server that only its URL names.
     fn server_at(&self, url: &RepositoryUrl) -> Result<Server, SettingsError> {
         let urls = Urls::below(url);
-        let way_in = WayIn::of_environment(self.env, &urls)?;
+        let way_in = self.way_in_at(&urls)?;
         Ok(Server {
             name: name_of_url(url)?,
             credentials: way_in.credentials,

@@ -5,9 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use dbt_client::auth::Credentials;
-use dbt_client::config::{self, ConfigFile, LoadedFile, ServerEntry, Surroundings, Text};
+use dbt_client::auth::agent::Agent;
+use dbt_client::config::{self, ConfigFile, LoadedFile, Means, ServerEntry, Surroundings, Text};
 use dbt_client::url::{Origin, RepositoryUrl};
 use dbt_core::brand;
+use dbt_core::clock::Clock;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 
@@ -23,8 +25,8 @@ pub(crate) struct ConfiguredServer {
     pub(crate) ca_file: Option<PathBuf>,
     /// What is sent to its origins, and to no other.
     pub(crate) credentials: Credentials,
-    /// Why credentials of the file are not among them, if some are not.
-    pub(crate) withheld: Option<String>,
+    /// Why there are none though the file has some, or names some that cannot be used.
+    pub(crate) why_none: Option<String>,
 }
 
 /// Reads the configuration and returns the server that is named, or the default one.
@@ -47,7 +49,8 @@ pub(crate) fn server(
         directory: path.parent().unwrap_or(Path::new("/")),
         home: home.as_deref(),
     };
-    Ok(decide(&config, entry, &around)?)
+    let agent = Agent::at(environment.path(Variable::SshAgent));
+    Ok(decide(&config, entry, around, &Means { agent, clock: Clock::System })?)
 }
 
 /// Reads the first configuration file there is.
@@ -83,30 +86,23 @@ fn choose<'a>(
 fn decide(
     config: &ConfigFile,
     entry: &ServerEntry,
-    around: &Surroundings<'_>,
+    around: Surroundings<'_>,
+    means: &Means,
 ) -> Result<ConfiguredServer, config::ConfigError> {
-    let url = |text: &Option<Text>| text.as_ref().map(|text| text.url(*around)).transpose();
+    let url = |text: &Option<Text>| text.as_ref().map(|text| text.url(around)).transpose();
     let (repository, tools) = (url(&entry.repository)?, url(&entry.tools_repository)?);
     let truststore = url(&entry.truststore)?;
     let urls = [&repository, &tools, &truststore];
     let origins: std::collections::BTreeSet<Origin> =
         urls.into_iter().flatten().filter_map(|url| url.origin().cloned()).collect();
-    let keys = config.keys_of(entry, &origins, *around);
-    let credentials = if let Some((_key, token)) = keys.token(*around)? {
-        Credentials::bearer(origins, token)
-    } else if let Some((username, password)) = keys.username_and_password(*around)? {
-        Credentials::basic(origins, username, password)
-    } else {
-        Credentials::none()
-    };
-    let unexplained = credentials.is_none() && !keys.own_the_shared();
+    let way_in = config.way_in(entry, origins, around, means)?;
     Ok(ConfiguredServer {
         repository,
         tools,
         truststore,
-        ca_file: entry.options.ca_file.as_ref().map(|text| text.file(*around)).transpose()?,
-        credentials,
-        withheld: unexplained.then(|| config.withheld(entry)).flatten(),
+        ca_file: entry.options.ca_file.as_ref().map(|text| text.file(around)).transpose()?,
+        why_none: way_in.credentials.is_none().then_some(way_in.hint).flatten(),
+        credentials: way_in.credentials,
     })
 }
 
@@ -162,7 +158,8 @@ mod tests {
         let variables: BTreeMap<String, OsString> = [("TOKEN".to_owned(), "t".into())].into();
         let directory = Path::new("/etc/dbt");
         let around = Surroundings { variables: &variables, directory, home: None };
-        (entry.name.to_string(), decide(&config, entry, &around).unwrap())
+        let means = Means { agent: Agent::at(None), clock: Clock::System };
+        (entry.name.to_string(), decide(&config, entry, around, &means).unwrap())
     }
 
     const TWO: &str = r#"{"servers": {"z": {"repository": "https://z/dbt"}, "a": {"repository": "https://a/dbt"}},
@@ -183,14 +180,14 @@ mod tests {
     fn what_stands_at_the_top_goes_to_its_owner_and_to_nobody_else() {
         let named = TWO.replace(r#""username""#, r#""defaultServer": "z", "username""#);
         let (_name, owner) = decided(&named, None);
-        assert!(!owner.credentials.is_none() && owner.withheld.is_none());
+        assert!(!owner.credentials.is_none() && owner.why_none.is_none());
         let (_name, other) = decided(&named, Some("a"));
         assert!(other.credentials.is_none());
-        assert!(other.withheld.unwrap().contains("belong to the server `z`"));
+        assert!(other.why_none.unwrap().contains("belong to the server `z`"));
         // Of several servers nobody is the owner until `defaultServer` says who is.
         let (_name, first) = decided(TWO, None);
         assert!(first.credentials.is_none());
-        assert!(first.withheld.unwrap().contains("no `defaultServer`"));
+        assert!(first.why_none.unwrap().contains("no `defaultServer`"));
     }
 
     #[test]

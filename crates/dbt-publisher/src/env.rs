@@ -35,13 +35,15 @@ pub enum Variable {
     NoColor,
     /// The kind of terminal.
     Term,
+    /// The socket of the SSH agent.
+    SshAgent,
 }
 
 /// One line of the documentation: the variable, its name, whether the name gets our prefix, and
 /// what it means.
 type Row = (Variable, &'static str, bool, &'static str);
 
-const TABLE: [Row; 9] = [
+const TABLE: [Row; 10] = [
     (Variable::Config, "CONFIG", true, "the configuration file that `-s` reads"),
     (Variable::Home, "HOME", true, "the directory of configuration and keys"),
     (Variable::Server, "SERVER", true, "the server to publish to, as `-s`"),
@@ -66,6 +68,12 @@ const TABLE: [Row; 9] = [
     ),
     (Variable::NoColor, "NO_COLOR", false, "set to anything: no colour"),
     (Variable::Term, "TERM", false, "`dumb`: no colour and no progress"),
+    (
+        Variable::SshAgent,
+        "SSH_AUTH_SOCK",
+        false,
+        "the agent that signs in with the key that the configuration names",
+    ),
 ];
 
 /// Variables that no program which we start gets to see.

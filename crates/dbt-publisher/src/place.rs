@@ -136,8 +136,8 @@ impl Place {
         let Some(server) = configured else {
             return Ok(Credentials::none());
         };
-        if let Some(withheld) = server.withheld {
-            printer.note(withheld);
+        if let Some(why_none) = server.why_none {
+            printer.note(why_none);
         }
         Ok(server.credentials)
     }

@@ -26,6 +26,7 @@ pub mod repository;
 pub mod server;
 pub mod short_writes;
 pub mod snapshot;
+pub mod ssh_agent;
 pub mod stranger;
 pub mod times;
 pub mod tls;

@@ -16,6 +16,7 @@ use dbt_core::digest::Digest;
 use crate::http::{Answer, Request};
 use crate::listing;
 use crate::planted;
+use crate::ssh_agent::SignedToken;
 
 /// How long anything here is waited for: much longer than a slow machine needs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -103,6 +104,8 @@ struct State {
     taken: usize,
     etags: bool,
     authorization: Option<String>,
+    /// The line of the SSH key that tokens must be signed with.
+    ssh_key: Option<String>,
     in_flight: usize,
     high_water: usize,
     stalled: Vec<String>,
@@ -183,6 +186,11 @@ impl FileServer {
     pub fn require_token(&self, token: &str) {
         planted::is_listed(token);
         self.state().authorization = Some(format!("Bearer {token}"));
+    }
+
+    /// Wants tokens from now on that the SSH key of this line has signed.
+    pub fn require_ssh_key(&self, line: &str) {
+        self.state().ssh_key = Some(line.to_owned());
     }
 
     /// Answers nobody before `count` further requests have arrived: who sends them one after the
@@ -323,12 +331,16 @@ impl Shared {
     }
 
     fn answer(&self, request: &Request) -> Answer {
-        let (etags, authorization) = {
+        let (etags, authorization, ssh_key) = {
             let state = self.state();
-            (state.etags, state.authorization.clone())
+            (state.etags, state.authorization.clone(), state.ssh_key.clone())
         };
         if authorization.is_some() && request.header("authorization") != authorization.as_deref() {
             return Answer::text(401, "").with("WWW-Authenticate", "Basic realm=\"dbt\"");
+        }
+        let token = request.header("token").and_then(SignedToken::parse);
+        if ssh_key.is_some_and(|key| !token.is_some_and(|token| token.is_signed_by(&key))) {
+            return Answer::text(401, "").with("WWW-Authenticate", "DBT-SSH-JWT realm=\"dbt\"");
         }
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
             return Answer::text(405, "");

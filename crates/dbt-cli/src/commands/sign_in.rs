@@ -3,6 +3,7 @@
 //! This version sends what the configuration or the environment says. It keeps no sign-in of its
 //! own, and says so instead of pretending.
 
+use dbt_client::config::{Kind, WayIn};
 use dbt_core::brand;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
@@ -10,7 +11,6 @@ use serde_json::json;
 
 use crate::cli::{Login, Whoami};
 use crate::process::Process;
-use crate::settings::{Kind, WayIn};
 
 /// Signs in, where that means anything.
 pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
@@ -43,12 +43,9 @@ pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
 /// Forgets a sign-in: there is none to forget.
 pub(crate) fn logout(process: &Process) -> Result<(), Report> {
     let (server, way_in) = selected(process)?;
-    let kept = match way_in.kind {
-        Kind::Basic { .. } | Kind::Token { .. } => {
-            format!("; {} in use until it is removed there", way_in.kind.place())
-        }
-        Kind::Nothing | Kind::Oidc { .. } | Kind::SshKey { .. } => String::new(),
-    };
+    let stays = way_in.kind.place();
+    let kept = stays.map(|place| format!("; {place} in use until it is removed there"));
+    let kept = kept.unwrap_or_default();
     process.printer.note(format!("no sign-in to the server `{server}` is kept here{kept}"));
     Ok(())
 }
@@ -61,9 +58,10 @@ pub(crate) fn whoami(process: &Process, asked: &Whoami) -> Result<(), Report> {
         return process.printer.data(facts(&server, &way_in));
     }
     let (user, from) = match &way_in.kind {
-        Kind::Basic { username } => (username.clone(), None),
-        Kind::Token { from } => (None, Some(from.clone())),
-        Kind::Nothing | Kind::Oidc { .. } | Kind::SshKey { .. } => (None, None),
+        Kind::Basic { username } => (username.as_ref(), None),
+        Kind::Token { from } => (None, Some(from)),
+        Kind::SshKey { key, username, with_password: _ } => (username.as_ref(), Some(key)),
+        Kind::Nothing | Kind::Oidc { .. } | Kind::NamelessSshKey { .. } => (None, None),
     };
     let origins: Vec<String> = way_in.origins.iter().map(ToString::to_string).collect();
     process.printer.json(json!({
@@ -80,7 +78,7 @@ pub(crate) fn auth_check(process: &Process) -> Result<(), Report> {
 fn facts(server: &str, way_in: &WayIn) -> String {
     let mut lines =
         vec![format!("server: {server}"), format!("signs in with: {}", way_in.kind.words())];
-    if let Kind::Basic { username } = &way_in.kind {
+    if let Kind::Basic { username } | Kind::SshKey { username, .. } = &way_in.kind {
         let shown = username.as_deref().unwrap_or("printed by a command");
         lines.push(format!("user: {shown}"));
     }
@@ -99,13 +97,10 @@ fn selected(process: &Process) -> Result<(String, WayIn), Report> {
 }
 
 fn supported(server: &str, way_in: &WayIn) -> Result<(), Report> {
-    match way_in.kind.not_supported() {
+    match way_in.kind.unusable() {
         None => Ok(()),
         Some(hint) => {
-            let program = brand::PROGRAM;
-            let message = format!(
-                "this version of {program} cannot sign in to the server `{server}` as configured"
-            );
+            let message = format!("cannot sign in to the server `{server}` as configured");
             Err(Report::new(ExitCode::CONFIGURATION, message).hint(hint))
         }
     }
@@ -113,6 +108,6 @@ fn supported(server: &str, way_in: &WayIn) -> Result<(), Report> {
 
 fn how_to_configure(server: &str) -> String {
     format!(
-        "`username` and `password`, or `token`, in `servers.{server}` of the configuration are sent"
+        "`username` and `password`, `username` and `pubkeypath`, or `token`, in `servers.{server}` of the configuration are sent"
     )
 }

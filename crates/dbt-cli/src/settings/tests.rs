@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dbt_client::config::Kind;
+
 use super::*;
 
 /// Everything that decides, as texts.
@@ -352,7 +354,26 @@ fn a_server_has_its_own_credentials_before_all_others() {
             r#""authType": "oidc", "username": "a", "password": "p""#,
             Kind::Oidc { key: "servers.prod.authType".into() },
         ),
-        (r#""pubkeypath": "/k.pub""#, Kind::SshKey { key: "servers.prod.pubkeypath".into() }),
+        (
+            r#""pubkeypath": "/k.pub", "username": "alice""#,
+            Kind::SshKey {
+                key: "servers.prod.pubkeypath".into(),
+                username: Some("alice".into()),
+                with_password: false,
+            },
+        ),
+        (
+            r#""pubkey": "k", "pubkeyfunc": "x", "pubkeypath": "/k.pub", "usernamefunc": "x", "password": "p""#,
+            Kind::SshKey {
+                key: "servers.prod.pubkeyfunc".into(),
+                username: None,
+                with_password: true,
+            },
+        ),
+        (
+            r#""pubkey": "k", "password": "p""#,
+            Kind::NamelessSshKey { key: "servers.prod.pubkey".into() },
+        ),
     ] {
         assert_eq!(world(&server_with(keys)).way_in().kind, expected, "{keys}");
     }
@@ -371,6 +392,17 @@ fn a_way_to_sign_in_that_this_version_lacks_is_said_only_when_it_is_needed() {
     assert!(
         hint.starts_with("`servers.prod.authType` asks for sign-in through an identity provider"),
         "{hint}"
+    );
+}
+
+#[test]
+fn an_ssh_key_that_signs_in_nobodys_name_is_said_only_when_it_is_needed() {
+    let settings = world(&server_with(r#""pubkey": "ssh-ed25519 x""#)).settings();
+    assert!(settings.server.credentials.is_none());
+    assert_eq!(
+        settings.server.sign_in_hint.unwrap(),
+        "`servers.prod.pubkey` names an SSH key, and nothing says in whose name it signs: write \
+         `username` beside it"
     );
 }
 

@@ -34,6 +34,7 @@ mod requests;
 mod run;
 mod self_update;
 mod servers;
+mod ssh_keys;
 mod status;
 mod tamper;
 mod truststore;

@@ -4,6 +4,9 @@
 //! origins may see it. Commands and files are read then, and not before: a run that makes no
 //! request starts no command.
 
+pub mod agent;
+mod ssh_key;
+mod ssh_token;
 mod value;
 
 use std::collections::BTreeSet;
@@ -14,10 +17,16 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use dbt_core::clock::Clock;
 use dbt_core::secret::Secret;
 
 use crate::url::{Origin, Scheme};
 
+use self::agent::Agent;
+use self::ssh_token::SshTokens;
+
+pub use ssh_key::KeyProblem;
+pub use ssh_token::SshError;
 pub use value::SecretValue;
 
 /// What is sent to one server's origins, and to no other.
@@ -26,30 +35,45 @@ pub use value::SecretValue;
 #[derive(Debug, Clone)]
 pub struct Credentials {
     origins: Arc<BTreeSet<Origin>>,
-    kinds: Arc<[Kind]>,
+    kinds: Vec<Arc<Kind>>,
 }
 
 /// One way of saying who asks. Several can be sent with the same request.
 #[derive(Debug)]
 enum Kind {
-    Basic { username: SecretValue, password: SecretValue },
+    Basic { username: Arc<SecretValue>, password: SecretValue },
     Bearer { token: SecretValue },
+    Ssh(SshTokens),
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose<'a> {
+    /// It changes nothing.
+    Read,
+    /// It changes something.
+    Write {
+        /// Its method.
+        method: &'a str,
+        /// Where it goes.
+        url: &'a str,
+    },
 }
 
 impl Credentials {
     /// Returns what is sent when nothing is configured: nothing.
     pub fn none() -> Self {
-        Self { origins: Arc::default(), kinds: Arc::new([]) }
+        Self { origins: Arc::default(), kinds: Vec::new() }
     }
 
     /// Returns a user name and a password for these origins. When either is empty, nothing is
     /// sent.
     pub fn basic(
         origins: impl IntoIterator<Item = Origin>,
-        username: SecretValue,
+        username: impl Into<Arc<SecretValue>>,
         password: SecretValue,
     ) -> Self {
-        Self::of(origins, Kind::Basic { username, password })
+        Self::of(origins, Kind::Basic { username: username.into(), password })
     }
 
     /// Returns a token for these origins. When it is empty, nothing is sent.
@@ -57,22 +81,44 @@ impl Credentials {
         Self::of(origins, Kind::Bearer { token })
     }
 
+    /// Returns tokens for these origins that a key in the agent signs. `key` gives the public half
+    /// as a line of OpenSSH. When it or the user name is empty, nothing is sent.
+    pub fn ssh(
+        origins: impl IntoIterator<Item = Origin>,
+        username: impl Into<Arc<SecretValue>>,
+        key: SecretValue,
+        agent: Agent,
+        clock: Clock,
+    ) -> Self {
+        Self::of(origins, Kind::Ssh(SshTokens::new(username.into(), key, agent, clock)))
+    }
+
+    /// Sends these beside others for the same origins.
+    #[must_use]
+    pub fn beside(self, others: Self) -> Self {
+        debug_assert!(self.is_none() || others.is_none() || self.origins == others.origins);
+        let origins = if self.is_none() { others.origins } else { self.origins };
+        let kinds = self.kinds.into_iter().chain(others.kinds).collect();
+        Self { origins, kinds }
+    }
+
     /// Says whether nothing is ever sent.
     pub fn is_none(&self) -> bool {
         self.kinds.is_empty()
     }
 
-    /// Returns the headers that tell `origin` who asks.
+    /// Returns the headers that tell `origin` who asks to read.
     ///
     /// There are none for an origin of another server. May run the configured commands, once.
     pub fn headers_for(&self, origin: &Origin) -> Result<Vec<AuthHeader>, CredentialsError> {
-        self.headers_within(origin, Duration::MAX)
+        self.headers_within(origin, Purpose::Read, Duration::MAX)
     }
 
-    /// Does so, and waits no longer than `limit` for commands and pipes.
+    /// Does so for one request, and waits no longer than `limit` for commands, pipes and agents.
     pub(crate) fn headers_within(
         &self,
         origin: &Origin,
+        purpose: Purpose<'_>,
         limit: Duration,
     ) -> Result<Vec<AuthHeader>, CredentialsError> {
         if self.is_none() || !self.origins.contains(origin) {
@@ -82,8 +128,8 @@ impl Credentials {
             return Err(CredentialsError::PlainHttp { origin: origin.clone() });
         }
         let mut headers = Vec::new();
-        for kind in self.kinds.iter() {
-            headers.extend(kind.header(limit)?);
+        for kind in &self.kinds {
+            headers.extend(kind.header(origin, purpose, limit)?);
         }
         Ok(headers)
     }
@@ -95,8 +141,8 @@ impl Credentials {
             return Ok(false);
         }
         let mut is_other = false;
-        for kind in self.kinds.iter() {
-            if let Kind::Bearer { token } = kind {
+        for kind in &self.kinds {
+            if let Kind::Bearer { token } = kind.as_ref() {
                 is_other |= token.renew(limit)?;
             }
         }
@@ -105,17 +151,24 @@ impl Credentials {
 
     /// Says whether that was done.
     pub(crate) fn was_renewed(&self) -> bool {
-        self.kinds.iter().any(|kind| matches!(kind, Kind::Bearer { token } if token.was_renewed()))
+        let is = |kind: &Arc<Kind>| matches!(kind.as_ref(), Kind::Bearer { token } if token.was_renewed());
+        self.kinds.iter().any(is)
     }
 
     fn of(origins: impl IntoIterator<Item = Origin>, kind: Kind) -> Self {
-        Self { origins: Arc::new(origins.into_iter().collect()), kinds: Arc::new([kind]) }
+        Self { origins: Arc::new(origins.into_iter().collect()), kinds: vec![Arc::new(kind)] }
     }
 }
 
 impl Kind {
-    fn header(&self, limit: Duration) -> Result<Option<AuthHeader>, CredentialsError> {
+    fn header(
+        &self,
+        origin: &Origin,
+        purpose: Purpose<'_>,
+        limit: Duration,
+    ) -> Result<Option<AuthHeader>, CredentialsError> {
         match self {
+            Self::Ssh(tokens) => tokens.header(origin, purpose, limit),
             Self::Basic { username, password } => {
                 let username = username.read(limit)?.expose();
                 if username.is_empty() {
@@ -244,6 +297,10 @@ pub enum CredentialsError {
     /// A user name that cannot be told from the password behind it.
     #[error("a user name must not contain a colon")]
     Colon,
+
+    /// A key of the SSH agent did not sign.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
 }
 
 impl CredentialsError {
@@ -256,6 +313,7 @@ impl CredentialsError {
             Self::Run { key, .. } | Self::Failed { key, .. } | Self::TimeOver { key, .. } => {
                 Some(format!("run the command of `{key}` in a shell to see what it does"))
             }
+            Self::Ssh(error) => error.hint(),
             Self::File { .. }
             | Self::TooLong { .. }
             | Self::NotText { .. }

@@ -3,8 +3,8 @@
 //! Both formats of the reference are read: several servers, and the legacy one with a single
 //! server, also in one file. (Contract: wire formats, section 5.3.) No setting is decided here;
 //! the programs do that, with what they know of the machine. What belongs to the file itself is:
-//! where its servers are ([`Urls`]) and to which of them its credentials go ([`Keys`]). Texts are
-//! kept as written, because `${NAME}` in them means something only for the server that is used.
+//! where its servers are ([`Urls`]), to which of them its credentials go ([`Keys`]), and which of
+//! those are used ([`WayIn`]). Texts are kept as written, because `${NAME}` in them means something only for the server that is used.
 
 pub mod announcement;
 pub mod duration;
@@ -16,6 +16,7 @@ mod object;
 mod sign_in;
 mod text;
 mod urls;
+mod way_in;
 
 use std::collections::BTreeSet;
 
@@ -32,6 +33,7 @@ pub use object::UnknownKey;
 pub use sign_in::Keys;
 pub use text::{Surroundings, Text, Variables};
 pub use urls::Urls;
+pub use way_in::{Kind, Means, WayIn};
 
 /// The name that the server of the legacy format has.
 pub const LEGACY_SERVER: &str = "default";

@@ -5,6 +5,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use dbt_testkit::ssh_agent::SignedToken;
+
 /// What the server does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -22,6 +24,22 @@ struct State {
     requests: Vec<String>,
     faults: Vec<Fault>,
     secrets_seen: Vec<String>,
+    /// The line of an SSH key whose tokens count too, each once.
+    ssh_key: Option<String>,
+    tokens_seen: Vec<SignedToken>,
+}
+
+impl State {
+    /// Takes the token of a write; says whether it is for that alone, and good.
+    fn admits(&mut self, method: &str, host: &str, path: &str, token: &str) -> bool {
+        let Some(token) = SignedToken::parse(token) else { return false };
+        let is_signed = self.ssh_key.as_ref().is_some_and(|key| token.is_signed_by(key));
+        let is_known = self.tokens_seen.contains(&token);
+        let is_for_this = token.claims["htm"] == method
+            && token.claims["htu"] == format!("http://{host}{path}").as_str();
+        self.tokens_seen.push(token);
+        is_signed && is_for_this && !is_known
+    }
 }
 
 /// A server that wants `Bearer hunter2` for writing.
@@ -74,6 +92,16 @@ impl Server {
             .collect()
     }
 
+    /// Takes tokens that this SSH key has signed.
+    pub(crate) fn know(&self, line: &str) {
+        self.state.lock().unwrap().ssh_key = Some(line.to_owned());
+    }
+
+    /// Every token of a write that came.
+    pub(crate) fn tokens(&self) -> Vec<SignedToken> {
+        self.state.lock().unwrap().tokens_seen.clone()
+    }
+
     /// Every `Authorization` that came.
     pub(crate) fn credentials(&self) -> Vec<String> {
         let mut seen = self.state.lock().unwrap().secrets_seen.clone();
@@ -107,7 +135,10 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
         let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
         return send(stream, &[head.as_bytes(), &body].concat());
     }
-    if authorization.as_deref() != Some(&format!("Bearer {TOKEN}")) {
+    let token = headers.get("token").map(String::as_str).unwrap_or_default();
+    let host = headers.get("host").map(String::as_str).unwrap_or_default();
+    let is_proven = locked.admits(&method, host, &path, token);
+    if !is_proven && authorization.as_deref() != Some(&format!("Bearer {TOKEN}")) {
         drop(locked);
         send(stream, b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return None;

@@ -1,5 +1,7 @@
 //! Publishing over HTTP.
 
+use dbt_testkit::ssh_agent::Agent;
+
 use super::http::{Fault, Server, TOKEN};
 use super::world::{SCRIPT, World};
 
@@ -120,6 +122,56 @@ fn a_token_comes_from_a_file_the_environment_or_with_a_warning_from_the_command_
     world.set("DBT_PUBLISH_TOKEN", TOKEN);
     world.run(&without.replace("1.4.0", "1.5.0")).says_nothing();
     assert_eq!(server.credentials(), [format!("Bearer {TOKEN}")]);
+}
+
+/// A server that knows a key of an agent, and a publisher whose configuration names that key.
+fn signed_in(server: &Server, agent: &Agent) -> (World, String) {
+    let mut world = world(server);
+    let key = agent.key("mine", &["-t", "ed25519"]);
+    server.know(&key);
+    let url = server.url();
+    let config = serde_json::json!({ "servers": { "acme": {
+        "repository": format!("{url}/dbt"), "toolsRepository": format!("{url}/dbt-tools"),
+        "username": "alice", "pubkeypath": agent.public_file("mine"),
+    } } });
+    world.write("home/.dbt/conf/dbt.json", config.to_string().as_bytes());
+    world.set("SSH_AUTH_SOCK", agent.socket());
+    let line = line(server).replace("--token-file PLACE/token", "");
+    (world, line.replace(&format!("--to {url}"), "-s acme"))
+}
+
+#[test]
+fn each_write_has_a_token_of_its_own_from_the_key_that_the_configuration_names() {
+    let (server, agent) = (Server::start(), Agent::start());
+    let (world, line) = signed_in(&server, &agent);
+    let before = server.writes().len();
+    world.run(&line).says_nothing();
+    let (writes, tokens) = (server.writes(), server.tokens());
+    assert_eq!(tokens.len(), writes.len() - before);
+    for (path, token) in writes[before..].iter().zip(&tokens) {
+        assert_eq!(token.claims["sub"], "alice");
+        assert_eq!(token.claims["aud"], serde_json::json!(["127.0.0.1"]));
+        assert_eq!(token.claims["htm"], "PUT");
+        assert_eq!(token.claims["htu"], format!("{}{path}", server.url()));
+    }
+    let mut ids: Vec<&str> = tokens.iter().map(|it| it.claims["jti"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), tokens.len(), "no id twice");
+    assert_eq!(server.credentials(), [format!("Bearer {TOKEN}")], "from before");
+}
+
+#[test]
+fn a_key_that_the_agent_does_not_hold_writes_nothing_and_is_named() {
+    let (server, agent) = (Server::start(), Agent::start());
+    let (mut world, line) = signed_in(&server, &agent);
+    let before = server.writes().len();
+    let other = Agent::start();
+    world.set("SSH_AUTH_SOCK", other.socket());
+    let run = world.run(&line).fails(83, "the SSH agent holds no keys, or is locked");
+    assert!(run.talk.contains("`servers.acme.pubkeypath` names SHA256:"), "{}", run.talk);
+    assert!(run.talk.contains("hint: `ssh-add FILE` gives it the key"), "{}", run.talk);
+    assert_eq!((server.writes().len(), server.tokens().len()), (before, 0));
 }
 
 #[test]

@@ -1,0 +1,209 @@
+//! How a server is told who asks: decided once, for every program that asks one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use dbt_core::brand;
+use dbt_core::clock::Clock;
+
+use super::{ConfigError, ConfigFile, Keys, ServerEntry, Surroundings};
+use crate::auth::agent::Agent;
+use crate::auth::{Credentials, SecretValue};
+use crate::url::Origin;
+
+/// How a server is told who asks.
+#[derive(Debug)]
+pub struct WayIn {
+    /// What is sent.
+    pub credentials: Credentials,
+    /// How, in words: what `whoami` says. No secret stands in it.
+    pub kind: Kind,
+    /// What to do when the server does not accept it.
+    pub hint: Option<String>,
+    /// Where it is sent.
+    pub origins: BTreeSet<Origin>,
+}
+
+/// What it takes to tell who asks, besides the configuration.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// The agent that holds the user's SSH keys.
+    pub agent: Agent,
+    /// Where the time comes from.
+    pub clock: Clock,
+}
+
+/// A way of telling who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing is configured.
+    Nothing,
+    /// A user name and a password; the name where the configuration has it.
+    Basic {
+        /// The name, unless a command prints it.
+        username: Option<String>,
+    },
+    /// A token, and the key or variable it comes from.
+    Token {
+        /// The key or variable.
+        from: String,
+    },
+    /// An identity provider, which this version does not ask yet.
+    Oidc {
+        /// The path of the key that says so.
+        key: String,
+    },
+    /// Tokens that a key of the SSH agent signs.
+    SshKey {
+        /// The path of the key of the configuration that names the SSH key.
+        key: String,
+        /// In whose name, unless a command prints that.
+        username: Option<String>,
+        /// Whether a password is sent beside.
+        with_password: bool,
+    },
+    /// A key of the SSH agent, and nobody in whose name it signs.
+    NamelessSshKey {
+        /// The path of the key of the configuration that names the SSH key.
+        key: String,
+    },
+}
+
+impl WayIn {
+    /// Tells nobody anything.
+    pub fn nothing(origins: BTreeSet<Origin>) -> Self {
+        Self { credentials: Credentials::none(), kind: Kind::Nothing, hint: None, origins }
+    }
+
+    /// Sends a token, which comes from the key or variable `from`.
+    pub fn token(from: &str, token: SecretValue, origins: BTreeSet<Origin>) -> Self {
+        let credentials = Credentials::bearer(origins.iter().cloned(), token);
+        let kind = Kind::Token { from: from.to_owned() };
+        Self { credentials, kind, hint: None, origins }
+    }
+
+    /// A way of signing in that is configured and cannot be used. Repositories that need no
+    /// sign-in are read all the same.
+    fn unusable(kind: Kind, origins: BTreeSet<Origin>) -> Self {
+        let hint = kind.unusable();
+        Self { credentials: Credentials::none(), kind, hint, origins }
+    }
+}
+
+impl ConfigFile {
+    /// Decides how the server of an entry, which is at these origins, is told who asks.
+    pub fn way_in(
+        &self,
+        entry: &ServerEntry,
+        origins: BTreeSet<Origin>,
+        around: Surroundings<'_>,
+        means: &Means,
+    ) -> Result<WayIn, ConfigError> {
+        let keys = self.keys_of(entry, &origins, around);
+        let mut way_in = configured(keys, origins, around, means)?;
+        if way_in.hint.is_none() && !keys.own_the_shared() {
+            way_in.hint = self.withheld(entry);
+        }
+        Ok(way_in)
+    }
+}
+
+fn configured(
+    keys: Keys<'_>,
+    origins: BTreeSet<Origin>,
+    around: Surroundings<'_>,
+    means: &Means,
+) -> Result<WayIn, ConfigError> {
+    if let Some((key, token)) = keys.token(around)? {
+        return Ok(WayIn::token(key.path(), token, origins));
+    }
+    if let Some(text) = keys.get(|keys| &keys.auth_type)
+        && text.expand(around.variables)?.expose() == "oidc"
+    {
+        return Ok(WayIn::unusable(Kind::Oidc { key: text.path().to_owned() }, origins));
+    }
+    // The reference sends both where both are configured.
+    let (password, ssh_key) = (keys.password(around)?, keys.public_key(around)?);
+    let Some(username) = keys.username(around)?.map(Arc::new) else {
+        return Ok(match ssh_key {
+            Some((text, _key)) => {
+                WayIn::unusable(Kind::NamelessSshKey { key: text.path().to_owned() }, origins)
+            }
+            None => WayIn::nothing(origins),
+        });
+    };
+    let to = || origins.iter().cloned();
+    let basic = match password {
+        Some(password) => Credentials::basic(to(), Arc::clone(&username), password),
+        None => Credentials::none(),
+    };
+    let shown = keys.shown_username(around)?;
+    let (kind, credentials) = match ssh_key {
+        Some((text, key)) => {
+            let with_password = !basic.is_none();
+            let key_path = text.path().to_owned();
+            let kind = Kind::SshKey { key: key_path, username: shown, with_password };
+            let Means { agent, clock } = means;
+            (kind, basic.beside(Credentials::ssh(to(), username, key, agent.clone(), *clock)))
+        }
+        None if basic.is_none() => return Ok(WayIn::nothing(origins)),
+        None => (Kind::Basic { username: shown }, basic),
+    };
+    Ok(WayIn { credentials, kind, hint: None, origins })
+}
+
+impl Kind {
+    /// Returns its name, one word for scripts.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Nothing => "none",
+            Self::Basic { .. } => "basic",
+            Self::Token { .. } => "token",
+            Self::Oidc { .. } => "oidc",
+            Self::SshKey { .. } | Self::NamelessSshKey { .. } => "ssh",
+        }
+    }
+
+    /// Returns what is sent, in words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Nothing => "nothing".to_owned(),
+            Self::Basic { .. } => "a user name and a password".to_owned(),
+            Self::Token { from } => format!("the token of `{from}`"),
+            Self::Oidc { .. } => "an identity provider".to_owned(),
+            Self::SshKey { key, with_password: false, .. } | Self::NamelessSshKey { key } => {
+                format!("the key of `{key}` in the SSH agent")
+            }
+            Self::SshKey { key, with_password: true, .. } => {
+                format!("the key of `{key}` in the SSH agent, and a password")
+            }
+        }
+    }
+
+    /// Returns where what is sent stands when it is no sign-in that could be forgotten, as the
+    /// beginning of a sentence.
+    pub fn place(&self) -> Option<String> {
+        match self {
+            Self::Token { from } => Some(format!("the token of `{from}` stays")),
+            Self::Basic { .. } => Some("what the configuration says stays".to_owned()),
+            Self::SshKey { key, .. } => {
+                Some(format!("the SSH key that `{key}` names stays in its agent, and stays"))
+            }
+            Self::Nothing | Self::Oidc { .. } | Self::NamelessSshKey { .. } => None,
+        }
+    }
+
+    /// Returns why this way of signing in cannot be used, if it cannot.
+    pub fn unusable(&self) -> Option<String> {
+        let program = brand::PROGRAM;
+        match self {
+            Self::Oidc { key } => Some(format!(
+                "`{key}` asks for sign-in through an identity provider, which this version of {program} does not do yet; use `token` or `username` and `password`"
+            )),
+            Self::NamelessSshKey { key } => Some(format!(
+                "`{key}` names an SSH key, and nothing says in whose name it signs: write `username` beside it"
+            )),
+            Self::Nothing | Self::Basic { .. } | Self::Token { .. } | Self::SshKey { .. } => None,
+        }
+    }
+}
