@@ -30,3 +30,4 @@ pub mod source;
 pub mod state;
 pub mod store;
 pub mod url;
+pub mod whoami;

@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use dbt_client::auth::Credentials;
 use dbt_client::auth::agent::Agent;
+use dbt_client::auth::{Credentials, Netrc};
 use dbt_client::config::{self, ConfigFile, LoadedFile, Means, ServerEntry, Surroundings, Text};
 use dbt_client::url::{Origin, RepositoryUrl};
 use dbt_core::brand;
@@ -50,7 +50,8 @@ pub(crate) fn server(
         home: home.as_deref(),
     };
     let agent = Agent::at(environment.path(Variable::SshAgent));
-    Ok(decide(&config, entry, around, &Means { agent, clock: Clock::System })?)
+    let netrc = home.as_ref().map(|home| home.join(Netrc::NAME));
+    Ok(decide(&config, entry, around, &Means { agent, clock: Clock::System, netrc })?)
 }
 
 /// Reads the first configuration file there is.
@@ -96,12 +97,14 @@ fn decide(
     let origins: std::collections::BTreeSet<Origin> =
         urls.into_iter().flatten().filter_map(|url| url.origin().cloned()).collect();
     let way_in = config.way_in(entry, origins, around, means)?;
+    let is_sent = way_in.found().is_sent();
+    let why_none = way_in.hint.or_else(|| way_in.credentials.unused()).filter(|_why| !is_sent);
     Ok(ConfiguredServer {
         repository,
         tools,
         truststore,
         ca_file: entry.options.ca_file.as_ref().map(|text| text.file(around)).transpose()?,
-        why_none: way_in.credentials.is_none().then_some(way_in.hint).flatten(),
+        why_none,
         credentials: way_in.credentials,
     })
 }
@@ -158,7 +161,7 @@ mod tests {
         let variables: BTreeMap<String, OsString> = [("TOKEN".to_owned(), "t".into())].into();
         let directory = Path::new("/etc/dbt");
         let around = Surroundings { variables: &variables, directory, home: None };
-        let means = Means { agent: Agent::at(None), clock: Clock::System };
+        let means = Means { agent: Agent::at(None), clock: Clock::System, netrc: None };
         (entry.name.to_string(), decide(&config, entry, around, &means).unwrap())
     }
 

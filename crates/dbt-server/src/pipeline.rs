@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::action::{Action, Delete, Kind, Observe, Read, TakeOver, Write};
 use crate::app::App;
 use crate::audit::{FileRead, Origin, Outcome};
-use crate::authn::{BadCredential, Caller, Credential, Presented, Scope};
+use crate::authn::{BadCredential, Caller, Credential, Scope};
 use crate::authz::{Denied, Grant, Guarded, Reason, Replacing};
 use crate::conditions::Conditions;
 use crate::content::{self, Body, Pace};
@@ -37,6 +37,11 @@ use crate::storage::{
 use crate::upload::{BodyReader, RequestBody, Upload, UploadError};
 use crate::writable::InVersion;
 use crate::{api, following, listing, possession, token_ends, v1, writable};
+
+mod known;
+
+pub(crate) use known::known;
+use known::proven;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
@@ -302,11 +307,7 @@ pub(crate) async fn identify<A: Action + Guarded>(
     if is_open && !app.storage.has_draft(action.path()) {
         return Ok(Caller::anonymous());
     }
-    let Parts { headers, method, uri, .. } = &asked.parts;
-    let (peer, scope) = (asked.client, scope(A::KIND));
-    let identified = app.authn.identify(&Presented { headers, method, uri, peer, scope }).await;
-    count_sign_in(app, headers, &identified);
-    match identified {
+    match proven(app, asked, scope(A::KIND)).await {
         Ok(caller) => Ok(asked.from(caller)),
         // What is open to everybody is open to those with a stale credential too.
         Err(_error) if is_open => Ok(Caller::anonymous()),

@@ -4,11 +4,15 @@
 //! own, and says so instead of pretending.
 
 use dbt_client::config::{Kind, WayIn};
+use dbt_client::source::{Connector, Failure, Patience};
+use dbt_client::whoami::{self, Identity};
 use dbt_core::brand;
 use dbt_ui::exit_code::ExitCode;
+use dbt_ui::printable;
 use dbt_ui::report::Report;
 use serde_json::json;
 
+use super::failure;
 use crate::cli::{Login, Whoami};
 use crate::process::Process;
 
@@ -26,16 +30,17 @@ pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
         return Err(Report::new(ExitCode::CONFIGURATION, message).hint(how_to_configure(&server)));
     }
     supported(&server, &way_in)?;
-    if way_in.kind == Kind::Nothing {
+    let kind = way_in.found();
+    if kind == Kind::Nothing {
         let message = format!("nothing is configured to sign in to the server `{server}` with");
         return Err(Report::new(ExitCode::CONFIGURATION, message)
-            .hints(way_in.hint)
+            .hints(way_in.hint.or_else(|| way_in.credentials.unused()))
             .hint(how_to_configure(&server)));
     }
     process.printer.note(format!(
         "nothing to do: {} {} sent to the server `{server}` with every request",
-        way_in.kind.words(),
-        if matches!(way_in.kind, Kind::Basic { .. }) { "are" } else { "is" },
+        kind.words(),
+        if matches!(kind, Kind::Basic { .. }) { "are" } else { "is" },
     ));
     Ok(())
 }
@@ -43,50 +48,114 @@ pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
 /// Forgets a sign-in: there is none to forget.
 pub(crate) fn logout(process: &Process) -> Result<(), Report> {
     let (server, way_in) = selected(process)?;
-    let stays = way_in.kind.place();
+    let stays = way_in.found().place();
     let kept = stays.map(|place| format!("; {place} in use until it is removed there"));
     let kept = kept.unwrap_or_default();
     process.printer.note(format!("no sign-in to the server `{server}` is kept here{kept}"));
     Ok(())
 }
 
-/// Shows as whom the selected server knows this client.
+/// Shows as whom the selected server knows this client: what is sent, and what the server makes of
+/// it, if it says that.
 pub(crate) fn whoami(process: &Process, asked: &Whoami) -> Result<(), Report> {
     let (server, way_in) = selected(process)?;
     supported(&server, &way_in)?;
-    if !asked.json {
-        return process.printer.data(facts(&server, &way_in));
-    }
-    let (user, from) = match &way_in.kind {
-        Kind::Basic { username } => (username.as_ref(), None),
-        Kind::Token { from } => (None, Some(from)),
-        Kind::SshKey { key, username, with_password: _ } => (username.as_ref(), Some(key)),
-        Kind::Nothing | Kind::Oidc { .. } | Kind::NamelessSshKey { .. } => (None, None),
+    let kind = way_in.found();
+    let (identity, failed) = match identity(process, &server, &kind) {
+        Ok(identity) => (identity, Ok(())),
+        Err(report) => (None, Err(report)),
     };
     let origins: Vec<String> = way_in.origins.iter().map(ToString::to_string).collect();
-    process.printer.json(json!({
-        "server": server, "kind": way_in.kind.name(), "user": user, "from": from,
-        "sentTo": origins,
-    }))
+    if asked.json {
+        let (user, from) = user_and_place(&kind);
+        process.printer.json(json!({
+            "server": server, "kind": kind.name(), "user": user, "from": from,
+            "sentTo": origins, "identity": identity,
+        }))?;
+    } else {
+        let lines = [facts(&server, &kind, &origins), identity.map(said).unwrap_or_default()];
+        process.printer.data(format!("{}\n", lines.concat().join("\n")))?;
+    }
+    failed
 }
 
-/// Says how this client signs in, as the reference's flag does. Nothing is sent.
+/// Says how this client signs in, and fails if the server does not accept it.
 pub(crate) fn auth_check(process: &Process) -> Result<(), Report> {
     whoami(process, &Whoami { json: false })
 }
 
-fn facts(server: &str, way_in: &WayIn) -> String {
-    let mut lines =
-        vec![format!("server: {server}"), format!("signs in with: {}", way_in.kind.words())];
-    if let Kind::Basic { username } | Kind::SshKey { username, .. } = &way_in.kind {
-        let shown = username.as_deref().unwrap_or("printed by a command");
-        lines.push(format!("user: {shown}"));
+/// Asks the server, where there is something to tell it.
+fn identity(process: &Process, server: &str, kind: &Kind) -> Result<Option<Identity>, Report> {
+    let settings = process.settings()?;
+    let Some(root) = settings.server.repository.parent() else { return Ok(None) };
+    if !kind.is_sent() || settings.offline {
+        return Ok(None);
     }
-    if way_in.kind != Kind::Nothing {
-        let origins: Vec<String> = way_in.origins.iter().map(ToString::to_string).collect();
+    let ca_file = settings.server.ca_file.as_deref();
+    let agent = format!("{}/{}", brand::PROGRAM, settings.program.version);
+    let connector = Connector::new(&settings.network, ca_file, &agent);
+    let patience = Patience::without_cached_copy(settings.server.time_scale);
+    let answer = whoami::ask(&root, &connector, &settings.server.credentials, &patience);
+    if let Ok(None) = answer {
+        process.printer.verbose(format!("the server `{server}` does not say as whom it knows us"));
+    }
+    answer.map_err(|error| {
+        let is_refused = matches!(error.failure(), Failure::Unauthorized);
+        let report = failure::fetching(error);
+        if is_refused {
+            report.while_doing(format!("the server `{server}` does not accept {}", kind.words()))
+        } else {
+            report
+        }
+    })
+}
+
+/// Returns in whose name something is sent, and where what is sent comes from.
+fn user_and_place(kind: &Kind) -> (Option<String>, Option<String>) {
+    match kind {
+        Kind::Basic { username } => (username.clone(), None),
+        Kind::Token { from } => (None, Some(from.clone())),
+        Kind::SshKey { key, username, with_password: _ } => (username.clone(), Some(key.clone())),
+        Kind::Netrc { path, username } => {
+            (Some(username.clone()), Some(path.display().to_string()))
+        }
+        Kind::Nothing | Kind::Oidc { .. } | Kind::NamelessSshKey { .. } => (None, None),
+    }
+}
+
+/// Says what is sent, and where.
+fn facts(server: &str, kind: &Kind, origins: &[String]) -> Vec<String> {
+    let mut lines = vec![format!("server: {server}"), format!("signs in with: {}", kind.words())];
+    match kind {
+        Kind::Basic { username } | Kind::SshKey { username, .. } => {
+            let shown = username.as_deref().unwrap_or("printed by a command");
+            lines.push(format!("user: {shown}"));
+        }
+        Kind::Netrc { username, .. } => lines.push(format!("user: {username}")),
+        Kind::Nothing | Kind::Token { .. } | Kind::Oidc { .. } | Kind::NamelessSshKey { .. } => {}
+    }
+    if kind.is_sent() {
         lines.push(format!("sent to: {}", origins.join(", ")));
     }
-    format!("{}\n", lines.join("\n"))
+    lines
+}
+
+/// Says as whom a server knows us. It may say anything.
+fn said(identity: Identity) -> Vec<String> {
+    let Identity { subject, name, email, groups, roles, method, expires } = identity;
+    let list = |list: Vec<String>| (!list.is_empty()).then(|| list.join(", "));
+    let known = [
+        ("known as", Some(subject)),
+        ("name", name),
+        ("e-mail", email),
+        ("groups", list(groups)),
+        ("roles", list(roles)),
+        ("proved by", method),
+        ("until", expires),
+    ];
+    let line =
+        |(word, text): (&str, Option<String>)| Some(format!("{word}: {}", printable::line(&text?)));
+    known.into_iter().filter_map(line).collect()
 }
 
 /// Returns the selected server's name and its way in.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use dbt_client::auth::SecretValue;
 use dbt_client::auth::agent::Agent;
+use dbt_client::auth::{Netrc, SecretValue};
 use dbt_client::config::{Means, ServerEntry, Urls, WayIn};
 use dbt_client::url::Origin;
 
@@ -18,7 +18,7 @@ impl Inputs<'_> {
             return Ok(token);
         }
         let Some(config) = self.config() else {
-            return Ok(WayIn::nothing(origins));
+            return Ok(WayIn::unconfigured(origins, &self.means()));
         };
         let directory = self.config_directory();
         let around = self.around(&directory);
@@ -29,11 +29,15 @@ impl Inputs<'_> {
     pub(super) fn way_in_at(&self, urls: &Urls) -> Result<WayIn, SettingsError> {
         let origins = urls.origins();
         let token = token_of_environment(self.env, &origins)?;
-        Ok(token.unwrap_or_else(|| WayIn::nothing(origins)))
+        Ok(token.unwrap_or_else(|| WayIn::unconfigured(origins, &self.means())))
     }
 
     fn means(&self) -> Means {
-        Means { agent: Agent::at(self.env.path(Variable::SshAgent)), clock: self.clock }
+        Means {
+            agent: Agent::at(self.env.path(Variable::SshAgent)),
+            clock: self.clock,
+            netrc: self.host.home.as_ref().map(|home| home.join(Netrc::NAME)),
+        }
     }
 }
 

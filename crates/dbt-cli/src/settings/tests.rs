@@ -303,8 +303,8 @@ fn credentials_at_the_top_belong_to_one_server_and_its_origins() {
     let shared = r#", "username": "carol", "password": "hunter2""#;
     let sent = |file: &str, server| {
         let world = World { server: Some(server), ..world(file) };
-        let WayIn { credentials, hint, .. } = world.way_in();
-        (!credentials.is_none(), hint.unwrap_or_default())
+        let WayIn { kind, hint, .. } = world.way_in();
+        (kind.is_sent(), hint.unwrap_or_default())
     };
     let with_default = servers(&["prod", "dev"], &format!(r#"{shared}, "defaultServer": "prod""#));
     assert_eq!(sent(&with_default, "prod"), (true, String::new()));

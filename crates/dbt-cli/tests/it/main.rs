@@ -26,6 +26,7 @@ mod interrupted;
 mod left_behind;
 mod manifest;
 mod names;
+mod netrc;
 mod outage;
 mod owners;
 mod programs;
@@ -39,6 +40,7 @@ mod status;
 mod tamper;
 mod truststore;
 mod versions;
+mod whoami;
 
 use std::path::PathBuf;
 

@@ -22,6 +22,7 @@ mod older_client;
 mod quickstart;
 mod reposerver;
 mod shells;
+mod signing_in;
 mod started;
 mod traced;
 mod web_server;

@@ -5,6 +5,7 @@
 //! request starts no command.
 
 pub mod agent;
+mod netrc;
 mod ssh_key;
 mod ssh_token;
 mod value;
@@ -23,8 +24,10 @@ use dbt_core::secret::Secret;
 use crate::url::{Origin, Scheme};
 
 use self::agent::Agent;
+use self::netrc::Login;
 use self::ssh_token::SshTokens;
 
+pub use netrc::{Netrc, NetrcProblem};
 pub use ssh_key::KeyProblem;
 pub use ssh_token::SshError;
 pub use value::SecretValue;
@@ -44,6 +47,7 @@ enum Kind {
     Basic { username: Arc<SecretValue>, password: SecretValue },
     Bearer { token: SecretValue },
     Ssh(SshTokens),
+    Netrc(Arc<Netrc>),
 }
 
 /// What a request is for.
@@ -93,6 +97,21 @@ impl Credentials {
         Self::of(origins, Kind::Ssh(SshTokens::new(username.into(), key, agent, clock)))
     }
 
+    /// Returns what the user's netrc file has for these origins.
+    pub fn netrc(origins: impl IntoIterator<Item = Origin>, netrc: Arc<Netrc>) -> Self {
+        Self::of(origins, Kind::Netrc(netrc))
+    }
+
+    /// Says why something that these origins could be told is not used, and what helps. Looks at
+    /// the files that it could be in.
+    pub fn unused(&self) -> Option<String> {
+        let problem = |kind: &Arc<Kind>| match kind.as_ref() {
+            Kind::Netrc(netrc) => self.origins.iter().find_map(|it| netrc.login(it).err()),
+            Kind::Basic { .. } | Kind::Bearer { .. } | Kind::Ssh(_) => None,
+        };
+        self.kinds.iter().find_map(problem).map(|problem| problem.in_one_line())
+    }
+
     /// Sends these beside others for the same origins.
     #[must_use]
     pub fn beside(self, others: Self) -> Self {
@@ -102,9 +121,9 @@ impl Credentials {
         Self { origins, kinds }
     }
 
-    /// Says whether nothing is ever sent.
+    /// Says whether nothing is configured to be sent. A netrc file may have something all the same.
     pub fn is_none(&self) -> bool {
-        self.kinds.is_empty()
+        self.kinds.iter().all(|kind| kind.knows_tls_alone())
     }
 
     /// Returns the headers that tell `origin` who asks to read.
@@ -121,14 +140,15 @@ impl Credentials {
         purpose: Purpose<'_>,
         limit: Duration,
     ) -> Result<Vec<AuthHeader>, CredentialsError> {
-        if self.is_none() || !self.origins.contains(origin) {
+        if !self.origins.contains(origin) {
             return Ok(Vec::new());
-        }
-        if origin.scheme() == Scheme::Http && !origin.is_loopback() {
-            return Err(CredentialsError::PlainHttp { origin: origin.clone() });
         }
         let mut headers = Vec::new();
         for kind in &self.kinds {
+            let is_exposed = origin.scheme() == Scheme::Http && !origin.is_loopback();
+            if is_exposed && !kind.knows_tls_alone() {
+                return Err(CredentialsError::PlainHttp { origin: origin.clone() });
+            }
             headers.extend(kind.header(origin, purpose, limit)?);
         }
         Ok(headers)
@@ -161,6 +181,11 @@ impl Credentials {
 }
 
 impl Kind {
+    /// Says whether it has nothing for servers without TLS, configured or not.
+    const fn knows_tls_alone(&self) -> bool {
+        matches!(self, Self::Netrc(_))
+    }
+
     fn header(
         &self,
         origin: &Origin,
@@ -174,17 +199,13 @@ impl Kind {
                 if username.is_empty() {
                     return Ok(None);
                 }
-                if username.contains(':') {
-                    return Err(CredentialsError::Colon);
-                }
-                let password = password.read(limit)?.expose();
-                if password.is_empty() {
-                    return Ok(None);
-                }
-                let pair = Secret::new(format!("{username}:{password}"));
-                let encoded = Secret::new(STANDARD.encode(pair.expose()));
-                Ok(Some(AuthHeader::authorization("Basic", &encoded)))
+                basic(username, || password.read(limit))
             }
+            // What is wrong with it is said where the server wants to know more.
+            Self::Netrc(netrc) => match netrc.login(origin) {
+                Ok(Some(Login { user, password })) => basic(user, || Ok(password)),
+                Ok(None) | Err(_) => Ok(None),
+            },
             Self::Bearer { token } => {
                 let value = token.read(limit)?;
                 if !value.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -195,6 +216,23 @@ impl Kind {
             }
         }
     }
+}
+
+/// Returns the header of a user name and a password; none, if there is no password.
+fn basic<'a>(
+    username: &str,
+    password: impl FnOnce() -> Result<&'a Secret<String>, CredentialsError>,
+) -> Result<Option<AuthHeader>, CredentialsError> {
+    if username.contains(':') {
+        return Err(CredentialsError::Colon);
+    }
+    let password = password()?.expose();
+    if password.is_empty() {
+        return Ok(None);
+    }
+    let pair = Secret::new(format!("{username}:{password}"));
+    let encoded = Secret::new(STANDARD.encode(pair.expose()));
+    Ok(Some(AuthHeader::authorization("Basic", &encoded)))
 }
 
 /// One header of a request that says who asks.

@@ -1,6 +1,7 @@
 //! How a server is told who asks: decided once, for every program that asks one.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dbt_core::brand;
@@ -8,7 +9,7 @@ use dbt_core::clock::Clock;
 
 use super::{ConfigError, ConfigFile, Keys, ServerEntry, Surroundings};
 use crate::auth::agent::Agent;
-use crate::auth::{Credentials, SecretValue};
+use crate::auth::{Credentials, Netrc, SecretValue};
 use crate::url::Origin;
 
 /// How a server is told who asks.
@@ -22,6 +23,8 @@ pub struct WayIn {
     pub hint: Option<String>,
     /// Where it is sent.
     pub origins: BTreeSet<Origin>,
+    /// Where it is looked for what is sent when nothing is configured.
+    netrc: Option<Arc<Netrc>>,
 }
 
 /// What it takes to tell who asks, besides the configuration.
@@ -31,6 +34,8 @@ pub struct Means {
     pub agent: Agent,
     /// Where the time comes from.
     pub clock: Clock,
+    /// The user's netrc file, which need not exist.
+    pub netrc: Option<PathBuf>,
 }
 
 /// A way of telling who asks.
@@ -67,26 +72,49 @@ pub enum Kind {
         /// The path of the key of the configuration that names the SSH key.
         key: String,
     },
+    /// The entry for the host in the user's netrc file.
+    Netrc {
+        /// The file.
+        path: PathBuf,
+        /// The user's name there.
+        username: String,
+    },
 }
 
 impl WayIn {
-    /// Tells nobody anything.
-    pub fn nothing(origins: BTreeSet<Origin>) -> Self {
-        Self { credentials: Credentials::none(), kind: Kind::Nothing, hint: None, origins }
+    /// Nothing is configured: what the user's netrc file has for these hosts is sent, if anything.
+    pub fn unconfigured(origins: BTreeSet<Origin>, means: &Means) -> Self {
+        let netrc = means.netrc.clone().map(|path| Arc::new(Netrc::at(path)));
+        let credentials = match &netrc {
+            Some(netrc) => Credentials::netrc(origins.iter().cloned(), Arc::clone(netrc)),
+            None => Credentials::none(),
+        };
+        Self { credentials, kind: Kind::Nothing, hint: None, origins, netrc }
+    }
+
+    /// Returns how, with what is found where nothing is configured. Reads the file.
+    pub fn found(&self) -> Kind {
+        let netrc = self.netrc.as_ref().filter(|_netrc| self.kind == Kind::Nothing);
+        let found = netrc.and_then(|netrc| {
+            let mut users = self.origins.iter().filter_map(|it| netrc.user(it).ok().flatten());
+            let username = users.next()?.to_owned();
+            Some(Kind::Netrc { path: netrc.path().to_owned(), username })
+        });
+        found.unwrap_or_else(|| self.kind.clone())
     }
 
     /// Sends a token, which comes from the key or variable `from`.
     pub fn token(from: &str, token: SecretValue, origins: BTreeSet<Origin>) -> Self {
         let credentials = Credentials::bearer(origins.iter().cloned(), token);
         let kind = Kind::Token { from: from.to_owned() };
-        Self { credentials, kind, hint: None, origins }
+        Self { credentials, kind, hint: None, origins, netrc: None }
     }
 
     /// A way of signing in that is configured and cannot be used. Repositories that need no
     /// sign-in are read all the same.
     fn unusable(kind: Kind, origins: BTreeSet<Origin>) -> Self {
         let hint = kind.unusable();
-        Self { credentials: Credentials::none(), kind, hint, origins }
+        Self { credentials: Credentials::none(), kind, hint, origins, netrc: None }
     }
 }
 
@@ -129,7 +157,7 @@ fn configured(
             Some((text, _key)) => {
                 WayIn::unusable(Kind::NamelessSshKey { key: text.path().to_owned() }, origins)
             }
-            None => WayIn::nothing(origins),
+            None => WayIn::unconfigured(origins, means),
         });
     };
     let to = || origins.iter().cloned();
@@ -143,13 +171,13 @@ fn configured(
             let with_password = !basic.is_none();
             let key_path = text.path().to_owned();
             let kind = Kind::SshKey { key: key_path, username: shown, with_password };
-            let Means { agent, clock } = means;
+            let Means { agent, clock, netrc: _not_used } = means;
             (kind, basic.beside(Credentials::ssh(to(), username, key, agent.clone(), *clock)))
         }
-        None if basic.is_none() => return Ok(WayIn::nothing(origins)),
+        None if basic.is_none() => return Ok(WayIn::unconfigured(origins, means)),
         None => (Kind::Basic { username: shown }, basic),
     };
-    Ok(WayIn { credentials, kind, hint: None, origins })
+    Ok(WayIn { credentials, kind, hint: None, origins, netrc: None })
 }
 
 impl Kind {
@@ -161,7 +189,13 @@ impl Kind {
             Self::Token { .. } => "token",
             Self::Oidc { .. } => "oidc",
             Self::SshKey { .. } | Self::NamelessSshKey { .. } => "ssh",
+            Self::Netrc { .. } => "netrc",
         }
+    }
+
+    /// Says whether anything is sent.
+    pub const fn is_sent(&self) -> bool {
+        !matches!(self, Self::Nothing | Self::Oidc { .. } | Self::NamelessSshKey { .. })
     }
 
     /// Returns what is sent, in words.
@@ -177,6 +211,7 @@ impl Kind {
             Self::SshKey { key, with_password: true, .. } => {
                 format!("the key of `{key}` in the SSH agent, and a password")
             }
+            Self::Netrc { path, .. } => format!("the password in `{}`", path.display()),
         }
     }
 
@@ -189,6 +224,7 @@ impl Kind {
             Self::SshKey { key, .. } => {
                 Some(format!("the SSH key that `{key}` names stays in its agent, and stays"))
             }
+            Self::Netrc { path, .. } => Some(format!("what `{}` says stays", path.display())),
             Self::Nothing | Self::Oidc { .. } | Self::NamelessSshKey { .. } => None,
         }
     }
@@ -203,7 +239,11 @@ impl Kind {
             Self::NamelessSshKey { key } => Some(format!(
                 "`{key}` names an SSH key, and nothing says in whose name it signs: write `username` beside it"
             )),
-            Self::Nothing | Self::Basic { .. } | Self::Token { .. } | Self::SshKey { .. } => None,
+            Self::Nothing
+            | Self::Basic { .. }
+            | Self::Token { .. }
+            | Self::SshKey { .. }
+            | Self::Netrc { .. } => None,
         }
     }
 }

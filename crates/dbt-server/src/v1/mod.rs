@@ -1,6 +1,6 @@
 //! The API under `/-/api/v1/`, described by `openapi.json`: what there is, releases of several
-//! platforms at once, uploads in parts, the trash, the server's own tokens, trusted publishing, and
-//! administration.
+//! platforms at once, uploads in parts, the trash, the server's own tokens, trusted publishing, who
+//! asks, and administration.
 
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ mod tokens;
 mod tools;
 mod trash;
 mod uploads;
+mod whoami;
 
 pub(crate) use self::uploads::UPLOAD_OFFSET;
 
@@ -83,6 +84,8 @@ pub enum Ask {
     Audience,
     /// To exchange the identity of a job for a token.
     Exchange,
+    /// As whom the server knows the caller.
+    Whoami,
 }
 
 impl Ask {
@@ -104,6 +107,7 @@ impl Ask {
                 let Ok(name) = name.parse() else { return Ok(None) };
                 (is_read.then_some(Self::Tool(name)), READ)
             }
+            ["whoami"] => (is_read.then_some(Self::Whoami), READ),
             ["reload"] => ((*method == Method::POST).then_some(Self::Reload), POST),
             ["tokens"] => match *method {
                 Method::POST => (Some(Self::MakeToken), ALL_OF_TOKENS),
@@ -171,6 +175,7 @@ impl Ask {
             | Self::RevokeToken(_)
             | Self::RevokeTokens => "v1-tokens",
             Self::Audience | Self::Exchange => "v1-exchange",
+            Self::Whoami => "v1-whoami",
         }
     }
 
@@ -198,7 +203,8 @@ impl Ask {
             | Self::Trash
             | Self::Tokens
             | Self::Token(_)
-            | Self::Audience => false,
+            | Self::Audience
+            | Self::Whoami => false,
         }
     }
 }
@@ -262,6 +268,7 @@ async fn dispatch(
         Ask::RevokeTokens => tokens::revoke_all(app, asked).await,
         Ask::Audience => exchange::audience(app, asked).await,
         Ask::Exchange => exchange::exchange(app, asked, body).await,
+        Ask::Whoami => whoami::show(app, asked).await,
     }
 }
 
@@ -317,6 +324,7 @@ mod tests {
             ("DELETE", "tokens", Ask::RevokeTokens),
             ("GET", "oidc/audience", Ask::Audience),
             ("POST", "oidc/exchange", Ask::Exchange),
+            ("GET", "whoami", Ask::Whoami),
         ] {
             assert_eq!(asked(method, path).unwrap(), Some(ask), "{method} {path}");
         }
@@ -332,6 +340,7 @@ mod tests {
             ("POST", "tokens/1"),
             ("POST", "oidc/audience"),
             ("GET", "oidc/exchange"),
+            ("POST", "whoami"),
         ] {
             assert_eq!(asked(method, path).unwrap_err().status(), 405, "{method} {path}");
         }

@@ -77,6 +77,11 @@ fn each_operation_refuses_strangers_and_who_may_nothing_as_it_is_described() {
             for (who, status) in [("", 401), ("wrong", 401), ("nobody", 403)] {
                 let what = format!("{method} {path} as `{who}`");
                 let reply = ask(&server, who, &method, &path, body);
+                if (who, template.as_str()) == ("nobody", "/-/api/v1/whoami") {
+                    // Who they are may be known by those who may nothing else.
+                    assert_eq!(reply.status, 200, "{what}");
+                    continue;
+                }
                 let code = if status == 401 { "unauthorised" } else { "forbidden" };
                 assert_eq!(reply.status, status, "{what}: {reply:?}");
                 reply.is_refused(status, code);

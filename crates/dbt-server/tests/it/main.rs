@@ -71,5 +71,6 @@ mod trusted_publishing;
 mod trusted_publishing_ends;
 mod trusted_publishing_page;
 mod unfinished;
+mod whoami;
 mod world;
 mod writes;

@@ -77,7 +77,7 @@ enum Kind {
     Nothing,
 }
 
-const ROUTES: [(&str, Kind); 36] = [
+const ROUTES: [(&str, Kind); 37] = [
     ("/healthz", Kind::Health),
     ("/-/livez", Kind::Health),
     ("/-/readyz", Kind::Health),
@@ -100,6 +100,7 @@ const ROUTES: [(&str, Kind); 36] = [
     ("/-/api/v1/releases", Kind::Releases),
     ("/-/api/v1/trash", Kind::Trash),
     ("/-/api/v1/tools/x", Kind::Api),
+    ("/-/api/v1/whoami", Kind::Api),
     ("/-/api/v1/releases/01M81Z943VQVW0X8R1ESWY9315", Kind::One(&["GET", "HEAD", "DELETE"])),
     ("/-/api/v1/releases/01M81Z943VQVW0X8R1ESWY9315/commit", Kind::One(&["POST"])),
     (
