@@ -30,5 +30,6 @@ pub mod ssh_agent;
 pub mod stranger;
 pub mod times;
 pub mod tls;
+pub mod token_endpoint;
 mod traced;
 pub mod world;

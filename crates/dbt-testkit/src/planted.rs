@@ -20,12 +20,14 @@ use self::forms::Forms;
 
 /// What each of them is, and how it begins; no other text of a test may have that in it. The first
 /// is shown where one is found, the second never.
-pub const PLANTED: [(&str, &str); 36] = [
+pub const PLANTED: [(&str, &str); 38] = [
     ("a token of a cluster", "a-secret-of-the-cluster"),
     ("a token of one test", "a-token-for-this-test-alone"),
     ("a token of the publisher", "a-token-of-the-publisher"),
     ("a canary", "canary-"),
     ("the token of the hostile servers' user", "dbt_canary_"),
+    ("a token that gets the next one", "a-refresh-token"),
+    ("an access token of a provider", "an-access-token"),
     ("a phrase", "correct horse battery"),
     ("the password of a user", "correct-horse"),
     ("a token in a variable", "dbt_0123456789abcdef"),
