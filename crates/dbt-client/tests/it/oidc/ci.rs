@@ -1,0 +1,191 @@
+//! The identities of jobs, and what a server gives for them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::time::Duration;
+
+use dbt_client::oidc::ci::{Identity, exchange};
+use dbt_client::source::Class;
+use dbt_client::url::Origin;
+use dbt_testkit::http::Answer;
+use dbt_testkit::token_endpoint::{TokenEndpoint, of_json};
+use serde_json::json;
+
+use super::{channel, said, secret};
+use crate::server::{Step, TestServer, head, ok, reply};
+
+const EXCHANGE: &str = "/-/api/v1/oidc/exchange";
+
+fn variables(set: &[(&str, &str)]) -> BTreeMap<String, OsString> {
+    set.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect()
+}
+
+fn found(set: &[(&str, &str)]) -> Option<Identity> {
+    Identity::find(&variables(set)).unwrap()
+}
+
+fn origin(endpoint: &TokenEndpoint) -> Origin {
+    let url: dbt_client::url::RepositoryUrl = endpoint.url().parse().unwrap();
+    url.origin().unwrap().clone()
+}
+
+#[test]
+fn outside_of_a_job_there_is_no_identity() {
+    for set in [
+        &[][..],
+        &[("DBT_ID_TOKEN", ""), ("DBT_ID_TOKEN_FILE", "")],
+        &[("GITHUB_ACTIONS", "true"), ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://h")],
+        &[("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cr3t")],
+    ] {
+        assert!(found(set).is_none(), "{set:?}");
+    }
+}
+
+#[test]
+fn github_makes_an_identity_for_the_server_and_nobody_else() {
+    let endpoint = TokenEndpoint::start();
+    let url = format!("{}/actions?api-version=2.0", endpoint.url());
+    let set = [
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", url.as_str()),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cr3t-of-the-job"),
+    ];
+    let identity = found(&set).unwrap();
+    assert!(!format!("{identity:?}").contains("s3cr3t"));
+    endpoint.next("/actions", of_json(200, &json!({"count": 1, "value": "s3cr3t-identity"})));
+    let origin = origin(&endpoint);
+    let token = identity.token(&channel(), &origin).unwrap();
+    assert_eq!(token.expose(), "s3cr3t-identity");
+    let asked = endpoint.take_asked().remove(0);
+    assert_eq!(asked.field("audience"), Some(origin.to_string()));
+    assert_eq!(asked.field("api-version").as_deref(), Some("2.0"));
+    assert_eq!(asked.request.header("authorization"), Some("Bearer s3cr3t-of-the-job"));
+
+    endpoint.next("/actions", of_json(200, &json!({"value": ""})));
+    let error = identity.token(&channel(), &origin).unwrap_err();
+    let words = "the answer of `URL/actions` cannot be used: there is no token in it";
+    assert_eq!(said(&error, &endpoint), words);
+    endpoint.next("/actions", Answer::text(403, "no"));
+    let error = identity.token(&channel(), &origin).unwrap_err();
+    assert_eq!(said(&error, &endpoint), "failed to ask `URL/actions`: access is denied (403)");
+}
+
+#[test]
+fn a_variable_comes_first_and_a_file_is_read_anew_each_time() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("token");
+    fs::write(&file, "s3cr3t-one\n").unwrap();
+    let path = file.to_str().unwrap();
+    let endpoint = TokenEndpoint::start();
+    let origin = origin(&endpoint);
+    let set = [
+        ("DBT_ID_TOKEN_FILE", path),
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://h"),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cr3t"),
+    ];
+    let identity = found(&set).unwrap();
+    assert_eq!(identity.token(&channel(), &origin).unwrap().expose(), "s3cr3t-one");
+    fs::write(&file, "s3cr3t-two").unwrap();
+    assert_eq!(identity.token(&channel(), &origin).unwrap().expose(), "s3cr3t-two");
+    fs::write(&file, "two words").unwrap();
+    let error = identity.token(&channel(), &origin).unwrap_err();
+    assert_eq!(error.to_string(), "`DBT_ID_TOKEN_FILE` does not hold a token");
+    fs::remove_file(&file).unwrap();
+    let error = identity.token(&channel(), &origin).unwrap_err();
+    let words = "failed to read the identity of this job from `FILE`, named by `DBT_ID_TOKEN_FILE`";
+    assert_eq!(error.to_string().replace(path, "FILE"), words);
+
+    let set = [("DBT_ID_TOKEN", "s3cr3t-given"), ("DBT_ID_TOKEN_FILE", path)];
+    let token = found(&set).unwrap().token(&channel(), &origin).unwrap();
+    assert_eq!(token.expose(), "s3cr3t-given");
+    let error = Identity::find(&variables(&[("DBT_ID_TOKEN", "s3cr3t two")])).unwrap_err();
+    assert_eq!(error.to_string(), "`DBT_ID_TOKEN` does not hold a token");
+    assert!(endpoint.take_asked().is_empty());
+}
+
+#[test]
+fn what_one_job_was_given_is_no_other_jobs() {
+    let endpoint = TokenEndpoint::start();
+    let key = |token: &str| found(&[("DBT_ID_TOKEN", token)]).unwrap().key(&origin(&endpoint));
+    assert_eq!(key("s3cr3t-a"), key("s3cr3t-a"));
+    assert_ne!(key("s3cr3t-a"), key("s3cr3t-b"));
+    assert!(!format!("{:?}", key("s3cr3t-a")).contains("s3cr3t"));
+}
+
+#[test]
+fn the_server_gives_a_token_of_minutes_for_an_identity() {
+    let endpoint = TokenEndpoint::start();
+    let given = json!({"token": "dbt_the_token_of_a_job", "expires_in": 900});
+    endpoint.next(EXCHANGE, of_json(200, &given));
+    let tokens = exchange(&channel(), &origin(&endpoint), &secret("s3cr3t")).unwrap();
+    assert_eq!(tokens.token.expose(), "dbt_the_token_of_a_job");
+    assert_eq!(tokens.expires, Some(tokens.received + Duration::from_mins(15)));
+    assert_eq!(tokens.refresh_token, None);
+    let asked = endpoint.take_asked();
+    assert_eq!(asked.len(), 1);
+    let request = &asked[0].request;
+    assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", EXCHANGE));
+    assert_eq!(request.header("content-type"), Some("application/json"));
+    assert_eq!(request.header("authorization"), None);
+    assert_eq!(asked[0].body, r#"{"token":"s3cr3t"}"#);
+}
+
+#[test]
+fn an_answer_that_is_lost_is_asked_for_again_as_the_same_one() {
+    let lost = vec![Step::Send(head(200, &[("Content-Length", "50")])), Step::Reset];
+    let given = ok(r#"{"token":"dbt_the_token_of_a_job","expires_in":900}"#);
+    let server = TestServer::answering(vec![lost.clone(), lost.clone(), given]);
+    let tokens = exchange(&channel(), &server.origin(), &secret("s3cr3t")).unwrap();
+    assert_eq!(tokens.token.expose(), "dbt_the_token_of_a_job");
+    let requests = server.requests();
+    let keys: Vec<_> = requests.iter().map(|it| it.header("idempotency-key").unwrap()).collect();
+    assert_eq!(keys.len(), 3);
+    assert!(keys[0].len() == 32 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+
+    let server = TestServer::answering(vec![lost]);
+    exchange(&channel(), &server.origin(), &secret("s3cr3t")).unwrap_err();
+    assert_eq!(server.requests().len(), 3);
+    assert_ne!(server.requests()[0].header("idempotency-key"), Some(keys[0]));
+}
+
+#[test]
+fn a_refusal_is_told_in_the_servers_words() {
+    let server = TestServer::start(|_request| {
+        let problem = json!({
+            "type": "urn:dbt:problem:forbidden", "title": "Forbidden", "status": 403,
+            "detail": "no rule fits: `ref` is `refs/heads/x`, and not `refs/heads/main` (s3cr3t)",
+            "requestId": "abc",
+        });
+        reply(403, &[("Content-Type", "application/problem+json")], problem.to_string())
+    });
+    let error = exchange(&channel(), &server.origin(), &secret("s3cr3t")).unwrap_err();
+    let words = error.to_string().replace(&server.url(), "URL");
+    let expected = "`URL/-/api/v1/oidc/exchange` refuses to exchange the identity of this job: it \
+                    says no (no rule fits: `ref` is `refs/heads/x`, and not `refs/heads/main` (***), \
+                    request abc)";
+    assert_eq!(words, expected);
+    assert_eq!(error.class(), Class::SignIn);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_server_that_exchanges_nothing_or_is_away_is_told_as_that() {
+    let words = |answer| {
+        let server = TestServer::answering(vec![answer]);
+        let error = exchange(&channel(), &server.origin(), &secret("s3cr3t")).unwrap_err();
+        let mut words = error.to_string();
+        if let Some(cause) = std::error::Error::source(&error) {
+            words = format!("{words}: {cause}");
+        }
+        words.replace(&server.url(), "").replace(EXCHANGE, "URL")
+    };
+    let unknown = "failed to ask `URL`: the server gave an unexpected answer (404)";
+    assert_eq!(words(reply(404, &[], "404 page not found\n")), unknown);
+    assert_eq!(words(reply(503, &[], "{}")), "failed to ask `URL`: the server failed (503)");
+    let no_token = "the answer of `URL` cannot be used: it is not the JSON object with a `token` \
+                    that it must be";
+    assert_eq!(words(ok("{}")), no_token);
+    let empty = "the answer of `URL` cannot be used: its token is empty, too long or has characters \
+                 no token has";
+    assert_eq!(words(ok(r#"{"token":""}"#)), empty);
+}
