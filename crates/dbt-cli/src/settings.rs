@@ -7,12 +7,14 @@ mod sign_in;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dbt_client::config::duration::Interval;
 use dbt_client::config::{
     ConfigError, ConfigFile, LoadedFile, ServerEntry, Surroundings, Text, Urls, WayIn,
 };
 use dbt_client::settings::{Network, Places, Program, SelfUpdate, Server, Settings, Updates};
+use dbt_client::token_cache::TokenCache;
 use dbt_client::url::RepositoryUrl;
 use dbt_core::brand;
 use dbt_core::clock::Clock;
@@ -46,6 +48,8 @@ pub struct Inputs<'a> {
     pub clock: Clock,
     /// The program that runs.
     pub program: &'a Program,
+    /// The tokens that somebody has signed in with.
+    pub tokens: &'a Arc<TokenCache>,
 }
 
 /// Decides every setting of a run.

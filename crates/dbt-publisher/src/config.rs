@@ -3,10 +3,13 @@
 //! the same code as the client's.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dbt_client::auth::agent::Agent;
 use dbt_client::auth::{Credentials, Netrc};
 use dbt_client::config::{self, ConfigFile, LoadedFile, Means, ServerEntry, Surroundings, Text};
+use dbt_client::settings::Places;
+use dbt_client::token_cache::TokenCache;
 use dbt_client::url::{Origin, RepositoryUrl};
 use dbt_core::brand;
 use dbt_core::clock::Clock;
@@ -51,7 +54,21 @@ pub(crate) fn server(
     };
     let agent = Agent::at(environment.path(Variable::SshAgent));
     let netrc = home.as_ref().map(|home| home.join(Netrc::NAME));
-    Ok(decide(&config, entry, around, &Means { agent, clock: Clock::System, netrc })?)
+    let tokens = environment.our_home().map(|home| Arc::new(tokens_of(home)));
+    Ok(decide(&config, entry, around, &Means { agent, clock: Clock::System, netrc, tokens })?)
+}
+
+/// Returns what the user has signed in with by the client, which says what is wrong with it.
+fn tokens_of(home: PathBuf) -> TokenCache {
+    let places = Places {
+        home: Some(home),
+        read_only_home: None,
+        store: None,
+        read_only_stores: Vec::new(),
+        temporary: PathBuf::new(),
+        links: None,
+    };
+    TokenCache::open(&places, |_problem| {})
 }
 
 /// Reads the first configuration file there is.
@@ -161,7 +178,7 @@ mod tests {
         let variables: BTreeMap<String, OsString> = [("TOKEN".to_owned(), "t".into())].into();
         let directory = Path::new("/etc/dbt");
         let around = Surroundings { variables: &variables, directory, home: None };
-        let means = Means { agent: Agent::at(None), clock: Clock::System, netrc: None };
+        let means = Means { agent: Agent::at(None), clock: Clock::System, netrc: None, tokens: None };
         (entry.name.to_string(), decide(&config, entry, around, &means).unwrap())
     }
 

@@ -7,6 +7,7 @@ mod doctor;
 pub(crate) mod failure;
 mod fetch;
 mod link;
+mod login;
 mod rollback;
 mod run;
 mod self_program;
@@ -43,8 +44,8 @@ pub(crate) fn dispatch(process: &Process, command: BuiltIn) -> Result<(), Report
         BuiltIn::Catalog(asked) => catalog::catalog(process, asked),
         BuiltIn::Cache(asked) => cache::cache(process, asked),
         BuiltIn::Server(asked) => server::server(process, asked),
-        BuiltIn::Login(asked) => sign_in::login(process, &asked),
-        BuiltIn::Logout => sign_in::logout(process),
+        BuiltIn::Login(asked) => login::login(process, &asked),
+        BuiltIn::Logout => login::logout(process),
         BuiltIn::Whoami(asked) => sign_in::whoami(process, &asked),
         BuiltIn::Trust(asked) => trust::trust(process, asked),
         BuiltIn::SelfCommand(asked) => self_program::self_program(&World::open(process)?, &asked),

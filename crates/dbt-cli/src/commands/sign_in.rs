@@ -1,10 +1,9 @@
-//! `login`, `logout`, `whoami` and `--auth-check`: as whom a server knows this client.
-//!
-//! This version sends what the configuration or the environment says. It keeps no sign-in of its
-//! own, and says so instead of pretending.
+//! `whoami` and `--auth-check`: what a server is told, and as whom it knows this client.
 
+use dbt_client::auth::Credentials;
 use dbt_client::config::{Kind, WayIn};
-use dbt_client::source::{Connector, Failure, Patience};
+use dbt_client::settings::Settings;
+use dbt_client::source::{Connector, Failure, FetchError, Patience};
 use dbt_client::whoami::{self, Identity};
 use dbt_core::brand;
 use dbt_ui::exit_code::ExitCode;
@@ -13,47 +12,8 @@ use dbt_ui::report::Report;
 use serde_json::json;
 
 use super::failure;
-use crate::cli::{Login, Whoami};
+use crate::cli::Whoami;
 use crate::process::Process;
-
-/// Signs in, where that means anything.
-pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
-    let ways = [
-        (asked.ssh, "--ssh"),
-        (asked.device, "--device"),
-        (asked.browser, "--browser"),
-        (asked.token, "--token"),
-    ];
-    let (server, way_in) = selected(process)?;
-    if let Some((_asked, flag)) = ways.into_iter().find(|(asked, _flag)| *asked) {
-        let message = format!("this version of {} does not sign in with `{flag}`", brand::PROGRAM);
-        return Err(Report::new(ExitCode::CONFIGURATION, message).hint(how_to_configure(&server)));
-    }
-    supported(&server, &way_in)?;
-    let kind = way_in.found();
-    if kind == Kind::Nothing {
-        let message = format!("nothing is configured to sign in to the server `{server}` with");
-        return Err(Report::new(ExitCode::CONFIGURATION, message)
-            .hints(way_in.hint.or_else(|| way_in.credentials.unused()))
-            .hint(how_to_configure(&server)));
-    }
-    process.printer.note(format!(
-        "nothing to do: {} {} sent to the server `{server}` with every request",
-        kind.words(),
-        if matches!(kind, Kind::Basic { .. }) { "are" } else { "is" },
-    ));
-    Ok(())
-}
-
-/// Forgets a sign-in: there is none to forget.
-pub(crate) fn logout(process: &Process) -> Result<(), Report> {
-    let (server, way_in) = selected(process)?;
-    let stays = way_in.found().place();
-    let kept = stays.map(|place| format!("; {place} in use until it is removed there"));
-    let kept = kept.unwrap_or_default();
-    process.printer.note(format!("no sign-in to the server `{server}` is kept here{kept}"));
-    Ok(())
-}
 
 /// Shows as whom the selected server knows this client: what is sent, and what the server makes of
 /// it, if it says that.
@@ -86,16 +46,11 @@ pub(crate) fn auth_check(process: &Process) -> Result<(), Report> {
 
 /// Asks the server, where there is something to tell it.
 fn identity(process: &Process, server: &str, kind: &Kind) -> Result<Option<Identity>, Report> {
-    let settings = process.settings()?;
-    let Some(root) = settings.server.repository.parent() else { return Ok(None) };
-    if !kind.is_sent() || settings.offline {
+    if !kind.is_sent() {
         return Ok(None);
     }
-    let ca_file = settings.server.ca_file.as_deref();
-    let agent = format!("{}/{}", brand::PROGRAM, settings.program.version);
-    let connector = Connector::new(&settings.network, ca_file, &agent);
-    let patience = Patience::without_cached_copy(settings.server.time_scale);
-    let answer = whoami::ask(&root, &connector, &settings.server.credentials, &patience);
+    let settings = process.settings()?;
+    let answer = identity_of(&settings, &settings.server.credentials);
     if let Ok(None) = answer {
         process.printer.verbose(format!("the server `{server}` does not say as whom it knows us"));
     }
@@ -110,6 +65,21 @@ fn identity(process: &Process, server: &str, kind: &Kind) -> Result<Option<Ident
     })
 }
 
+/// Asks the server of these settings whose these credentials are. Nothing, if it does not say that
+/// or may not be asked.
+pub(super) fn identity_of(
+    settings: &Settings,
+    credentials: &Credentials,
+) -> Result<Option<Identity>, FetchError> {
+    let root = settings.server.repository.parent().filter(|_root| !settings.offline);
+    let Some(root) = root else { return Ok(None) };
+    let ca_file = settings.server.ca_file.as_deref();
+    let agent = format!("{}/{}", brand::PROGRAM, settings.program.version);
+    let connector = Connector::new(&settings.network, ca_file, &agent);
+    let patience = Patience::without_cached_copy(settings.server.time_scale);
+    whoami::ask(&root, &connector, credentials, &patience)
+}
+
 /// Returns in whose name something is sent, and where what is sent comes from.
 fn user_and_place(kind: &Kind) -> (Option<String>, Option<String>) {
     match kind {
@@ -119,7 +89,9 @@ fn user_and_place(kind: &Kind) -> (Option<String>, Option<String>) {
         Kind::Netrc { path, username } => {
             (Some(username.clone()), Some(path.display().to_string()))
         }
-        Kind::Nothing | Kind::Oidc { .. } | Kind::NamelessSshKey { .. } => (None, None),
+        Kind::Nothing | Kind::Oidc { .. } | Kind::NamelessSshKey { .. } | Kind::Login => {
+            (None, None)
+        }
     }
 }
 
@@ -132,7 +104,11 @@ fn facts(server: &str, kind: &Kind, origins: &[String]) -> Vec<String> {
             lines.push(format!("user: {shown}"));
         }
         Kind::Netrc { username, .. } => lines.push(format!("user: {username}")),
-        Kind::Nothing | Kind::Token { .. } | Kind::Oidc { .. } | Kind::NamelessSshKey { .. } => {}
+        Kind::Nothing
+        | Kind::Token { .. }
+        | Kind::Oidc { .. }
+        | Kind::NamelessSshKey { .. }
+        | Kind::Login => {}
     }
     if kind.is_sent() {
         lines.push(format!("sent to: {}", origins.join(", ")));
@@ -159,24 +135,19 @@ fn said(identity: Identity) -> Vec<String> {
 }
 
 /// Returns the selected server's name and its way in.
-fn selected(process: &Process) -> Result<(String, WayIn), Report> {
+pub(super) fn selected(process: &Process) -> Result<(String, WayIn), Report> {
     let inputs = process.inputs()?;
     let way_in = inputs.chosen_way_in()?;
     Ok((inputs.chosen_name()?.to_string(), way_in))
 }
 
-fn supported(server: &str, way_in: &WayIn) -> Result<(), Report> {
-    match way_in.kind.unusable() {
+/// Refuses what is configured and cannot be used, unless something else is sent.
+pub(super) fn supported(server: &str, way_in: &WayIn) -> Result<(), Report> {
+    match way_in.found().unusable() {
         None => Ok(()),
         Some(hint) => {
             let message = format!("cannot sign in to the server `{server}` as configured");
             Err(Report::new(ExitCode::CONFIGURATION, message).hint(hint))
         }
     }
-}
-
-fn how_to_configure(server: &str) -> String {
-    format!(
-        "`username` and `password`, `username` and `pubkeypath`, or `token`, in `servers.{server}` of the configuration are sent"
-    )
 }

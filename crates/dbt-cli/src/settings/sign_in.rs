@@ -1,6 +1,7 @@
 //! How the server of a run is told who asks: a variable beats the configuration.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use dbt_client::auth::agent::Agent;
 use dbt_client::auth::{Netrc, SecretValue};
@@ -37,6 +38,7 @@ impl Inputs<'_> {
             agent: Agent::at(self.env.path(Variable::SshAgent)),
             clock: self.clock,
             netrc: self.host.home.as_ref().map(|home| home.join(Netrc::NAME)),
+            tokens: Some(Arc::clone(self.tokens)),
         }
     }
 }

@@ -34,6 +34,7 @@ impl World<'_> {
         };
         let program =
             Program { version: "4.0.0".parse().unwrap(), executable: None, restarted: false };
+        let tokens = Arc::new(TokenCache::in_memory());
         look(Inputs {
             flags: &flags,
             env: &env,
@@ -43,6 +44,7 @@ impl World<'_> {
             platform: Platform::CURRENT,
             clock: Clock::System,
             program: &program,
+            tokens: &tokens,
         })
     }
 

@@ -24,6 +24,7 @@ mod hostile;
 mod hosts;
 mod interrupted;
 mod left_behind;
+mod login;
 mod manifest;
 mod names;
 mod netrc;

@@ -5,6 +5,7 @@
 //! request starts no command.
 
 pub mod agent;
+mod found;
 mod netrc;
 mod ssh_key;
 mod ssh_token;
@@ -24,9 +25,11 @@ use dbt_core::secret::Secret;
 use crate::url::{Origin, Scheme};
 
 use self::agent::Agent;
+use self::found::Proof;
 use self::netrc::Login;
 use self::ssh_token::SshTokens;
 
+pub use found::Found;
 pub use netrc::{Netrc, NetrcProblem};
 pub use ssh_key::KeyProblem;
 pub use ssh_token::SshError;
@@ -47,7 +50,7 @@ enum Kind {
     Basic { username: Arc<SecretValue>, password: SecretValue },
     Bearer { token: SecretValue },
     Ssh(SshTokens),
-    Netrc(Arc<Netrc>),
+    Found(Arc<Found>),
 }
 
 /// What a request is for.
@@ -97,16 +100,16 @@ impl Credentials {
         Self::of(origins, Kind::Ssh(SshTokens::new(username.into(), key, agent, clock)))
     }
 
-    /// Returns what the user's netrc file has for these origins.
-    pub fn netrc(origins: impl IntoIterator<Item = Origin>, netrc: Arc<Netrc>) -> Self {
-        Self::of(origins, Kind::Netrc(netrc))
+    /// Returns what is found for these origins where nothing is configured.
+    pub fn found(origins: impl IntoIterator<Item = Origin>, found: Arc<Found>) -> Self {
+        Self::of(origins, Kind::Found(found))
     }
 
     /// Says why something that these origins could be told is not used, and what helps. Looks at
     /// the files that it could be in.
     pub fn unused(&self) -> Option<String> {
         let problem = |kind: &Arc<Kind>| match kind.as_ref() {
-            Kind::Netrc(netrc) => self.origins.iter().find_map(|it| netrc.login(it).err()),
+            Kind::Found(found) => self.origins.iter().find_map(|it| found.proof(it).err()),
             Kind::Basic { .. } | Kind::Bearer { .. } | Kind::Ssh(_) => None,
         };
         self.kinds.iter().find_map(problem).map(|problem| problem.in_one_line())
@@ -121,9 +124,9 @@ impl Credentials {
         Self { origins, kinds }
     }
 
-    /// Says whether nothing is configured to be sent. A netrc file may have something all the same.
+    /// Says whether nothing is configured to be sent. Something may be found all the same.
     pub fn is_none(&self) -> bool {
-        self.kinds.iter().all(|kind| kind.knows_tls_alone())
+        self.kinds.iter().all(|kind| kind.is_found())
     }
 
     /// Returns the headers that tell `origin` who asks to read.
@@ -146,7 +149,7 @@ impl Credentials {
         let mut headers = Vec::new();
         for kind in &self.kinds {
             let is_exposed = origin.scheme() == Scheme::Http && !origin.is_loopback();
-            if is_exposed && !kind.knows_tls_alone() {
+            if is_exposed && !kind.is_found() {
                 return Err(CredentialsError::PlainHttp { origin: origin.clone() });
             }
             headers.extend(kind.header(origin, purpose, limit)?);
@@ -181,9 +184,9 @@ impl Credentials {
 }
 
 impl Kind {
-    /// Says whether it has nothing for servers without TLS, configured or not.
-    const fn knows_tls_alone(&self) -> bool {
-        matches!(self, Self::Netrc(_))
+    /// Says whether it is looked for and not configured: then there is none for servers without TLS.
+    const fn is_found(&self) -> bool {
+        matches!(self, Self::Found(_))
     }
 
     fn header(
@@ -201,9 +204,12 @@ impl Kind {
                 }
                 basic(username, || password.read(limit))
             }
-            // What is wrong with it is said where the server wants to know more.
-            Self::Netrc(netrc) => match netrc.login(origin) {
-                Ok(Some(Login { user, password })) => basic(user, || Ok(password)),
+            // What is wrong with the file is said where the server wants to know more.
+            Self::Found(found) => match found.proof(origin) {
+                Ok(Some(Proof::Token(token))) => {
+                    Ok(Some(AuthHeader::authorization("Bearer", &token)))
+                }
+                Ok(Some(Proof::Login(Login { user, password }))) => basic(user, || Ok(password)),
                 Ok(None) | Err(_) => Ok(None),
             },
             Self::Bearer { token } => {

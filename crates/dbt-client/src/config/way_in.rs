@@ -9,7 +9,8 @@ use dbt_core::clock::Clock;
 
 use super::{ConfigError, ConfigFile, Keys, ServerEntry, Surroundings};
 use crate::auth::agent::Agent;
-use crate::auth::{Credentials, Netrc, SecretValue};
+use crate::auth::{Credentials, Found, Netrc, SecretValue};
+use crate::token_cache::TokenCache;
 use crate::url::Origin;
 
 /// How a server is told who asks.
@@ -24,7 +25,7 @@ pub struct WayIn {
     /// Where it is sent.
     pub origins: BTreeSet<Origin>,
     /// Where it is looked for what is sent when nothing is configured.
-    netrc: Option<Arc<Netrc>>,
+    found: Option<Arc<Found>>,
 }
 
 /// What it takes to tell who asks, besides the configuration.
@@ -36,6 +37,8 @@ pub struct Means {
     pub clock: Clock,
     /// The user's netrc file, which need not exist.
     pub netrc: Option<PathBuf>,
+    /// The tokens that somebody has signed in with.
+    pub tokens: Option<Arc<TokenCache>>,
 }
 
 /// A way of telling who asks.
@@ -79,42 +82,50 @@ pub enum Kind {
         /// The user's name there.
         username: String,
     },
+    /// A token that somebody has signed in with.
+    Login,
 }
 
 impl WayIn {
-    /// Nothing is configured: what the user's netrc file has for these hosts is sent, if anything.
+    /// Nothing is configured: a token that somebody has signed in with is sent, or what the user's
+    /// netrc file has for these hosts, if there is either.
     pub fn unconfigured(origins: BTreeSet<Origin>, means: &Means) -> Self {
-        let netrc = means.netrc.clone().map(|path| Arc::new(Netrc::at(path)));
-        let credentials = match &netrc {
-            Some(netrc) => Credentials::netrc(origins.iter().cloned(), Arc::clone(netrc)),
-            None => Credentials::none(),
-        };
-        Self { credentials, kind: Kind::Nothing, hint: None, origins, netrc }
+        let netrc = means.netrc.clone().map(Netrc::at);
+        Self::looking(Kind::Nothing, Found::new(means.tokens.clone(), netrc), origins)
     }
 
-    /// Returns how, with what is found where nothing is configured. Reads the file.
+    /// Returns how, with what is found where nothing is configured. Looks for it.
     pub fn found(&self) -> Kind {
-        let netrc = self.netrc.as_ref().filter(|_netrc| self.kind == Kind::Nothing);
-        let found = netrc.and_then(|netrc| {
+        let find = |found: &Arc<Found>| {
+            if self.origins.iter().any(|origin| found.has_token(origin)) {
+                return Some(Kind::Login);
+            }
+            let netrc = found.netrc()?;
             let mut users = self.origins.iter().filter_map(|it| netrc.user(it).ok().flatten());
             let username = users.next()?.to_owned();
             Some(Kind::Netrc { path: netrc.path().to_owned(), username })
-        });
-        found.unwrap_or_else(|| self.kind.clone())
+        };
+        self.found.as_ref().and_then(find).unwrap_or_else(|| self.kind.clone())
+    }
+
+    fn looking(kind: Kind, found: Found, origins: BTreeSet<Origin>) -> Self {
+        let (hint, found) = (kind.unusable(), Arc::new(found));
+        let credentials = Credentials::found(origins.iter().cloned(), Arc::clone(&found));
+        Self { credentials, kind, hint, origins, found: Some(found) }
     }
 
     /// Sends a token, which comes from the key or variable `from`.
     pub fn token(from: &str, token: SecretValue, origins: BTreeSet<Origin>) -> Self {
         let credentials = Credentials::bearer(origins.iter().cloned(), token);
         let kind = Kind::Token { from: from.to_owned() };
-        Self { credentials, kind, hint: None, origins, netrc: None }
+        Self { credentials, kind, hint: None, origins, found: None }
     }
 
     /// A way of signing in that is configured and cannot be used. Repositories that need no
     /// sign-in are read all the same.
     fn unusable(kind: Kind, origins: BTreeSet<Origin>) -> Self {
         let hint = kind.unusable();
-        Self { credentials: Credentials::none(), kind, hint, origins, netrc: None }
+        Self { credentials: Credentials::none(), kind, hint, origins, found: None }
     }
 }
 
@@ -148,7 +159,8 @@ fn configured(
     if let Some(text) = keys.get(|keys| &keys.auth_type)
         && text.expand(around.variables)?.expose() == "oidc"
     {
-        return Ok(WayIn::unusable(Kind::Oidc { key: text.path().to_owned() }, origins));
+        let kind = Kind::Oidc { key: text.path().to_owned() };
+        return Ok(WayIn::looking(kind, Found::new(means.tokens.clone(), None), origins));
     }
     // The reference sends both where both are configured.
     let (password, ssh_key) = (keys.password(around)?, keys.public_key(around)?);
@@ -171,13 +183,13 @@ fn configured(
             let with_password = !basic.is_none();
             let key_path = text.path().to_owned();
             let kind = Kind::SshKey { key: key_path, username: shown, with_password };
-            let Means { agent, clock, netrc: _not_used } = means;
+            let Means { agent, clock, netrc: _, tokens: _ } = means;
             (kind, basic.beside(Credentials::ssh(to(), username, key, agent.clone(), *clock)))
         }
         None if basic.is_none() => return Ok(WayIn::unconfigured(origins, means)),
         None => (Kind::Basic { username: shown }, basic),
     };
-    Ok(WayIn { credentials, kind, hint: None, origins, netrc: None })
+    Ok(WayIn { credentials, kind, hint: None, origins, found: None })
 }
 
 impl Kind {
@@ -190,6 +202,7 @@ impl Kind {
             Self::Oidc { .. } => "oidc",
             Self::SshKey { .. } | Self::NamelessSshKey { .. } => "ssh",
             Self::Netrc { .. } => "netrc",
+            Self::Login => "login",
         }
     }
 
@@ -212,6 +225,7 @@ impl Kind {
                 format!("the key of `{key}` in the SSH agent, and a password")
             }
             Self::Netrc { path, .. } => format!("the password in `{}`", path.display()),
+            Self::Login => format!("the token of `{} login`", brand::PROGRAM),
         }
     }
 
@@ -225,7 +239,7 @@ impl Kind {
                 Some(format!("the SSH key that `{key}` names stays in its agent, and stays"))
             }
             Self::Netrc { path, .. } => Some(format!("what `{}` says stays", path.display())),
-            Self::Nothing | Self::Oidc { .. } | Self::NamelessSshKey { .. } => None,
+            Self::Nothing | Self::Oidc { .. } | Self::NamelessSshKey { .. } | Self::Login => None,
         }
     }
 
@@ -243,7 +257,8 @@ impl Kind {
             | Self::Basic { .. }
             | Self::Token { .. }
             | Self::SshKey { .. }
-            | Self::Netrc { .. } => None,
+            | Self::Netrc { .. }
+            | Self::Login => None,
         }
     }
 }

@@ -1,0 +1,178 @@
+//! `login` and `logout`: a token that a person gives, kept for one server and forgotten again.
+//!
+//! Otherwise this version sends what the configuration or the environment says, and says so
+//! instead of pretending.
+
+use std::io::{self, IsTerminal as _, Read as _};
+
+use dbt_client::auth::{Credentials, CredentialsError, SecretValue};
+use dbt_client::config::{Kind, WayIn};
+use dbt_client::oidc::Tokens;
+use dbt_client::source::Failure;
+use dbt_client::token_cache::{Key, TokenCache};
+use dbt_client::url::{Origin, Scheme};
+use dbt_client::whoami::Identity;
+use dbt_core::brand;
+use dbt_core::clock::Clock;
+use dbt_core::secret::Secret;
+use dbt_ui::exit_code::ExitCode;
+use dbt_ui::report::Report;
+use dbt_ui::{printable, prompt};
+
+use super::failure;
+use super::sign_in::{identity_of, selected, supported};
+use crate::cli::Login;
+use crate::process::Process;
+
+/// The most that is read of what should be a token.
+const TOKEN_LIMIT: usize = 32 * 1024;
+
+/// Signs in, where that means anything.
+pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
+    let (server, way_in) = selected(process)?;
+    if asked.token {
+        return with_token(process, &server, &way_in);
+    }
+    let ways = [(asked.ssh, "--ssh"), (asked.device, "--device"), (asked.browser, "--browser")];
+    if let Some((_asked, flag)) = ways.into_iter().find(|(asked, _flag)| *asked) {
+        let message = format!("this version of {} does not sign in with `{flag}`", brand::PROGRAM);
+        return Err(Report::new(ExitCode::CONFIGURATION, message).hint(how_to_sign_in(&server)));
+    }
+    supported(&server, &way_in)?;
+    let kind = way_in.found();
+    if kind == Kind::Nothing {
+        let message = format!("nothing is configured to sign in to the server `{server}` with");
+        return Err(Report::new(ExitCode::CONFIGURATION, message)
+            .hints(way_in.hint.or_else(|| way_in.credentials.unused()))
+            .hint(how_to_sign_in(&server)));
+    }
+    let program = brand::PROGRAM;
+    process.printer.note(if kind == Kind::Login {
+        format!(
+            "signed in to the server `{server}` with a token; `{program} login --token` takes another one"
+        )
+    } else {
+        let are = if matches!(kind, Kind::Basic { .. }) { "are" } else { "is" };
+        let words = kind.words();
+        format!("nothing to do: {words} {are} sent to the server `{server}` with every request")
+    });
+    Ok(())
+}
+
+/// Takes a token, asks the server whose it is, and keeps it for that server.
+fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Report> {
+    may_be_kept(server, way_in)?;
+    let token = read_token(server)?;
+    let origins = || way_in.origins.iter().cloned();
+    let settings = process.settings()?;
+    let value = SecretValue::fixed("--token", token.clone());
+    let identity = identity_of(&settings, &Credentials::bearer(origins(), value));
+    let identity = match identity {
+        Ok(identity) => identity,
+        Err(error) if matches!(error.failure(), Failure::Unauthorized) => {
+            let words = format!("the server `{server}` does not accept the token");
+            return Err(failure::fetching(error).while_doing(words));
+        }
+        // It may be there again when the token is needed.
+        Err(error) => {
+            process.printer.warning(format!("the token was not tried: {error}"));
+            None
+        }
+    };
+    keep(process, origins(), &token)?;
+    process.printer.note(match identity {
+        Some(Identity { subject, .. }) => {
+            format!("signed in to the server `{server}` as {}", printable::line(&subject))
+        }
+        None => format!("the token is sent to the server `{server}` from now on"),
+    });
+    Ok(())
+}
+
+/// Refuses where a token would not be sent, or would be seen on the way.
+fn may_be_kept(server: &str, way_in: &WayIn) -> Result<(), Report> {
+    if !matches!(way_in.kind, Kind::Nothing | Kind::Oidc { .. }) {
+        let words = way_in.kind.words();
+        let message = format!("the server `{server}` is sent {words}, which comes before any token");
+        let hint = "remove that where it stands, and sign in again";
+        return Err(Report::new(ExitCode::CONFIGURATION, message).hint(hint));
+    }
+    if way_in.origins.is_empty() {
+        let message = format!("the server `{server}` is a directory, which nobody signs in to");
+        return Err(Report::new(ExitCode::CONFIGURATION, message));
+    }
+    let is_open = |it: &&Origin| it.scheme() == Scheme::Http && !it.is_loopback();
+    if let Some(origin) = way_in.origins.iter().find(is_open) {
+        let error = CredentialsError::PlainHttp { origin: origin.clone() };
+        let hint = error.hint();
+        return Err(Report::new(ExitCode::CONFIGURATION, error).hints(hint));
+    }
+    Ok(())
+}
+
+/// Reads a token that a person types, unseen, or that another program writes.
+fn read_token(server: &str) -> Result<Secret<String>, Report> {
+    let unreadable = |error| Report::because(ExitCode::USAGE, "failed to read the token", error);
+    let text = if io::stdin().is_terminal() {
+        let question = format!("token for the server `{server}` (it is not shown): ");
+        prompt::secret(&question).map_err(unreadable)?
+    } else {
+        let mut bytes = Vec::with_capacity(TOKEN_LIMIT + 2);
+        let outcome = io::stdin().take(TOKEN_LIMIT as u64 + 1).read_to_end(&mut bytes);
+        let bytes = Secret::new(bytes);
+        outcome.map_err(unreadable)?;
+        Secret::new(String::from_utf8_lossy(bytes.expose()).into_owned())
+    };
+    let token = Secret::new(text.expose().trim().to_owned());
+    let bytes = token.expose().as_bytes();
+    if bytes.is_empty() || bytes.len() > TOKEN_LIMIT || !bytes.iter().all(u8::is_ascii_graphic) {
+        let report = Report::new(ExitCode::USAGE, "what was given is no token");
+        return Err(report.hint("paste it, or let a program write it to standard input"));
+    }
+    Ok(token)
+}
+
+/// Keeps a token, and looks whether it was kept: what is wrong with the file has been said.
+fn keep(
+    process: &Process,
+    origins: impl Iterator<Item = Origin>,
+    token: &Secret<String>,
+) -> Result<(), Report> {
+    let kept_now = TokenCache::open(&process.found.places, |_problem| {});
+    for origin in origins {
+        let key = Key::of_server(origin);
+        process.tokens().store(&key, &Tokens::without_end(token.clone(), Clock::System.now()));
+        if kept_now.peek(&key).is_none_or(|kept| kept.token != *token) {
+            let message = "the token is not kept: there is nowhere to keep it";
+            return Err(Report::new(ExitCode::CONFIGURATION, message));
+        }
+    }
+    Ok(())
+}
+
+/// Forgets what was signed in with, and says what else is sent.
+pub(crate) fn logout(process: &Process) -> Result<(), Report> {
+    let (server, way_in) = selected(process)?;
+    let origins: Vec<Origin> = way_in.origins.iter().cloned().collect();
+    let forgotten = process.tokens().forget(&origins);
+    // Looked for anew: what was forgotten is not sent any more.
+    let (_server, now) = selected(process)?;
+    let stays = now.found().place();
+    let stays = stays.map(|place| format!("; {place} in use until it is removed there"));
+    let stays = stays.unwrap_or_default();
+    process.printer.note(if forgotten.is_empty() {
+        format!("no sign-in to the server `{server}` is kept here{stays}")
+    } else {
+        format!(
+            "the token for the server `{server}` is forgotten here, and counts until it ends or is revoked{stays}"
+        )
+    });
+    Ok(())
+}
+
+fn how_to_sign_in(server: &str) -> String {
+    format!(
+        "`{} login --token` keeps a token; `username` and `password`, `username` and `pubkeypath`, or `token`, in `servers.{server}` of the configuration are sent",
+        brand::PROGRAM
+    )
+}
