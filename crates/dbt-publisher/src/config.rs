@@ -178,7 +178,8 @@ mod tests {
         let variables: BTreeMap<String, OsString> = [("TOKEN".to_owned(), "t".into())].into();
         let directory = Path::new("/etc/dbt");
         let around = Surroundings { variables: &variables, directory, home: None };
-        let means = Means { agent: Agent::at(None), clock: Clock::System, netrc: None, tokens: None };
+        let means =
+            Means { agent: Agent::at(None), clock: Clock::System, netrc: None, tokens: None };
         (entry.name.to_string(), decide(&config, entry, around, &means).unwrap())
     }
 

@@ -93,7 +93,8 @@ fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Rep
 fn may_be_kept(server: &str, way_in: &WayIn) -> Result<(), Report> {
     if !matches!(way_in.kind, Kind::Nothing | Kind::Oidc { .. }) {
         let words = way_in.kind.words();
-        let message = format!("the server `{server}` is sent {words}, which comes before any token");
+        let message =
+            format!("the server `{server}` is sent {words}, which comes before any token");
         let hint = "remove that where it stands, and sign in again";
         return Err(Report::new(ExitCode::CONFIGURATION, message).hint(hint));
     }
