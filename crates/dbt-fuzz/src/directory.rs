@@ -21,11 +21,10 @@ async fn converse(data: &[u8]) {
     if let Ok(outcome) = Directory::over(says()).bind("cn=x", "password").await {
         let (tag, content) = first_answer(data).expect("it is an answer to the first request");
         assert_eq!(tag, 0x61, "a sign-in is answered");
-        let code = content.get(..2).expect("it has a result");
-        assert_eq!(code[0], 0x0a);
-        let value = content.get(2..2 + usize::from(code[1])).expect("it is whole");
-        let value = value.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
-        assert_eq!(u64::from(outcome.code), value);
+        let (tag, code) = element(&content).expect("it has a result");
+        assert_eq!(tag, 0x0a);
+        let code = code.iter().fold(0_u64, |code, byte| code << 8 | u64::from(*byte));
+        assert_eq!(u64::from(outcome.code), code);
     }
     let query = Query { base: "dc=x", filter: b"\x87\x01a", attribute: Some("cn"), most: MOST };
     let mut directory = Directory::over(says());
