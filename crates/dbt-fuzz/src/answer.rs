@@ -150,6 +150,10 @@ fn whole(bytes: &[u8], answers: &[Vec<u8>]) {
 /// Returns the length that the head of an answer in lower case says, if it says one.
 fn said_length(answer: &str) -> Option<usize> {
     let (head, _body) = answer.split_once("\r\n\r\n")?;
+    // Where a line ends otherwise, so may the head.
+    if head.replace("\r\n", "").contains(['\r', '\n']) {
+        return None;
+    }
     let mut lines = head.split("\r\n").filter_map(|line| line.strip_prefix("content-length:"));
     let said = lines.next()?.trim().parse().ok()?;
     lines.next().is_none().then_some(said)

@@ -105,7 +105,10 @@ fn url(text: &str) {
     let Ok(url) = text.parse::<RepositoryUrl>() else { return };
     let shown = url.to_string();
     let again = shown.parse::<RepositoryUrl>();
-    assert_eq!(again.as_ref(), Ok(&url), "{text:?} is shown as {shown:?}");
+    // A path is shown as a URL, which is longer than it and may be too long for one.
+    if shown.len() <= text.len().max(8 * 1024) {
+        assert_eq!(again.as_ref(), Ok(&url), "{text:?} is shown as {shown:?}");
+    }
     assert!(!shown.contains(char::is_control), "{shown:?}");
     if let Some(origin) = url.origin() {
         // The library that makes the request sees the same host.

@@ -85,11 +85,17 @@ impl TokenFile {
     /// Reads what is there. What cannot be used is nothing, and is taken away, under the lock: by
     /// then another process may have replaced it.
     pub(super) fn read(&self, say: &dyn Fn(&CacheProblem)) -> Vec<Entry> {
-        if let Ok(entries) = read(&self.path()) {
-            return entries;
+        match read(&self.path()) {
+            Ok(entries) => entries,
+            Err(problem) if problem.is_replaced() => {
+                let _lock = self.lock();
+                self.read_by_now(say)
+            }
+            Err(problem) => {
+                say(&problem);
+                Vec::new()
+            }
         }
-        let _lock = self.lock();
-        self.read_by_now(say)
     }
 
     /// Does so for whoever holds the lock.

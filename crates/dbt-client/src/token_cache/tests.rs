@@ -382,6 +382,19 @@ fn what_a_newer_version_wrote_is_left_as_it_is() {
 }
 
 #[test]
+fn to_look_at_what_cannot_be_used_leaves_nothing_behind() {
+    let home = Home::new();
+    home.cache().store(&key(), &tokens("first", 0));
+    fs::remove_file(home.file().with_file_name("tokens.lock")).unwrap();
+    fs::write(home.file(), r#"{"schema": 2, "tokens": []}"#).unwrap();
+    assert_eq!(home.cache().peek(&key()), None);
+    assert_eq!(home.said().len(), 1);
+    let state = fs::read_dir(home.directory.path().join("state")).unwrap();
+    let names: Vec<_> = state.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["tokens.json"]);
+}
+
+#[test]
 fn a_home_that_others_can_change_is_neither_read_nor_written() {
     let home = Home::new();
     home.cache().store(&key(), &tokens("first", 0));
