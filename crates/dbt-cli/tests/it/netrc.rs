@@ -66,6 +66,20 @@ fn a_file_that_others_can_read_is_not_used_and_the_hint_says_why() {
 }
 
 #[test]
+fn where_a_password_was_forgotten_no_other_hosts_is_sent_and_the_hint_says_the_line() {
+    let (world, _server) = world();
+    let other = "machine b.example login alice password correct-horse-battery\n";
+    write_netrc(&world, &format!("machine 127.0.0.1 login alice password \n{other}"), 0o600);
+    let why = "`[WORLD]/h/.netrc` is not used from line 1 on: a word has no value behind it";
+    world.dbt(["deploy"]).exits_with(exits::REFUSED).mentions(&format!("hint: {why}\n"));
+    assert_eq!(told(&world), 0);
+    world.nothing_happened();
+    // What was read before it counts.
+    write_netrc(&world, &format!("{ENTRY}machine c.example login\n{other}"), 0o600);
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+}
+
+#[test]
 fn other_hosts_and_servers_without_tls_are_told_nothing() {
     let (secure, _server) = world();
     let other = "machine localhost login alice password correct-horse-battery\n\

@@ -3,6 +3,9 @@
 //! Only an entry for exactly the host counts (`default` is for every server of the world), only
 //! over TLS, and only where nobody but its owner can read the file: as the programs that know it
 //! from the beginning have it.
+//!
+//! Scripts write it, and a variable that is not set leaves a word without its value. Then it is no
+//! longer clear whose password a password is, so that nothing from there on is used.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -27,6 +30,8 @@ pub struct Netrc {
 /// What is in it.
 struct Contents {
     logins: Vec<(String, Login)>,
+    /// Why nothing behind them is used.
+    malformed: Option<NetrcProblem>,
     /// Why none of it is used.
     exposed: Option<NetrcProblem>,
 }
@@ -65,9 +70,11 @@ impl Netrc {
         let contents = self.read.get_or_init(|| read(&self.path)).as_ref().map_err(Clone::clone)?;
         let mut logins = contents.logins.iter();
         let found = logins.find(|(host, _login)| host.eq_ignore_ascii_case(origin.host()));
-        match (found, &contents.exposed) {
-            (Some(_found), Some(problem)) => Err(problem.clone()),
-            (found, _) => Ok(found.map(|(_host, login)| login)),
+        // What could not be read may have been about this host.
+        let problem = if found.is_some() { &contents.exposed } else { &contents.malformed };
+        match problem {
+            Some(problem) => Err(problem.clone()),
+            None => Ok(found.map(|(_host, login)| login)),
         }
     }
 }
@@ -79,7 +86,7 @@ impl fmt::Debug for Netrc {
 }
 
 fn read(path: &Path) -> Result<Contents, NetrcProblem> {
-    let nothing = Contents { logins: Vec::new(), exposed: None };
+    let nothing = Contents { logins: Vec::new(), malformed: None, exposed: None };
     let unreadable = |reason: String| NetrcProblem::Unreadable { path: path.to_owned(), reason };
     let (bytes, metadata) = match fsx::read_with_metadata(path, LIMIT) {
         Ok((bytes, metadata)) => (Secret::new(bytes), metadata),
@@ -88,7 +95,13 @@ fn read(path: &Path) -> Result<Contents, NetrcProblem> {
     };
     let text = std::str::from_utf8(bytes.expose())
         .map_err(|_error| unreadable("it is not UTF-8 text".to_owned()))?;
-    Ok(Contents { logins: logins_of(text), exposed: exposed(path, &metadata) })
+    let (logins, malformed) = logins_of(text);
+    let malformed = malformed.map(|Malformed { line, problem }| NetrcProblem::Malformed {
+        path: path.to_owned(),
+        line,
+        problem,
+    });
+    Ok(Contents { logins, malformed, exposed: exposed(path, &metadata) })
 }
 
 /// Says how others could read the file, or have written it.
@@ -108,87 +121,152 @@ fn exposed(path: &Path, metadata: &Metadata) -> Option<NetrcProblem> {
 }
 
 /// An entry that is being read.
+#[derive(Default)]
 struct Entry {
-    host: String,
+    /// What stands behind `default` is for no host.
+    host: Option<String>,
     user: Option<String>,
     password: Option<Secret<String>>,
 }
 
-/// Reads the entries of hosts that have a user and a password, in the order written.
-fn logins_of(text: &str) -> Vec<(String, Login)> {
-    let is_comment = |line: &&str| line.trim_start().starts_with('#');
-    let lines: Vec<&str> = text.lines().filter(|line| !is_comment(line)).collect();
-    let text = Secret::new(lines.join("\n"));
-    let mut words = Words { rest: text.expose() };
-    let mut entries: Vec<Entry> = Vec::new();
-    // What stands behind `default` is for no host.
-    let mut is_of_host = false;
-    while let Some(word) = words.next() {
-        let entry = entries.last_mut().filter(|_entry| is_of_host);
-        match word.as_str() {
-            "machine" => {
-                let host = words.next().unwrap_or_default();
-                entries.push(Entry { host, user: None, password: None });
-                is_of_host = true;
+impl Entry {
+    fn into_login(self) -> Option<(String, Login)> {
+        let Self { host, user, password } = self;
+        Some((host?, Login { user: user?, password: password? }))
+    }
+}
+
+/// Where the file cannot be read on.
+#[derive(Debug, PartialEq, Eq)]
+struct Malformed {
+    /// Counted from 1.
+    line: usize,
+    /// Why. It repeats nothing of the file: that may be a password.
+    problem: &'static str,
+}
+
+/// Returns the entries of hosts that have a user and a password, in the order written, and where
+/// reading stopped. The entry that it stopped in is none.
+fn logins_of(text: &str) -> (Vec<(String, Login)>, Option<Malformed>) {
+    let (mut logins, mut words) = (Vec::new(), Words { text, rest: text });
+    let problem = read_entries(&mut words, &mut logins).err();
+    (logins, problem.map(|problem| Malformed { line: words.line(), problem }))
+}
+
+fn read_entries(
+    words: &mut Words<'_>,
+    logins: &mut Vec<(String, Login)>,
+) -> Result<(), &'static str> {
+    const UNKNOWN: &str = "a word is none that stands in a netrc file there";
+    let mut current = None::<Entry>;
+    while let Some(word) = words.keyword() {
+        match word {
+            "machine" | "default" => {
+                logins.extend(current.take().and_then(Entry::into_login));
+                let host = if word == "machine" { Some(words.value()?) } else { None };
+                current = Some(Entry { host, ..Entry::default() });
             }
-            "default" => is_of_host = false,
-            "login" => {
-                let user = words.next();
-                if let Some(entry) = entry {
-                    entry.user = user;
-                }
+            "login" | "user" => {
+                let entry = current.as_mut().ok_or(UNKNOWN)?;
+                once(&mut entry.user, words.value()?)?;
             }
             "password" => {
-                let password = words.next().map(Secret::new);
-                if let Some(entry) = entry {
-                    entry.password = password;
-                }
+                let entry = current.as_mut().ok_or(UNKNOWN)?;
+                once(&mut entry.password, Secret::new(words.value()?))?;
             }
-            "account" => drop(words.next()),
-            "macdef" => words.skip_macro(),
-            _ => {}
+            "account" => drop(words.value()?),
+            "macdef" => {
+                words.value()?;
+                words.skip_macro();
+            }
+            _ => return Err(UNKNOWN),
         }
     }
-    let whole =
-        |Entry { host, user, password }| Some((host, Login { user: user?, password: password? }));
-    entries.into_iter().filter_map(whole).collect()
+    logins.extend(current.and_then(Entry::into_login));
+    Ok(())
+}
+
+fn once<T>(place: &mut Option<T>, value: T) -> Result<(), &'static str> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_earlier) => Err("an entry has two users or two passwords"),
+    }
 }
 
 /// The words of the file: between spaces, or between quotes with backslashes before what is meant
 /// as it is.
 struct Words<'a> {
+    text: &'a str,
     rest: &'a str,
 }
 
 impl<'a> Words<'a> {
-    fn next(&mut self) -> Option<String> {
-        self.rest = self.rest.trim_start();
-        if let Some(quoted) = self.rest.strip_prefix('"') {
-            return Some(self.quoted(quoted));
+    /// Returns the next word that says what comes. Here, and nowhere else, a comment may begin.
+    fn keyword(&mut self) -> Option<&'a str> {
+        loop {
+            self.rest = self.rest.trim_start();
+            if !self.rest.starts_with('#') {
+                break;
+            }
+            self.rest = self.rest.split_once('\n').map_or("", |(_comment, rest)| rest);
         }
-        let end = self.rest.find(char::is_whitespace).unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at_checked(end)?;
-        self.rest = rest;
-        (!word.is_empty()).then(|| word.to_owned())
+        let word = self.until(char::is_whitespace);
+        (!word.is_empty()).then_some(word)
     }
 
-    fn quoted(&mut self, quoted: &'a str) -> String {
+    /// Returns the value of the word before it, which is on the same line: what stands on the next
+    /// one is something else's, where this one was forgotten.
+    fn value(&mut self) -> Result<String, &'static str> {
+        self.rest = self.rest.trim_start_matches([' ', '\t']);
+        if let Some(quoted) = self.rest.strip_prefix('"') {
+            return self.quoted(quoted);
+        }
+        match self.until(char::is_whitespace) {
+            "" => Err("a word has no value behind it"),
+            value => Ok(value.to_owned()),
+        }
+    }
+
+    fn quoted(&mut self, quoted: &'a str) -> Result<String, &'static str> {
         let mut word = String::with_capacity(quoted.len());
-        let mut characters = quoted.char_indices();
-        while let Some((_at, character)) = characters.next() {
-            match character {
-                '"' => break,
-                '\\' => word.extend(characters.next().map(|(_at, literal)| literal)),
-                _ => word.push(character),
-            }
+        let mut characters = quoted.chars();
+        loop {
+            let character = match characters.next() {
+                Some('"') => break,
+                Some('\\') => characters.next(),
+                character => character,
+            };
+            let character = character.filter(|character| *character != '\n');
+            word.push(character.ok_or("a quote is not closed on its line")?);
         }
         self.rest = characters.as_str();
+        Ok(word)
+    }
+
+    fn until(&mut self, is_end: fn(char) -> bool) -> &'a str {
+        let end = self.rest.find(is_end).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at_checked(end).unwrap_or(("", ""));
+        self.rest = rest;
         word
     }
 
     /// Skips the definition of a macro, which an empty line ends.
     fn skip_macro(&mut self) {
-        self.rest = self.rest.split_once("\n\n").map_or("", |(_macro, rest)| rest);
+        // The first line is what is left of the one with the name.
+        while let Some((_line, rest)) = self.rest.split_once('\n') {
+            self.rest = rest;
+            let next = rest.split('\n').next().unwrap_or_default();
+            if next.trim_end_matches('\r').is_empty() {
+                return;
+            }
+        }
+        self.rest = "";
+    }
+
+    /// Returns the line that was read last.
+    fn line(&self) -> usize {
+        let read = self.text.len() - self.rest.len();
+        self.text.as_bytes().iter().take(read).filter(|byte| **byte == b'\n').count() + 1
     }
 }
 
@@ -207,6 +285,16 @@ pub enum NetrcProblem {
     /// Others could have written it.
     #[error("the password of the netrc file is not used")]
     Distrusted(#[source] Distrust),
+    /// It is not written as such a file is.
+    #[error("`{}` is not used from line {line} on: {problem}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+        /// What is wrong there. It repeats nothing of the file.
+        problem: &'static str,
+    },
     /// It cannot be read.
     #[error("`{}` is not used: {reason}", path.display())]
     Unreadable {
@@ -223,7 +311,7 @@ impl NetrcProblem {
         match self {
             Self::Exposed { path, .. } => format!("{self}; `chmod 600 '{}'`", path.display()),
             Self::Distrusted(distrust) => format!("{self}: {distrust}; {}", distrust.hint()),
-            Self::Unreadable { .. } => self.to_string(),
+            Self::Malformed { .. } | Self::Unreadable { .. } => self.to_string(),
         }
     }
 }
@@ -237,11 +325,57 @@ mod tests {
         let texts = |(host, login): (String, Login)| {
             (host, login.user.clone(), login.password.expose().clone())
         };
-        logins_of(text).into_iter().map(texts).collect()
+        logins_of(text).0.into_iter().map(texts).collect()
+    }
+
+    /// Returns the line on which reading stopped, and why.
+    fn stopped(text: &str) -> Option<(usize, &'static str)> {
+        logins_of(text).1.map(|Malformed { line, problem }| (line, problem))
     }
 
     fn entry(host: &str, user: &str, password: &str) -> (String, String, String) {
         (host.to_owned(), user.to_owned(), password.to_owned())
+    }
+
+    const NO_VALUE: &str = "a word has no value behind it";
+    const TWICE: &str = "an entry has two users or two passwords";
+    const UNKNOWN: &str = "a word is none that stands in a netrc file there";
+    const NOT_CLOSED: &str = "a quote is not closed on its line";
+
+    #[test]
+    fn a_word_without_its_value_makes_nobody_elses_password_ours() {
+        let b = "machine b login bob password s3cret";
+        for (text, problem) in [
+            (format!("machine a login ci password \n{b}\n"), (1, NO_VALUE)),
+            (format!("machine a login ci\r\npassword\r\n{b}\r\n"), (2, NO_VALUE)),
+            (format!("machine a login ci password\u{b}{b}\n"), (1, NO_VALUE)),
+            (format!("machine a login ci password {b}\n"), (1, UNKNOWN)),
+            (format!("machine a login ci password\n#s3cret\n{b}"), (1, NO_VALUE)),
+            (format!("machine a login ci password \"\n{b}\""), (1, NOT_CLOSED)),
+            (format!("machine a login ci password \"x\\\n{b}\""), (1, NOT_CLOSED)),
+            (format!("machine a login password s3cret\n{b}"), (1, UNKNOWN)),
+            (format!("machine login ci password s3cret\n{b}"), (1, UNKNOWN)),
+            (format!("machine a login ci password c\nlogin bob password s3cret\n{b}"), (2, TWICE)),
+            (format!("machine a login ci password c\npassword s3cret\n{b}"), (2, TWICE)),
+            (format!("machine\n{b}"), (1, NO_VALUE)),
+            (format!("machine a login ci password c\n\nhost {b}"), (3, UNKNOWN)),
+            (format!("machine a account\n{b}"), (1, NO_VALUE)),
+            (format!("login bob password s3cret\n{b}"), (1, UNKNOWN)),
+        ] {
+            assert_eq!((found(&text), stopped(&text)), (vec![], Some(problem)), "{text}");
+        }
+        // What stands before it is whole.
+        let text = format!("{b}\nmachine a login ci password\nmachine c login x password y");
+        assert_eq!(found(&text), [entry("b", "bob", "s3cret")]);
+        assert_eq!(stopped(&text), Some((2, NO_VALUE)));
+    }
+
+    #[test]
+    fn comments_begin_where_a_word_may_and_are_none_in_a_value() {
+        let text = "# machine x\n machine a login #c password d # e f\nmachine b # x\n  login g\n\
+                    # login x\n  password #h\n#";
+        assert_eq!(found(text), [entry("a", "#c", "d"), entry("b", "g", "#h")]);
+        assert_eq!(stopped(text), None);
     }
 
     #[test]
@@ -251,12 +385,19 @@ mod tests {
                     machine two\n\tlogin c account ignored\n\tpassword \"d \\\"e\\\\\"\n\
                     macdef init\nmachine no login no password no\n\n\
                     machine only-user login f\n\
+                    machine \"quoted\" user \"\" password \"\"\n\
                     default login g password h\n\
                     machine three password i#j login k";
         assert_eq!(
             found(text),
-            [entry("one", "a", "b"), entry("two", "c", "d \"e\\"), entry("three", "k", "i#j"),]
+            [
+                entry("one", "a", "b"),
+                entry("two", "c", "d \"e\\"),
+                entry("quoted", "", ""),
+                entry("three", "k", "i#j"),
+            ]
         );
+        assert_eq!(stopped(text), None);
         for text in [
             "",
             "machine",

@@ -1,8 +1,9 @@
 //! Tokens that a key in the SSH agent signs, for the header `Token` (wire formats, section 1).
 //!
 //! A token is for the host that it is sent to, by the URL of the configuration: no server says for
-//! whom one is. Reads of a run share one; each write has its own, bound to that very request, so
-//! that whoever sees it can do nothing else with it.
+//! whom one is. Reads of a run share one, which says that it is for reads: whoever sees it, at
+//! another port of the host or on the way, writes nothing with it. Each write has its own, bound to
+//! that very request, so that whoever sees it can do nothing else with it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -56,15 +57,19 @@ struct Claims<'a> {
     iat: u64,
     jti: String,
     #[serde(flatten)]
-    only: Option<Only<'a>>,
+    only: Only<'a>,
 }
 
-/// The one request that a token is for (the claims of RFC 9449, section 4.2).
+/// The requests that a token is for (the claims of RFC 9449, section 4.2).
 #[derive(serde::Serialize)]
 struct Only<'a> {
     htm: &'a str,
-    htu: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    htu: Option<&'a str>,
 }
+
+/// Reads: all that are asked with a token ask by this method.
+const READS: Only<'_> = Only { htm: "GET", htu: None };
 
 impl SshTokens {
     /// Signs in the name of `username` with the key that `key` gives the public half of.
@@ -92,7 +97,7 @@ impl SshTokens {
         let (audience, now) = (audience_of(origin), self.clock.now());
         let sign = |only| self.sign(line, username, &audience, only, now, limit);
         let token = match purpose {
-            Purpose::Write { method, url } => sign(Some(Only { htm: method, htu: url })),
+            Purpose::Write { method, url } => sign(Only { htm: method, htu: Some(url) }),
             Purpose::Read => {
                 // Whoever else reads from this host waits here for the same token.
                 let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +106,7 @@ impl SshTokens {
                 if let Some(kept) = reads.get(&audience).filter(young) {
                     kept.token.clone()
                 } else {
-                    let token = sign(None);
+                    let token = sign(READS);
                     reads.insert(audience.clone(), Kept { since: now, token: token.clone() });
                     token
                 }
@@ -115,7 +120,7 @@ impl SshTokens {
         line: &str,
         username: &str,
         audience: &str,
-        only: Option<Only<'_>>,
+        only: Only<'_>,
         now: SystemTime,
         limit: Duration,
     ) -> Result<Secret<String>, CredentialsError> {
@@ -163,7 +168,7 @@ fn signed_part(
     algorithm: &str,
     username: &str,
     audience: &str,
-    only: Option<Only<'_>>,
+    only: Only<'_>,
     now: SystemTime,
 ) -> Result<String, SshError> {
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -295,28 +300,28 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_written_as_the_reference_writes_it() {
+    fn a_token_of_reads_is_written_as_the_reference_writes_it_but_that_it_says_so() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_900);
-        let signed = signed_part("EdDSA", "alice", "dbt.example.com", None, now).unwrap();
+        let signed = signed_part("EdDSA", "alice", "dbt.example.com", READS, now).unwrap();
         let claims = claims_of(&signed);
         let (before, id) = claims.split_once(r#""jti":""#).unwrap();
         assert_eq!(
             before,
             r#"{"iss":"alice","sub":"alice","aud":["dbt.example.com"],"exp":1700000300,"nbf":1700000000,"iat":1700000000,"#
         );
-        let id = id.strip_suffix("\"}").unwrap();
+        let id = id.strip_suffix(r#"","htm":"GET"}"#).unwrap();
         assert!(
             id.len() == 64 && id.bytes().all(|byte| b"0123456789abcdef".contains(&byte)),
             "{id}"
         );
-        let another = signed_part("EdDSA", "alice", "dbt.example.com", None, now).unwrap();
+        let another = signed_part("EdDSA", "alice", "dbt.example.com", READS, now).unwrap();
         assert_ne!(signed, another);
     }
 
     #[test]
     fn a_write_is_named_in_its_token() {
-        let only = Only { htm: "PUT", htu: "https://h/dbt/x" };
-        let signed = signed_part("EdDSA", "a\"b", "h", Some(only), SystemTime::UNIX_EPOCH).unwrap();
+        let only = Only { htm: "PUT", htu: Some("https://h/dbt/x") };
+        let signed = signed_part("EdDSA", "a\"b", "h", only, SystemTime::UNIX_EPOCH).unwrap();
         let claims = claims_of(&signed);
         assert!(claims.starts_with(r#"{"iss":"a\"b","sub":"a\"b","aud":["h"],"exp":300,"#));
         assert!(claims.ends_with(r#","htm":"PUT","htu":"https://h/dbt/x"}"#), "{claims}");

@@ -8,6 +8,7 @@
 mod callback;
 mod listener;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -33,12 +34,19 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What a person does: open the page, and where the browser runs elsewhere, paste what its address
 /// line shows at the end.
-#[derive(Debug)]
 pub struct Invitation<'a> {
-    /// The page. It holds no secret, but whoever opens it signs in for this program.
+    /// The page. Whoever opens it signs in for this program, and whoever reads it can end the
+    /// sign-in: it is for nobody but the person.
     pub page: &'a str,
     /// Takes what is pasted, also in another thread.
     pub paste: Paste,
+}
+
+/// Without the page: what makes an answer this sign-in's stands in it.
+impl fmt::Debug for Invitation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invitation").finish_non_exhaustive()
+    }
 }
 
 /// Takes the address that a browser could not reach.
@@ -167,4 +175,20 @@ fn random() -> Result<String, OidcError> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|_error| OidcError::NoRandomness)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invitation_does_not_show_what_belongs_to_its_sign_in() {
+        let (found, _finding) = mpsc::channel();
+        let (state, issuer) = ("s3cr3t".to_owned(), "https://dex.example.com".to_owned());
+        let expected = Arc::new(Expected { state, issuer, says_who_it_is: false });
+        let page = "https://dex.example.com/auth?state=s3cr3t&nonce=s3cr3t";
+        let invitation = Invitation { page, paste: Paste { expected, found } };
+        let shown = format!("{invitation:?} {:?}", invitation.paste);
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+    }
 }

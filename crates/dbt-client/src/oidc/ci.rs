@@ -1,8 +1,9 @@
 //! Jobs: the identity that a CI system gives each, exchanged at the server for a token of minutes.
 //! No secret is stored anywhere.
 //!
-//! The identity is made for one server: its audience is the origin of the configured repository,
-//! and never one that a server names.
+//! The identity is for one server: its audience is the origin of the configured repository, and
+//! never one that a server names. One that was made for another server is shown to none: whoever is
+//! shown it can exchange it there.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -16,7 +17,7 @@ use serde_json::json;
 use super::answer;
 use super::error::{ErrorCode, OidcError, Refusal, What, harmless};
 use super::tokens::is_token;
-use super::{Channel, Tokens};
+use super::{Channel, Tokens, UnverifiedClaims};
 use crate::config::Variables;
 use crate::fsx;
 use crate::source::{EndpointReply, EndpointUrl, Failure, FetchError};
@@ -109,11 +110,11 @@ impl Identity {
     }
 
     /// Returns the identity, made for the server at `origin` where its giver makes one for whom one
-    /// likes.
+    /// likes. One that is not for this server, and for it alone, is refused.
     pub fn token(&self, channel: &Channel, origin: &Origin) -> Result<Secret<String>, OidcError> {
         match self {
-            Self::Given { token, .. } => Ok(token.clone()),
-            Self::File { variable, path } => read_file(variable, path),
+            Self::Given { variable, token } => made_for(origin, variable, token.clone()),
+            Self::File { variable, path } => made_for(origin, variable, read_file(variable, path)?),
             Self::GitHub { url, token } => ask_github(channel, url, token, &origin.to_string()),
         }
     }
@@ -125,11 +126,33 @@ impl Identity {
             Self::GitHub { token, .. } | Self::Given { token, .. } => {
                 Digest::of(token.expose().as_bytes()).to_string()
             }
-            Self::File { path, .. } => path.display().to_string(),
+            // The name of the file is the same in every job; one that cannot be read gets nothing.
+            Self::File { variable, path } => read_file(variable, path).map_or_else(
+                |_unreadable| path.display().to_string(),
+                |token| Digest::of(token.expose().as_bytes()).to_string(),
+            ),
         };
         let (issuer, audience) = ("job".to_owned(), origin.to_string());
         Key { issuer, client: job, audience, origin: origin.clone() }
     }
+}
+
+/// Returns an identity if it is for this server and no other. What does not say for whom it is may
+/// be anybody's.
+fn made_for(
+    origin: &Origin,
+    variable: &str,
+    token: Secret<String>,
+) -> Result<Secret<String>, OidcError> {
+    let claims = UnverifiedClaims::of(&token);
+    let audiences = claims.as_ref().map(|claims| claims.texts("aud")).unwrap_or_default();
+    let (variable, expected) = (variable.to_owned(), origin.to_string());
+    if audiences == [expected.as_str()] {
+        return Ok(token);
+    }
+    let found = audiences.iter().map(|it| format!("`{}`", harmless(it, 200)));
+    let found = found.take(5).collect::<Vec<_>>().join(", ");
+    Err(OidcError::OtherAudience { variable, found, expected })
 }
 
 fn secret(variable: &str, value: &OsStr) -> Result<Secret<String>, OidcError> {

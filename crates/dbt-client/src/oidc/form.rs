@@ -15,8 +15,8 @@ pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 #[derive(Debug, Default)]
 pub(super) struct Form {
     fields: BTreeMap<&'static str, Secret<String>>,
-    /// The names of those that nobody may see.
-    secrets: Vec<&'static str>,
+    /// What nobody may see, of the fields and beside them.
+    secrets: Vec<Secret<String>>,
 }
 
 impl Form {
@@ -37,7 +37,12 @@ impl Form {
     /// Adds a secret.
     pub(super) fn with_secret(mut self, name: &'static str, value: &Secret<String>) -> Self {
         self.fields.insert(name, value.clone());
-        self.secrets.push(name);
+        self.hiding(value)
+    }
+
+    /// Hides a secret that is told in another place.
+    fn hiding(mut self, value: &Secret<String>) -> Self {
+        self.secrets.push(value.clone());
         self
     }
 
@@ -45,7 +50,7 @@ impl Form {
     pub(super) fn by(self, client: &Client, place: SecretPlace) -> Self {
         match (&client.secret, place) {
             // Said twice, some providers refuse it.
-            (Some(_), SecretPlace::Header) => self,
+            (Some(secret), SecretPlace::Header) => self.hiding(secret),
             (None, _) => self.with("client_id", &client.id),
             (Some(secret), SecretPlace::Form) => {
                 self.with("client_id", &client.id).with_secret("client_secret", secret)
@@ -59,14 +64,12 @@ impl Form {
         Secret::new(encode(pairs))
     }
 
-    /// Returns what a provider says, without the secrets it may repeat.
+    /// Returns what a provider says, without the secrets it may repeat: as they are, or as they
+    /// were sent.
     pub(super) fn hide_in(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for name in &self.secrets {
-            let value = self.fields.get(name).map_or("", |value| value.expose());
-            if !value.is_empty() {
-                text = text.replace(value, "***");
-            }
+        for value in self.secrets.iter().map(Secret::expose).filter(|value| !value.is_empty()) {
+            text = text.replace(value, "***").replace(&escape(value), "***");
         }
         text
     }
@@ -186,6 +189,15 @@ mod tests {
         let secret = Secret::new("s3cr3t".to_owned());
         let form = Form::default().with("client_id", "app").with_secret("refresh_token", &secret);
         assert_eq!(form.hide_in("app: bad token s3cr3t"), "app: bad token ***");
+
+        let secret = Some(Secret::new("s3cr3t:/".to_owned()));
+        let client = Client { id: "app".to_owned(), secret, audience: None };
+        for place in [SecretPlace::Form, SecretPlace::Header] {
+            let form = Form::default().by(&client, place);
+            let said = form.hide_in("app: bad secret s3cr3t:/ (client_secret=s3cr3t%3A%2F)");
+            assert_eq!(said, "app: bad secret *** (client_secret=***)", "{place:?}");
+            assert!(!format!("{form:?}").contains("s3cr3t"));
+        }
     }
 
     #[test]

@@ -132,6 +132,20 @@ fn a_token_writes_once_and_a_token_of_reads_writes_never() {
 }
 
 #[test]
+fn a_token_for_reads_that_nobody_has_shown_before_writes_nothing() {
+    let key = Key::ed25519(7);
+    let server = server(&[("alice", key.line())]);
+    let mut claims = claims("alice");
+    claims["htm"] = json!("GET");
+    let header = format!("Token: {}", key.signed(&claims));
+    put(&server, &header).is_refused(401, "unauthorised");
+    server.send("DELETE", "/dbt/new", &[&header], b"").is_refused(401, "unauthorised");
+    let reply = server.send("POST", "/-/api/v1/tokens", &[&header], b"{}");
+    reply.is_refused(401, "unauthorised");
+    assert!(server.tree().is_empty());
+}
+
+#[test]
 fn of_many_who_show_the_same_token_at_once_one_writes() {
     let key = Key::ed25519(7);
     let server = server(&[("alice", key.line())]);

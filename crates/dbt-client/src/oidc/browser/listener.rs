@@ -3,13 +3,15 @@
 //!
 //! Anything that runs here, and any page in a browser, can knock. Only what brings this sign-in's
 //! state ends it; the rest gets a short answer, is limited in size, time and number, and changes
-//! nothing.
+//! nothing. Whoever only knocks keeps nobody out: the oldest of those who have asked nothing makes
+//! room for who comes.
 
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,9 @@ const HEAD_LIMIT: u64 = 16 * 1024;
 /// How long one request may take. Browsers open connections that they may use later.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the first byte of it may take.
+const FIRST_BYTE: Duration = Duration::from_secs(2);
+
 /// How many connections are looked at at once.
 const CONNECTION_LIMIT: usize = 16;
 
@@ -31,7 +36,41 @@ const CONNECTION_LIMIT: usize = 16;
 pub(super) struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    busy: Arc<AtomicUsize>,
+    visitors: Arc<Visitors>,
+}
+
+/// Those who are looked at.
+#[derive(Debug, Default)]
+struct Visitors {
+    count: AtomicUsize,
+    /// Those whose request is not here yet, the one who came first before the others.
+    waiting: Mutex<VecDeque<Arc<TcpStream>>>,
+}
+
+impl Visitors {
+    /// Makes room for one more where there is none: whose request is not here yet may come again.
+    fn enter(&self, visitor: &Arc<TcpStream>) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.count.load(Ordering::SeqCst) >= CONNECTION_LIMIT {
+            let Some(oldest) = waiting.pop_front() else { return false };
+            // Its thread finds that there is nothing more to read.
+            let _gone = oldest.shutdown(Shutdown::Both);
+        }
+        waiting.push_back(Arc::clone(visitor));
+        self.count.fetch_add(1, Ordering::SeqCst);
+        true
+    }
+
+    /// Notes that nobody is waited for here: the request has come, or never will.
+    fn has_asked(&self, visitor: &Arc<TcpStream>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|it| !Arc::ptr_eq(it, visitor));
+    }
+
+    fn leave(&self, visitor: &Arc<TcpStream>) {
+        self.has_asked(visitor);
+        self.count.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Listener {
@@ -40,7 +79,7 @@ impl Listener {
             .or_else(|_no_ipv4| TcpListener::bind((Ipv6Addr::LOCALHOST, 0)))?;
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
-        Ok(Self { socket, address, busy: Arc::default() })
+        Ok(Self { socket, address, visitors: Arc::default() })
     }
 
     /// Returns the page's address, for the provider.
@@ -51,20 +90,21 @@ impl Listener {
     /// Answers whoever has come, each in a thread of its own, and passes on what they bring.
     pub(super) fn take_those_who_came(&self, expected: &Arc<Expected>, found: &Sender<Outcome>) {
         while let Ok((stream, _from)) = self.socket.accept() {
-            if self.busy.fetch_add(1, Ordering::SeqCst) >= CONNECTION_LIMIT {
-                self.busy.fetch_sub(1, Ordering::SeqCst);
+            let stream = Arc::new(stream);
+            if !self.visitors.enter(&stream) {
                 continue;
             }
             let (expected, found) = (Arc::clone(expected), found.clone());
-            let (busy, host) = (Arc::clone(&self.busy), self.address.to_string());
+            let (visitors, host) = (Arc::clone(&self.visitors), self.address.to_string());
+            let visitor = Arc::clone(&stream);
             let serve = move || {
                 // Who breaks off comes again, or does not.
-                let _broken = converse(stream, &host, &expected, &found);
-                busy.fetch_sub(1, Ordering::SeqCst);
+                let _broken = converse(&visitor, &host, &visitors, (&expected, &found));
+                visitors.leave(&visitor);
             };
             // Where there are no threads the browser says so, and its address can be pasted.
             if thread::Builder::new().spawn(serve).is_err() {
-                self.busy.fetch_sub(1, Ordering::SeqCst);
+                self.visitors.leave(&stream);
             }
         }
     }
@@ -73,14 +113,16 @@ impl Listener {
 /// Reads one request, answers it, and then passes on what it brought: the page is there before the
 /// program ends.
 fn converse(
-    mut stream: TcpStream,
+    visitor: &Arc<TcpStream>,
     host: &str,
-    expected: &Expected,
-    found: &Sender<Outcome>,
+    visitors: &Visitors,
+    (expected, found): (&Expected, &Sender<Outcome>),
 ) -> io::Result<()> {
+    let mut stream: &TcpStream = visitor;
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let head = read_head(&stream)?;
+    let head = read_head(stream)?;
+    visitors.has_asked(visitor);
     let (outcome, page) = answer(&head, host, expected);
     let written = stream.write_all(page.as_bytes());
     let _closed = stream.shutdown(Shutdown::Write);
@@ -96,9 +138,10 @@ fn read_head(stream: &TcpStream) -> io::Result<String> {
     let mut head = Vec::new();
     let mut buffer = [0_u8; 1024];
     let mut limited = stream.take(HEAD_LIMIT);
-    let end = Instant::now() + PATIENCE;
+    let began = Instant::now();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        let left = end.saturating_duration_since(Instant::now());
+        let patience = if head.is_empty() { FIRST_BYTE } else { PATIENCE };
+        let left = patience.saturating_sub(began.elapsed());
         // No time at all would be no limit.
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         let count = if left.is_zero() { 0 } else { limited.read(&mut buffer)? };
@@ -195,6 +238,32 @@ mod tests {
             assert!(page.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {page}");
             assert!(!page.contains("s3cr3t"), "{page}");
         }
+    }
+
+    #[test]
+    fn whoever_only_knocks_keeps_nobody_out() {
+        let listener = Listener::start().unwrap();
+        let place = listener.address;
+        let (state, issuer) = ("xyz".to_owned(), "https://dex.example.com".to_owned());
+        let expected = Arc::new(Expected { state, issuer, says_who_it_is: false });
+        let (found, finding) = std::sync::mpsc::channel();
+        let come = || {
+            let stream = TcpStream::connect(place).unwrap();
+            listener.take_those_who_came(&expected, &found);
+            stream
+        };
+        let mut idle: Vec<TcpStream> = (0..CONNECTION_LIMIT).map(|_one| come()).collect();
+        // Half a request is none, either.
+        idle[0].write_all(b"GET /").unwrap();
+        let mut browser = come();
+        let head = format!("GET /callback?code=s3cr3t&state=xyz HTTP/1.1\r\nHost: {place}\r\n\r\n");
+        browser.write_all(head.as_bytes()).unwrap();
+        let mut page = String::new();
+        browser.read_to_string(&mut page).unwrap();
+        assert!(page.starts_with("HTTP/1.1 200 "), "{page}");
+        assert!(matches!(finding.recv(), Ok(Outcome::Code(_))));
+        // The one who came first is gone. A reset is as good as an end.
+        assert!(!idle[0].read(&mut [0; 1]).is_ok_and(|count| count > 0));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dbt_client::oidc::ci::{Identity, exchange};
 use dbt_client::source::Class;
 use dbt_client::url::Origin;
@@ -74,19 +76,20 @@ fn github_makes_an_identity_for_the_server_and_nobody_else() {
 fn a_variable_comes_first_and_a_file_is_read_anew_each_time() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("token");
-    fs::write(&file, "s3cr3t-one\n").unwrap();
-    let path = file.to_str().unwrap();
     let endpoint = TokenEndpoint::start();
     let origin = origin(&endpoint);
+    let (one, two) = (made_for(&origin, "s3cr3t-one"), made_for(&origin, "s3cr3t-two"));
+    fs::write(&file, format!("{one}\n")).unwrap();
+    let path = file.to_str().unwrap();
     let set = [
         ("DBT_ID_TOKEN_FILE", path),
         ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://h"),
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cr3t"),
     ];
     let identity = found(&set).unwrap();
-    assert_eq!(identity.token(&channel(), &origin).unwrap().expose(), "s3cr3t-one");
-    fs::write(&file, "s3cr3t-two").unwrap();
-    assert_eq!(identity.token(&channel(), &origin).unwrap().expose(), "s3cr3t-two");
+    assert_eq!(*identity.token(&channel(), &origin).unwrap().expose(), one);
+    fs::write(&file, &two).unwrap();
+    assert_eq!(*identity.token(&channel(), &origin).unwrap().expose(), two);
     fs::write(&file, "two words").unwrap();
     let error = identity.token(&channel(), &origin).unwrap_err();
     assert_eq!(error.to_string(), "`DBT_ID_TOKEN_FILE` does not hold a token");
@@ -95,12 +98,69 @@ fn a_variable_comes_first_and_a_file_is_read_anew_each_time() {
     let words = "failed to read the identity of this job from `FILE`, named by `DBT_ID_TOKEN_FILE`";
     assert_eq!(error.to_string().replace(path, "FILE"), words);
 
-    let set = [("DBT_ID_TOKEN", "s3cr3t-given"), ("DBT_ID_TOKEN_FILE", path)];
+    let set = [("DBT_ID_TOKEN", one.as_str()), ("DBT_ID_TOKEN_FILE", path)];
     let token = found(&set).unwrap().token(&channel(), &origin).unwrap();
-    assert_eq!(token.expose(), "s3cr3t-given");
+    assert_eq!(*token.expose(), one);
     let error = Identity::find(&variables(&[("DBT_ID_TOKEN", "s3cr3t two")])).unwrap_err();
     assert_eq!(error.to_string(), "`DBT_ID_TOKEN` does not hold a token");
     assert!(endpoint.take_asked().is_empty());
+}
+
+/// Returns an identity for a server, which nobody has signed.
+fn made_for(origin: &Origin, signature: &str) -> String {
+    with_audience(&json!(origin.to_string()), signature)
+}
+
+fn with_audience(audience: &serde_json::Value, signature: &str) -> String {
+    let claims = json!({"iss": "https://ci.example.com", "aud": audience});
+    format!("e30.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string()))
+}
+
+#[test]
+fn an_identity_for_another_server_is_shown_to_nobody() {
+    let (endpoint, other) = (TokenEndpoint::start(), TokenEndpoint::start());
+    let (ours, theirs) = (origin(&endpoint), origin(&other));
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("token");
+    for (token, found_for) in [
+        (made_for(&theirs, "s3cr3t"), format!("`{theirs}`")),
+        (
+            with_audience(&json!([ours.to_string(), theirs.to_string()]), "s3cr3t"),
+            format!("`{ours}`, `{theirs}`"),
+        ),
+        (with_audience(&json!(format!("{ours}/")), "s3cr3t"), format!("`{ours}/`")),
+        (with_audience(&json!([]), "s3cr3t"), "nobody".to_owned()),
+        ("s3cr3t".to_owned(), "nobody".to_owned()),
+    ] {
+        fs::write(&file, &token).unwrap();
+        for (variable, value) in
+            [("DBT_ID_TOKEN", token.as_str()), ("DBT_ID_TOKEN_FILE", file.to_str().unwrap())]
+        {
+            let error = found(&[(variable, value)]).unwrap().token(&channel(), &ours).unwrap_err();
+            let words = format!(
+                "the identity in `{variable}` is for {found_for}, and not for `{ours}` alone"
+            );
+            assert_eq!(error.to_string(), words);
+            assert_eq!(error.class(), Class::SignIn);
+            assert!(error.hint().unwrap().contains(&format!("for the audience `{ours}`")));
+        }
+    }
+    assert!(endpoint.take_asked().is_empty() && other.take_asked().is_empty());
+}
+
+#[test]
+fn two_jobs_with_a_file_of_the_same_name_have_two_tokens() {
+    let (endpoint, place) = (TokenEndpoint::start(), tempfile::tempdir().unwrap());
+    let (origin, file) = (origin(&endpoint), place.path().join("token"));
+    let identity = found(&[("DBT_ID_TOKEN_FILE", file.to_str().unwrap())]).unwrap();
+    let key = |text: &str| {
+        fs::write(&file, text).unwrap();
+        identity.key(&origin)
+    };
+    let first = key("s3cr3t-a");
+    assert_ne!(first, key("s3cr3t-b"));
+    assert_eq!(first, key("s3cr3t-a\n"));
+    assert!(!format!("{first:?}").contains("s3cr3t"));
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn an_outage_ends_no_session() {
 fn a_provider_that_does_not_replace_what_renews_is_asked_with_the_same_again() {
     let endpoint = TokenEndpoint::start();
     let provider = discovered(&endpoint);
-    let before = ended(&endpoint);
+    let before = Tokens { token: secret("an-access-token-of-before"), ..ended(&endpoint) };
     let answer =
         json!({"access_token": "an-access-token", "token_type": "bearer", "expires_in": 60});
     endpoint.next(TOKEN, of_json(200, &answer));
@@ -122,6 +122,44 @@ fn a_provider_that_does_not_replace_what_renews_is_asked_with_the_same_again() {
 
     let without = Tokens::without_end(secret("s3cr3t"), now());
     assert_eq!(renewed(&channel(), &provider, &client(), &without).unwrap(), None);
+}
+
+#[test]
+fn an_access_token_never_takes_the_place_of_an_id_token() {
+    let (endpoint, home) = (TokenEndpoint::start(), tempfile::tempdir().unwrap());
+    let answer = || {
+        let answer = json!({
+            "access_token": "an-access-token", "token_type": "bearer", "expires_in": 60,
+            "refresh_token": "a-refresh-token-of-next",
+        });
+        endpoint.next(TOKEN, of_json(200, &answer));
+    };
+    let over = ended(&endpoint);
+    answer();
+    let error = renewed(&channel(), &discovered(&endpoint), &client(), &over).unwrap_err();
+    assert_eq!(said(&error, &endpoint), "`URL` does not offer the renewal of ID tokens");
+    assert_eq!(error.class(), Class::SignIn);
+    endpoint.take_asked();
+
+    // What is good still is used until it ends, and nobody is asked again.
+    let almost_over = Tokens { expires: Some(now() + Duration::from_mins(2)), ..over.clone() };
+    cache_in(home.path()).store(&key(&endpoint), &almost_over);
+    answer();
+    for _run in 0..2 {
+        let got = get(&cache_in(home.path()), &endpoint).unwrap();
+        assert_eq!((&got.token, &got.refresh_token), (&over.token, &None));
+    }
+    assert_eq!(endpoint.take_asked().len(), 1);
+
+    // What is over is forgotten, and somebody signs in.
+    cache_in(home.path()).store(&key(&endpoint), &over);
+    answer();
+    for _run in 0..2 {
+        let error = get(&cache_in(home.path()), &endpoint).unwrap_err();
+        assert!(error.to_string().contains("somebody has to sign in"), "{error}");
+        assert_eq!(cache_in(home.path()).peek(&key(&endpoint)), None);
+    }
+    assert_eq!(endpoint.take_asked().len(), 1);
 }
 
 #[test]
