@@ -9,6 +9,7 @@ use super::*;
 use crate::authn::Credential;
 use crate::authn::testing::{after, start, verdict};
 
+mod providers;
 mod rotation;
 mod tokens;
 
