@@ -46,6 +46,7 @@ mod paths;
 mod platforms;
 mod policies;
 mod possession;
+mod provider_pages;
 mod proxies;
 mod publishing;
 mod quotas;
