@@ -9,6 +9,7 @@ use super::*;
 use crate::authn::Credential;
 use crate::authn::testing::{after, start, verdict};
 
+mod roles;
 mod rotation;
 mod tokens;
 
@@ -80,6 +81,7 @@ fn believing(idp: &IdentityProvider, change: impl FnOnce(&mut Settings)) -> Oidc
         proxies: Proxies::default(),
         is_for_all: false,
         is_for_people: false,
+        role_mappings: Vec::new(),
     };
     change(&mut settings);
     Oidc::new(settings).unwrap()
