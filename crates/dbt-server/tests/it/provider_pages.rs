@@ -205,6 +205,27 @@ fn what_the_page_of_google_says_of_everybody_else_is_so() {
     assert!(said.contains("forPeople` cannot be true"), "{said}");
 }
 
+#[test]
+fn what_the_page_of_entra_says_of_too_many_groups_is_so() {
+    let page = Page::all().remove(4);
+    let issuer = Issuer::new();
+    let server = page.serve(&issuer);
+    let mut claims = page.token.clone();
+    claims.as_object_mut().unwrap().remove("groups");
+    for (claim, value) in [("hasgroups", json!(true)), ("_claim_names", json!({"groups": "src1"}))]
+    {
+        let mut claims = claims.clone();
+        claims[claim] = value;
+        let token = issuer.token("x", &claims);
+        assert_eq!(ask(&server, "GET", "/dbt/latest", &token).status, 200, "{claim}");
+        let reply = ask(&server, "PUT", "/dbt-tools/x/1.0.0/linux/amd64/x", &token);
+        let detail = reply.is_refused(403, "forbidden").json()["detail"].clone();
+        let detail = detail.as_str().unwrap();
+        assert!(detail.contains("the provider left the groups out of the token"), "{detail}");
+        is_there(&messages("What the server answers"), detail);
+    }
+}
+
 /// Returns the messages of one section of the page about errors; `…` stands for anything.
 fn messages(heading: &str) -> Vec<Vec<String>> {
     let section = ERRORS.split(&format!("\n## {heading}\n")).nth(1).unwrap();
@@ -340,6 +361,15 @@ fn the_page_about_errors_has_every_answer_of_the_server() {
         assert_eq!(reply.status, status, "{token}");
         is_there(&messages, reply.json()["detail"].as_str().unwrap());
     }
+    // Who is stopped is told so, whatever they show.
+    let subject = format!("{}alice", issuer.word());
+    server.command_beside(&["user", "suspend", &subject]);
+    let reply = ask(&server, "PUT", "/dbt-tools/x/latest", &good);
+    reply.is_refused(403, "forbidden");
+    let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.ends_with(" is suspended"), "{detail}");
+    is_there(&messages, &detail);
+
     let away = Issuer::new();
     let server = Page::all().remove(1).serve(&away);
     away.be_away(true);
