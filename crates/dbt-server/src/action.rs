@@ -15,6 +15,7 @@ use crate::writable::{self, NotWritable};
 
 pub mod exchange;
 pub mod tokens;
+pub mod users;
 
 /// An action of some kind on a path.
 pub trait Action {

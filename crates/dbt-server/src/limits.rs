@@ -113,6 +113,13 @@ pub const FAILED_LOOKUP_EVERY: Duration = Duration::from_millis(100);
 /// wrong ones, whether one is worth a look: a right one waits for nobody.
 pub const LISTED_TOKENS_TIME: Duration = Duration::from_secs(1);
 
+/// How many people are remembered who have signed in. Further ones sign in as well, and are not listed.
+pub const USERS: u32 = 100_000;
+
+/// How long the list of suspended people counts for requests that only read. Whoever writes or administers
+/// is looked up each time; what this server itself changes is known to it at once.
+pub const LISTED_SUSPENSIONS_TIME: Duration = Duration::from_secs(1);
+
 /// How many of the server's own tokens count at once, whoever has them: each takes a kilobyte of what
 /// is backed up.
 pub const TOKENS: u32 = 10_000;

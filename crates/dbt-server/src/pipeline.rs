@@ -20,7 +20,7 @@ use crate::action::{Action, Delete, Kind, Observe, Read, TakeOver, Write};
 use crate::app::App;
 use crate::audit::{FileRead, Origin, Outcome};
 use crate::authn::{BadCredential, Caller, Credential, Scope};
-use crate::authz::{Denied, Grant, Guarded, Reason, Replacing};
+use crate::authz::{Grant, Guarded, Reason, Replacing};
 use crate::conditions::Conditions;
 use crate::content::{self, Body, Pace};
 use crate::error::{self, ApiError};
@@ -40,8 +40,8 @@ use crate::{api, following, listing, possession, token_ends, v1, writable};
 
 mod known;
 
-pub(crate) use known::known;
-use known::proven;
+pub(crate) use known::{known, unsuspended};
+use known::{proven, refusal};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
@@ -311,7 +311,7 @@ pub(crate) async fn identify<A: Action + Guarded>(
         Ok(caller) => Ok(asked.from(caller)),
         // What is open to everybody is open to those with a stale credential too.
         Err(_error) if is_open => Ok(Caller::anonymous()),
-        Err(error) => Err(bad_credential(app, asked, action, &error)),
+        Err(unknown) => Err(unknown.answer(app, asked, action)),
     }
 }
 
@@ -350,21 +350,6 @@ pub(crate) fn bad_credential<A: Action>(
     let path = action.path().to_string();
     app.audit.failed_sign_in(&asked.origin, A::KIND, path, &answer, error.noted());
     answer
-}
-
-fn refusal(app: &App, denied: &Denied) -> ApiError {
-    let detail = denied.reason.to_string();
-    match denied.reason {
-        Reason::NotSignedIn => ApiError::Unauthorised {
-            challenges: app.authn.challenges(scope(denied.kind)),
-            offered: false,
-            detail,
-        },
-        Reason::Unconditional => ApiError::PreconditionRequired { detail },
-        Reason::NotAllowed(_) | Reason::Following | Reason::Protected(_) => {
-            ApiError::Forbidden { detail }
-        }
-    }
 }
 
 const fn scope(kind: Kind) -> Scope {

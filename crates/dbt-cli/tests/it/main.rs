@@ -36,6 +36,7 @@ mod requests;
 mod run;
 mod self_update;
 mod servers;
+mod signing_in_page;
 mod ssh_keys;
 mod status;
 mod tamper;

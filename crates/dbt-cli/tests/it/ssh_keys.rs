@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 
 use dbt_testkit::exits;
+use dbt_testkit::http::Answer;
 use dbt_testkit::invocation::Run;
 use dbt_testkit::repository::artifact;
 use dbt_testkit::server::{Fault, FileServer, Received};
@@ -171,6 +172,27 @@ fn a_token_goes_to_its_own_server_and_follows_no_redirect() {
         .mentions("the server redirects to `http://127.0.0.1:");
     was_told_nothing(other.server());
     assert_eq!(world.tools_started(), ["deploy 1.4.0"]);
+}
+
+/// A hostile server would like a token that another one accepts, and names that one where servers
+/// say for whom a token must be.
+#[test]
+fn whatever_a_server_says_of_audiences_a_token_is_for_the_host_of_the_configuration() {
+    let (agent, world) = signed_in();
+    let other = "DBT-SSH-JWT realm=\"dbt\", aud=\"dbt.example.com\"";
+    for path in ["/dbt-tools/deploy/", "/dbt/", "/dbt/truststore"] {
+        let refusal = Answer::text(401, "not for me").with("WWW-Authenticate", other);
+        world.server().fault(path, Fault::Answer(refusal));
+    }
+    run(&world, &agent, &["deploy"]).exits_with(exits::REFUSED);
+    let requests = world.server().take_requests();
+    let tokens = tokens(&requests);
+    assert!(!tokens.is_empty());
+    for token in tokens {
+        let claims = SignedToken::parse(token).unwrap().claims;
+        assert_eq!(claims["aud"], serde_json::json!(["127.0.0.1"]));
+    }
+    world.nothing_happened();
 }
 
 #[test]

@@ -31,8 +31,9 @@ pub(super) struct TokenAnswer {
 #[derive(serde::Deserialize)]
 struct Refused {
     error: String,
+    /// Words; what is something else takes nothing from the refusal.
     #[serde(default)]
-    error_description: Option<String>,
+    error_description: serde_json::Value,
 }
 
 /// Asks a token endpoint.
@@ -68,7 +69,8 @@ pub(super) fn accepted(
 ) -> Result<Secret<Vec<u8>>, OidcError> {
     match object::<Refused>(reply.body.expose()) {
         Some(Refused { error, error_description }) => {
-            let words = error_description.map(|words| harmless(&form.hide_in(&words), WORDS_LIMIT));
+            let words = error_description.as_str();
+            let words = words.map(|words| harmless(&form.hide_in(words), WORDS_LIMIT));
             let description = words.filter(|words| !words.is_empty());
             let code = ErrorCode::of(&form.hide_in(&error));
             Err(Refusal { url: url.to_string(), what, code, description }.into())

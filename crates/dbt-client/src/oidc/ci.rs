@@ -281,8 +281,10 @@ fn refused(reply: EndpointReply, url: &EndpointUrl, identity: &Secret<String>) -
     );
     match problem {
         Some(Problem { detail, request_id }) if is_refusal => {
-            let detail = harmless(&detail.replace(identity.expose(), "***"), WORDS_LIMIT);
-            let id = request_id.map(|id| format!(", request {}", harmless(&id, 64)));
+            let shown =
+                |words: &str, limit| harmless(&words.replace(identity.expose(), "***"), limit);
+            let detail = shown(&detail, WORDS_LIMIT);
+            let id = request_id.map(|id| format!(", request {}", shown(&id, 64)));
             let description = Some(format!("{detail}{}", id.unwrap_or_default()));
             let code = ErrorCode::Other(String::new());
             Refusal { url: url.to_string(), what: What::Job, code, description }.into()

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use super::jwt::CLOCK_SKEW;
 use super::{
-    AGENT, BadCredential, Caller, Credential, HOST, Identity, Job, Proof, Scope, Subject, Why,
-    away, federation, htpasswd, ldap, oidc, ssh, static_token,
+    AGENT, BadCredential, Caller, Credential, HOST, Identity, Job, Proof, Scope, Subject, USER,
+    Why, away, federation, htpasswd, ldap, oidc, ssh, static_token,
 };
 use crate::authn::federation::rules::KnownRule;
 use crate::authz::REALM;
@@ -242,6 +242,7 @@ pub(crate) fn is_whole_name(text: &str) -> bool {
 fn word(text: &str) -> Option<&'static str> {
     let known = [
         AGENT,
+        USER,
         static_token::NAME,
         htpasswd::WORD,
         ssh::WORD,

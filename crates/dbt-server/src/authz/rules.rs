@@ -12,7 +12,7 @@ use super::permission::Permission;
 use super::subject::Who;
 use crate::action::is_of_withdrawals;
 use crate::authn::federation::pattern::Pattern;
-use crate::authn::{Caller, Scope};
+use crate::authn::{Caller, Scope, oidc};
 
 /// A rule: these may do this there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +77,30 @@ pub enum Extent {
 /// All rules, and who holds which role.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    rules: Vec<Rule>,
+    list: Vec<Rule>,
     holders: Vec<(String, Vec<Who>)>,
+    otherwise: DefaultRoles,
+}
+
+/// The roles of those who hold no other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DefaultRoles {
+    /// Of those whom an identity provider vouches for, before the next.
+    pub oidc: Option<String>,
+    /// Of everybody who signs in as a person.
+    pub everybody: Option<String>,
+}
+
+impl DefaultRoles {
+    /// Returns the role of somebody who holds no other, if there is one.
+    fn of(&self, caller: &Caller) -> Option<&str> {
+        if !caller.may_have_default_role() {
+            return None;
+        }
+        let is_of_provider = caller.subject().is_some_and(|it| it.method == oidc::NAME);
+        let of_provider = self.oidc.as_deref().filter(|_role| is_of_provider);
+        of_provider.or(self.everybody.as_deref())
+    }
 }
 
 /// The rule that permits something.
@@ -103,13 +125,20 @@ impl Rules {
     /// Puts rules together. The built-in roles are always there; `holders` says who has them.
     pub fn new(rules: Vec<Rule>, holders: Vec<(String, Vec<Who>)>) -> Self {
         let built_in = BUILT_IN_ROLES.into_iter().map(built_in_role).chain([host_rule()]);
-        Self { rules: rules.into_iter().chain(built_in).collect(), holders }
+        let list = rules.into_iter().chain(built_in).collect();
+        Self { list, holders, otherwise: DefaultRoles::default() }
+    }
+
+    /// Gives roles to those who hold no other.
+    #[must_use]
+    pub fn otherwise(self, otherwise: DefaultRoles) -> Self {
+        Self { otherwise, ..self }
     }
 
     /// Adds rules.
     #[must_use]
     pub fn with(mut self, further: Vec<Rule>) -> Self {
-        self.rules.extend(further);
+        self.list.extend(further);
         self
     }
 
@@ -157,7 +186,7 @@ impl Rules {
     /// Returns the rule that permits most to some of those it may be about.
     fn widest(&self, wish: &Wish<'_>, is_meant: impl Fn(&Who) -> bool) -> Option<Permitted<'_>> {
         let mut best: Option<Permitted<'_>> = None;
-        for rule in &self.rules {
+        for rule in &self.list {
             if !rule.actions.contains(&wish.permission)
                 || (rule.conditional && !wish.conditional)
                 || !rule.subjects.iter().any(&is_meant)
@@ -175,15 +204,19 @@ impl Rules {
         best
     }
 
-    /// Returns the roles that a caller holds: those that the settings give, and those of a token.
+    /// Returns the roles that a caller holds: those that the settings give, by name, group or claim, and
+    /// those of a token; for want of any, the one that is for those who hold none.
     pub fn roles<'a>(&'a self, caller: &'a Caller) -> Vec<&'a str> {
         let holds = |subjects: &[Who]| subjects.iter().any(|who| who.is(caller, &[]));
         let held = self.holders.iter().filter(|(_role, subjects)| holds(subjects));
         let mut roles: Vec<&str> = held.map(|(role, _subjects)| role.as_str()).collect();
-        for role in caller.roles_of_token() {
+        for role in caller.roles_by_claims().iter().chain(caller.roles_of_token()) {
             if !roles.contains(&role.as_str()) {
                 roles.push(role);
             }
+        }
+        if roles.is_empty() {
+            roles.extend(self.otherwise.of(caller));
         }
         roles
     }

@@ -551,6 +551,7 @@ fn issuer(
         proxies,
         is_for_all: true,
         is_for_people: false,
+        role_mappings: Vec::new(),
     })
 }
 

@@ -29,10 +29,13 @@ mod file;
 mod keys;
 mod ldap;
 mod methods;
+mod mode;
 mod oidc;
 mod operating;
 mod policies;
 mod publishing;
+mod roles;
+mod users;
 mod variables;
 
 pub use self::audit::AuditSettings;
@@ -41,6 +44,7 @@ use self::file::Written;
 use self::methods::Verb;
 pub use self::methods::{Door, Method};
 pub use self::policies::Names;
+pub use self::users::Managed;
 
 /// Everything decided.
 #[derive(Clone, Debug)]
@@ -67,6 +71,10 @@ pub struct Config {
     pub refuse_case_variants: bool,
     /// Whether what is published must be signed by somebody in the truststore.
     pub verify_uploads: VerifyUploads,
+    /// Which kinds of proof people may show, if that is limited.
+    pub mode: Option<authn::Mode>,
+    /// The people whom the settings manage.
+    pub users: Vec<Managed>,
     /// How long the server's own tokens count, and how many there may be.
     pub tokens: tokens::Settings,
     /// Which jobs of CI systems get which rights, if any do.
@@ -104,13 +112,18 @@ const DEFAULT_ADDRESS: &str = "0.0.0.0";
 const DEFAULT_PORT: u16 = 9999;
 
 /// What holds without them, for settings that have no value of their own then.
-const UNSET: [(&str, &str); 15] = [
+const UNSET: [(&str, &str); 20] = [
     ("stateDir", "(`.reposerver/state` in `serverRoot`, once something is written)"),
     ("publicUrls", "(none: signing in with SSH keys works on this machine only)"),
     ("policies", "(none: whoever may write may write everything)"),
     ("auth.roles", "(none)"),
     ("auth.groups", "(none)"),
     ("auth.issuers", "(none)"),
+    ("auth.mode", "(none: people show what is configured)"),
+    ("auth.defaultRole", "(none)"),
+    ("auth.oidc.defaultRole", "(none)"),
+    ("auth.oidc.roleMappings", "(none)"),
+    ("auth.users", "(none)"),
     ("auth.apiTokens.maxDays", "(none: a token may count for ever)"),
     ("auth.federation.issuers", "(none)"),
     ("auth.federation.rules", "(none: jobs of CI systems have no rights of their own)"),
@@ -158,6 +171,8 @@ impl Config {
         let verify_uploads = decide.verify_uploads(&written);
         let (mut policy, names) =
             policies::policy(&written, &reads, &writes, immutable, &mut decide.notices)?;
+        let users = decide.users(&written, &names)?;
+        let mode = decide.mode(&written, [&reads, &writes], &users)?;
         let federation = decide.federation(&written, environment, &reads, &writes)?;
         policy.rules = policy.rules.with(federation::rights(federation.as_ref()));
         decide.notice_audiences(&reads, &writes);
@@ -185,6 +200,8 @@ impl Config {
             immutable,
             refuse_case_variants,
             verify_uploads,
+            mode,
+            users,
             tokens,
             federation,
             audit,

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ConfigError;
 use super::file::{OidcOptions, Written};
 use super::methods::Verb;
+use super::{ConfigError, roles};
 use crate::authn::oidc::claims::Required;
 use crate::authn::oidc::{NAME, Settings, shared};
 use crate::env::Environment;
@@ -35,6 +35,8 @@ pub(super) fn providers(
     for (key, options) in one.into_iter().chain(further) {
         let public_urls = written.public_urls.as_deref();
         let provider = provider(&key, options, public_urls, proxies.clone())?;
+        let role_mappings = roles::of_issuer(written, &provider.issuer)?;
+        let provider = Settings { role_mappings, ..provider };
         if providers.iter().any(|earlier| earlier.issuer == provider.issuer) {
             let reason = format!("is `{}` a second time", provider.issuer);
             return Err(ConfigError::setting(format!("{key}.issuerUrl"), reason));
@@ -105,6 +107,7 @@ fn provider(
         proxies,
         is_for_all: shared.is_some(),
         is_for_people,
+        role_mappings: Vec::new(),
     })
 }
 

@@ -434,11 +434,11 @@ fn row(columns: &Columns<'_>) -> rusqlite::Result<Row> {
     })
 }
 
-fn seconds(time: SystemTime) -> i64 {
+pub(super) fn seconds(time: SystemTime) -> i64 {
     i64::try_from(time::since_epoch(time).as_secs()).unwrap_or(i64::MAX)
 }
 
-fn moment(seconds: i64) -> SystemTime {
+pub(super) fn moment(seconds: i64) -> SystemTime {
     // Nobody lives to see more, and the clock cannot count further.
     let most = Duration::from_secs(253_402_300_799);
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(most)

@@ -23,7 +23,7 @@ use crate::content::Body;
 use crate::error::ApiError;
 use crate::limits;
 use crate::operate::metrics::Counter;
-use crate::pipeline::{Asked, admit, permit};
+use crate::pipeline::{Asked, admit, permit, unsuspended};
 use crate::request_id::RequestId;
 use crate::state::Ending;
 use crate::time;
@@ -248,7 +248,9 @@ fn permitted(
     let identity =
         identity.map_err(|_changed| ApiError::Busy("the settings were read again meanwhile"))?;
     let proofs: Vec<Proof> = identity.token.iter().flat_map(|token| token.proven.clone()).collect();
-    permit(app, asked, asked.from(Caller::of(identity, proofs)), Exchange::new())
+    let caller = unsuspended(app, Caller::of(identity, proofs), Scope::Writes);
+    let caller = caller.map_err(|unknown| unknown.answer(app, asked, &Exchange::new()))?;
+    permit(app, asked, asked.from(caller), Exchange::new())
 }
 
 const fn ended(ending: Ending) -> &'static str {

@@ -27,9 +27,11 @@ mod tokens;
 mod tools;
 mod trash;
 mod uploads;
+mod users;
 mod whoami;
 
 pub(crate) use self::uploads::UPLOAD_OFFSET;
+pub(crate) use self::users::{REASON_BYTES, shown as shown_user};
 
 /// What the API can do, for programs: `OpenAPI` 3.1. A test runs it against the server.
 pub const DESCRIPTION: &str = include_str!("openapi.json");
@@ -80,6 +82,16 @@ pub enum Ask {
     RevokeToken(String),
     /// To revoke all tokens of somebody, or all that somebody made.
     RevokeTokens,
+    /// To take a token over from whoever owns it.
+    OwnToken(String),
+    /// Who is known.
+    Users,
+    /// What is kept of somebody.
+    User(String),
+    /// To suspend somebody.
+    Suspend(String),
+    /// To take that back.
+    Reactivate(String),
     /// For whom identities of jobs must be.
     Audience,
     /// To exchange the identity of a job for a token.
@@ -124,6 +136,17 @@ impl Ask {
                 Method::DELETE => (Some(Self::RevokeToken(id(token))), READ_AND_DELETE),
                 _ => (is_read.then(|| Self::Token(id(token))), READ_AND_DELETE),
             },
+            ["tokens", token, "own"] => {
+                ((*method == Method::POST).then(|| Self::OwnToken(id(token))), POST)
+            }
+            ["users"] => (is_read.then_some(Self::Users), READ),
+            ["users", user] => (is_read.then(|| Self::User(id(user))), READ),
+            ["users", user, "suspend"] => {
+                ((*method == Method::POST).then(|| Self::Suspend(id(user))), POST)
+            }
+            ["users", user, "reactivate"] => {
+                ((*method == Method::POST).then(|| Self::Reactivate(id(user))), POST)
+            }
             _ if !writable => return Ok(None),
             ["releases"] => ((*method == Method::POST).then_some(Self::BeginRelease), POST),
             ["releases", release] => match *method {
@@ -173,7 +196,9 @@ impl Ask {
             | Self::MakeToken
             | Self::Token(_)
             | Self::RevokeToken(_)
-            | Self::RevokeTokens => "v1-tokens",
+            | Self::RevokeTokens
+            | Self::OwnToken(_) => "v1-tokens",
+            Self::Users | Self::User(_) | Self::Suspend(_) | Self::Reactivate(_) => "v1-users",
             Self::Audience | Self::Exchange => "v1-exchange",
             Self::Whoami => "v1-whoami",
         }
@@ -194,6 +219,9 @@ impl Ask {
             | Self::MakeToken
             | Self::RevokeToken(_)
             | Self::RevokeTokens
+            | Self::OwnToken(_)
+            | Self::Suspend(_)
+            | Self::Reactivate(_)
             | Self::Exchange => true,
             Self::Description
             | Self::Tools
@@ -203,6 +231,8 @@ impl Ask {
             | Self::Trash
             | Self::Tokens
             | Self::Token(_)
+            | Self::Users
+            | Self::User(_)
             | Self::Audience
             | Self::Whoami => false,
         }
@@ -266,6 +296,11 @@ async fn dispatch(
         Ask::Token(id) => tokens::show(app, asked, &id).await,
         Ask::RevokeToken(id) => tokens::revoke(app, asked, &id).await,
         Ask::RevokeTokens => tokens::revoke_all(app, asked).await,
+        Ask::OwnToken(id) => tokens::own(app, asked, &id).await,
+        Ask::Users => users::list(app, asked).await,
+        Ask::User(who) => users::show(app, asked, &who).await,
+        Ask::Suspend(who) => users::suspend(app, asked, &who, body).await,
+        Ask::Reactivate(who) => users::reactivate(app, asked, &who).await,
         Ask::Audience => exchange::audience(app, asked).await,
         Ask::Exchange => exchange::exchange(app, asked, body).await,
         Ask::Whoami => whoami::show(app, asked).await,
@@ -322,6 +357,11 @@ mod tests {
             ("HEAD", "tokens/1", Ask::Token("1".to_owned())),
             ("DELETE", "tokens/1", Ask::RevokeToken("1".to_owned())),
             ("DELETE", "tokens", Ask::RevokeTokens),
+            ("POST", "tokens/1/own", Ask::OwnToken("1".to_owned())),
+            ("HEAD", "users", Ask::Users),
+            ("GET", "users/ssh:a", Ask::User("ssh:a".to_owned())),
+            ("POST", "users/1/suspend", Ask::Suspend("1".to_owned())),
+            ("POST", "users/1/reactivate", Ask::Reactivate("1".to_owned())),
             ("GET", "oidc/audience", Ask::Audience),
             ("POST", "oidc/exchange", Ask::Exchange),
             ("GET", "whoami", Ask::Whoami),
@@ -338,6 +378,10 @@ mod tests {
             ("DELETE", "trash"),
             ("PUT", "tokens"),
             ("POST", "tokens/1"),
+            ("GET", "tokens/1/own"),
+            ("POST", "users"),
+            ("DELETE", "users/1"),
+            ("GET", "users/1/suspend"),
             ("POST", "oidc/audience"),
             ("GET", "oidc/exchange"),
             ("POST", "whoami"),

@@ -20,6 +20,7 @@ pub(super) async fn show(app: &App, asked: &Asked) -> Result<Response<Body>, Api
             "subject": caller.subject().map(ToString::to_string),
             "method": caller.method(),
             "groups": groups,
+            "groupsLeftOut": caller.has_groups_left_out(),
             "roles": app.policy.rules.roles(&caller),
             "token": token.map(|token| &token.id),
             "expires": expires,

@@ -61,7 +61,8 @@ fn each_operation_refuses_strangers_and_who_may_nothing_as_it_is_described() {
             .replace("{release}", &release)
             .replace("{deletion}", &deletion)
             .replace("{upload}", &upload)
-            .replace("{apiToken}", &token);
+            .replace("{apiToken}", &token)
+            .replace("{user}", "static-token:root");
         assert!(!path.contains('{'), "{template}");
         for (method, operation) in methods.as_object().unwrap() {
             let Some(responses) = operation["responses"].as_object() else { continue };
@@ -106,4 +107,6 @@ fn each_operation_refuses_strangers_and_who_may_nothing_as_it_is_described() {
     assert_eq!(ask(&server, "root", "GET", &path, "").json()["offset"], 0);
     let path = format!("/-/api/v1/tokens/{token}");
     assert_eq!(ask(&server, "root", "GET", &path, "").json()["state"], "active");
+    let suspended = server.command_beside(&["user", "list", "--suspended"]);
+    assert_eq!(suspended, "");
 }

@@ -73,11 +73,13 @@ enum Kind {
     Order,
     /// One of what writers have under way or deleted, which nobody has: what may be asked of it.
     One(&'static [&'static str]),
+    /// Something that only administrators may ask for, and that is not there: what may be asked of it.
+    Administered(&'static [&'static str]),
     /// What is not there, and cannot be written.
     Nothing,
 }
 
-const ROUTES: [(&str, Kind); 37] = [
+const ROUTES: [(&str, Kind); 42] = [
     ("/healthz", Kind::Health),
     ("/-/livez", Kind::Health),
     ("/-/readyz", Kind::Health),
@@ -111,6 +113,11 @@ const ROUTES: [(&str, Kind); 37] = [
     ("/-/api/v1/trash/01M81Z943VQVW0X8R1ESWY9315/restore", Kind::One(&["POST"])),
     ("/-/api/v1/tokens", Kind::Tokens),
     ("/-/api/v1/tokens/01M81Z943VQVW0X8R1ESWY9315", Kind::One(&["GET", "HEAD", "DELETE"])),
+    ("/-/api/v1/tokens/01M81Z943VQVW0X8R1ESWY9315/own", Kind::Administered(&["POST"])),
+    ("/-/api/v1/users", Kind::Secret),
+    ("/-/api/v1/users/00000000000000000000000000000000", Kind::Administered(&["GET", "HEAD"])),
+    ("/-/api/v1/users/00000000000000000000000000000000/suspend", Kind::Administered(&["POST"])),
+    ("/-/api/v1/users/00000000000000000000000000000000/reactivate", Kind::Administered(&["POST"])),
     ("/-/api/v1/oidc/audience", Kind::Audience),
     ("/-/api/v1/oidc/exchange", Kind::Exchange),
     ("/-/api/v1/unknown", Kind::Nothing),
@@ -157,6 +164,14 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
             };
         }
         _ if kind == Kind::Order => return 405,
+        _ if let Kind::Administered(methods) = kind => {
+            return match holds {
+                _ if !methods.contains(&method) => 405,
+                Holds::Nothing | Holds::Wrong | Holds::Expired => 401,
+                Holds::ReadOnly | Holds::Publisher => 403,
+                Holds::Administrator => 404,
+            };
+        }
         _ if let Kind::One(methods) = kind => {
             return match holds {
                 _ if !methods.contains(&method) => 405,

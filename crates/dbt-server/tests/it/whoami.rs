@@ -34,6 +34,7 @@ fn each_proof_names_its_subject_its_roles_and_itself() {
     assert_eq!(
         root.json(),
         json!({ "subject": "static-token:root", "method": "static-token", "groups": [],
+            "groupsLeftOut": false,
             "roles": ["admin"], "token": null, "expires": null })
     );
     // The same token reads on: it is the proof of a run.

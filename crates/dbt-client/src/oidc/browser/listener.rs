@@ -158,8 +158,9 @@ fn answer(head: &str, host: &str, expected: &Expected) -> (Option<Outcome>, Stri
     let mut lines = head.split("\r\n");
     let mut words = lines.next().unwrap_or_default().split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    // A page elsewhere whose name leads here is not whom the browser comes from.
-    let is_for_us = lines.any(|line| {
+    // A page elsewhere whose name leads here is not whom the browser comes from. What is behind the
+    // empty line is no header.
+    let is_for_us = lines.take_while(|line| !line.is_empty()).any(|line| {
         let header = line.split_once(':');
         header
             .is_some_and(|(name, value)| name.eq_ignore_ascii_case("host") && value.trim() == host)
@@ -231,6 +232,7 @@ mod tests {
             (good.replace("GET", "POST"), 404),
             (good.replace(HOST, "evil.example.com"), 404),
             (good.replace("host", "x-host"), 404),
+            (good.replace("host", "\r\nhost"), 404),
             (String::new(), 404),
         ] {
             let (outcome, page) = answered(&head);

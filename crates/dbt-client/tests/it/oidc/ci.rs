@@ -72,6 +72,43 @@ fn github_makes_an_identity_for_the_server_and_nobody_else() {
     assert_eq!(said(&error, &endpoint), "failed to ask `URL/actions`: access is denied (403)");
 }
 
+/// A hostile server would like an identity that another one exchanges: it names that one wherever
+/// servers say for whom an identity must be.
+#[test]
+fn no_server_says_for_whom_an_identity_is() {
+    let (github, victim) = (TokenEndpoint::start(), "https://dbt.example.com");
+    let server = TestServer::start(move |request| match request.path.as_str() {
+        EXCHANGE => {
+            let problem = json!({
+                "type": "urn:dbt:problem:unauthorised", "status": 401, "audience": victim,
+                "detail": format!("it must be for `{victim}`, and for nobody else"),
+            });
+            let challenge = format!("Bearer realm=\"dbt\", aud=\"{victim}\"");
+            let headers =
+                [("Content-Type", "application/problem+json"), ("WWW-Authenticate", &challenge)];
+            reply(401, &headers, problem.to_string())
+        }
+        _ => ok(json!({"audience": victim}).to_string()),
+    });
+    let url = format!("{}/actions", github.url());
+    let set = [
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", url.as_str()),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cr3t-of-the-job"),
+    ];
+    let identity = found(&set).unwrap();
+    for _again in 0..2 {
+        github.next("/actions", of_json(200, &json!({"value": "s3cr3t-identity"})));
+        let token = identity.token(&channel(), &server.origin()).unwrap();
+        let error = exchange(&channel(), &server.origin(), &token).unwrap_err();
+        assert!(error.to_string().contains("it must be for `https://dbt.example.com`"), "{error}");
+    }
+    let asked = github.take_asked();
+    let audiences = asked.iter().map(|it| it.field("audience").unwrap());
+    assert_eq!(audiences.collect::<Vec<_>>(), [server.url(), server.url()]);
+    let paths: Vec<String> = server.requests().into_iter().map(|it| it.path).collect();
+    assert_eq!(paths, [EXCHANGE, EXCHANGE], "nobody is asked for whom it must be");
+}
+
 #[test]
 fn a_variable_comes_first_and_a_file_is_read_anew_each_time() {
     let place = tempfile::tempdir().unwrap();
@@ -214,7 +251,7 @@ fn a_refusal_is_told_in_the_servers_words() {
         let problem = json!({
             "type": "urn:dbt:problem:forbidden", "title": "Forbidden", "status": 403,
             "detail": "no rule fits: `ref` is `refs/heads/x`, and not `refs/heads/main` (s3cr3t)",
-            "requestId": "abc",
+            "requestId": "abc-s3cr3t",
         });
         reply(403, &[("Content-Type", "application/problem+json")], problem.to_string())
     });
@@ -222,7 +259,7 @@ fn a_refusal_is_told_in_the_servers_words() {
     let words = error.to_string().replace(&server.url(), "URL");
     let expected = "`URL/-/api/v1/oidc/exchange` refuses to exchange the identity of this job: it \
                     says no (no rule fits: `ref` is `refs/heads/x`, and not `refs/heads/main` (***), \
-                    request abc)";
+                    request abc-***)";
     assert_eq!(words, expected);
     assert_eq!(error.class(), Class::SignIn);
     assert_eq!(server.requests().len(), 1);

@@ -136,6 +136,8 @@ fn what_is_not_about_the_key_ends_it_at_once() {
     let away = "failed to ask `URL/token`: the server failed (502)";
     let saml = "the answer of `URL/token` cannot be used: its token is neither an access token nor \
                 an ID token";
+    let nobody = "`URL/token` refuses to exchange a signed token: it does not know the client, or \
+                  not with this secret (invalid_client)";
     let missing = "Requested connector does not exist.";
     let refusal = |status, error: &str| of_json(status, &json!({"error": error}));
     for (answer, words, class) in [
@@ -146,6 +148,18 @@ fn what_is_not_about_the_key_ends_it_at_once() {
         ),
         (refusal(400, "request_not_supported"), other, Class::SignIn),
         (refusal(500, "server_error"), failed, Class::Outage),
+        // Whatever else an answer says: it says no.
+        (
+            of_json(
+                200,
+                &json!({
+                    "error": "invalid_client", "error_description": ["s3cr3t"],
+                    "access_token": "s3cr3t", "token_type": "bearer",
+                }),
+            ),
+            nobody,
+            Class::SignIn,
+        ),
         (Answer::of(502, "text/html", b"<html>Bad gateway".to_vec()), away, Class::Outage),
         (
             of_json(

@@ -5,6 +5,7 @@ mod ci;
 mod device;
 mod discovery;
 mod exchange;
+mod page;
 #[cfg(target_os = "linux")]
 mod processes;
 mod refresh;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use super::Settings;
+use super::{Settings, roles};
 use crate::authn::jwt::CLOCK_SKEW;
 use crate::authn::{Group, Identity, Job, Subject, Why};
 use crate::limits;
@@ -55,6 +55,8 @@ pub fn identity(claims: &Claims, settings: &Settings) -> Result<Identity, String
             id: id.to_owned(),
         },
         groups: groups.into_iter().map(group).collect(),
+        roles: roles::held(claims, settings),
+        groups_left_out: has_overage(claims, settings),
         once: None,
         default_rights: !settings.is_for_all,
         job: Job::of_claims(claims).map(Box::new),
@@ -169,7 +171,8 @@ fn name<'a>(claims: &'a Claims, claim: &str) -> Result<Option<&'a str>, String> 
     if is_name { Ok(Some(name)) } else { Err(unusable()) }
 }
 
-fn required(claims: &Claims, claim: &str, accepted: &[String]) -> Result<(), String> {
+/// Refuses claims of which one is none of those that are accepted.
+pub(super) fn required(claims: &Claims, claim: &str, accepted: &[String]) -> Result<(), String> {
     let Some(value) = lookup(claims, claim) else {
         return Err(format!("it has no `{claim}`, which is required"));
     };
@@ -186,7 +189,6 @@ fn allowed(claims: &Claims, settings: &Settings, groups: &[String]) -> Result<()
     if settings.allowed_groups.is_empty() {
         return Ok(());
     }
-    let bare = |name: &str| name.strip_prefix('/').unwrap_or(name).to_owned();
     let is_allowed =
         |group: &String| settings.allowed_groups.iter().any(|one| bare(one) == bare(group));
     if groups.iter().any(is_allowed) {
@@ -198,7 +200,13 @@ fn allowed(claims: &Claims, settings: &Settings, groups: &[String]) -> Result<()
     Err(format!("none of its {} groups in `{}` is allowed", groups.len(), settings.groups_claim))
 }
 
-fn groups(claims: &Claims, claim: &str) -> Vec<String> {
+/// Returns a group's name without the slash that some providers put before every one.
+pub(super) fn bare(name: &str) -> &str {
+    name.strip_prefix('/').unwrap_or(name)
+}
+
+/// Returns the groups that a claim lists.
+pub(super) fn groups(claims: &Claims, claim: &str) -> Vec<String> {
     let usable = |name: &&str| !name.is_empty() && !name.contains(|c: char| c.is_control());
     let names: Vec<&str> = match lookup(claims, claim) {
         Some(Value::String(one)) => vec![one],
