@@ -19,7 +19,8 @@ use crate::authn::{Caller, Scope, htpasswd, ldap, oidc, ssh};
 use crate::config::Managed;
 use crate::limits;
 use crate::state::{
-    self, Changed, Claim, Difference, Reconciled, State, StateError, Suspension, Unusable,
+    self, Bar, Barred, Changed, Claim, Difference, Reconciled, State, StateError, Suspension,
+    Unusable,
 };
 use crate::tokens::told_revoked;
 
@@ -62,7 +63,7 @@ pub struct Users {
     state: Result<State, Unusable>,
     /// Whom the settings suspend, where that cannot be written down.
     unwritten: RwLock<HashSet<String>>,
-    listed: Mutex<Option<(Instant, HashSet<String>)>>,
+    listed: Mutex<Option<(Instant, HashMap<String, bool>)>>,
     seen: Mutex<Seen>,
 }
 
@@ -93,10 +94,9 @@ impl Users {
         if scope == Scope::Reads && self.may_read(state, &subject, token.is_some())? {
             return Ok(());
         }
-        let found = state.suspension(&subject, token).map_err(Unadmitted::Away)?;
-        match found {
+        match state.bar(&subject, token).map_err(Unadmitted::Away)? {
             None => Ok(()),
-            Some(suspension) => Err(Unadmitted::Suspended(told(&subject, &suspension))),
+            Some(bar) => Err(Unadmitted::Suspended(told(&subject, &bar))),
         }
     }
 
@@ -109,8 +109,9 @@ impl Users {
         if let Some((_then, all)) = listed.as_ref().filter(|(then, _all)| is_fresh(*then)) {
             return Ok(clears(all, subject, has_token));
         }
-        let all: HashSet<String> =
-            state.suspended().map_err(Unadmitted::Away)?.into_iter().collect();
+        let all = state.barred().map_err(Unadmitted::Away)?.into_iter();
+        let all: HashMap<String, bool> =
+            all.map(|Barred { subject, suspended }| (subject, suspended)).collect();
         let is_clear = clears(&all, subject, has_token);
         *listed = Some((now, all));
         Ok(is_clear)
@@ -169,9 +170,14 @@ impl Users {
     }
 
     /// Gives a token that counts another owner; says whether there is one.
-    pub async fn own(&self, token: String, owner: String) -> Result<bool, StateError> {
+    pub async fn own(
+        &self,
+        token: String,
+        owner: String,
+        clock: Clock,
+    ) -> Result<bool, StateError> {
         let state = self.state.as_ref().map_err(failed)?;
-        let work = move |it: &Transaction<'_>| state::own_token(it, &token, &owner);
+        let work = move |it: &Transaction<'_>| state::own_token(it, &token, &owner, clock.now());
         state.write(Claim::Reserved, work).await
     }
 
@@ -215,24 +221,26 @@ pub(crate) fn apply(
         Change::Suspend { by, reason } => {
             state::suspend_user(transaction, subject, by, reason, now)
         }
-        Change::Reactivate => state::reactivate_user(transaction, subject),
+        Change::Reactivate => state::reactivate_user(transaction, subject, now),
     }
 }
 
-/// Says whether a list of those who are suspended leaves nothing to be looked up.
-fn clears(all: &HashSet<String>, subject: &str, has_token: bool) -> bool {
-    all.is_empty() || !has_token && !all.contains(subject)
+/// Says whether a list of those who are or were suspended leaves nothing to be looked up.
+fn clears(all: &HashMap<String, bool>, subject: &str, has_token: bool) -> bool {
+    all.is_empty() || !has_token && !all.get(subject).copied().unwrap_or_default()
 }
 
 /// Says to whoever is refused, and for the record, who is suspended.
-fn told(subject: &str, suspension: &Suspension) -> String {
-    if suspension.subject == subject {
-        return format!("`{}` is suspended", subject.escape_debug());
-    }
-    format!(
-        "`{}` is suspended, who owns the token; an administrator can take it over",
-        suspension.subject.escape_debug()
-    )
+fn told(subject: &str, bar: &Bar) -> String {
+    let (owner, is) = match bar {
+        Bar::Suspended(Suspension { subject: it, .. }) if it == subject => {
+            return format!("`{}` is suspended", subject.escape_debug());
+        }
+        Bar::Suspended(Suspension { subject, .. }) => (subject, "is suspended"),
+        Bar::Disowned { subject, since: _ } => (subject, "was suspended or deleted"),
+    };
+    let owner = owner.escape_debug();
+    format!("`{owner}` {is}, who owns the token; an administrator can take it over")
 }
 
 /// Says for the record, and to whoever wanted it, what was changed of somebody.

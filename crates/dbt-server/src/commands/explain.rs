@@ -146,8 +146,8 @@ fn suspended(config: &Config, caller: &Caller) -> Option<String> {
     let connection = super::token::look(config).ok()?;
     let token = caller.token().map(|token| token.id.as_str());
     let known = state::are_users_known(&connection).ok()?;
-    let found = known.then(|| state::suspension(&connection, &subject, token).ok()).flatten()??;
-    Some(format!("`{}` is {}", found.subject.escape_debug(), super::user::told(&found)))
+    let found = known.then(|| state::bar(&connection, &subject, token).ok()).flatten()??;
+    Some(super::user::told_bar(&found))
 }
 
 /// Returns a job that a rule of trusted publishing is about.

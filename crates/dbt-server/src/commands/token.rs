@@ -283,7 +283,7 @@ impl Host {
         let (id, detail) = (id.to_owned(), format!("by `{owner}`: {}", token.told()));
         let (told, named) = (detail.clone(), id.clone());
         let is_owned = self.state.write_and_wait(Claim::Reserved, move |transaction| {
-            let is_owned = state::own_token(transaction, &named, &owner)?;
+            let is_owned = state::own_token(transaction, &named, &owner, now)?;
             if is_owned {
                 let outcome = audit::Outcome::Noted { effect: "taken over", detail: told.clone() };
                 let draft = draft_on_host(now, "token.own", Some(path.clone()), outcome);

@@ -17,7 +17,7 @@ use crate::audit::kept::draft_on_host;
 use crate::authn::HOST;
 use crate::config::Config;
 use crate::env::Environment;
-use crate::state::{self, Changed, Claim, PageOfUsers, Suspension, User};
+use crate::state::{self, Bar, Changed, Claim, PageOfUsers, Suspension, User};
 use crate::time;
 use crate::tokens::mint::{plain, subject_of_tokens};
 use crate::users::{Change, apply, told_change};
@@ -107,8 +107,22 @@ fn line(user: &User) -> String {
     format!("{}  {standing}  seen {seen}{managed}", user.subject.escape_debug())
 }
 
+/// Says why nothing is permitted to somebody, or by their token.
+pub(super) fn told_bar(bar: &Bar) -> String {
+    match bar {
+        Bar::Suspended(suspension) => {
+            format!("`{}` is {}", suspension.subject.escape_debug(), told(suspension))
+        }
+        Bar::Disowned { subject, since } => format!(
+            "`{}`, who owns the token, was suspended or deleted at {}",
+            subject.escape_debug(),
+            time::rfc_3339(*since)
+        ),
+    }
+}
+
 /// Says since when somebody is suspended, and by whom.
-pub(super) fn told(suspension: &Suspension) -> String {
+fn told(suspension: &Suspension) -> String {
     let Suspension { subject: _, since, by, reason } = suspension;
     let why =
         if reason.is_empty() { String::new() } else { format!(" ({})", reason.escape_debug()) };

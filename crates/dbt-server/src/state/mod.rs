@@ -34,8 +34,8 @@ pub use self::tokens::UsedToken;
 pub(crate) use self::tokens::forget_before as forget_tokens_before;
 pub use self::unusable::Unusable;
 pub use self::users::{
-    Changed, Difference, Page as PageOfUsers, Reconciled, SETTINGS, Suspension, User,
-    are_known as are_users_known, id as user_id, page as page_of_users, suspension,
+    Bar, Barred, Changed, Difference, Page as PageOfUsers, Reconciled, SETTINGS, Suspension, User,
+    are_known as are_users_known, bar, id as user_id, page as page_of_users,
 };
 pub(crate) use self::users::{
     own as own_token, reactivate as reactivate_user, reconcile as reconcile_users,

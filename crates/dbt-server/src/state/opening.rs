@@ -59,10 +59,12 @@ const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE users (subject TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, managed INTEGER NOT NULL,
         created INTEGER NOT NULL, seen INTEGER, suspended INTEGER, suspended_by TEXT,
-        suspended_because TEXT) WITHOUT ROWID;
-    CREATE INDEX users_suspended ON users (subject) WHERE suspended IS NOT NULL;
+        suspended_because TEXT, disowned INTEGER, deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+    CREATE INDEX users_barred ON users (subject)
+        WHERE suspended IS NOT NULL OR disowned IS NOT NULL;
     CREATE INDEX users_managed ON users (subject) WHERE managed;
-    CREATE TABLE token_owners (token TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE token_owners (token TEXT PRIMARY KEY, owner TEXT NOT NULL, since INTEGER NOT NULL)
+        WITHOUT ROWID;
 ",
 ];
 

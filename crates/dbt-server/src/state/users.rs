@@ -39,6 +39,29 @@ pub struct Suspension {
     pub reason: String,
 }
 
+/// Why nothing is permitted to somebody, or by a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bar {
+    /// They are suspended, or who owns the token is.
+    Suspended(Suspension),
+    /// Who owns the token was suspended or deleted since it is theirs, and nobody has taken it over.
+    Disowned {
+        /// Who.
+        subject: String,
+        /// When.
+        since: SystemTime,
+    },
+}
+
+/// Somebody who is or was suspended, or was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Barred {
+    /// Who.
+    pub subject: String,
+    /// Whether they are suspended now.
+    pub suspended: bool,
+}
+
 /// Who suspends somebody of whom the settings say that they are.
 pub const SETTINGS: &str = "the settings";
 
@@ -105,12 +128,17 @@ impl Difference {
 const COLUMNS: &str =
     "subject, id, managed, created, seen, suspended, suspended_by, suspended_because";
 
+/// Who is kept only because something of theirs still is: they are nobody else's business.
+const IS_THERE: &str = "deleted = 0";
+
 /// Whose a token is: who made it, and who made what it was made with, up to the first that somebody has
-/// taken over. The one without a parent was made by who made the first of the line.
-const OWNERS: &str = "WITH RECURSIVE line(owner, parent) AS (\
-    SELECT coalesce(own.owner, it.created_by), iif(own.owner IS NULL, it.made_with, NULL) \
+/// taken over, and since when. The one without a parent was made by who made the first of the line.
+const OWNERS: &str = "WITH RECURSIVE line(owner, since, parent) AS (\
+    SELECT coalesce(own.owner, it.created_by), coalesce(own.since, it.created), \
+    iif(own.owner IS NULL, it.made_with, NULL) \
     FROM api_tokens it LEFT JOIN token_owners own ON own.token = it.id WHERE it.id = ?1 \
-    UNION SELECT coalesce(own.owner, it.created_by), iif(own.owner IS NULL, it.made_with, NULL) \
+    UNION SELECT coalesce(own.owner, it.created_by), coalesce(own.since, it.created), \
+    iif(own.owner IS NULL, it.made_with, NULL) \
     FROM line JOIN api_tokens it ON it.id = line.parent \
     LEFT JOIN token_owners own ON own.token = it.id)";
 
@@ -127,27 +155,26 @@ pub fn id(subject: &str) -> String {
 }
 
 impl State {
-    /// Says whether somebody is suspended, or who owns the token that they show.
-    pub fn suspension(
-        &self,
-        subject: &str,
-        token: Option<&str>,
-    ) -> Result<Option<Suspension>, StateError> {
-        self.look(|connection| suspension(connection, subject, token))
+    /// Says why nothing is permitted to somebody, or by the token that they show, if so.
+    pub fn bar(&self, subject: &str, token: Option<&str>) -> Result<Option<Bar>, StateError> {
+        self.look(|connection| bar(connection, subject, token))
     }
 
-    /// Returns everybody who is suspended.
-    pub fn suspended(&self) -> Result<Vec<String>, StateError> {
+    /// Returns everybody who is suspended, and those whose tokens were disowned.
+    pub fn barred(&self) -> Result<Vec<Barred>, StateError> {
         self.look(|connection| {
-            let query = "SELECT subject FROM users WHERE suspended IS NOT NULL";
-            connection.prepare_cached(query)?.query_map([], |row| row.get(0))?.collect()
+            let query = "SELECT subject, suspended IS NOT NULL FROM users \
+                         WHERE suspended IS NOT NULL OR disowned IS NOT NULL";
+            let row =
+                |row: &Columns<'_>| Ok(Barred { subject: row.get(0)?, suspended: row.get(1)? });
+            connection.prepare_cached(query)?.query_map([], row)?.collect()
         })
     }
 
     /// Looks for somebody by their id.
     pub fn user(&self, id: &str) -> Result<Option<User>, StateError> {
         self.look(|connection| {
-            let query = format!("SELECT {COLUMNS} FROM users WHERE id = ?1");
+            let query = format!("SELECT {COLUMNS} FROM users WHERE id = ?1 AND {IS_THERE}");
             connection.prepare_cached(&query)?.query_row([id], row).optional()
         })
     }
@@ -177,31 +204,37 @@ pub fn are_known(connection: &Connection) -> rusqlite::Result<bool> {
     connection.prepare("SELECT 1 FROM sqlite_master WHERE name = 'users'")?.exists([])
 }
 
-/// Says whether somebody is suspended, or one of those whose the token is that they show.
-pub fn suspension(
+/// Says why nothing is permitted to somebody, or by the token that they show, if so: they are suspended, or
+/// one of those whose it is; or one of those was since it is theirs.
+pub fn bar(
     connection: &Connection,
     subject: &str,
     token: Option<&str>,
-) -> rusqlite::Result<Option<Suspension>> {
-    let columns = "subject, suspended, suspended_by, suspended_because";
-    let is_suspended = "suspended IS NOT NULL";
+) -> rusqlite::Result<Option<Bar>> {
+    let columns = "subject, suspended, suspended_by, suspended_because, disowned";
     let of = |row: &Columns<'_>| {
-        let since = api_tokens::moment(row.get(1)?);
-        Ok(Suspension { subject: row.get(0)?, since, by: row.get(2)?, reason: row.get(3)? })
+        let subject = row.get(0)?;
+        let Some(since) = row.get::<_, Option<i64>>(1)? else {
+            return Ok(Bar::Disowned { subject, since: api_tokens::moment(row.get(4)?) });
+        };
+        let (since, by, reason) = (api_tokens::moment(since), row.get(2)?, row.get(3)?);
+        Ok(Bar::Suspended(Suspension { subject, since, by, reason }))
     };
-    let query = format!("SELECT {columns} FROM users WHERE subject = ?1 AND {is_suspended}");
+    let query = format!("SELECT {columns} FROM users WHERE subject = ?1 AND suspended IS NOT NULL");
     let own = connection.prepare_cached(&query)?.query_row([subject], of).optional()?;
     let (None, Some(token)) = (&own, token) else { return Ok(own) };
     let query = format!(
-        "{OWNERS} SELECT {columns} FROM users WHERE {is_suspended} \
-         AND subject IN (SELECT owner FROM line) ORDER BY subject LIMIT 1"
+        "{OWNERS} SELECT {columns} FROM line JOIN users ON subject = owner \
+         WHERE suspended IS NOT NULL OR disowned >= since \
+         ORDER BY suspended IS NULL, subject LIMIT 1"
     );
     connection.prepare_cached(&query)?.query_row([token], of).optional()
 }
 
 /// Returns people in the order of their ids: that many after one at most.
 pub fn page(connection: &Connection, after: Option<&str>, most: u32) -> rusqlite::Result<Page> {
-    let query = format!("SELECT {COLUMNS} FROM users WHERE id > ?1 ORDER BY id LIMIT ?2");
+    let query =
+        format!("SELECT {COLUMNS} FROM users WHERE id > ?1 AND {IS_THERE} ORDER BY id LIMIT ?2");
     let mut statement = connection.prepare_cached(&query)?;
     let after = after.unwrap_or_default();
     let found = statement.query_map(params![after, i64::from(most) + 1], row)?;
@@ -222,8 +255,8 @@ pub(crate) fn suspend(
     now: SystemTime,
 ) -> rusqlite::Result<Changed> {
     keep(transaction, subject, false, now)?;
-    let query = "UPDATE users SET suspended = ?2, suspended_by = ?3, suspended_because = ?4 \
-                 WHERE subject = ?1 AND suspended IS NULL";
+    let query = "UPDATE users SET suspended = ?2, suspended_by = ?3, suspended_because = ?4, \
+                 disowned = ?2 WHERE subject = ?1 AND suspended IS NULL";
     let changed = transaction.prepare_cached(query)?.execute(params![
         subject,
         api_tokens::seconds(now),
@@ -238,15 +271,21 @@ pub(crate) fn suspend(
     Ok(Changed::Done { revoked })
 }
 
-/// Takes somebody's suspension away. Tokens that it ended stay ended.
+/// Takes somebody's suspension away. Tokens that it ended stay ended, and those that were made meanwhile end,
+/// too; what they made for others stays with whoever takes it over.
 pub(crate) fn reactivate(
     transaction: &Transaction<'_>,
     subject: &str,
+    now: SystemTime,
 ) -> rusqlite::Result<Changed> {
-    let query = "UPDATE users SET suspended = NULL, suspended_by = NULL, suspended_because = NULL \
-                 WHERE subject = ?1 AND suspended IS NOT NULL";
-    let changed = transaction.prepare_cached(query)?.execute([subject])?;
-    Ok(if changed == 0 { Changed::Unchanged } else { Changed::Done { revoked: Vec::new() } })
+    let query = "UPDATE users SET suspended = NULL, suspended_by = NULL, suspended_because = NULL, \
+                 disowned = max(disowned, ?2) WHERE subject = ?1 AND suspended IS NOT NULL";
+    // Until the second before: what they make from now on is theirs.
+    let until = api_tokens::seconds(now).saturating_sub(1);
+    if transaction.prepare_cached(query)?.execute(params![subject, until])? == 0 {
+        return Ok(Changed::Unchanged);
+    }
+    Ok(Changed::Done { revoked: revoke(transaction, subject, now)? })
 }
 
 /// Makes of those whom the settings manage what these say; returns what was otherwise.
@@ -267,9 +306,12 @@ pub(crate) fn reconcile(
     for subject in before.iter().filter(|subject| !is_named(subject)) {
         let revoked = revoke(transaction, subject, now)?;
         // Whom somebody else suspended was not suspended by the settings, and is not reactivated by them.
-        let query = "DELETE FROM users WHERE subject = ?1 \
+        // Of who is deleted stays known that what they made for others belongs to nobody.
+        let query = "UPDATE users SET deleted = 1, disowned = ?3, suspended = NULL, \
+                     suspended_by = NULL, suspended_because = NULL WHERE subject = ?1 \
                      AND (suspended IS NULL OR suspended_by = ?2)";
-        let removed = transaction.prepare_cached(query)?.execute([subject, SETTINGS])? > 0;
+        let values = params![subject, SETTINGS, api_tokens::seconds(now)];
+        let removed = transaction.prepare_cached(query)?.execute(values)? > 0;
         let release = "UPDATE users SET managed = 0 WHERE subject = ?1";
         transaction.prepare_cached(release)?.execute([subject])?;
         note(subject, if removed { Difference::Removed } else { Difference::Released }, revoked);
@@ -281,7 +323,7 @@ pub(crate) fn reconcile(
         let done = if *suspended {
             suspend(transaction, subject, SETTINGS, "", now)?
         } else {
-            reactivate(transaction, subject)?
+            reactivate(transaction, subject, now)?
         };
         if let Changed::Done { revoked } = done {
             let what = if *suspended { Difference::Suspended } else { Difference::Reactivated };
@@ -296,16 +338,19 @@ pub(crate) fn own(
     transaction: &Transaction<'_>,
     token: &str,
     owner: &str,
+    now: SystemTime,
 ) -> rusqlite::Result<bool> {
     let query = "DELETE FROM token_owners WHERE token NOT IN (SELECT id FROM api_tokens)";
     transaction.execute(query, [])?;
-    let query = "INSERT INTO token_owners SELECT id, ?2 FROM api_tokens \
+    // From the next second on: what was disowned in this one, before, must not take it away again.
+    let since = api_tokens::seconds(now).saturating_add(1);
+    let query = "INSERT INTO token_owners SELECT id, ?2, ?3 FROM api_tokens \
                  WHERE id = ?1 AND ended IS NULL \
-                 ON CONFLICT (token) DO UPDATE SET owner = excluded.owner";
-    Ok(transaction.execute(query, [token, owner])? > 0)
+                 ON CONFLICT (token) DO UPDATE SET owner = excluded.owner, since = excluded.since";
+    Ok(transaction.execute(query, params![token, owner, since])? > 0)
 }
 
-/// Keeps somebody, if they are not; says whether something was added.
+/// Keeps somebody, if they are not, or are deleted; says whether something was added.
 fn keep(
     transaction: &Transaction<'_>,
     subject: &str,
@@ -313,7 +358,8 @@ fn keep(
     now: SystemTime,
 ) -> rusqlite::Result<bool> {
     let query = "INSERT INTO users (subject, id, managed, created) VALUES (?1, ?2, ?3, ?4) \
-                 ON CONFLICT (subject) DO UPDATE SET managed = 1 WHERE excluded.managed > managed";
+                 ON CONFLICT (subject) DO UPDATE SET managed = max(managed, excluded.managed), \
+                 deleted = 0 WHERE excluded.managed > managed OR deleted";
     let values = params![subject, id(subject), managed, api_tokens::seconds(now)];
     Ok(transaction.prepare_cached(query)?.execute(values)? > 0)
 }
@@ -333,10 +379,11 @@ fn revoke(
 }
 
 fn keep_seen(transaction: &Transaction<'_>, seen: &[(String, SystemTime)]) -> rusqlite::Result<()> {
-    let all: i64 = transaction.query_row("SELECT count(*) FROM users", [], |row| row.get(0))?;
+    let query = "SELECT count(*) FROM users";
+    let all: i64 = transaction.query_row(query, [], |row| row.get(0))?;
     let mut room = i64::from(limits::USERS) - all;
     for (subject, time) in seen {
-        let query = "UPDATE users SET seen = ?2 WHERE subject = ?1";
+        let query = "UPDATE users SET seen = ?2 WHERE subject = ?1 AND deleted = 0";
         let time_kept = api_tokens::seconds(*time);
         let known = transaction.prepare_cached(query)?.execute(params![subject, time_kept])? > 0;
         if !known && room > 0 {

@@ -183,7 +183,7 @@ pub(super) async fn own(
     let told = format!("by `{}`: {}", owner.escape_debug(), token.told());
     let work = tokio::spawn(async move {
         let entry = worker.audit.open(&origin, &grant).await?;
-        let came = match worker.users.own(id, owner).await {
+        let came = match worker.users.own(id, owner, worker.clock).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(bad_token("the token was revoked, and stays so".to_owned())),
             Err(error) => Err(error.into()),

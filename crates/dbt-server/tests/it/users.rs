@@ -250,8 +250,10 @@ fn what_a_suspended_person_made_for_programs_counts_again_when_somebody_takes_it
     let (first, by_own) = made(&server, &own, &admin);
     let (second, by_agent) = made(&server, &by_own, &agent("deploy"));
     let (_other, others) = made(&server, AS_ADMIN, &agent("other"));
+    let (left, by_alice) = made(&server, &alice, &agent("left"));
     let headers = [&own, &by_own, &by_agent, &others];
     assert_eq!(headers.map(|it| put(&server, it)), [200; 4]);
+    assert_eq!(put(&server, &by_alice), 200);
     server.command_beside(&["user", "suspend", &world.subject("alice")]);
     assert_eq!(headers.map(|it| put(&server, it)), [401, 403, 403, 200]);
     let reply = server.send("PUT", "/dbt/latest", &[&by_agent], b"2.0.0");
@@ -277,9 +279,15 @@ fn what_a_suspended_person_made_for_programs_counts_again_when_somebody_takes_it
     assert!(said.contains("is owned by `host:"), "{said}");
     assert_eq!(headers.map(|it| put(&server, it)), [401, 200, 200, 200]);
 
-    // Whose suspension ends has what others did not take over again, and none of what was revoked.
+    // Whose suspension ends has nothing of it again by that alone.
     server.command_beside(&["user", "reactivate", &world.subject("alice")]);
-    assert_eq!((put(&server, &alice), put(&server, &own)), (200, 401));
+    assert_eq!(
+        (put(&server, &alice), put(&server, &own), put(&server, &by_alice)),
+        (200, 401, 403)
+    );
+    assert_eq!(get(&server, &by_alice), 403);
+    assert_eq!(post(&server, &alice, &own_path(&left), "").status, 204);
+    assert_eq!((put(&server, &by_alice), get(&server, &by_alice)), (200, 200));
     assert!(
         server
             .refused_beside(&["token", "own", "01M81Z943VQVW0X8R1ESWY9315"])
@@ -311,7 +319,9 @@ fn the_settings_name_people_suspend_them_and_delete_them_and_what_they_say_wins(
     let said = server.reload(&world.members(&json!([carol])));
     assert!(said.contains("`user:carol` was suspended and is not any more"), "{said}");
     server.eventually("said", |server| server.log().contains("and the settings win"));
-    assert_eq!((put(&server, &first), put(&server, &second)), (401, 200));
+    assert_eq!((put(&server, &first), put(&server, &second)), (401, 401));
+    let second = bearer(create().trim());
+    assert_eq!(put(&server, &second), 200);
 
     // What is done otherwise counts at once, until the settings are read again.
     let reply = post(&server, AS_ADMIN, &format!("{USERS}/user:carol/suspend"), "");
@@ -324,6 +334,10 @@ fn the_settings_name_people_suspend_them_and_delete_them_and_what_they_say_wins(
     assert_eq!(put(&server, &third), 403);
     let server = Server::on(server.stop(), &world.members(&json!([carol])));
     server.eventually("said", |server| server.log().contains("and the settings win"));
+    assert_eq!(put(&server, &third), 401, "what was made meanwhile ends, too");
+    let create =
+        || server.command_beside(&["token", "create", "user:carol", "--role", "publisher"]);
+    let third = bearer(create().trim());
     assert_eq!(put(&server, &third), 200);
 
     let said = server.reload(&world.members(&json!([])));

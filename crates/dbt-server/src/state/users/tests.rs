@@ -42,7 +42,11 @@ fn suspended(state: &State, subject: &'static str, now: u64) -> Changed {
 }
 
 fn reactivated(state: &State, subject: &'static str) -> Changed {
-    state.write_and_wait(Claim::Reserved, move |it| reactivate(it, subject)).unwrap()
+    reactivated_at(state, subject, 100)
+}
+
+fn reactivated_at(state: &State, subject: &'static str, now: u64) -> Changed {
+    state.write_and_wait(Claim::Reserved, move |it| reactivate(it, subject, at(now))).unwrap()
 }
 
 fn reconciled(
@@ -58,7 +62,9 @@ fn reconciled(
 }
 
 fn is_suspended(state: &State, subject: &str, token: Option<&str>) -> Option<String> {
-    state.suspension(subject, token).unwrap().map(|it| it.subject)
+    state.bar(subject, token).unwrap().map(|it| match it {
+        Bar::Suspended(Suspension { subject, .. }) | Bar::Disowned { subject, .. } => subject,
+    })
 }
 
 fn done(revoked: &[&str]) -> Changed {
@@ -76,18 +82,22 @@ fn a_suspension_ends_the_tokens_of_one_and_keeps_when_by_whom_and_why() {
     let (by, reason) = ("root".to_owned(), "why".to_owned());
     let suspension = Suspension { subject: "a".to_owned(), since: at(5), by, reason };
     assert_eq!((kept.suspended, kept.managed), (Some(suspension), false));
-    assert_eq!(state.suspended().unwrap(), ["a"]);
+    let barred = |suspended| [Barred { subject: "a".to_owned(), suspended }];
+    assert_eq!(state.barred().unwrap(), barred(true));
     // Again, it changes nothing, and the first one stays; but no token is left behind.
     assert_eq!(suspended(&state, "a", 6), Changed::Unchanged);
     add(&state, "a3", "a", "root", None);
     assert_eq!(suspended(&state, "a", 7), done(&["a3"]));
     assert_eq!(state.user(&id("a")).unwrap().unwrap().suspended.unwrap().since, at(5));
 
-    assert_eq!(reactivated(&state, "a"), done(&[]));
+    // What was made meanwhile is not revived either.
+    add(&state, "a4", "a", "root", None);
+    assert_eq!(reactivated(&state, "a"), done(&["a4"]));
+    assert_eq!(state.barred().unwrap(), barred(false));
     assert_eq!(reactivated(&state, "a"), Changed::Unchanged);
     assert_eq!(reactivated(&state, "nobody"), Changed::Unchanged);
     let ended = |id| state.token(id).unwrap().unwrap().ended.map(|(_when, how)| how);
-    assert_eq!(["a1", "a2", "a3"].map(ended), [Some(Ending::Revoked); 3]);
+    assert_eq!(["a1", "a2", "a3", "a4"].map(ended), [Some(Ending::Revoked); 4]);
     assert_eq!(ended("b1"), None);
 }
 
@@ -97,30 +107,38 @@ fn a_token_is_as_its_owners_are_up_to_who_took_it_over() {
     add(&state, "one", "agent:x", "a", None);
     add(&state, "two", "agent:y", "agent:x", Some("one"));
     add(&state, "three", "agent:z", "b", Some("two"));
-    let owners = |subject: &'static str, clear: [bool; 3]| {
-        suspended(&state, subject, 5);
-        let found = [("agent:x", "one"), ("agent:y", "two"), ("agent:z", "three")]
-            .map(|(of, token)| is_suspended(&state, of, Some(token)).is_none());
-        assert_eq!(found, clear, "{subject}");
-        reactivated(&state, subject);
+    let own_it = |id: &'static str, owner: &'static str, now| {
+        state.write_and_wait(Claim::Reserved, move |it| own(it, id, owner, at(now))).unwrap()
     };
-    owners("a", [false, false, false]);
-    owners("b", [true, true, false]);
-    owners("c", [true, true, true]);
-    owners("root", [true, true, true]);
-    let own_it = |id: &'static str, owner: &'static str| {
-        state.write_and_wait(Claim::Reserved, move |it| own(it, id, owner)).unwrap()
+    let clear = || {
+        [("agent:x", "one"), ("agent:y", "two"), ("agent:z", "three")]
+            .map(|(of, token)| is_suspended(&state, of, Some(token)).is_none())
     };
-    assert!(own_it("two", "c"));
-    owners("a", [false, true, true]);
-    owners("c", [true, false, false]);
-    assert!(own_it("two", "d"), "once more");
-    owners("c", [true, true, true]);
+    // While one of them is suspended, and afterwards until somebody takes it over.
+    let owners = |subject: &'static str, then: u64, left: [bool; 3]| {
+        suspended(&state, subject, then);
+        assert_eq!(clear(), left, "{subject}");
+        reactivated_at(&state, subject, then + 1);
+        assert_eq!(clear(), left, "{subject}, afterwards");
+    };
+    for (nobody, then) in [("c", 5), ("root", 6)] {
+        owners(nobody, then, [true; 3]);
+    }
+    owners("b", 10, [true, true, false]);
+    assert!(own_it("three", "b", 11), "taken over in the same second, by who was suspended");
+    assert_eq!(clear(), [true; 3]);
+    owners("a", 20, [false, false, true]);
+    assert!(own_it("two", "c", 22));
+    assert_eq!(clear(), [false, true, true]);
+    owners("c", 30, [false, false, true]);
+    assert!(own_it("two", "d", 32), "once more");
+    assert!(own_it("one", "d", 32));
+    assert_eq!(clear(), [true; 3]);
+    owners("a", 40, [true; 3]);
     assert_eq!(state.owner("two").unwrap().as_deref(), Some("d"));
-    assert_eq!(state.owner("one").unwrap().as_deref(), Some("a"));
-    assert!(!own_it("none", "c"));
-    suspended(&state, "agent:z", 8);
-    assert!(!own_it("three", "c"), "it ended");
+    assert!(!own_it("none", "c", 50));
+    suspended(&state, "agent:z", 51);
+    assert!(!own_it("three", "c", 52), "it ended");
 }
 
 #[test]
@@ -146,11 +164,20 @@ fn the_settings_are_made_true_and_what_they_changed_is_said_once() {
     add(&state, "a2", "a", "root", None);
     suspended(&state, "a", 5);
     add(&state, "a3", "a", "root", None);
+    add(&state, "mine", "agent:x", "b", None);
+    assert_eq!(is_suspended(&state, "agent:x", Some("mine")).as_deref(), Some("b"));
     assert_eq!(reconciled(&state, &[], 6), all(&[("a", Released, 1), ("b", Removed, 0)]));
+    // What belonged to who was deleted belongs to nobody, also when one of the name comes again.
+    assert_eq!(is_suspended(&state, "agent:x", Some("mine")).as_deref(), Some("b"));
+    assert_eq!(state.users(None, 9).unwrap().users.len(), 1);
     assert_eq!(is_suspended(&state, "a", None).as_deref(), Some("a"));
     assert_eq!((state.user(&id("b")).unwrap(), is_suspended(&state, "b", None)), (None, None));
     // Somebody who is there already, and is named later.
     assert_eq!(reconciled(&state, &[("a", true)], 7), all(&[("a", New, 0)]));
+    let again = reconciled(&state, &[("a", true), ("b", false)], 8);
+    assert_eq!(again, all(&[("b", New, 0)]));
+    assert_eq!(is_suspended(&state, "agent:x", Some("mine")).as_deref(), Some("b"));
+    assert_eq!(state.users(None, 9).unwrap().users.len(), 2);
 }
 
 #[tokio::test]
