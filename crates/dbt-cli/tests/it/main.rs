@@ -31,6 +31,7 @@ mod netrc;
 mod outage;
 mod owners;
 mod programs;
+mod provider;
 mod proxies;
 mod requests;
 mod run;

@@ -106,6 +106,16 @@ pub enum OidcError {
         /// What the system said.
         source: io::Error,
     },
+    /// A job's identity is for another server.
+    #[error("the identity in `{variable}` is for {}, and not for `{expected}`", or_nobody(found))]
+    OtherAudience {
+        /// The variable that holds it or names its file.
+        variable: String,
+        /// For whom it is.
+        found: String,
+        /// For whom it should be.
+        expected: String,
+    },
     /// A job's identity is none.
     #[error("`{variable}` does not hold a token")]
     NoIdentity {
@@ -135,6 +145,7 @@ impl OidcError {
             | Self::NoRandomness
             | Self::IdToken { .. }
             | Self::IdentityFile { .. }
+            | Self::OtherAudience { .. }
             | Self::NoIdentity { .. } => Class::SignIn,
         }
     }
@@ -171,6 +182,9 @@ impl OidcError {
                  where the browser says that it cannot be reached"
                     .to_owned(),
             ),
+            Self::OtherAudience { expected, .. } => {
+                Some(format!("have the CI system make it for the audience `{expected}`"))
+            }
             Self::IdToken { .. } => Some("check `oidcClientId` and `issuerUrl`".to_owned()),
             Self::Url { .. }
             | Self::Malformed { .. }
@@ -189,6 +203,10 @@ impl OidcError {
             Self::Refused(Refusal { what: What::Renewal, code: ErrorCode::InvalidGrant, .. })
         )
     }
+}
+
+fn or_nobody(found: &str) -> &str {
+    if found.is_empty() { "nobody" } else { found }
 }
 
 fn is_slash_apart(one: &str, other: &str) -> bool {

@@ -33,6 +33,7 @@ mod id_token;
 mod pace;
 mod provider;
 pub mod refresh;
+mod settings;
 mod tokens;
 
 pub use channel::Channel;
@@ -40,6 +41,7 @@ pub use claims::UnverifiedClaims;
 pub use error::{ErrorCode, OidcError, Refusal, TriedKey, What};
 pub use pace::{Pace, RealPace};
 pub use provider::{Addresses, Issuer, Provider};
+pub use settings::{ProviderSettings, WithoutKeys};
 pub use tokens::Tokens;
 pub(crate) use tokens::is_token;
 

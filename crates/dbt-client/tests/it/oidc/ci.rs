@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
-use dbt_client::oidc::ci::{Identity, exchange};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dbt_client::oidc::ci::{Identity, Scope, exchange};
 use dbt_client::source::Class;
 use dbt_client::url::Origin;
 use dbt_testkit::http::Answer;
@@ -74,19 +76,20 @@ fn github_makes_an_identity_for_the_server_and_nobody_else() {
 fn a_variable_comes_first_and_a_file_is_read_anew_each_time() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("token");
-    fs::write(&file, "s3cr3t-one\n").unwrap();
-    let path = file.to_str().unwrap();
     let endpoint = TokenEndpoint::start();
     let origin = origin(&endpoint);
+    let (one, two) = (made_for(&origin, "s3cr3t-one"), made_for(&origin, "s3cr3t-two"));
+    fs::write(&file, format!("{one}\n")).unwrap();
+    let path = file.to_str().unwrap();
     let set = [
         ("DBT_ID_TOKEN_FILE", path),
         ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://h"),
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "s3cr3t"),
     ];
     let identity = found(&set).unwrap();
-    assert_eq!(identity.token(&channel(), &origin).unwrap().expose(), "s3cr3t-one");
-    fs::write(&file, "s3cr3t-two").unwrap();
-    assert_eq!(identity.token(&channel(), &origin).unwrap().expose(), "s3cr3t-two");
+    assert_eq!(*identity.token(&channel(), &origin).unwrap().expose(), one);
+    fs::write(&file, &two).unwrap();
+    assert_eq!(*identity.token(&channel(), &origin).unwrap().expose(), two);
     fs::write(&file, "two words").unwrap();
     let error = identity.token(&channel(), &origin).unwrap_err();
     assert_eq!(error.to_string(), "`DBT_ID_TOKEN_FILE` does not hold a token");
@@ -95,21 +98,47 @@ fn a_variable_comes_first_and_a_file_is_read_anew_each_time() {
     let words = "failed to read the identity of this job from `FILE`, named by `DBT_ID_TOKEN_FILE`";
     assert_eq!(error.to_string().replace(path, "FILE"), words);
 
-    let set = [("DBT_ID_TOKEN", "s3cr3t-given"), ("DBT_ID_TOKEN_FILE", path)];
+    let set = [("DBT_ID_TOKEN", one.as_str()), ("DBT_ID_TOKEN_FILE", path)];
     let token = found(&set).unwrap().token(&channel(), &origin).unwrap();
-    assert_eq!(token.expose(), "s3cr3t-given");
+    assert_eq!(*token.expose(), one);
     let error = Identity::find(&variables(&[("DBT_ID_TOKEN", "s3cr3t two")])).unwrap_err();
     assert_eq!(error.to_string(), "`DBT_ID_TOKEN` does not hold a token");
     assert!(endpoint.take_asked().is_empty());
 }
 
+/// Returns an identity for a server that nobody has signed.
+fn made_for(origin: &Origin, signature: &str) -> String {
+    let claims = json!({"iss": "https://ci.example.com", "aud": origin.to_string()});
+    format!("e30.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string()))
+}
+
+#[test]
+fn an_identity_for_another_server_is_shown_to_nobody() {
+    let (endpoint, other) = (TokenEndpoint::start(), TokenEndpoint::start());
+    let (ours, theirs) = (origin(&endpoint), origin(&other));
+    let identity = made_for(&theirs, "s3cr3t");
+    let identity = found(&[("DBT_ID_TOKEN", &identity)]).unwrap();
+    assert!(identity.is_for(&theirs) && !identity.is_for(&ours));
+    let error = identity.token(&channel(), &ours).unwrap_err();
+    let words = format!("the identity in `DBT_ID_TOKEN` is for `{theirs}`, and not for `{ours}`");
+    assert_eq!(error.to_string(), words);
+    assert!(error.hint().unwrap().contains(&format!("for the audience `{ours}`")));
+    // What says of nobody for whom it is could be anybody's.
+    let opaque = found(&[("DBT_ID_TOKEN", "s3cr3t")]).unwrap();
+    let error = opaque.token(&channel(), &ours).unwrap_err();
+    assert!(error.to_string().contains("is for nobody"), "{error}");
+}
+
 #[test]
 fn what_one_job_was_given_is_no_other_jobs() {
     let endpoint = TokenEndpoint::start();
-    let key = |token: &str| found(&[("DBT_ID_TOKEN", token)]).unwrap().key(&origin(&endpoint));
-    assert_eq!(key("s3cr3t-a"), key("s3cr3t-a"));
-    assert_ne!(key("s3cr3t-a"), key("s3cr3t-b"));
-    assert!(!format!("{:?}", key("s3cr3t-a")).contains("s3cr3t"));
+    let key = |token: &str, scope| {
+        found(&[("DBT_ID_TOKEN", token)]).unwrap().key(&origin(&endpoint), scope)
+    };
+    assert_eq!(key("s3cr3t-a", Scope::Read), key("s3cr3t-a", Scope::Read));
+    assert_ne!(key("s3cr3t-a", Scope::Read), key("s3cr3t-b", Scope::Read));
+    assert_ne!(key("s3cr3t-a", Scope::Read), key("s3cr3t-a", Scope::Write));
+    assert!(!format!("{:?}", key("s3cr3t-a", Scope::Read)).contains("s3cr3t"));
 }
 
 #[test]
@@ -117,7 +146,7 @@ fn the_server_gives_a_token_of_minutes_for_an_identity() {
     let endpoint = TokenEndpoint::start();
     let given = json!({"token": "dbt_the_token_of_a_job", "expires_in": 900});
     endpoint.next(EXCHANGE, of_json(200, &given));
-    let tokens = exchange(&channel(), &origin(&endpoint), &secret("s3cr3t")).unwrap();
+    let tokens = exchange(&channel(), &origin(&endpoint), &secret("s3cr3t"), Scope::Write).unwrap();
     assert_eq!(tokens.token.expose(), "dbt_the_token_of_a_job");
     assert_eq!(tokens.expires, Some(tokens.received + Duration::from_mins(15)));
     assert_eq!(tokens.refresh_token, None);
@@ -128,6 +157,10 @@ fn the_server_gives_a_token_of_minutes_for_an_identity() {
     assert_eq!(request.header("content-type"), Some("application/json"));
     assert_eq!(request.header("authorization"), None);
     assert_eq!(asked[0].body, r#"{"token":"s3cr3t"}"#);
+
+    endpoint.next(EXCHANGE, of_json(200, &given));
+    exchange(&channel(), &origin(&endpoint), &secret("s3cr3t"), Scope::Read).unwrap();
+    assert_eq!(endpoint.take_asked()[0].body, r#"{"scope":"read","token":"s3cr3t"}"#);
 }
 
 #[test]
@@ -135,7 +168,7 @@ fn an_answer_that_is_lost_is_asked_for_again_as_the_same_one() {
     let lost = vec![Step::Send(head(200, &[("Content-Length", "50")])), Step::Reset];
     let given = ok(r#"{"token":"dbt_the_token_of_a_job","expires_in":900}"#);
     let server = TestServer::answering(vec![lost.clone(), lost.clone(), given]);
-    let tokens = exchange(&channel(), &server.origin(), &secret("s3cr3t")).unwrap();
+    let tokens = exchange(&channel(), &server.origin(), &secret("s3cr3t"), Scope::Write).unwrap();
     assert_eq!(tokens.token.expose(), "dbt_the_token_of_a_job");
     let requests = server.requests();
     let keys: Vec<_> = requests.iter().map(|it| it.header("idempotency-key").unwrap()).collect();
@@ -143,7 +176,7 @@ fn an_answer_that_is_lost_is_asked_for_again_as_the_same_one() {
     assert!(keys[0].len() == 32 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
 
     let server = TestServer::answering(vec![lost]);
-    exchange(&channel(), &server.origin(), &secret("s3cr3t")).unwrap_err();
+    exchange(&channel(), &server.origin(), &secret("s3cr3t"), Scope::Write).unwrap_err();
     assert_eq!(server.requests().len(), 3);
     assert_ne!(server.requests()[0].header("idempotency-key"), Some(keys[0]));
 }
@@ -158,7 +191,8 @@ fn a_refusal_is_told_in_the_servers_words() {
         });
         reply(403, &[("Content-Type", "application/problem+json")], problem.to_string())
     });
-    let error = exchange(&channel(), &server.origin(), &secret("s3cr3t")).unwrap_err();
+    let error =
+        exchange(&channel(), &server.origin(), &secret("s3cr3t"), Scope::Write).unwrap_err();
     let words = error.to_string().replace(&server.url(), "URL");
     let expected = "`URL/-/api/v1/oidc/exchange` refuses to exchange the identity of this job: it \
                     says no (no rule fits: `ref` is `refs/heads/x`, and not `refs/heads/main` (***), \
@@ -172,7 +206,8 @@ fn a_refusal_is_told_in_the_servers_words() {
 fn a_server_that_exchanges_nothing_or_is_away_is_told_as_that() {
     let words = |answer| {
         let server = TestServer::answering(vec![answer]);
-        let error = exchange(&channel(), &server.origin(), &secret("s3cr3t")).unwrap_err();
+        let error =
+            exchange(&channel(), &server.origin(), &secret("s3cr3t"), Scope::Write).unwrap_err();
         let mut words = error.to_string();
         if let Some(cause) = std::error::Error::source(&error) {
             words = format!("{words}: {cause}");
