@@ -6,9 +6,11 @@
 
 use std::io::{self, IsTerminal as _, Read as _};
 
+use dbt_client::anchor::in_one_line;
 use dbt_client::auth::{Credentials, CredentialsError, ProviderTokens, SecretValue};
 use dbt_client::config::{Kind, WayIn};
-use dbt_client::oidc::{Tokens, UnverifiedClaims};
+use dbt_client::oidc::revoke::revoke;
+use dbt_client::oidc::{Channel, Provider, Tokens, UnverifiedClaims};
 use dbt_client::source::Failure;
 use dbt_client::token_cache::{Key, TokenCache};
 use dbt_client::url::{Origin, Scheme};
@@ -22,7 +24,7 @@ use dbt_ui::{printable, prompt};
 
 use super::failure;
 use super::provider::{self, Asked, Way};
-use super::sign_in::{identity_of, selected, supported};
+use super::sign_in::{connector_of, identity_of, selected, supported};
 use crate::cli::Login;
 use crate::process::Process;
 
@@ -86,7 +88,8 @@ pub(super) fn through_provider(
     let issuer = provider.settings().addresses.issuer.as_str();
     let what = format!("the token of `{issuer}`");
     let identity = tried(process, server, &what, &Credentials::bearer(origins, value))?;
-    if !provider.keep(&tokens) {
+    // A run goes on with what this process has.
+    if !provider.keep(&tokens) && asked != Asked::InARun {
         return Err(not_kept());
     }
     let subject = identity.map(|identity| identity.subject);
@@ -210,6 +213,10 @@ pub(crate) fn logout(process: &Process) -> Result<(), Report> {
     let (server, way_in) = selected(process)?;
     let origins: Vec<Origin> = way_in.origins.iter().cloned().collect();
     let forgotten = process.tokens().forget(&origins);
+    let has_ended = way_in.provider.as_ref().is_some_and(|provider| {
+        let its = forgotten.iter().find(|(key, _tokens)| key == provider.key());
+        its.is_some_and(|(_key, tokens)| ends(process, provider, tokens))
+    });
     // Looked for anew: what was forgotten is not sent any more.
     let (_server, now) = selected(process)?;
     let stays = now.found().place();
@@ -217,12 +224,35 @@ pub(crate) fn logout(process: &Process) -> Result<(), Report> {
     let stays = stays.unwrap_or_default();
     process.printer.note(if forgotten.is_empty() {
         format!("no sign-in to the server `{server}` is kept here{stays}")
+    } else if has_ended {
+        format!(
+            "the sign-in to the server `{server}` is forgotten here and ended at the identity provider; what the server was shown counts until it ends{stays}"
+        )
     } else {
         format!(
             "the token for the server `{server}` is forgotten here, and counts until it ends or is revoked{stays}"
         )
     });
     Ok(())
+}
+
+/// Has the provider end the session, where it does that; says what went wrong, and that it ended.
+fn ends(process: &Process, provider: &ProviderTokens, tokens: &Tokens) -> bool {
+    let configured = provider.settings();
+    let Ok(settings) = process.settings() else { return false };
+    if settings.offline {
+        return false;
+    }
+    let connector = connector_of(&settings);
+    let channel = Channel::new(&connector, configured.clock, configured.time_scale);
+    let outcome = Provider::discover(&channel, &configured.addresses)
+        .and_then(|provider| revoke(&channel, &provider, &configured.client, tokens));
+    outcome.unwrap_or_else(|error| {
+        let why = in_one_line(&error);
+        let issuer = configured.addresses.issuer.as_str();
+        process.printer.warning(format!("the session at `{issuer}` was not ended: {why}"));
+        false
+    })
 }
 
 fn how_to_sign_in(server: &str) -> String {

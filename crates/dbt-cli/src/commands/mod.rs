@@ -8,6 +8,7 @@ pub(crate) mod failure;
 mod fetch;
 mod link;
 mod login;
+mod offer;
 mod provider;
 mod rollback;
 mod run;

@@ -13,6 +13,7 @@ use dbt_client::settings::Settings;
 use dbt_client::source::{Cancel, Class};
 use dbt_core::secret::Secret;
 use dbt_core::timestamp::in_words;
+use dbt_ui::qr;
 use dbt_ui::report::Report;
 
 use super::failure;
@@ -164,6 +165,11 @@ impl Person<'_> {
             printer.further(format!("  or open {complete}, where the same code must be shown"));
         }
         printer.further(format!("  this is possible for {}", in_words(*lasts)));
+        // What is read by a program is no picture, and neither is a file.
+        if self.process.is_watched() && io::stdout().is_terminal() {
+            let code = complete_page.as_deref().and_then(qr::drawn);
+            code.into_iter().for_each(|drawn| printer.talk(drawn));
+        }
     }
 
     fn by_browser(&self, provider: &Provider) -> Result<Tokens, OidcError> {

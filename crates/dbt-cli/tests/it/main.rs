@@ -23,6 +23,7 @@ mod homes;
 mod hostile;
 mod hosts;
 mod interrupted;
+mod job;
 mod left_behind;
 mod login;
 mod manifest;

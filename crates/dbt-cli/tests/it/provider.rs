@@ -3,6 +3,8 @@
 
 mod browser;
 mod keys;
+mod logout;
+mod offer;
 mod runs;
 
 use dbt_testkit::exits;

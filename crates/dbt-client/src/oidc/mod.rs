@@ -33,6 +33,7 @@ mod id_token;
 mod pace;
 mod provider;
 pub mod refresh;
+pub mod revoke;
 mod settings;
 mod tokens;
 
