@@ -100,14 +100,18 @@ impl Process {
     /// Returns the tokens that somebody has signed in with. Nothing is read yet.
     pub fn tokens(&self) -> &Arc<TokenCache> {
         self.tokens.get_or_init(|| {
-            let colour = colour(&self.env, self.on_terminal);
-            let printer = Printer::standard(Verbosity::Normal, colour);
+            let printer = self.second_printer();
             let say = move |problem: &CacheProblem| {
                 printer.warning(in_one_line(problem));
                 problem.hint().into_iter().for_each(|hint| printer.hint(hint));
             };
             Arc::new(TokenCache::open(&self.found.places, say))
         })
+    }
+
+    /// Returns another printer, for what speaks in another thread.
+    pub fn second_printer(&self) -> Printer {
+        Printer::standard(Verbosity::Normal, colour(&self.env, self.on_terminal))
     }
 
     /// Returns the settings of this run.

@@ -14,10 +14,11 @@ use crate::env::{Variable, same_name};
 pub(crate) const GIVEN: [&str; 4] = ["REPO", "TOOLS_REPO", "TRUSTSTORE", "SERVER"];
 
 /// Variables that are ours alone: credentials, and what one run tells the next.
-const WITHHELD: [Variable; 5] = [
+const WITHHELD: [Variable; 6] = [
     Variable::RepoToken,
     Variable::RepoTokenFile,
     Variable::IdToken,
+    Variable::IdTokenFile,
     Variable::ReExec,
     Variable::StatusFile,
 ];

@@ -250,6 +250,14 @@ impl TokenCache {
         self.keep(key, tokens, None);
     }
 
+    /// Says whether other processes find this token under a key.
+    pub fn is_kept(&self, key: &Key, tokens: &Tokens) -> bool {
+        let Place::File(file) = &self.place else { return false };
+        file.read(&*self.say)
+            .iter()
+            .any(|entry| entry.key == *key && entry.tokens.token == tokens.token)
+    }
+
     /// Forgets the tokens of a server's origins, and returns them: whoever signs out may want to
     /// end them where they came from.
     pub fn forget(&self, origins: &[Origin]) -> Vec<(Key, Tokens)> {

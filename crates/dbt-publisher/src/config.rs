@@ -2,12 +2,15 @@
 //! signs in there. The file itself is read, and its credentials are given to their servers, by
 //! the same code as the client's.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dbt_client::auth::agent::Agent;
 use dbt_client::auth::{Credentials, Netrc};
-use dbt_client::config::{self, ConfigFile, LoadedFile, Means, ServerEntry, Surroundings, Text};
+use dbt_client::config::{
+    self, Asked, ConfigFile, LoadedFile, Means, ServerEntry, Surroundings, Text, WayIn,
+};
 use dbt_client::settings::Places;
 use dbt_client::token_cache::TokenCache;
 use dbt_client::url::{Origin, RepositoryUrl};
@@ -56,6 +59,16 @@ pub(crate) fn server(
     let netrc = home.as_ref().map(|home| home.join(Netrc::NAME));
     let tokens = environment.our_home().map(|home| Arc::new(tokens_of(home)));
     Ok(decide(&config, entry, around, &Means { agent, clock: Clock::System, netrc, tokens })?)
+}
+
+/// Returns what a server that no configuration knows gives for the identity of the CI job in which
+/// this runs, if it does.
+pub(crate) fn of_a_job(origins: BTreeSet<Origin>, environment: &Environment) -> Credentials {
+    let home = origins.first().cloned();
+    let means = Means { agent: Agent::at(None), clock: Clock::System, netrc: None, tokens: None };
+    let asked = Asked { home: home.as_ref(), variables: environment, time_scale: 1.0 };
+    let way_in = WayIn::unconfigured(origins, asked, &means);
+    way_in.after_given_identity(asked, &means).credentials
 }
 
 /// Returns what the user has signed in with by the client, which says what is wrong with it.
@@ -111,7 +124,7 @@ fn decide(
     let (repository, tools) = (url(&entry.repository)?, url(&entry.tools_repository)?);
     let truststore = url(&entry.truststore)?;
     let urls = [&repository, &tools, &truststore];
-    let origins: std::collections::BTreeSet<Origin> =
+    let origins: BTreeSet<Origin> =
         urls.into_iter().flatten().filter_map(|url| url.origin().cloned()).collect();
     let way_in = config.way_in(entry, origins, around, means)?;
     let is_sent = way_in.found().is_sent();

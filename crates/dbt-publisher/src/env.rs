@@ -29,6 +29,10 @@ pub enum Variable {
     PublishPassword,
     /// What a key file is locked with.
     SigningPassphrase,
+    /// An identity of a CI system.
+    IdToken,
+    /// A file with one.
+    IdTokenFile,
     /// The user's home directory.
     UserHome,
     /// No colour.
@@ -43,7 +47,7 @@ pub enum Variable {
 /// what it means.
 type Row = (Variable, &'static str, bool, &'static str);
 
-const TABLE: [Row; 10] = [
+const TABLE: [Row; 12] = [
     (Variable::Config, "CONFIG", true, "the configuration file that `-s` reads"),
     (Variable::Home, "HOME", true, "the directory of configuration and keys"),
     (Variable::Server, "SERVER", true, "the server to publish to, as `-s`"),
@@ -60,6 +64,8 @@ const TABLE: [Row; 10] = [
         true,
         "the passphrase of a key given by `--signer file:` or `--signer env:`",
     ),
+    (Variable::IdToken, "ID_TOKEN", true, "the identity of a CI job, which the server exchanges"),
+    (Variable::IdTokenFile, "ID_TOKEN_FILE", true, "a file that holds such an identity"),
     (
         Variable::UserHome,
         if cfg!(windows) { "USERPROFILE" } else { "HOME" },
@@ -77,8 +83,13 @@ const TABLE: [Row; 10] = [
 ];
 
 /// Variables that no program which we start gets to see.
-const SECRETS: [Variable; 3] =
-    [Variable::PublishToken, Variable::PublishPassword, Variable::SigningPassphrase];
+const SECRETS: [Variable; 5] = [
+    Variable::PublishToken,
+    Variable::PublishPassword,
+    Variable::SigningPassphrase,
+    Variable::IdToken,
+    Variable::IdTokenFile,
+];
 
 /// What an armored secret key begins with.
 const SECRET_KEY: &str = "-----BEGIN PGP PRIVATE KEY BLOCK-----";

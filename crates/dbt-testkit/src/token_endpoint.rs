@@ -25,6 +25,9 @@ pub const TOKEN: &str = "/token";
 /// Where codes for devices are asked for.
 pub const DEVICE_CODE: &str = "/device/code";
 
+/// Where tokens are given back, where that is offered.
+pub const REVOKE: &str = "/revoke";
+
 /// Where browsers go.
 pub const AUTHORIZE: &str = "/auth";
 
@@ -54,6 +57,10 @@ struct State {
     subject: Arc<Subject>,
     /// What gets the next token, once.
     refresh_tokens: HashSet<String>,
+    /// What it has given and still vouches for.
+    tokens: HashSet<String>,
+    /// Codes are confirmed before anybody has seen them.
+    confirms: bool,
     codes: HashMap<String, Browser>,
     devices: HashMap<String, Device>,
     given: u64,
@@ -118,6 +125,8 @@ impl TokenEndpoint {
             lifetime: 3600,
             subject: Arc::new(|_token| Some("alice".to_owned())),
             refresh_tokens: HashSet::new(),
+            tokens: HashSet::new(),
+            confirms: false,
             codes: HashMap::new(),
             devices: HashMap::new(),
             given: 0,
@@ -208,6 +217,21 @@ impl TokenEndpoint {
         }
     }
 
+    /// Confirms every code that is asked for from now on, before it is shown.
+    pub fn confirm_at_once(&self) {
+        self.lock().confirms = true;
+    }
+
+    /// Says whether it has given a token, and still vouches for it.
+    pub fn vouches_for(&self, token: &str) -> bool {
+        self.lock().tokens.contains(token)
+    }
+
+    /// Vouches for nothing any more that it has given; what gets the next token counts on.
+    pub fn disown(&self) {
+        self.lock().tokens.clear();
+    }
+
     /// Ends all sessions: nothing that it gave gets a next token.
     pub fn end_sessions(&self) {
         self.lock().refresh_tokens.clear();
@@ -269,6 +293,7 @@ impl TokenEndpoint {
             ("GET", AUTHORIZE) => self.authorize(asked),
             ("POST", DEVICE_CODE) => self.begin(),
             ("POST", TOKEN) => self.token(asked),
+            ("POST", REVOKE) => self.revoke(asked),
             _ => Answer::text(404, "not found"),
         }
     }
@@ -298,9 +323,11 @@ impl TokenEndpoint {
         let mut state = self.lock();
         state.given += 1;
         let code = format!("a-device-code-{}", state.given);
-        state.devices.insert(code.clone(), Device::Waiting);
+        let (device, interval) =
+            if state.confirms { (Device::Confirmed, 1) } else { (Device::Waiting, 5) };
+        state.devices.insert(code.clone(), device);
         let begun = json!({
-            "device_code": code, "user_code": "WDJB-MJHT", "expires_in": 300, "interval": 5,
+            "device_code": code, "user_code": "WDJB-MJHT", "expires_in": 300, "interval": interval,
             "verification_uri": format!("{url}/device"),
             "verification_uri_complete": format!("{url}/device?user_code=WDJB-MJHT"),
         });
@@ -354,11 +381,25 @@ impl TokenEndpoint {
         };
         let claims =
             json!({"sub": subject, "aud": audience, "email": format!("{subject}@example.com")});
+        let token = self.sign(claims);
+        self.lock().tokens.insert(token.clone());
         let answer = json!({
-            "access_token": self.sign(claims), "token_type": "bearer", "expires_in": lifetime,
+            "access_token": token, "token_type": "bearer", "expires_in": lifetime,
             "issued_token_type": "urn:ietf:params:oauth:token-type:id_token",
         });
         of_json(200, &answer)
+    }
+
+    /// Takes a token back; one that it does not know is as good as taken back (RFC 7009, 2.2).
+    fn revoke(&self, asked: &Asked) -> Answer {
+        if self.client(asked).is_none() {
+            return refusal(401, "invalid_client", "Invalid client credentials.");
+        }
+        let token = asked.field("token").unwrap_or_default();
+        let mut state = self.lock();
+        state.refresh_tokens.remove(&token);
+        state.tokens.remove(&token);
+        Answer::text(200, "")
     }
 
     fn redeem_device(&self, asked: &Asked, client: &str) -> Answer {
@@ -401,9 +442,12 @@ impl TokenEndpoint {
         if let Some(nonce) = nonce {
             claims["nonce"] = nonce.into();
         }
+        claims["email"] = "alice@example.com".into();
+        let token = self.sign(claims);
+        self.lock().tokens.insert(token.clone());
         let answer = json!({
             "access_token": format!("{ACCESS_TOKEN}-{number}"), "token_type": "Bearer",
-            "expires_in": lifetime, "refresh_token": refresh_token, "id_token": self.sign(claims),
+            "expires_in": lifetime, "refresh_token": refresh_token, "id_token": token,
         });
         of_json(200, &answer)
     }

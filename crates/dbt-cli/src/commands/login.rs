@@ -1,13 +1,16 @@
-//! `login` and `logout`: a token that a person gives, kept for one server and forgotten again.
+//! `login` and `logout`: a token that a person gives, or that an identity provider gives for them,
+//! kept for one server and forgotten again.
 //!
-//! Otherwise this version sends what the configuration or the environment says, and says so
-//! instead of pretending.
+//! Otherwise what the configuration or the environment says is sent, which is said instead of
+//! pretending.
 
 use std::io::{self, IsTerminal as _, Read as _};
 
-use dbt_client::auth::{Credentials, CredentialsError, SecretValue};
+use dbt_client::anchor::in_one_line;
+use dbt_client::auth::{Credentials, CredentialsError, ProviderTokens, SecretValue};
 use dbt_client::config::{Kind, WayIn};
-use dbt_client::oidc::Tokens;
+use dbt_client::oidc::revoke::revoke;
+use dbt_client::oidc::{Channel, Provider, Tokens, UnverifiedClaims};
 use dbt_client::source::Failure;
 use dbt_client::token_cache::{Key, TokenCache};
 use dbt_client::url::{Origin, Scheme};
@@ -20,7 +23,8 @@ use dbt_ui::report::Report;
 use dbt_ui::{printable, prompt};
 
 use super::failure;
-use super::sign_in::{identity_of, selected, supported};
+use super::provider::{self, Asked, Way};
+use super::sign_in::{connector_of, identity_of, selected, supported};
 use crate::cli::Login;
 use crate::process::Process;
 
@@ -33,10 +37,19 @@ pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
     if asked.token {
         return with_token(process, &server, &way_in);
     }
-    let ways = [(asked.ssh, "--ssh"), (asked.device, "--device"), (asked.browser, "--browser")];
-    if let Some((_asked, flag)) = ways.into_iter().find(|(asked, _flag)| *asked) {
-        let message = format!("this version of {} does not sign in with `{flag}`", brand::PROGRAM);
-        return Err(Report::new(ExitCode::CONFIGURATION, message).hint(how_to_sign_in(&server)));
+    if let Some(provider) = &way_in.provider {
+        let asked = Asked::Command(Way::asked_for(asked));
+        return through_provider(process, &server, &way_in, provider, asked);
+    }
+    if let Some(way) = Way::asked_for(asked) {
+        let flag = way.flag();
+        let message = format!(
+            "`{flag}` signs in with an identity provider, and none is configured for the server `{server}`"
+        );
+        let hint = "`\"authType\": \"oidc\"`, `issuerUrl` and `oidcClientId` name one";
+        return Err(Report::new(ExitCode::CONFIGURATION, message)
+            .hint(hint)
+            .hint(how_to_sign_in(&server)));
     }
     supported(&server, &way_in)?;
     let kind = way_in.found();
@@ -59,26 +72,62 @@ pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
     Ok(())
 }
 
+/// Signs in with the identity provider, asks the server as whom it knows us, and keeps the token.
+pub(super) fn through_provider(
+    process: &Process,
+    server: &str,
+    way_in: &WayIn,
+    provider: &ProviderTokens,
+    asked: Asked,
+) -> Result<(), Report> {
+    may_be_kept(server, way_in)?;
+    let settings = process.settings()?;
+    let tokens = provider::sign_in(process, &settings, provider.settings(), asked)?;
+    let value = SecretValue::fixed("token", tokens.token.clone());
+    let origins = way_in.origins.iter().cloned();
+    let issuer = provider.settings().addresses.issuer.as_str();
+    let what = format!("the token of `{issuer}`");
+    let identity = tried(process, server, &what, &Credentials::bearer(origins, value))?;
+    // A run goes on with what this process has.
+    if !provider.keep(&tokens) && asked != Asked::InARun {
+        return Err(not_kept());
+    }
+    let subject = identity.map(|identity| identity.subject);
+    let claims = UnverifiedClaims::of(&tokens.token);
+    let subject = subject.or_else(|| Some(claims?.text("sub")?.to_owned()));
+    let who = subject.map(|subject| format!(" as {}", printable::line(&subject)));
+    process.printer.note(format!("signed in to the server `{server}`{}", who.unwrap_or_default()));
+    Ok(())
+}
+
+/// Asks the server whose some credentials are. One that cannot be reached may be there again when
+/// they are needed.
+fn tried(
+    process: &Process,
+    server: &str,
+    what: &str,
+    credentials: &Credentials,
+) -> Result<Option<Identity>, Report> {
+    match identity_of(&process.settings()?, credentials) {
+        Ok(identity) => Ok(identity),
+        Err(error) if matches!(error.failure(), Failure::Unauthorized) => {
+            let words = format!("the server `{server}` does not accept {what}");
+            Err(failure::fetching(error).while_doing(words))
+        }
+        Err(error) => {
+            process.printer.warning(format!("{} was not tried: {error}", what));
+            Ok(None)
+        }
+    }
+}
+
 /// Takes a token, asks the server whose it is, and keeps it for that server.
 fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Report> {
     may_be_kept(server, way_in)?;
     let token = read_token(server)?;
     let origins = || way_in.origins.iter().cloned();
-    let settings = process.settings()?;
     let value = SecretValue::fixed("--token", token.clone());
-    let identity = identity_of(&settings, &Credentials::bearer(origins(), value));
-    let identity = match identity {
-        Ok(identity) => identity,
-        Err(error) if matches!(error.failure(), Failure::Unauthorized) => {
-            let words = format!("the server `{server}` does not accept the token");
-            return Err(failure::fetching(error).while_doing(words));
-        }
-        // It may be there again when the token is needed.
-        Err(error) => {
-            process.printer.warning(format!("the token was not tried: {error}"));
-            None
-        }
-    };
+    let identity = tried(process, server, "the token", &Credentials::bearer(origins(), value))?;
     keep(process, origins(), &token)?;
     process.printer.note(match identity {
         Some(Identity { subject, .. }) => {
@@ -91,7 +140,11 @@ fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Rep
 
 /// Refuses where a token would not be sent, or would be seen on the way.
 fn may_be_kept(server: &str, way_in: &WayIn) -> Result<(), Report> {
-    if !matches!(way_in.kind, Kind::Nothing | Kind::Oidc { .. }) {
+    let may_come_before = matches!(
+        way_in.kind,
+        Kind::Nothing | Kind::Oidc { .. } | Kind::NamelessProvider { .. } | Kind::Job { .. }
+    );
+    if !may_come_before {
         let words = way_in.kind.words();
         let message =
             format!("the server `{server}` is sent {words}, which comes before any token");
@@ -144,11 +197,15 @@ fn keep(
         let key = Key::of_server(origin);
         process.tokens().store(&key, &Tokens::without_end(token.clone(), Clock::System.now()));
         if kept_now.peek(&key).is_none_or(|kept| kept.token != *token) {
-            let message = "the token is not kept: there is nowhere to keep it";
-            return Err(Report::new(ExitCode::CONFIGURATION, message));
+            return Err(not_kept());
         }
     }
     Ok(())
+}
+
+fn not_kept() -> Report {
+    let message = "the token is not kept: there is nowhere to keep it";
+    Report::new(ExitCode::CONFIGURATION, message)
 }
 
 /// Forgets what was signed in with, and says what else is sent.
@@ -156,6 +213,10 @@ pub(crate) fn logout(process: &Process) -> Result<(), Report> {
     let (server, way_in) = selected(process)?;
     let origins: Vec<Origin> = way_in.origins.iter().cloned().collect();
     let forgotten = process.tokens().forget(&origins);
+    let has_ended = way_in.provider.as_ref().is_some_and(|provider| {
+        let its = forgotten.iter().find(|(key, _tokens)| key == provider.key());
+        its.is_some_and(|(_key, tokens)| ends(process, provider, tokens))
+    });
     // Looked for anew: what was forgotten is not sent any more.
     let (_server, now) = selected(process)?;
     let stays = now.found().place();
@@ -163,12 +224,35 @@ pub(crate) fn logout(process: &Process) -> Result<(), Report> {
     let stays = stays.unwrap_or_default();
     process.printer.note(if forgotten.is_empty() {
         format!("no sign-in to the server `{server}` is kept here{stays}")
+    } else if has_ended {
+        format!(
+            "the sign-in to the server `{server}` is forgotten here and ended at the identity provider; what the server was shown counts until it ends{stays}"
+        )
     } else {
         format!(
             "the token for the server `{server}` is forgotten here, and counts until it ends or is revoked{stays}"
         )
     });
     Ok(())
+}
+
+/// Has the provider end the session, where it does that; says what went wrong, and that it ended.
+fn ends(process: &Process, provider: &ProviderTokens, tokens: &Tokens) -> bool {
+    let configured = provider.settings();
+    let Ok(settings) = process.settings() else { return false };
+    if settings.offline {
+        return false;
+    }
+    let connector = connector_of(&settings);
+    let channel = Channel::new(&connector, configured.clock, configured.time_scale);
+    let outcome = Provider::discover(&channel, &configured.addresses)
+        .and_then(|provider| revoke(&channel, &provider, &configured.client, tokens));
+    outcome.unwrap_or_else(|error| {
+        let why = in_one_line(&error);
+        let issuer = configured.addresses.issuer.as_str();
+        process.printer.warning(format!("the session at `{issuer}` was not ended: {why}"));
+        false
+    })
 }
 
 fn how_to_sign_in(server: &str) -> String {

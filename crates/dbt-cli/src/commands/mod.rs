@@ -8,6 +8,8 @@ pub(crate) mod failure;
 mod fetch;
 mod link;
 mod login;
+mod offer;
+mod provider;
 mod rollback;
 mod run;
 mod self_program;

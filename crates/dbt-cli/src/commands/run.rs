@@ -20,14 +20,46 @@ use dbt_ui::report::Report;
 use crate::args::ToolCall;
 use crate::cli::{self, CatalogInvocation};
 use crate::commands::world::World;
-use crate::commands::{catalog, failure, status, words};
+use crate::commands::{catalog, failure, offer, status, words};
 use crate::env::Variable;
 use crate::process::Process;
 use crate::tool_environment::tool_environment;
 use crate::usage::UsageError;
 
-/// Makes the tool ready and becomes it. Returns only if that failed.
+/// Makes the tool ready and becomes it. Returns only if that failed. Where the server wants a person
+/// to sign in, and they do when they are asked, it is begun anew.
 pub(crate) fn run(process: &mut Process, call: ToolCall) -> Result<(), Report> {
+    match attempt(process, call.clone()) {
+        Err(Stop::SignIn(report)) if offer::is_accepted(process, &report)? => {
+            attempt(process, call).map_err(Stop::into_report)
+        }
+        outcome => outcome.map_err(Stop::into_report),
+    }
+}
+
+/// Why there is no tool.
+enum Stop {
+    /// The server wants somebody to sign in.
+    SignIn(Report),
+    /// Anything else.
+    Final(Report),
+}
+
+impl Stop {
+    fn into_report(self) -> Report {
+        match self {
+            Self::SignIn(report) | Self::Final(report) => report,
+        }
+    }
+}
+
+impl From<Report> for Stop {
+    fn from(report: Report) -> Self {
+        Self::Final(report)
+    }
+}
+
+fn attempt(process: &mut Process, call: ToolCall) -> Result<(), Stop> {
     let world = World::open(process)?;
     let ToolCall { name, wanted, arguments } = call;
     let session = world.session();
@@ -40,15 +72,17 @@ pub(crate) fn run(process: &mut Process, call: ToolCall) -> Result<(), Report> {
     loop {
         let prepared = match prepare::prepare(&session, &request) {
             Ok(Outcome::Ready(prepared)) => *prepared,
-            Ok(Outcome::Replaced(replaced)) => return Err(restart(process, &replaced)),
+            Ok(Outcome::Replaced(replaced)) => return Err(restart(process, &replaced).into()),
             Err(PrepareError::NoTool { tool, .. }) if tool.as_str() == cli::CATALOG => {
                 drop(session);
                 drop(world);
-                return built_in_catalog(process, arguments);
+                return Ok(built_in_catalog(process, arguments)?);
             }
             Err(error) => {
+                let wants_sign_in = matches!(error, PrepareError::SignIn { .. });
                 let meant = words::hints(request.tool.as_str());
-                return Err(failure::preparing(error).hints(meant));
+                let report = failure::preparing(error).hints(meant);
+                return Err(if wants_sign_in { Stop::SignIn(report) } else { Stop::Final(report) });
             }
         };
         if prepared.fresh {
@@ -64,7 +98,7 @@ pub(crate) fn run(process: &mut Process, call: ToolCall) -> Result<(), Report> {
         // Somebody has cleared the cache or installed the same at this moment: it is fetched and
         // verified anew. Whoever does it again and again gets the refusal.
         if left == 0 || !error.may_pass() {
-            return Err(failure::executing(error));
+            return Err(failure::executing(error).into());
         }
         left -= 1;
     }

@@ -1,11 +1,15 @@
 //! `whoami` and `--auth-check`: what a server is told, and as whom it knows this client.
 
-use dbt_client::auth::Credentials;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dbt_client::auth::{Credentials, ProviderTokens};
 use dbt_client::config::{Kind, WayIn};
+use dbt_client::oidc::{Tokens, UnverifiedClaims};
 use dbt_client::settings::Settings;
 use dbt_client::source::{Connector, Failure, FetchError, Patience};
 use dbt_client::whoami::{self, Identity};
-use dbt_core::brand;
+use dbt_core::{brand, timestamp};
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printable;
 use dbt_ui::report::Report;
@@ -21,7 +25,7 @@ pub(crate) fn whoami(process: &Process, asked: &Whoami) -> Result<(), Report> {
     let (server, way_in) = selected(process)?;
     supported(&server, &way_in)?;
     let kind = way_in.found();
-    let (identity, failed) = match identity(process, &server, &kind) {
+    let (identity, failed) = match identity(process, &server, &kind, &way_in) {
         Ok(identity) => (identity, Ok(())),
         Err(report) => (None, Err(report)),
     };
@@ -44,17 +48,32 @@ pub(crate) fn auth_check(process: &Process) -> Result<(), Report> {
     whoami(process, &Whoami { json: false })
 }
 
-/// Asks the server, where there is something to tell it.
-fn identity(process: &Process, server: &str, kind: &Kind) -> Result<Option<Identity>, Report> {
+/// How long a provider, and a key in hardware, are waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Asks the server, where there is something to tell it. What it does not say of a provider's token,
+/// the token does.
+fn identity(
+    process: &Process,
+    server: &str,
+    kind: &Kind,
+    way_in: &WayIn,
+) -> Result<Option<Identity>, Report> {
     if !kind.is_sent() {
         return Ok(None);
     }
     let settings = process.settings()?;
-    let answer = identity_of(&settings, &settings.server.credentials);
+    let own = match (kind, &way_in.provider) {
+        (Kind::Oidc { .. }, Some(provider)) => {
+            Some(of_token(&token_of(process, &settings, (server, way_in), provider)?))
+        }
+        _ => None,
+    };
+    let answer = identity_of(&settings, &way_in.credentials);
     if let Ok(None) = answer {
         process.printer.verbose(format!("the server `{server}` does not say as whom it knows us"));
     }
-    answer.map_err(|error| {
+    let known = answer.map_err(|error| {
         let is_refused = matches!(error.failure(), Failure::Unauthorized);
         let report = failure::fetching(error);
         if is_refused {
@@ -62,7 +81,64 @@ fn identity(process: &Process, server: &str, kind: &Kind) -> Result<Option<Ident
         } else {
             report
         }
+    })?;
+    Ok(match (known, own) {
+        (Some(known), Some(own)) => Some(Identity {
+            name: known.name.or(own.name),
+            email: known.email.or(own.email),
+            expires: known.expires.or(own.expires),
+            ..known
+        }),
+        (known, own) => known.or(own),
     })
+}
+
+/// Returns the provider's token, renewed if need be; fails where somebody has to sign in.
+fn token_of(
+    process: &Process,
+    settings: &Settings,
+    (server, way_in): (&str, &WayIn),
+    provider: &ProviderTokens,
+) -> Result<Tokens, Report> {
+    let tokens = if settings.offline {
+        process.tokens().peek(provider.key())
+    } else {
+        let limit = PATIENCE.mul_f64(settings.server.time_scale);
+        provider.silently(&connector_of(settings), limit).map_err(|error| {
+            let (code, hint) = (failure::code_of_class(error.class()), error.hint());
+            let message = format!("failed to sign in to the server `{server}`");
+            Report::because(code, message, error).hints(hint)
+        })?
+    };
+    tokens.ok_or_else(|| {
+        let message = format!("nobody is signed in to the server `{server}`");
+        let usual = || format!("`{} login` signs you in", brand::PROGRAM);
+        let hint = way_in.hint.clone().or_else(|| way_in.credentials.unused());
+        Report::new(ExitCode::REFUSED, message).hint(hint.unwrap_or_else(usual))
+    })
+}
+
+/// Returns what a provider's token says of itself, which nobody has verified here.
+fn of_token(tokens: &Tokens) -> Identity {
+    let claims = UnverifiedClaims::of(&tokens.token);
+    let text = |name| claims.as_ref().and_then(|claims| claims.text(name)).map(str::to_owned);
+    let groups = claims.as_ref().map(|claims| claims.texts("groups")).unwrap_or_default();
+    Identity {
+        subject: text("sub").unwrap_or_else(|| "what the token does not say".to_owned()),
+        name: text("name").or_else(|| text("preferred_username")),
+        email: text("email"),
+        groups: groups.into_iter().map(str::to_owned).collect(),
+        roles: Vec::new(),
+        method: Some("oidc".to_owned()),
+        expires: tokens.expires.map(timestamp::format),
+    }
+}
+
+/// Returns the way to the server of these settings, and to its identity provider.
+pub(super) fn connector_of(settings: &Settings) -> Arc<Connector> {
+    let ca_file = settings.server.ca_file.as_deref();
+    let agent = format!("{}/{}", brand::PROGRAM, settings.program.version);
+    Connector::new(&settings.network, ca_file, &agent)
 }
 
 /// Asks the server of these settings whose these credentials are. Nothing, if it does not say that
@@ -73,25 +149,24 @@ pub(super) fn identity_of(
 ) -> Result<Option<Identity>, FetchError> {
     let root = settings.server.repository.parent().filter(|_root| !settings.offline);
     let Some(root) = root else { return Ok(None) };
-    let ca_file = settings.server.ca_file.as_deref();
-    let agent = format!("{}/{}", brand::PROGRAM, settings.program.version);
-    let connector = Connector::new(&settings.network, ca_file, &agent);
     let patience = Patience::without_cached_copy(settings.server.time_scale);
-    whoami::ask(&root, &connector, credentials, &patience)
+    whoami::ask(&root, &connector_of(settings), credentials, &patience)
 }
 
 /// Returns in whose name something is sent, and where what is sent comes from.
 fn user_and_place(kind: &Kind) -> (Option<String>, Option<String>) {
     match kind {
         Kind::Basic { username } => (username.clone(), None),
-        Kind::Token { from } => (None, Some(from.clone())),
+        Kind::Token { from } | Kind::Job { from } => (None, Some(from.clone())),
+        Kind::Oidc { issuer } => (None, Some(issuer.clone())),
         Kind::SshKey { key, username, with_password: _ } => (username.clone(), Some(key.clone())),
         Kind::Netrc { path, username } => {
             (Some(username.clone()), Some(path.display().to_string()))
         }
-        Kind::Nothing | Kind::Oidc { .. } | Kind::NamelessSshKey { .. } | Kind::Login => {
-            (None, None)
-        }
+        Kind::Nothing
+        | Kind::NamelessProvider { .. }
+        | Kind::NamelessSshKey { .. }
+        | Kind::Login => (None, None),
     }
 }
 
@@ -107,6 +182,8 @@ fn facts(server: &str, kind: &Kind, origins: &[String]) -> Vec<String> {
         Kind::Nothing
         | Kind::Token { .. }
         | Kind::Oidc { .. }
+        | Kind::NamelessProvider { .. }
+        | Kind::Job { .. }
         | Kind::NamelessSshKey { .. }
         | Kind::Login => {}
     }

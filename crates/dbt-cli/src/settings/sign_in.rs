@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dbt_client::auth::agent::Agent;
 use dbt_client::auth::{Netrc, SecretValue};
-use dbt_client::config::{Means, ServerEntry, Urls, WayIn};
+use dbt_client::config::{Asked, Means, ServerEntry, Urls, WayIn};
 use dbt_client::url::Origin;
 
 use super::{Inputs, SettingsError};
@@ -19,7 +19,7 @@ impl Inputs<'_> {
             return Ok(token);
         }
         let Some(config) = self.config() else {
-            return Ok(WayIn::unconfigured(origins, &self.means()));
+            return self.way_in_at(&self.urls(entry)?);
         };
         let directory = self.config_directory();
         let around = self.around(&directory);
@@ -29,8 +29,13 @@ impl Inputs<'_> {
     /// Decides how a server that no configuration knows is told who asks.
     pub(super) fn way_in_at(&self, urls: &Urls) -> Result<WayIn, SettingsError> {
         let origins = urls.origins();
-        let token = token_of_environment(self.env, &origins)?;
-        Ok(token.unwrap_or_else(|| WayIn::unconfigured(origins, &self.means())))
+        if let Some(token) = token_of_environment(self.env, &origins)? {
+            return Ok(token);
+        }
+        let home = urls.repository.origin();
+        let asked = Asked { home, variables: self.env, time_scale: 1.0 };
+        let way_in = WayIn::unconfigured(origins, asked, &self.means());
+        Ok(way_in.after_given_identity(asked, &self.means()))
     }
 
     fn means(&self) -> Means {

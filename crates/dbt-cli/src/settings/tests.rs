@@ -354,7 +354,15 @@ fn a_server_has_its_own_credentials_before_all_others() {
         ),
         (
             r#""authType": "oidc", "username": "a", "password": "p""#,
-            Kind::Oidc { key: "servers.prod.authType".into() },
+            Kind::NamelessProvider { key: "servers.prod.authType".into(), missing: "issuerUrl" },
+        ),
+        (
+            r#""authType": "oidc", "issuerUrl": "https://i""#,
+            Kind::NamelessProvider { key: "servers.prod.authType".into(), missing: "oidcClientId" },
+        ),
+        (
+            r#""authType": "oidc", "issuerUrl": "https://i/", "oidcClientId": "app", "password": "p""#,
+            Kind::Oidc { issuer: "https://i/".into() },
         ),
         (
             r#""pubkeypath": "/k.pub", "username": "alice""#,
@@ -386,15 +394,53 @@ fn a_server_has_its_own_credentials_before_all_others() {
 }
 
 #[test]
-fn a_way_to_sign_in_that_this_version_lacks_is_said_only_when_it_is_needed() {
+fn a_provider_of_which_not_enough_is_said_harms_nobody_until_it_is_needed() {
     let settings =
         world(&server_with(r#""authType": "oidc", "issuerUrl": "https://i""#)).settings();
     assert!(settings.server.credentials.is_none());
-    let hint = settings.server.sign_in_hint.unwrap();
-    assert!(
-        hint.starts_with("`servers.prod.authType` asks for sign-in through an identity provider"),
-        "{hint}"
+    assert_eq!(
+        settings.server.sign_in_hint.unwrap(),
+        "`servers.prod.authType` asks for sign-in through an identity provider, and `oidcClientId` \
+         is missing beside it"
     );
+}
+
+#[test]
+fn a_provider_is_asked_over_tls_alone_and_its_key_is_named() {
+    let file = server_with(
+        r#""authType": "oidc", "issuerUrl": "http://id.example.com", "oidcClientId": "app""#,
+    );
+    let error = world(&file).error();
+    assert!(error.contains("`servers.prod.issuerUrl`"), "{error}");
+    assert!(error.contains("without TLS (`https`) only servers on this machine"), "{error}");
+}
+
+/// An identity with these claims that nobody has signed.
+fn identity_for(audience: &str) -> String {
+    use base64::Engine as _;
+    let claims = format!(r#"{{"aud": "{audience}"}}"#);
+    format!("e30.{}.eA", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims))
+}
+
+#[test]
+fn the_identity_of_a_job_is_for_one_server_and_comes_before_the_file() {
+    let file = server_with(r#""username": "alice", "password": "p""#);
+    let kind = |env: &[(&str, &str)]| World { env, ..world(&file) }.way_in().kind;
+    let basic = Kind::Basic { username: Some("alice".into()) };
+    let ours = identity_for("https://h");
+    assert_eq!(kind(&[("DBT_ID_TOKEN", &ours)]), Kind::Job { from: "`DBT_ID_TOKEN`".into() });
+    for other in ["https://other", "https://h/", "https://h:8443", "http://h"] {
+        assert_eq!(kind(&[("DBT_ID_TOKEN", &identity_for(other))]), basic, "{other}");
+    }
+    // What every program of a job could have is not used where something is configured.
+    let github = [
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://actions.example.com"),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x"),
+    ];
+    assert_eq!(kind(&github), basic);
+    let plain = servers(&["prod"], "");
+    let way_in = World { env: &github, ..world(&plain) }.way_in();
+    assert_eq!(way_in.kind, Kind::Job { from: "GitHub Actions".into() });
 }
 
 #[test]

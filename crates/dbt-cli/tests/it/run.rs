@@ -132,10 +132,13 @@ fn credentials_and_our_own_variables_never_reach_a_tool() {
         .invoke(["deploy"])
         .env("DBT_REPO_TOKEN", "hunter2hunter2")
         .env("DBT_ID_TOKEN", "hunter2hunter2")
+        .env("DBT_ID_TOKEN_FILE", "/no/identity")
         .env("DBT_STATUS_FILE", &status)
         .run();
     let seen = run.exits_with(0).stdout();
-    for name in ["DBT_REPO_TOKEN", "DBT_ID_TOKEN", "DBT_STATUS_FILE", "DBT_REEXEC"] {
+    for name in
+        ["DBT_REPO_TOKEN", "DBT_ID_TOKEN", "DBT_ID_TOKEN_FILE", "DBT_STATUS_FILE", "DBT_REEXEC"]
+    {
         assert!(!seen.contains(name), "{name} in {seen}");
     }
 }

@@ -6,8 +6,11 @@
 
 pub mod agent;
 mod found;
+mod job;
 mod netrc;
+mod provider;
 mod ssh_key;
+mod ssh_subject;
 mod ssh_token;
 mod value;
 
@@ -22,16 +25,21 @@ use base64::engine::general_purpose::STANDARD;
 use dbt_core::clock::Clock;
 use dbt_core::secret::Secret;
 
+use crate::oidc::OidcError;
+use crate::source::{Class, Connector};
 use crate::url::{Origin, Scheme};
 
-use self::agent::Agent;
+use self::agent::{Agent, AgentError};
 use self::found::Proof;
 use self::netrc::Login;
 use self::ssh_token::SshTokens;
 
 pub use found::Found;
+pub use job::JobTokens;
 pub use netrc::{Netrc, NetrcProblem};
+pub use provider::ProviderTokens;
 pub use ssh_key::KeyProblem;
+pub(crate) use ssh_subject::SshSubjects;
 pub use ssh_token::SshError;
 pub use value::SecretValue;
 
@@ -41,7 +49,8 @@ pub use value::SecretValue;
 #[derive(Debug, Clone)]
 pub struct Credentials {
     origins: Arc<BTreeSet<Origin>>,
-    kinds: Vec<Arc<Kind>>,
+    /// The first of these that has something is sent, all of it.
+    choices: Vec<Vec<Arc<Kind>>>,
 }
 
 /// One way of saying who asks. Several can be sent with the same request.
@@ -51,6 +60,17 @@ enum Kind {
     Bearer { token: SecretValue },
     Ssh(SshTokens),
     Found(Arc<Found>),
+    Provider(Arc<ProviderTokens>),
+    Job(Arc<JobTokens>),
+}
+
+/// Who waits for credentials.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    /// How providers are reached, where they may be.
+    pub(crate) connector: Option<&'a Arc<Connector>>,
+    /// How long commands, pipes, agents and providers are waited for.
+    pub(crate) limit: Duration,
 }
 
 /// What a request is for.
@@ -70,7 +90,7 @@ pub(crate) enum Purpose<'a> {
 impl Credentials {
     /// Returns what is sent when nothing is configured: nothing.
     pub fn none() -> Self {
-        Self { origins: Arc::default(), kinds: Vec::new() }
+        Self { origins: Arc::default(), choices: Vec::new() }
     }
 
     /// Returns a user name and a password for these origins. When either is empty, nothing is
@@ -105,97 +125,186 @@ impl Credentials {
         Self::of(origins, Kind::Found(found))
     }
 
+    /// Returns what an identity provider has given for these origins.
+    pub fn provider(
+        origins: impl IntoIterator<Item = Origin>,
+        tokens: Arc<ProviderTokens>,
+    ) -> Self {
+        Self::of(origins, Kind::Provider(tokens))
+    }
+
+    /// Returns what the server at these origins gives for the identity of a job.
+    pub fn job(origins: impl IntoIterator<Item = Origin>, tokens: Arc<JobTokens>) -> Self {
+        Self::of(origins, Kind::Job(tokens))
+    }
+
     /// Says why something that these origins could be told is not used, and what helps. Looks at
     /// the files that it could be in.
     pub fn unused(&self) -> Option<String> {
         let problem = |kind: &Arc<Kind>| match kind.as_ref() {
-            Kind::Found(found) => self.origins.iter().find_map(|it| found.proof(it).err()),
+            Kind::Found(found) => {
+                let mut problems = self.origins.iter().filter_map(|it| found.proof(it).err());
+                problems.next().map(|problem| problem.in_one_line())
+            }
+            Kind::Provider(tokens) => tokens.unused(),
+            Kind::Job(tokens) => tokens.unused(),
             Kind::Basic { .. } | Kind::Bearer { .. } | Kind::Ssh(_) => None,
         };
-        self.kinds.iter().find_map(problem).map(|problem| problem.in_one_line())
+        self.kinds().find_map(problem)
     }
 
     /// Sends these beside others for the same origins.
     #[must_use]
     pub fn beside(self, others: Self) -> Self {
-        debug_assert!(self.is_none() || others.is_none() || self.origins == others.origins);
-        let origins = if self.is_none() { others.origins } else { self.origins };
-        let kinds = self.kinds.into_iter().chain(others.kinds).collect();
-        Self { origins, kinds }
+        let origins = self.origins_with(&others);
+        let kinds: Vec<_> = self.choices.into_iter().chain(others.choices).flatten().collect();
+        let choices = if kinds.is_empty() { Vec::new() } else { vec![kinds] };
+        Self { origins, choices }
+    }
+
+    /// Sends others for the same origins where there is nothing of these, or where they cannot be had.
+    #[must_use]
+    pub fn or_else(self, others: Self) -> Self {
+        let origins = self.origins_with(&others);
+        let choices = self.choices.into_iter().chain(others.choices).collect();
+        Self { origins, choices }
     }
 
     /// Says whether nothing is configured to be sent. Something may be found all the same.
     pub fn is_none(&self) -> bool {
-        self.kinds.iter().all(|kind| kind.is_found())
+        self.kinds().all(|kind| kind.is_found())
     }
 
     /// Returns the headers that tell `origin` who asks to read.
     ///
-    /// There are none for an origin of another server. May run the configured commands, once.
+    /// There are none for an origin of another server. May run the configured commands, once; asks no
+    /// identity provider.
     pub fn headers_for(&self, origin: &Origin) -> Result<Vec<AuthHeader>, CredentialsError> {
-        self.headers_within(origin, Purpose::Read, Duration::MAX)
+        let asker = Asker { connector: None, limit: Duration::MAX };
+        self.headers_within(origin, Purpose::Read, asker)
     }
 
-    /// Does so for one request, and waits no longer than `limit` for commands, pipes and agents.
+    /// Does so for one request.
     pub(crate) fn headers_within(
         &self,
         origin: &Origin,
         purpose: Purpose<'_>,
-        limit: Duration,
+        asker: Asker<'_>,
     ) -> Result<Vec<AuthHeader>, CredentialsError> {
         if !self.origins.contains(origin) {
             return Ok(Vec::new());
         }
-        let mut headers = Vec::new();
-        for kind in &self.kinds {
-            let is_exposed = origin.scheme() == Scheme::Http && !origin.is_loopback();
-            if is_exposed && !kind.is_found() {
-                return Err(CredentialsError::PlainHttp { origin: origin.clone() });
+        let mut failed = None;
+        for kinds in &self.choices {
+            match headers_of(kinds, origin, purpose, asker) {
+                Ok(headers) if headers.is_empty() => {}
+                Err(error) => failed = failed.or(Some(error)),
+                headers => return headers,
             }
-            headers.extend(kind.header(origin, purpose, limit)?);
         }
-        Ok(headers)
+        failed.map_or(Ok(Vec::new()), Err)
     }
 
-    /// Reads a token anew that a file or a command gives, because `origin` refused it: it may have
-    /// expired since it was written. Once in a run; says whether there is another one now.
-    pub(crate) fn renew(&self, origin: &Origin, limit: Duration) -> Result<bool, CredentialsError> {
+    /// Gets a token anew that a file, a command or a provider gives, because `origin` refused it: it
+    /// may have expired since. Once in a run; says whether there is another one now.
+    pub(crate) fn renew(
+        &self,
+        origin: &Origin,
+        asker: Asker<'_>,
+    ) -> Result<bool, CredentialsError> {
         if !self.origins.contains(origin) {
             return Ok(false);
         }
-        let mut is_other = false;
-        for kind in &self.kinds {
-            if let Kind::Bearer { token } = kind.as_ref() {
-                is_other |= token.renew(limit)?;
+        let is_exposed = origin.scheme() == Scheme::Http && !origin.is_loopback();
+        for kinds in &self.choices {
+            let mut is_other = false;
+            for kind in kinds.iter().filter(|_| !is_exposed) {
+                is_other |= kind.renew(asker)?;
+            }
+            // What stands behind what was sent would not be.
+            let is_sent = || headers_of(kinds, origin, Purpose::Read, asker);
+            if is_other || is_sent().is_ok_and(|headers| !headers.is_empty()) {
+                return Ok(is_other);
             }
         }
-        Ok(is_other)
+        Ok(false)
     }
 
     /// Says whether that was done.
     pub(crate) fn was_renewed(&self) -> bool {
-        let is = |kind: &Arc<Kind>| matches!(kind.as_ref(), Kind::Bearer { token } if token.was_renewed());
-        self.kinds.iter().any(is)
+        self.kinds().any(|kind| match kind.as_ref() {
+            Kind::Bearer { token } => token.was_renewed(),
+            Kind::Provider(tokens) => tokens.was_renewed(),
+            Kind::Job(tokens) => tokens.was_renewed(),
+            Kind::Basic { .. } | Kind::Ssh(_) | Kind::Found(_) => false,
+        })
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = &Arc<Kind>> {
+        self.choices.iter().flatten()
+    }
+
+    fn origins_with(&self, others: &Self) -> Arc<BTreeSet<Origin>> {
+        let (one, other) = (&self.origins, &others.origins);
+        debug_assert!(self.choices.is_empty() || others.choices.is_empty() || one == other);
+        Arc::clone(if self.choices.is_empty() { other } else { one })
     }
 
     fn of(origins: impl IntoIterator<Item = Origin>, kind: Kind) -> Self {
-        Self { origins: Arc::new(origins.into_iter().collect()), kinds: vec![Arc::new(kind)] }
+        let origins = Arc::new(origins.into_iter().collect());
+        Self { origins, choices: vec![vec![Arc::new(kind)]] }
     }
+}
+
+/// Returns what is sent of several kinds, together.
+fn headers_of(
+    kinds: &[Arc<Kind>],
+    origin: &Origin,
+    purpose: Purpose<'_>,
+    asker: Asker<'_>,
+) -> Result<Vec<AuthHeader>, CredentialsError> {
+    let is_exposed = origin.scheme() == Scheme::Http && !origin.is_loopback();
+    let mut headers = Vec::new();
+    for kind in kinds {
+        if is_exposed && !kind.is_found() {
+            return Err(CredentialsError::PlainHttp { origin: origin.clone() });
+        }
+        headers.extend(kind.header(origin, purpose, asker)?);
+    }
+    Ok(headers)
 }
 
 impl Kind {
     /// Says whether it is looked for and not configured: then there is none for servers without TLS.
-    const fn is_found(&self) -> bool {
-        matches!(self, Self::Found(_))
+    fn is_found(&self) -> bool {
+        match self {
+            Self::Found(_) => true,
+            Self::Job(tokens) => tokens.is_found(),
+            Self::Basic { .. } | Self::Bearer { .. } | Self::Ssh(_) | Self::Provider(_) => false,
+        }
+    }
+
+    fn renew(&self, asker: Asker<'_>) -> Result<bool, CredentialsError> {
+        match self {
+            Self::Bearer { token } => token.renew(asker.limit),
+            Self::Provider(tokens) => Ok(tokens.renew(asker.connector, asker.limit)),
+            Self::Job(tokens) => tokens.renew(asker.connector, asker.limit),
+            Self::Basic { .. } | Self::Ssh(_) | Self::Found(_) => Ok(false),
+        }
     }
 
     fn header(
         &self,
         origin: &Origin,
         purpose: Purpose<'_>,
-        limit: Duration,
+        asker: Asker<'_>,
     ) -> Result<Option<AuthHeader>, CredentialsError> {
+        let is_exposed = origin.scheme() == Scheme::Http && !origin.is_loopback();
+        let Asker { connector, limit } = asker;
         match self {
+            Self::Provider(tokens) => tokens.header(connector, limit),
+            Self::Job(_) if is_exposed => Ok(None),
+            Self::Job(tokens) => tokens.header(purpose, connector, limit),
             Self::Ssh(tokens) => tokens.header(origin, purpose, limit),
             Self::Basic { username, password } => {
                 let username = username.read(limit)?.expose();
@@ -345,9 +454,41 @@ pub enum CredentialsError {
     /// A key of the SSH agent did not sign.
     #[error(transparent)]
     Ssh(#[from] SshError),
+
+    /// The SSH agent does not say which keys it holds.
+    #[error(transparent)]
+    Agent(AgentError),
+
+    /// The identity provider, or the server that exchanges identities, gave no token.
+    #[error(transparent)]
+    Provider(Arc<OidcError>),
+
+    /// Another process is about to sign in, and has not in time.
+    #[error("another process was still signing in after {}", said(*waited))]
+    Busy {
+        /// How long was waited.
+        waited: Duration,
+    },
+}
+
+impl From<OidcError> for CredentialsError {
+    fn from(error: OidcError) -> Self {
+        Self::Provider(Arc::new(error))
+    }
 }
 
 impl CredentialsError {
+    /// Returns the row of the outage table that this is: a provider that cannot be reached is as a
+    /// server that cannot be; whatever else is missing is for a person to provide.
+    pub fn class(&self) -> Class {
+        let is_outage = if let Self::Provider(error) = self {
+            error.class() == Class::Outage
+        } else {
+            matches!(self, Self::Busy { .. })
+        };
+        if is_outage { Class::Outage } else { Class::SignIn }
+    }
+
     /// Returns what the user can do about it, if anything.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -358,7 +499,10 @@ impl CredentialsError {
                 Some(format!("run the command of `{key}` in a shell to see what it does"))
             }
             Self::Ssh(error) => error.hint(),
-            Self::File { .. }
+            Self::Agent(error) => error.hint(),
+            Self::Provider(error) => error.hint(),
+            Self::Busy { .. }
+            | Self::File { .. }
             | Self::TooLong { .. }
             | Self::NotText { .. }
             | Self::BadCharacter { .. }

@@ -25,18 +25,14 @@ enum Kind {
 impl SshKey {
     /// Reads a line as `ssh-keygen` writes it into `.pub` files: the first that is not empty.
     pub(super) fn parse(text: &str) -> Result<Self, KeyProblem> {
-        let mut lines = text.lines().map(str::trim);
-        let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
-        let mut words = line.unwrap_or_default().split_ascii_whitespace();
-        let (Some(name), Some(encoded)) = (words.next(), words.next()) else {
-            return Err(KeyProblem::NoKey);
-        };
-        let kind = Kind::named(name)?;
-        let blob = STANDARD.decode(encoded).map_err(|_error| KeyProblem::NoKey)?;
-        match take_string(&blob) {
-            Some((inner, _rest)) if inner == name.as_bytes() => Ok(Self { kind, blob }),
-            _ => Err(KeyProblem::NoKey),
-        }
+        let (name, encoded) = words_of(text)?;
+        Ok(Self { kind: Kind::named(name)?, blob: decoded(name, encoded)? })
+    }
+
+    /// Reads a key as an agent names it.
+    pub(super) fn of_blob(blob: &[u8]) -> Result<Self, KeyProblem> {
+        let name = name_of(blob).ok_or(KeyProblem::NoKey)?;
+        Ok(Self { kind: Kind::named(name)?, blob: blob.to_vec() })
     }
 
     /// Returns it in the form of the SSH protocol.
@@ -46,7 +42,7 @@ impl SshKey {
 
     /// Returns its name among people, as `ssh-add -l` shows it.
     pub(super) fn fingerprint(&self) -> String {
-        format!("SHA256:{}", STANDARD_NO_PAD.encode(Digest::of(&self.blob).as_bytes()))
+        fingerprint(&self.blob)
     }
 
     /// Returns the name of its algorithm in a token's header (RFC 7518, RFC 8037).
@@ -78,6 +74,36 @@ impl SshKey {
         };
         (!bytes.is_empty() && bytes.len() == length).then_some(bytes)
     }
+}
+
+/// Returns the name among people of any key, which it has in the form of the SSH protocol.
+pub(super) fn fingerprint(blob: &[u8]) -> String {
+    format!("SHA256:{}", STANDARD_NO_PAD.encode(Digest::of(blob).as_bytes()))
+}
+
+/// Returns what kind of key it is, as the SSH protocol calls it.
+pub(super) fn name_of(blob: &[u8]) -> Option<&str> {
+    let (name, _rest) = take_string(blob)?;
+    std::str::from_utf8(name).ok()
+}
+
+/// Reads a line of any kind of key, into the form of the SSH protocol.
+pub(super) fn blob_of(text: &str) -> Result<Vec<u8>, KeyProblem> {
+    let (name, encoded) = words_of(text)?;
+    decoded(name, encoded)
+}
+
+/// Returns the two words of the first line that says something: the kind of key, and the key.
+fn words_of(text: &str) -> Result<(&str, &str), KeyProblem> {
+    let mut lines = text.lines().map(str::trim);
+    let line = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut words = line.unwrap_or_default().split_ascii_whitespace();
+    words.next().zip(words.next()).ok_or(KeyProblem::NoKey)
+}
+
+fn decoded(name: &str, encoded: &str) -> Result<Vec<u8>, KeyProblem> {
+    let blob = STANDARD.decode(encoded).map_err(|_error| KeyProblem::NoKey)?;
+    if name_of(&blob) == Some(name) { Ok(blob) } else { Err(KeyProblem::NoKey) }
 }
 
 impl Kind {

@@ -64,13 +64,13 @@ impl SecretValue {
     }
 
     /// Returns what the user calls it.
-    pub(super) fn key(&self) -> &str {
+    pub(crate) fn key(&self) -> &str {
         &self.key
     }
 
     /// Returns the secret. The answer, good or bad, is the same every time until it is read anew.
     /// Whoever asks first says how long it is waited for.
-    pub(super) fn read(&self, limit: Duration) -> Result<&Secret<String>, CredentialsError> {
+    pub(crate) fn read(&self, limit: Duration) -> Result<&Secret<String>, CredentialsError> {
         let place: &OnceLock<Read> = if self.was_renewed() { &self.read_anew } else { &self.read };
         self.read_into(place, limit)
     }

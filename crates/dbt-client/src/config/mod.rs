@@ -13,6 +13,7 @@ mod error;
 mod json;
 mod load;
 mod object;
+mod provider;
 mod sign_in;
 mod text;
 mod urls;
@@ -33,7 +34,7 @@ pub use object::UnknownKey;
 pub use sign_in::Keys;
 pub use text::{Surroundings, Text, Variables};
 pub use urls::Urls;
-pub use way_in::{Kind, Means, WayIn};
+pub use way_in::{Asked, Kind, Means, WayIn};
 
 /// The name that the server of the legacy format has.
 pub const LEGACY_SERVER: &str = "default";
@@ -99,7 +100,7 @@ pub struct SignIn {
     pub token_command: Option<Text>,
     /// `authType`.
     pub auth_type: Option<Text>,
-    /// `issuerUrl`, the first of the keys of OIDC; the others are kept for their day.
+    /// `issuerUrl`.
     pub issuer_url: Option<Text>,
     /// `oidcUsername`, which stands in for `username` everywhere.
     pub oidc_username: Option<Text>,

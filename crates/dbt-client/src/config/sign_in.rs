@@ -99,6 +99,14 @@ impl<'a> Keys<'a> {
         key(self.own).as_ref().or_else(|| key(self.shared?).as_ref())
     }
 
+    /// Returns one of the further keys of OIDC.
+    pub(super) fn oidc(&self, name: &str) -> Option<&'a Text> {
+        let of = |keys: &'a SignIn| {
+            keys.oidc.iter().find(|(key, _text)| *key == name).map(|(_key, text)| text)
+        };
+        of(self.own).or_else(|| of(self.shared?))
+    }
+
     /// Returns the user's name where it is written: `oidcUsername` stands in for `username`.
     fn written_username(&self) -> Option<&'a Text> {
         self.get(|keys| &keys.oidc_username).or(self.get(|keys| &keys.username))

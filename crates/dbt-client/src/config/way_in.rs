@@ -7,9 +7,11 @@ use std::sync::Arc;
 use dbt_core::brand;
 use dbt_core::clock::Clock;
 
-use super::{ConfigError, ConfigFile, Keys, ServerEntry, Surroundings};
+use super::provider::{self, Configured};
+use super::{ConfigError, ConfigFile, Keys, ServerEntry, Surroundings, Variables};
 use crate::auth::agent::Agent;
-use crate::auth::{Credentials, Found, Netrc, SecretValue};
+use crate::auth::{Credentials, Found, JobTokens, Netrc, ProviderTokens, SecretValue};
+use crate::oidc::ci::Identity;
 use crate::token_cache::TokenCache;
 use crate::url::Origin;
 
@@ -24,6 +26,8 @@ pub struct WayIn {
     pub hint: Option<String>,
     /// Where it is sent.
     pub origins: BTreeSet<Origin>,
+    /// What the identity provider gives, where one is configured.
+    pub provider: Option<Arc<ProviderTokens>>,
     /// Where it is looked for what is sent when nothing is configured.
     found: Option<Arc<Found>>,
 }
@@ -56,10 +60,22 @@ pub enum Kind {
         /// The key or variable.
         from: String,
     },
-    /// An identity provider, which this version does not ask yet.
+    /// An identity provider.
     Oidc {
-        /// The path of the key that says so.
+        /// Its URL.
+        issuer: String,
+    },
+    /// An identity provider, of which not enough is said.
+    NamelessProvider {
+        /// The path of the key that asks for one.
         key: String,
+        /// The key that is missing beside it.
+        missing: &'static str,
+    },
+    /// The identity of a CI job.
+    Job {
+        /// Where it comes from, in words.
+        from: String,
     },
     /// Tokens that a key of the SSH agent signs.
     SshKey {
@@ -86,12 +102,26 @@ pub enum Kind {
     Login,
 }
 
+/// The server that is told, and what of the surroundings decides how.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Where its repository is, if that is no directory: tokens are kept for it, and the identity of
+    /// a job is made for it.
+    pub home: Option<&'a Origin>,
+    /// Where an identity of a job would be.
+    pub variables: &'a dyn Variables,
+    /// Scales all time limits.
+    pub time_scale: f64,
+}
+
 impl WayIn {
     /// Nothing is configured: a token that somebody has signed in with is sent, or what the user's
-    /// netrc file has for these hosts, if there is either.
-    pub fn unconfigured(origins: BTreeSet<Origin>, means: &Means) -> Self {
+    /// netrc file has for these hosts, if there is either; or what the server gives for the identity
+    /// of the job in which this runs.
+    pub fn unconfigured(origins: BTreeSet<Origin>, asked: Asked<'_>, means: &Means) -> Self {
         let netrc = means.netrc.clone().map(Netrc::at);
-        Self::looking(Kind::Nothing, Found::new(means.tokens.clone(), netrc), origins)
+        let way_in = Self::looking(Kind::Nothing, Found::new(means.tokens.clone(), netrc), origins);
+        way_in.in_a_job(asked, means)
     }
 
     /// Returns how, with what is found where nothing is configured. Looks for it.
@@ -111,21 +141,104 @@ impl WayIn {
     fn looking(kind: Kind, found: Found, origins: BTreeSet<Origin>) -> Self {
         let (hint, found) = (kind.unusable(), Arc::new(found));
         let credentials = Credentials::found(origins.iter().cloned(), Arc::clone(&found));
-        Self { credentials, kind, hint, origins, found: Some(found) }
+        Self { credentials, kind, hint, origins, provider: None, found: Some(found) }
     }
 
     /// Sends a token, which comes from the key or variable `from`.
     pub fn token(from: &str, token: SecretValue, origins: BTreeSet<Origin>) -> Self {
         let credentials = Credentials::bearer(origins.iter().cloned(), token);
-        let kind = Kind::Token { from: from.to_owned() };
-        Self { credentials, kind, hint: None, origins, found: None }
+        Self::configured(Kind::Token { from: from.to_owned() }, credentials, origins)
+    }
+
+    fn configured(kind: Kind, credentials: Credentials, origins: BTreeSet<Origin>) -> Self {
+        Self { credentials, kind, hint: None, origins, provider: None, found: None }
     }
 
     /// A way of signing in that is configured and cannot be used. Repositories that need no
     /// sign-in are read all the same.
     fn unusable(kind: Kind, origins: BTreeSet<Origin>) -> Self {
         let hint = kind.unusable();
-        Self { credentials: Credentials::none(), kind, hint, origins, found: None }
+        Self { hint, ..Self::configured(kind, Credentials::none(), origins) }
+    }
+
+    /// An identity provider is configured. A token that somebody has given comes before its own.
+    fn through_provider(
+        settings: crate::oidc::ProviderSettings,
+        origins: BTreeSet<Origin>,
+        asked: Asked<'_>,
+        means: &Means,
+    ) -> Self {
+        let issuer = settings.addresses.issuer.as_str().to_owned();
+        let found = Found::new(means.tokens.clone(), None);
+        let mut way_in = Self::looking(Kind::Oidc { issuer }, found, origins);
+        let Some(home) = asked.home else { return way_in };
+        let tokens = ProviderTokens::new(settings, means.kept_tokens(), home);
+        let tokens = Arc::new(tokens);
+        way_in = way_in.in_a_job(asked, means);
+        let to = way_in.origins.iter().cloned();
+        let its = Credentials::provider(to, Arc::clone(&tokens));
+        way_in.credentials = way_in.credentials.or_else(its);
+        way_in.provider = Some(tokens);
+        way_in
+    }
+
+    /// Uses the identity of the job in which this runs where nothing else is sent. What every program
+    /// in a job could have waits until the server asks, unless a provider is configured.
+    fn in_a_job(mut self, asked: Asked<'_>, means: &Means) -> Self {
+        let (Some(home), Ok(Some(identity))) = (asked.home, Identity::find(asked.variables)) else {
+            return self;
+        };
+        if identity.is_given() {
+            return self;
+        }
+        let is_wanted = matches!(self.kind, Kind::Oidc { .. });
+        let from = identity.place();
+        let its = asked.job(Ok(identity), home, means, is_wanted);
+        let its = Credentials::job(self.origins.iter().cloned(), Arc::new(its));
+        self.credentials = self.credentials.or_else(its);
+        self.kind = Kind::Job { from };
+        self
+    }
+
+    /// Sends what the server gives for an identity that somebody has put into a variable of ours, and
+    /// only where it is for another server what is configured.
+    #[must_use]
+    pub fn after_given_identity(mut self, asked: Asked<'_>, means: &Means) -> Self {
+        let Some(home) = asked.home else { return self };
+        let identity = match Identity::find(asked.variables) {
+            Ok(Some(identity)) if identity.is_given() => Ok(identity),
+            Ok(_) => return self,
+            Err(error) => Err(error),
+        };
+        let is_for_others = identity.as_ref().is_ok_and(|identity| !identity.is_for(home));
+        if let (Ok(identity), false) = (&identity, is_for_others) {
+            self.kind = Kind::Job { from: identity.place() };
+            self.found = None;
+        }
+        let its = asked.job(identity, home, means, true);
+        let its = Credentials::job(self.origins.iter().cloned(), Arc::new(its));
+        self.credentials = its.or_else(self.credentials);
+        self
+    }
+}
+
+impl Asked<'_> {
+    fn job(
+        self,
+        identity: Result<Identity, crate::oidc::OidcError>,
+        home: &Origin,
+        means: &Means,
+        is_wanted: bool,
+    ) -> JobTokens {
+        let limits = (means.clock, self.time_scale);
+        JobTokens::new(identity, home, means.kept_tokens(), limits, is_wanted)
+    }
+}
+
+impl Means {
+    /// Returns where tokens are kept; for this process alone, if nowhere else.
+    fn kept_tokens(&self) -> Arc<TokenCache> {
+        self.tokens.clone().unwrap_or_else(|| Arc::new(TokenCache::in_memory()))
     }
 }
 
@@ -139,11 +252,18 @@ impl ConfigFile {
         means: &Means,
     ) -> Result<WayIn, ConfigError> {
         let keys = self.keys_of(entry, &origins, around);
-        let mut way_in = configured(keys, origins, around, means)?;
+        let home = entry.repository.as_ref().map(|text| text.url(around)).transpose()?;
+        let home = home.as_ref().and_then(|url| url.origin()).or_else(|| origins.first()).cloned();
+        let asked = Asked {
+            home: home.as_ref(),
+            variables: around.variables,
+            time_scale: entry.options.timeout.unwrap_or(1.0),
+        };
+        let mut way_in = configured(keys, origins, around, asked, means)?;
         if way_in.hint.is_none() && !keys.own_the_shared() {
             way_in.hint = self.withheld(entry);
         }
-        Ok(way_in)
+        Ok(way_in.after_given_identity(asked, means))
     }
 }
 
@@ -151,6 +271,7 @@ fn configured(
     keys: Keys<'_>,
     origins: BTreeSet<Origin>,
     around: Surroundings<'_>,
+    asked: Asked<'_>,
     means: &Means,
 ) -> Result<WayIn, ConfigError> {
     if let Some((key, token)) = keys.token(around)? {
@@ -159,8 +280,15 @@ fn configured(
     if let Some(text) = keys.get(|keys| &keys.auth_type)
         && text.expand(around.variables)?.expose() == "oidc"
     {
-        let kind = Kind::Oidc { key: text.path().to_owned() };
-        return Ok(WayIn::looking(kind, Found::new(means.tokens.clone(), None), origins));
+        return Ok(match provider::settings(keys, around, asked.time_scale, means)? {
+            Configured::Provider(settings) => {
+                WayIn::through_provider(*settings, origins, asked, means)
+            }
+            Configured::Missing(missing) => {
+                let kind = Kind::NamelessProvider { key: text.path().to_owned(), missing };
+                WayIn::looking(kind, Found::new(means.tokens.clone(), None), origins)
+            }
+        });
     }
     // The reference sends both where both are configured.
     let (password, ssh_key) = (keys.password(around)?, keys.public_key(around)?);
@@ -169,7 +297,7 @@ fn configured(
             Some((text, _key)) => {
                 WayIn::unusable(Kind::NamelessSshKey { key: text.path().to_owned() }, origins)
             }
-            None => WayIn::unconfigured(origins, means),
+            None => WayIn::unconfigured(origins, asked, means),
         });
     };
     let to = || origins.iter().cloned();
@@ -186,10 +314,10 @@ fn configured(
             let Means { agent, clock, netrc: _, tokens: _ } = means;
             (kind, basic.beside(Credentials::ssh(to(), username, key, agent.clone(), *clock)))
         }
-        None if basic.is_none() => return Ok(WayIn::unconfigured(origins, means)),
+        None if basic.is_none() => return Ok(WayIn::unconfigured(origins, asked, means)),
         None => (Kind::Basic { username: shown }, basic),
     };
-    Ok(WayIn { credentials, kind, hint: None, origins, found: None })
+    Ok(WayIn::configured(kind, credentials, origins))
 }
 
 impl Kind {
@@ -199,7 +327,8 @@ impl Kind {
             Self::Nothing => "none",
             Self::Basic { .. } => "basic",
             Self::Token { .. } => "token",
-            Self::Oidc { .. } => "oidc",
+            Self::Oidc { .. } | Self::NamelessProvider { .. } => "oidc",
+            Self::Job { .. } => "ci",
             Self::SshKey { .. } | Self::NamelessSshKey { .. } => "ssh",
             Self::Netrc { .. } => "netrc",
             Self::Login => "login",
@@ -208,7 +337,7 @@ impl Kind {
 
     /// Says whether anything is sent.
     pub const fn is_sent(&self) -> bool {
-        !matches!(self, Self::Nothing | Self::Oidc { .. } | Self::NamelessSshKey { .. })
+        !matches!(self, Self::Nothing | Self::NamelessProvider { .. } | Self::NamelessSshKey { .. })
     }
 
     /// Returns what is sent, in words.
@@ -217,7 +346,9 @@ impl Kind {
             Self::Nothing => "nothing".to_owned(),
             Self::Basic { .. } => "a user name and a password".to_owned(),
             Self::Token { from } => format!("the token of `{from}`"),
-            Self::Oidc { .. } => "an identity provider".to_owned(),
+            Self::Oidc { issuer } => format!("the token of `{issuer}`"),
+            Self::NamelessProvider { .. } => "an identity provider".to_owned(),
+            Self::Job { from } => format!("the identity of this job, from {from}"),
             Self::SshKey { key, with_password: false, .. } | Self::NamelessSshKey { key } => {
                 format!("the key of `{key}` in the SSH agent")
             }
@@ -239,16 +370,20 @@ impl Kind {
                 Some(format!("the SSH key that `{key}` names stays in its agent, and stays"))
             }
             Self::Netrc { path, .. } => Some(format!("what `{}` says stays", path.display())),
-            Self::Nothing | Self::Oidc { .. } | Self::NamelessSshKey { .. } | Self::Login => None,
+            Self::Job { from } => Some(format!("the identity of this job, from {from}, stays")),
+            Self::Nothing
+            | Self::Oidc { .. }
+            | Self::NamelessProvider { .. }
+            | Self::NamelessSshKey { .. }
+            | Self::Login => None,
         }
     }
 
     /// Returns why this way of signing in cannot be used, if it cannot.
     pub fn unusable(&self) -> Option<String> {
-        let program = brand::PROGRAM;
         match self {
-            Self::Oidc { key } => Some(format!(
-                "`{key}` asks for sign-in through an identity provider, which this version of {program} does not do yet; use `token` or `username` and `password`"
+            Self::NamelessProvider { key, missing } => Some(format!(
+                "`{key}` asks for sign-in through an identity provider, and `{missing}` is missing beside it"
             )),
             Self::NamelessSshKey { key } => Some(format!(
                 "`{key}` names an SSH key, and nothing says in whose name it signs: write `username` beside it"
@@ -256,6 +391,8 @@ impl Kind {
             Self::Nothing
             | Self::Basic { .. }
             | Self::Token { .. }
+            | Self::Oidc { .. }
+            | Self::Job { .. }
             | Self::SshKey { .. }
             | Self::Netrc { .. }
             | Self::Login => None,

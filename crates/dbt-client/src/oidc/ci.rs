@@ -119,9 +119,35 @@ impl Identity {
         }
     }
 
+    /// Returns where the identity comes from, in words.
+    pub fn place(&self) -> String {
+        match self {
+            Self::GitHub { .. } => "GitHub Actions".to_owned(),
+            Self::Given { variable, .. } | Self::File { variable, .. } => format!("`{variable}`"),
+        }
+    }
+
+    /// Says whether it is, or can be made, for the server at `origin`, as far as that is known: a file
+    /// that cannot be read is told when it is needed.
+    pub fn is_for(&self, origin: &Origin) -> bool {
+        match self {
+            Self::GitHub { .. } => true,
+            Self::Given { variable, token } => made_for(origin, variable, token.clone()).is_ok(),
+            Self::File { variable, path } => {
+                let read = read_file(variable, path);
+                read.map_or(true, |token| made_for(origin, variable, token).is_ok())
+            }
+        }
+    }
+
+    /// Says whether somebody has given it to this program, and not to all that run in the job.
+    pub const fn is_given(&self) -> bool {
+        matches!(self, Self::Given { .. } | Self::File { .. })
+    }
+
     /// Returns what the server's token is kept under: other processes of the job have the same, and
     /// no other job has.
-    pub fn key(&self, origin: &Origin) -> Key {
+    pub fn key(&self, origin: &Origin, scope: Scope) -> Key {
         let job = match self {
             Self::GitHub { token, .. } | Self::Given { token, .. } => {
                 Digest::of(token.expose().as_bytes()).to_string()
@@ -132,8 +158,27 @@ impl Identity {
                 |token| Digest::of(token.expose().as_bytes()).to_string(),
             ),
         };
+        let job = format!("{job} {}", scope.as_str());
         let (issuer, audience) = ("job".to_owned(), origin.to_string());
         Key { issuer, client: job, audience, origin: origin.clone() }
+    }
+}
+
+/// What a job's token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// To read. It does not use the identity up.
+    Read,
+    /// To write, and to read. Most identities count once for it.
+    Write,
+}
+
+impl Scope {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
     }
 }
 
@@ -217,10 +262,11 @@ pub fn exchange(
     channel: &Channel,
     origin: &Origin,
     identity: &Secret<String>,
+    scope: Scope,
 ) -> Result<Tokens, OidcError> {
     let url = EndpointUrl::of_server(origin, EXCHANGE);
     let url = url.map_err(|source| OidcError::Url { name: "repository", source })?;
-    let reply = ask_server(channel, &url, identity)?;
+    let reply = ask_server(channel, &url, identity, scope)?;
     if !reply.is_success() {
         return Err(refused(reply, &url, identity));
     }
@@ -239,11 +285,16 @@ fn ask_server(
     channel: &Channel,
     url: &EndpointUrl,
     identity: &Secret<String>,
+    scope: Scope,
 ) -> Result<EndpointReply, OidcError> {
     let mut random = [0_u8; 16];
     getrandom::fill(&mut random).map_err(|_error| OidcError::NoRandomness)?;
     let once = format!("{:032x}", u128::from_ne_bytes(random));
-    let body = Secret::new(json!({"token": identity.expose()}).to_string());
+    let question = match scope {
+        Scope::Read => json!({"token": identity.expose(), "scope": "read"}),
+        Scope::Write => json!({"token": identity.expose()}),
+    };
+    let body = Secret::new(question.to_string());
     let mut tries = 1;
     loop {
         let headers = vec![

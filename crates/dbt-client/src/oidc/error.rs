@@ -250,6 +250,8 @@ pub enum What {
     Authorization,
     /// The next token (RFC 6749, 6).
     Renewal,
+    /// That a token counts no more (RFC 7009).
+    Revocation,
     /// A token of the server for the identity of a job.
     Job,
 }
@@ -264,6 +266,7 @@ impl What {
             Self::Code => "give a token for what the browser brought back",
             Self::Authorization => "sign you in",
             Self::Renewal => "renew the token",
+            Self::Revocation => "take the token back",
             Self::Job => "exchange the identity of this job",
         }
     }

@@ -33,6 +33,8 @@ mod id_token;
 mod pace;
 mod provider;
 pub mod refresh;
+pub mod revoke;
+mod settings;
 mod tokens;
 
 pub use channel::Channel;
@@ -40,6 +42,7 @@ pub use claims::UnverifiedClaims;
 pub use error::{ErrorCode, OidcError, Refusal, TriedKey, What};
 pub use pace::{Pace, RealPace};
 pub use provider::{Addresses, Issuer, Provider};
+pub use settings::{ProviderSettings, WithoutKeys};
 pub use tokens::Tokens;
 pub(crate) use tokens::is_token;
 

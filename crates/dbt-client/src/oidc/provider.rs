@@ -103,6 +103,7 @@ struct Metadata {
     authorization_endpoint: Option<String>,
     token_endpoint: Option<String>,
     device_authorization_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
     scopes_supported: Option<Vec<String>>,
     code_challenge_methods_supported: Option<Vec<String>>,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
@@ -168,6 +169,13 @@ impl Provider {
     pub fn token_endpoint(&self) -> Result<EndpointUrl, OidcError> {
         let url = self.offered(self.metadata.token_endpoint.as_ref(), "tokens")?;
         endpoint("token_endpoint", &self.addresses.for_programs(url))
+    }
+
+    /// Returns where tokens are given back, if anywhere.
+    pub(super) fn revocation_endpoint(&self) -> Result<Option<EndpointUrl>, OidcError> {
+        let url = self.metadata.revocation_endpoint.as_ref();
+        let moved = |url: &String| self.addresses.for_programs(url);
+        url.map(|url| endpoint("revocation_endpoint", &moved(url))).transpose()
     }
 
     /// Returns where codes are asked for.

@@ -17,7 +17,7 @@ use super::error::{Failure, FetchError, RedirectProblem};
 use super::patience::Patience;
 use super::target::{REDIRECT_LIMIT, Target};
 use super::{Answer, Ask, Opened, Redirects, Source};
-use crate::auth::{Credentials, Purpose};
+use crate::auth::{Asker, Credentials, Purpose};
 use crate::url::RepositoryUrl;
 
 /// How often a request is repeated.
@@ -231,17 +231,21 @@ impl Client {
         patience: &Patience,
     ) -> Result<HeaderMap, Failure> {
         let mut headers = headers.clone();
-        let (limit, url) = (patience.for_credentials(), target.to_string());
+        let (asker, url) = (self.asker(patience), target.to_string());
         let purpose = match *method {
             Method::GET | Method::HEAD => Purpose::Read,
             _ => Purpose::Write { method: method.as_str(), url: &url },
         };
-        for credential in self.credentials.headers_within(target.origin(), purpose, limit)? {
+        for credential in self.credentials.headers_within(target.origin(), purpose, asker)? {
             let name = HeaderName::from_bytes(credential.name.as_bytes())
                 .map_err(|error| Failure::Protocol(error.to_string()))?;
             headers.append(name, secret_header(credential.value.expose())?);
         }
         Ok(headers)
+    }
+
+    fn asker(&self, patience: &Patience) -> Asker<'_> {
+        Asker { connector: Some(&self.connector), limit: patience.for_credentials() }
     }
 
     /// Does so for a read, with a token that was read anew; nothing if there is no other one.
@@ -251,7 +255,7 @@ impl Client {
         target: &Target,
         patience: &Patience,
     ) -> Result<Option<HeaderMap>, Failure> {
-        if !self.credentials.renew(target.origin(), patience.for_credentials())? {
+        if !self.credentials.renew(target.origin(), self.asker(patience))? {
             return Ok(None);
         }
         self.signed_in(&Method::GET, headers, target, patience).map(Some)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use dbt_client::oidc::ci::{Identity, exchange};
+use dbt_client::oidc::ci::{Identity, Scope, exchange};
 use dbt_client::source::Class;
 use dbt_client::url::Origin;
 use dbt_testkit::http::Answer;
@@ -192,7 +192,7 @@ fn two_jobs_with_a_file_of_the_same_name_have_two_tokens() {
     let identity = found(&[("DBT_ID_TOKEN_FILE", file.to_str().unwrap())]).unwrap();
     let key = |text: &str| {
         fs::write(&file, text).unwrap();
-        identity.key(&origin)
+        identity.key(&origin, Scope::Read)
     };
     let first = key("s3cr3t-a");
     assert_ne!(first, key("s3cr3t-b"));
@@ -203,10 +203,13 @@ fn two_jobs_with_a_file_of_the_same_name_have_two_tokens() {
 #[test]
 fn what_one_job_was_given_is_no_other_jobs() {
     let endpoint = TokenEndpoint::start();
-    let key = |token: &str| found(&[("DBT_ID_TOKEN", token)]).unwrap().key(&origin(&endpoint));
-    assert_eq!(key("s3cr3t-a"), key("s3cr3t-a"));
-    assert_ne!(key("s3cr3t-a"), key("s3cr3t-b"));
-    assert!(!format!("{:?}", key("s3cr3t-a")).contains("s3cr3t"));
+    let key = |token: &str, scope| {
+        found(&[("DBT_ID_TOKEN", token)]).unwrap().key(&origin(&endpoint), scope)
+    };
+    assert_eq!(key("s3cr3t-a", Scope::Read), key("s3cr3t-a", Scope::Read));
+    assert_ne!(key("s3cr3t-a", Scope::Read), key("s3cr3t-b", Scope::Read));
+    assert_ne!(key("s3cr3t-a", Scope::Read), key("s3cr3t-a", Scope::Write));
+    assert!(!format!("{:?}", key("s3cr3t-a", Scope::Read)).contains("s3cr3t"));
 }
 
 #[test]
@@ -214,7 +217,7 @@ fn the_server_gives_a_token_of_minutes_for_an_identity() {
     let endpoint = TokenEndpoint::start();
     let given = json!({"token": "dbt_the_token_of_a_job", "expires_in": 900});
     endpoint.next(EXCHANGE, of_json(200, &given));
-    let tokens = exchange(&channel(), &origin(&endpoint), &secret("s3cr3t")).unwrap();
+    let tokens = exchange(&channel(), &origin(&endpoint), &secret("s3cr3t"), Scope::Write).unwrap();
     assert_eq!(tokens.token.expose(), "dbt_the_token_of_a_job");
     assert_eq!(tokens.expires, Some(tokens.received + Duration::from_mins(15)));
     assert_eq!(tokens.refresh_token, None);
@@ -225,6 +228,10 @@ fn the_server_gives_a_token_of_minutes_for_an_identity() {
     assert_eq!(request.header("content-type"), Some("application/json"));
     assert_eq!(request.header("authorization"), None);
     assert_eq!(asked[0].body, r#"{"token":"s3cr3t"}"#);
+
+    endpoint.next(EXCHANGE, of_json(200, &given));
+    exchange(&channel(), &origin(&endpoint), &secret("s3cr3t"), Scope::Read).unwrap();
+    assert_eq!(endpoint.take_asked()[0].body, r#"{"scope":"read","token":"s3cr3t"}"#);
 }
 
 #[test]
@@ -232,7 +239,7 @@ fn an_answer_that_is_lost_is_asked_for_again_as_the_same_one() {
     let lost = vec![Step::Send(head(200, &[("Content-Length", "50")])), Step::Reset];
     let given = ok(r#"{"token":"dbt_the_token_of_a_job","expires_in":900}"#);
     let server = TestServer::answering(vec![lost.clone(), lost.clone(), given]);
-    let tokens = exchange(&channel(), &server.origin(), &secret("s3cr3t")).unwrap();
+    let tokens = exchange(&channel(), &server.origin(), &secret("s3cr3t"), Scope::Write).unwrap();
     assert_eq!(tokens.token.expose(), "dbt_the_token_of_a_job");
     let requests = server.requests();
     let keys: Vec<_> = requests.iter().map(|it| it.header("idempotency-key").unwrap()).collect();
@@ -240,7 +247,7 @@ fn an_answer_that_is_lost_is_asked_for_again_as_the_same_one() {
     assert!(keys[0].len() == 32 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
 
     let server = TestServer::answering(vec![lost]);
-    exchange(&channel(), &server.origin(), &secret("s3cr3t")).unwrap_err();
+    exchange(&channel(), &server.origin(), &secret("s3cr3t"), Scope::Write).unwrap_err();
     assert_eq!(server.requests().len(), 3);
     assert_ne!(server.requests()[0].header("idempotency-key"), Some(keys[0]));
 }
@@ -255,7 +262,8 @@ fn a_refusal_is_told_in_the_servers_words() {
         });
         reply(403, &[("Content-Type", "application/problem+json")], problem.to_string())
     });
-    let error = exchange(&channel(), &server.origin(), &secret("s3cr3t")).unwrap_err();
+    let error =
+        exchange(&channel(), &server.origin(), &secret("s3cr3t"), Scope::Write).unwrap_err();
     let words = error.to_string().replace(&server.url(), "URL");
     let expected = "`URL/-/api/v1/oidc/exchange` refuses to exchange the identity of this job: it \
                     says no (no rule fits: `ref` is `refs/heads/x`, and not `refs/heads/main` (***), \
@@ -269,7 +277,8 @@ fn a_refusal_is_told_in_the_servers_words() {
 fn a_server_that_exchanges_nothing_or_is_away_is_told_as_that() {
     let words = |answer| {
         let server = TestServer::answering(vec![answer]);
-        let error = exchange(&channel(), &server.origin(), &secret("s3cr3t")).unwrap_err();
+        let error =
+            exchange(&channel(), &server.origin(), &secret("s3cr3t"), Scope::Write).unwrap_err();
         let mut words = error.to_string();
         if let Some(cause) = std::error::Error::source(&error) {
             words = format!("{words}: {cause}");
