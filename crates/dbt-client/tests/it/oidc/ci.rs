@@ -99,7 +99,7 @@ fn no_server_says_for_whom_an_identity_is() {
     for _again in 0..2 {
         github.next("/actions", of_json(200, &json!({"value": "s3cr3t-identity"})));
         let token = identity.token(&channel(), &server.origin()).unwrap();
-        let error = exchange(&channel(), &server.origin(), &token).unwrap_err();
+        let error = exchange(&channel(), &server.origin(), &token, Scope::Read).unwrap_err();
         assert!(error.to_string().contains("it must be for `https://dbt.example.com`"), "{error}");
     }
     let asked = github.take_asked();
