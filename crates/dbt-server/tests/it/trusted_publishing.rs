@@ -222,7 +222,15 @@ fn a_rule_that_only_publishes_withdraws_nothing_and_the_other_way_round() {
     assert_eq!(withdraw(&["1.0.0"], 1, &withdraws).status, 200);
     assert_eq!(withdraw(&["1.0.0", "2.0.0"], 2, &withdraws).status, 200);
     // What was withdrawn stays so, also by a list that was signed once.
-    for (versions, serial) in [(&["1.0.0"][..], 1), (&["1.0.0"], 3), (&[], 3)] {
+    // Nor does one take all serials that are left.
+    let refused: [(&[&str], u64); 5] = [
+        (&["1.0.0"], 1),
+        (&["1.0.0"], 3),
+        (&[], 3),
+        (&["1.0.0", "2.0.0"], 1003),
+        (&["1.0.0", "2.0.0"], u64::MAX),
+    ];
+    for (versions, serial) in refused {
         withdraw(versions, serial, &withdraws).is_refused(403, "forbidden");
     }
     let there = server.send("GET", list, &[&withdraws], b"").json();
