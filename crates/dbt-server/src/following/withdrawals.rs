@@ -2,11 +2,14 @@
 //! withdrawn that was.
 //!
 //! Everybody has read the earlier lists, with their signatures: whoever may only withdraw must not take a
-//! withdrawal back with one of them, nor stop a tool with what is no list.
+//! withdrawal back with one of them, nor stop a tool with what is no list, or with one that nobody has
+//! signed. Where uploads are verified, the signature is there first, as publishers write it, and is that
+//! of the list.
 
 use dbt_core::layout::{SIGNATURE_ENDING, WITHDRAWN_FILE};
 use dbt_core::name::ToolName;
 use dbt_core::repo_path::RepoPath;
+use dbt_core::trust::Document;
 use dbt_core::trust::openpgp::SignatureBlock;
 use dbt_core::trust::withdrawn::{Withdrawn, WithdrawnVersion};
 use hyper::body::Bytes;
@@ -44,7 +47,17 @@ pub(super) async fn check(there: &There<'_>, path: &RepoPath, new: &Bytes) -> Re
     if old.as_ref() == Some(new) {
         return Ok(());
     }
-    follows(old.as_deref(), new, &tool)
+    follows(old.as_deref(), new, &tool)?;
+    let now = there.app.clock.now();
+    let Some(trust) = there.app.storage.trust(now).await? else { return Ok(()) };
+    let signature = there.read_file(&format!("{name}{SIGNATURE_ENDING}")).await?;
+    let signature = signature.ok_or_else(|| refusal("its signature must be written first"))?;
+    let (document, new) = (Document::Withdrawn(tool), new.clone());
+    let verified = tokio::task::spawn_blocking(move || {
+        let endorsed = trust.verify_document(&document, &new, &signature, now);
+        endorsed.map(|_endorsement| ()).map_err(|error| broken(&error))
+    });
+    verified.await.map_err(|error| ApiError::Internal(error.to_string()))?
 }
 
 fn follows(old: Option<&[u8]>, new: &[u8], tool: &ToolName) -> Result<(), ApiError> {
