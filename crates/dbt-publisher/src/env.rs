@@ -9,7 +9,7 @@ use std::process::Command;
 use dbt_client::config::Variables;
 use dbt_client::settings;
 use dbt_core::brand;
-use dbt_core::secret::Secret;
+use dbt_core::secret::{Secret, withheld_variables};
 use dbt_ui::exit_code::ExitCode;
 
 use crate::stop::Explained;
@@ -80,15 +80,6 @@ const TABLE: [Row; 12] = [
         false,
         "the agent that signs in with the key that the configuration names",
     ),
-];
-
-/// Variables that no program which we start gets to see.
-const SECRETS: [Variable; 5] = [
-    Variable::PublishToken,
-    Variable::PublishPassword,
-    Variable::SigningPassphrase,
-    Variable::IdToken,
-    Variable::IdTokenFile,
 ];
 
 /// What an armored secret key begins with.
@@ -166,8 +157,8 @@ impl Environment {
     /// whatever holds a secret key for `--signer env:`.
     #[expect(clippy::disallowed_methods, reason = "the one file that reads the environment")]
     pub(crate) fn without_secrets(command: &mut Command) {
-        for variable in SECRETS {
-            command.env_remove(variable.name());
+        for name in withheld_variables() {
+            command.env_remove(name);
         }
         for (name, value) in std::env::vars_os() {
             if value.to_string_lossy().contains(SECRET_KEY) {

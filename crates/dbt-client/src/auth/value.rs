@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dbt_core::secret::Secret;
+use dbt_core::secret::{Secret, withheld_variables};
 
 use super::CredentialsError;
 
@@ -160,7 +160,12 @@ fn read_file(key: &str, path: &Path, limit: Duration) -> Result<Secret<String>, 
 fn run_command(key: &str, line: &str, limit: Duration) -> Result<Secret<String>, CredentialsError> {
     let fail = |source| CredentialsError::Run { key: key.to_owned(), source: Arc::new(source) };
     let deadline = Instant::now() + limit;
-    let mut child = shell(line)
+    let mut command = shell(line);
+    // A command that prints one credential has no use for the others.
+    for name in withheld_variables() {
+        command.env_remove(name);
+    }
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

@@ -2,17 +2,24 @@
 //! withdrawn that was.
 //!
 //! Everybody has read the earlier lists, with their signatures: whoever may only withdraw must not take a
-//! withdrawal back with one of them, nor stop a tool with what is no list.
+//! withdrawal back with one of them, nor stop a tool with what is no list, or with one that nobody has
+//! signed. Where uploads are verified, the signature is there first, as publishers write it, and is that
+//! of the list.
 
 use dbt_core::layout::{SIGNATURE_ENDING, WITHDRAWN_FILE};
 use dbt_core::name::ToolName;
 use dbt_core::repo_path::RepoPath;
+use dbt_core::trust::Document;
 use dbt_core::trust::openpgp::SignatureBlock;
 use dbt_core::trust::withdrawn::{Withdrawn, WithdrawnVersion};
 use hyper::body::Bytes;
 
 use super::{There, broken, refusal};
 use crate::error::ApiError;
+
+/// How far a serial may be above the one that is there. Publishers count by one; after the highest that
+/// there is nothing could be withdrawn any more.
+const SERIAL_STEP: u64 = 1000;
 
 /// Says whether a path is that of a list of withdrawn versions, or of its signature.
 pub(super) fn is_one(path: &RepoPath) -> bool {
@@ -40,13 +47,28 @@ pub(super) async fn check(there: &There<'_>, path: &RepoPath, new: &Bytes) -> Re
     if old.as_ref() == Some(new) {
         return Ok(());
     }
-    follows(old.as_deref(), new, &tool)
+    follows(old.as_deref(), new, &tool)?;
+    let now = there.app.clock.now();
+    let Some(trust) = there.app.storage.trust(now).await? else { return Ok(()) };
+    let signature = there.read_file(&format!("{name}{SIGNATURE_ENDING}")).await?;
+    let signature = signature.ok_or_else(|| refusal("its signature must be written first"))?;
+    let (document, new) = (Document::Withdrawn(tool), new.clone());
+    let verified = tokio::task::spawn_blocking(move || {
+        let endorsed = trust.verify_document(&document, &new, &signature, now);
+        endorsed.map(|_endorsement| ()).map_err(|error| broken(&error))
+    });
+    verified.await.map_err(|error| ApiError::Internal(error.to_string()))?
 }
 
 fn follows(old: Option<&[u8]>, new: &[u8], tool: &ToolName) -> Result<(), ApiError> {
     let after = Withdrawn::parse(new, tool).map_err(|error| broken(&error))?;
-    let Some(old) = old else { return Ok(()) };
-    let before = Withdrawn::parse(old, tool).map_err(|error| broken(&error))?;
+    let before = old.map(|old| Withdrawn::parse(old, tool)).transpose();
+    let before = before.map_err(|error| broken(&error))?;
+    let known = before.as_ref().map_or(0, |before| before.serial);
+    if after.serial > known.saturating_add(SERIAL_STEP) {
+        return Err(refusal("its serial is higher by far, so that none would be left"));
+    }
+    let Some(before) = before else { return Ok(()) };
     if after.serial <= before.serial {
         return Err(refusal("its serial is not higher"));
     }
@@ -85,6 +107,9 @@ mod tests {
             (list(3, &json!([{"version": "1.0.0", "sha256": [b, a]}, {"version": "2.0.0"}])), ""),
             (list(2, &json!([one, {"version": "2.0.0"}])), "its serial is not higher"),
             (list(1, &json!([one])), "its serial is not higher"),
+            (list(1002, &json!([one])), ""),
+            (list(1003, &json!([one])), "its serial is higher by far"),
+            (list(u64::MAX, &json!([one])), "its serial is higher by far"),
             (list(3, &json!([])), "`1.0.0` would not be withdrawn any more"),
             (list(3, &json!([{"version": "1.0.0"}])), "`1.0.0` would not be withdrawn any more"),
             (
@@ -100,6 +125,8 @@ mod tests {
             assert!(said.contains(expected), "{text}: {said}");
         }
         assert!(follows(None, &old, &tool).is_ok());
+        assert!(follows(None, &list(1000, &json!([one])), &tool).is_ok());
+        assert!(follows(None, &list(1001, &json!([one])), &tool).is_err());
         assert!(follows(None, &old, &"other".parse().unwrap()).is_err());
         assert!(
             follows(Some(b"bytes"), &old, &tool).is_err(),

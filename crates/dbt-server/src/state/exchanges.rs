@@ -82,6 +82,16 @@ impl State {
         })
     }
 
+    /// Says whether there is no room for one more token of a subject's jobs.
+    pub fn is_full_for(
+        &self,
+        subject: &str,
+        writes: bool,
+        now: SystemTime,
+    ) -> Result<Option<Exchanging>, StateError> {
+        self.look(|connection| full(connection, subject, writes, now))
+    }
+
     /// Keeps the token that an identity is exchanged for, in the place of the one that it was exchanged for
     /// before, if that is still so. It is on the disk when this returns.
     pub async fn exchange(
@@ -122,19 +132,8 @@ fn keep(
         return Ok(Exchanging::Moved);
     }
     drop_old(transaction, now)?;
-    let count = |subject: Option<&str>| -> rusqlite::Result<i64> {
-        let of = if subject.is_some() { "subject = ?1" } else { "?1 IS NULL" };
-        let query = format!("SELECT count(*) FROM api_tokens WHERE {OF_JOBS} AND {of}");
-        transaction.prepare_cached(&query)?.query_row([subject], |row| row.get(0))
-    };
-    // What has ended counts, too, for as long as it is kept: who exchanges without end must not fill the
-    // disk. Who only reads leaves places to those who publish.
-    let most = |most: u32| i64::from(if *writes { most } else { most / 4 * 3 });
-    if count(None)? >= most(limits::TOKENS_OF_JOBS) {
-        return Ok(Exchanging::Full);
-    }
-    if count(Some(&row.subject))? >= most(limits::TOKENS_OF_JOB) {
-        return Ok(Exchanging::TooMany);
+    if let Some(full) = full(transaction, &row.subject, *writes, now)? {
+        return Ok(full);
     }
     api_tokens::insert(transaction, row)?;
     // Of what it is in the place of it stays known where it came from: that can be ended still.
@@ -158,18 +157,57 @@ fn ended(connection: &Connection, source: &[u8; 32]) -> rusqlite::Result<Option<
     Ok(word.map(|word| Ending::of(&word.unwrap_or_default())))
 }
 
+/// Says whether a subject, or all jobs together, have as many tokens as may be.
+///
+/// What has ended counts, too, for as long as it is kept: who exchanges without end must not fill the
+/// disk. Who only reads leaves places to those who publish.
+fn full(
+    connection: &Connection,
+    subject: &str,
+    writes: bool,
+    now: SystemTime,
+) -> rusqlite::Result<Option<Exchanging>> {
+    let (before, time) = long_ended(now);
+    let count = |subject: Option<&str>| -> rusqlite::Result<i64> {
+        let of = if subject.is_some() { "subject = ?3" } else { "?3 IS NULL" };
+        let query = format!(
+            "SELECT count(*) FROM api_tokens WHERE {OF_JOBS} AND {of} AND NOT ({})",
+            goes()
+        );
+        let mut count = connection.prepare_cached(&query)?;
+        count.query_row(params![before, time, subject], |row| row.get(0))
+    };
+    let most = |most: u32| i64::from(if writes { most } else { most / 4 * 3 });
+    if count(None)? >= most(limits::TOKENS_OF_JOBS) {
+        return Ok(Some(Exchanging::Full));
+    }
+    let is_full = count(Some(subject))? >= most(limits::TOKENS_OF_JOB);
+    Ok(is_full.then_some(Exchanging::TooMany))
+}
+
 /// Drops tokens of jobs that ended a while ago. Nothing is made with them, and the record has them all.
 fn drop_old(transaction: &Transaction<'_>, now: SystemTime) -> rusqlite::Result<()> {
-    let before = now.checked_sub(limits::ENDED_JOB_TOKEN_TIME).unwrap_or(SystemTime::UNIX_EPOCH);
-    // As long as an identity may be shown, its last token can be revoked, and of those that were it is
-    // known: without the row, the identity would get another.
-    let query = format!(
-        "DELETE FROM api_tokens WHERE {OF_JOBS} AND {} <= ?1 AND NOT EXISTS (SELECT 1 FROM exchanges \
-         WHERE token = api_tokens.id AND (ended IS NOT NULL OR (identity IS NOT NULL AND until > ?2)))",
+    let (before, time) = long_ended(now);
+    let query = format!("DELETE FROM api_tokens WHERE {OF_JOBS} AND {}", goes());
+    transaction.prepare_cached(&query)?.execute([before, time]).map(|_dropped| ())
+}
+
+/// Returns which tokens go, by the times of [`long_ended`].
+///
+/// As long as an identity may be shown, each of its tokens can be revoked, also one that another has
+/// taken the place of: whoever reads its id in the record ends the identity with it. Of those that were
+/// revoked it is known until then: without the row, the identity would get another.
+fn goes() -> String {
+    format!(
+        "{} <= ?1 AND NOT EXISTS (SELECT 1 FROM exchanges \
+         WHERE token = api_tokens.id AND (ended IS NOT NULL OR until > ?2))",
         api_tokens::END
-    );
-    let mut drop = transaction.prepare_cached(&query)?;
-    drop.execute([seconds(before), seconds(now)]).map(|_dropped| ())
+    )
+}
+
+fn long_ended(now: SystemTime) -> (i64, i64) {
+    let before = now.checked_sub(limits::ENDED_JOB_TOKEN_TIME).unwrap_or(SystemTime::UNIX_EPOCH);
+    (seconds(before), seconds(now))
 }
 
 fn seconds(time: SystemTime) -> i64 {

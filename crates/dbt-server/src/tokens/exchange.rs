@@ -126,6 +126,18 @@ impl Tokens {
             .then_some(Came::BeforeMemory))
     }
 
+    /// Says whether jobs of the identity's subject, or all, have as many tokens as may be.
+    pub fn is_full_for(&self, asked: &Exchanging<'_>) -> Result<Option<Came>, StateError> {
+        let Admitted { identity, scope, .. } = asked.admitted;
+        let subject = identity.subject.to_string();
+        let full = self.usable()?.is_full_for(&subject, *scope == Scope::Writes, asked.now)?;
+        Ok(match full {
+            Some(state::Exchanging::TooMany) => Some(Came::TooMany),
+            Some(state::Exchanging::Full) => Some(Came::Full),
+            Some(state::Exchanging::Kept | state::Exchanging::Moved) | None => None,
+        })
+    }
+
     /// Exchanges an identity for this token. It is on the disk when this returns, unless somebody else
     /// exchanged the same at the same time: then both have one answer.
     pub async fn exchange(

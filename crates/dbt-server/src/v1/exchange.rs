@@ -96,13 +96,9 @@ pub(super) async fn exchange(
         Came::Used => Err(used(app, asked, &admitted, USED)),
         Came::Ended(ending) => Err(used(app, asked, &admitted, ended(ending))),
         Came::BeforeMemory => Err(used(app, asked, &admitted, BEFORE_MEMORY)),
-        Came::TooMany => {
+        came @ (Came::TooMany | Came::Full) => {
             count(app, "refused", "too-many");
-            Err(too_many(&admitted))
-        }
-        Came::Full => {
-            count(app, "refused", "too-many");
-            Err(ApiError::NoRoomForTokens)
+            Err(no_room(&came, &admitted))
         }
     }
 }
@@ -205,6 +201,13 @@ async fn keep(
 ) -> Result<Came, ApiError> {
     let now = app.clock.now();
     let exchanging = Exchanging { admitted, proof: &offered.token, key: key.as_deref(), now };
+    // Before two records are written that no limit holds up: a job may be given identities without end,
+    // and what is kept for the record of writes is not theirs.
+    if let Some(full) = app.tokens.is_full_for(&exchanging)? {
+        let answer = no_room(&full, admitted);
+        record(app, asked, &answer, &format!("of `{}`", admitted.identity.subject));
+        return Ok(full);
+    }
     let token = exchanging.token(RequestId::new(now).to_string());
     let grant = permitted(app, asked, &token, now)?;
     let (worker, origin) = (Arc::clone(app), asked.origin.clone());
@@ -224,8 +227,7 @@ async fn keep(
             Ok(Came::Used) => refused(USED),
             Ok(Came::Ended(ending)) => refused(ended(*ending)),
             Ok(Came::BeforeMemory) => refused(BEFORE_MEMORY),
-            Ok(Came::TooMany) => Outcome::failed(&too_many(&admitted)),
-            Ok(Came::Full) => Outcome::failed(&ApiError::NoRoomForTokens),
+            Ok(came @ (Came::TooMany | Came::Full)) => Outcome::failed(&no_room(came, &admitted)),
             Err(error) => Outcome::failed(error),
         };
         worker.audit.close(entry, outcome).await;
@@ -260,7 +262,10 @@ const fn ended(ending: Ending) -> &'static str {
     }
 }
 
-fn too_many(admitted: &Admitted) -> ApiError {
+fn no_room(came: &Came, admitted: &Admitted) -> ApiError {
+    if matches!(came, Came::Full) {
+        return ApiError::NoRoomForTokens;
+    }
     let subject = admitted.identity.subject.to_string();
     ApiError::TooManyTokens { limit: limits::TOKENS_OF_JOB, subject }
 }

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Barrier};
 
 use dbt_testkit::identity_provider::SigningKey;
+use dbt_testkit::people::{ALICE, MALLORY, just_now};
 use serde_json::{Value, json};
 
 use crate::oidc::Issuer;
@@ -222,7 +223,15 @@ fn a_rule_that_only_publishes_withdraws_nothing_and_the_other_way_round() {
     assert_eq!(withdraw(&["1.0.0"], 1, &withdraws).status, 200);
     assert_eq!(withdraw(&["1.0.0", "2.0.0"], 2, &withdraws).status, 200);
     // What was withdrawn stays so, also by a list that was signed once.
-    for (versions, serial) in [(&["1.0.0"][..], 1), (&["1.0.0"], 3), (&[], 3)] {
+    // Nor does one take all serials that are left.
+    let refused: [(&[&str], u64); 5] = [
+        (&["1.0.0"], 1),
+        (&["1.0.0"], 3),
+        (&[], 3),
+        (&["1.0.0", "2.0.0"], 1003),
+        (&["1.0.0", "2.0.0"], u64::MAX),
+    ];
+    for (versions, serial) in refused {
         withdraw(versions, serial, &withdraws).is_refused(403, "forbidden");
     }
     let there = server.send("GET", list, &[&withdraws], b"").json();
@@ -239,6 +248,44 @@ fn a_rule_that_only_publishes_withdraws_nothing_and_the_other_way_round() {
     assert_eq!(reply.status, 200, "{reply:?}");
     assert_eq!(status(&server, "GET", "/dbt-tools/deploy/", &bearer(&reply)), 200);
     assert_eq!(status(&server, "PUT", TOOL, &bearer(&reply)), 403);
+}
+
+#[test]
+fn where_uploads_are_verified_a_job_withdraws_with_the_signature_of_the_list_alone() {
+    let issuer = Issuer::new();
+    let settings = settings(&issuer, &json!([github_rule()]));
+    let server = Server::with(&settings.replace(r#""verifyUploads": "off","#, ""));
+    server.put_on_disk("dbt/truststore", ALICE.certificate().as_bytes());
+    let header = exchanged(&server, &github(&issuer, &json!({})));
+    let list = "/dbt-tools/deploy/withdrawn.json";
+    let body = json!({
+        "schema": "dbt.withdrawn/1", "tool": "deploy", "serial": 1, "issued": "2026-01-01T00:00:00Z",
+        "versions": [{"version": "1.0.0"}],
+    });
+    let body = body.to_string().into_bytes();
+    let put = |path: &str, bytes: &[u8]| server.send("PUT", path, &[&header], bytes);
+    let refused = |words: &str| {
+        let reply = put(list, &body);
+        reply.is_refused(403, "forbidden");
+        let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(words), "{detail}");
+        assert_eq!(server.send("GET", list, &[&header], b"").status, 404, "{words}");
+    };
+    refused("its signature must be written first");
+    let binding = Some("withdrawn/deploy");
+    for (why, signature, words) in [
+        ("a stranger's", MALLORY.sign(&body, binding, just_now()), "no signature of"),
+        ("of another list", ALICE.sign(b"other", binding, just_now()), "no signature of"),
+        ("of another tool's", ALICE.sign(&body, Some("withdrawn/x"), just_now()), "was made for"),
+        ("of no list", ALICE.sign(&body, None, just_now()), "withdrawn/deploy"),
+    ] {
+        let reply = put(&format!("{list}.asc"), signature.as_bytes());
+        assert!([200, 201].contains(&reply.status), "{why}: {reply:?}");
+        refused(words);
+    }
+    let signature = ALICE.sign(&body, binding, just_now());
+    assert_eq!(put(&format!("{list}.asc"), signature.as_bytes()).status, 200);
+    assert_eq!(put(list, &body).status, 201);
 }
 
 #[test]

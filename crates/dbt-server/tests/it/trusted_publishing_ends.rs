@@ -267,6 +267,31 @@ fn what_costs_no_verification_is_refused_as_often_as_it_is_shown() {
 }
 
 #[test]
+fn a_job_that_has_all_its_tokens_has_nothing_more_written_for_it() {
+    /// Three quarters of what the jobs of one subject may have: who reads leaves the rest.
+    const MOST: usize = 750;
+    let issuer = Issuer::new();
+    let server = Server::with(&settings(&issuer, &json!([github_rule()])));
+    for _identity in 0..MOST {
+        assert_eq!(exchange_to_read(&server, &github(&issuer, &json!({}))).status, 200);
+    }
+    for _identity in 0..20 {
+        let reply = exchange_to_read(&server, &github(&issuer, &json!({})));
+        reply.is_refused(409, "token-limit");
+    }
+    // What is opened in the record before something is done has no limit of its own.
+    let of = |server: &Server, outcome: &str| {
+        let records = records(server).into_iter().filter(|it| it["path"] == EXCHANGE);
+        records.filter(|it| it["outcome"] == outcome).count()
+    };
+    server.eventually("recorded", |server| of(server, "exchanged") == MOST);
+    server.eventually("refusals are recorded", |server| of(server, "refused") > 0);
+    assert_eq!((of(&server, "attempted"), of(&server, "failed")), (MOST, 0));
+    // Who publishes is not kept from it.
+    assert_eq!(exchange(&server, &github(&issuer, &json!({}))).status, 200);
+}
+
+#[test]
 fn a_server_that_only_reads_makes_no_tokens_for_jobs() {
     let issuer = Issuer::new();
     let rules = settings(&issuer, &json!([github_rule()]));

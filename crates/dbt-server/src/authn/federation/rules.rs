@@ -18,19 +18,12 @@ pub const TRIGGERS: [&str; 2] = ["event_name", "pipeline_source"];
 /// Any other has to be named by the rule that means it: with `pull_request_target` or `issue_comment` a
 /// stranger's code or words are what the job works with; with `workflow_run`, `parent_pipeline`, `pipeline`
 /// and `trigger` it is not said what began the whole; and of what a CI system will think of tomorrow
-/// nothing is known.
+/// nothing is known. A `deployment` runs the workflow of the commit that it deploys, and services make
+/// deployments of commits of strangers' pull requests.
 const HARMLESS: [(&str, &[&str]); 2] = [
     (
         "event_name",
-        &[
-            "push",
-            "release",
-            "workflow_dispatch",
-            "schedule",
-            "merge_group",
-            "repository_dispatch",
-            "deployment",
-        ],
+        &["push", "release", "workflow_dispatch", "schedule", "merge_group", "repository_dispatch"],
     ),
     ("pipeline_source", &["push", "web", "schedule", "api"]),
 ];

@@ -81,6 +81,8 @@ fn what_strangers_start_is_refused_unless_the_rule_names_it() {
         "pull_request_review",
         "pull_request_review_approved",
         "workflow_run",
+        "deployment",
+        "deployment_status",
         "issue_comment",
         "issues",
         "discussion_comment",

@@ -128,9 +128,10 @@ async fn tokens_of_jobs_go_soon_after_they_end_but_the_last_one_and_revoked_ones
     keep(10, later, "x", None, at(soon)).await.unwrap();
     assert_eq!(there(), ["short", "revoked", "replaced", "last"], "{soon} s after");
     keep(11, later, "y", None, at(soon + 61)).await.unwrap();
-    assert_eq!(there(), ["revoked", "last"]);
-    // The last one can be revoked for as long as the identity can be shown, and then that is known.
-    revoke(&state, "last", at(day - 2)).await;
+    assert_eq!(there(), ["revoked", "replaced", "last"]);
+    // Each can be revoked for as long as the identity can be shown, and then that is known: also one
+    // that has ended, and that another has taken the place of.
+    revoke(&state, "replaced", at(day - 2)).await;
     let known = state.exchanged(&[2; 32], &[2; 32], at(day - 1)).unwrap();
     assert_eq!(known.ended, Some(Ending::Revoked));
     // A clock that is put back by less than a day makes nothing fresh.
@@ -156,6 +157,9 @@ async fn jobs_take_no_places_of_people_nor_more_than_their_own() {
         let row = row(id, subject, now + Duration::from_mins(1));
         state.exchange(exchange(number, at(9999)), row, None, now)
     };
+    let full = |subject, time| state.is_full_for(subject, true, time).unwrap();
+    assert_eq!(full("ci:i#s", at(0)), Some(Exchanging::TooMany));
+    assert_eq!(full("ci:i#other", at(0)), None);
     assert_eq!(keep("a", "ci:i#s", 1, at(0)).await.unwrap(), Exchanging::TooMany);
     assert_eq!(keep("b", "ci:i#other", 2, at(0)).await.unwrap(), Exchanging::Kept);
     // Those that have expired count until they go.
@@ -167,6 +171,7 @@ async fn jobs_take_no_places_of_people_nor_more_than_their_own() {
         Ok(())
     };
     state.write(Claim::Reserved, rest).await.unwrap();
+    assert_eq!(state.is_full_for("ci:i#u", true, at(61)).unwrap(), Some(Exchanging::Full));
     assert_eq!(keep("d", "ci:i#u", 4, at(61)).await.unwrap(), Exchanging::Full);
     assert_eq!(state.token("d").unwrap(), None);
     // People still have theirs, and nothing of jobs has pushed out what is kept of them.
@@ -176,6 +181,8 @@ async fn jobs_take_no_places_of_people_nor_more_than_their_own() {
     let added = state.write(Claim::Reserved, add).await.unwrap();
     assert_eq!(added, crate::state::Added::Kept { ended: 0 });
     let soon = limits::ENDED_JOB_TOKEN_TIME.as_secs() + 61;
+    // What goes when somebody writes next counts no more for who looks, either.
+    assert_eq!(state.is_full_for("ci:i#s", true, at(soon)).unwrap(), None);
     assert_eq!(keep("e", "ci:i#s", 5, at(soon)).await.unwrap(), Exchanging::Kept);
 }
 
