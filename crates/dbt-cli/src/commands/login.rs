@@ -115,7 +115,7 @@ fn tried(
             Err(failure::fetching(error).while_doing(words))
         }
         Err(error) => {
-            process.printer.warning(format!("{} was not tried: {error}", what));
+            process.printer.warning(format!("{what} was not tried: {error}"));
             Ok(None)
         }
     }

@@ -168,7 +168,9 @@ impl Person<'_> {
         // What is read by a program is no picture, and neither is a file.
         if self.process.is_watched() && io::stdout().is_terminal() {
             let code = complete_page.as_deref().and_then(qr::drawn);
-            code.into_iter().for_each(|drawn| printer.talk(drawn));
+            if let Some(drawn) = code {
+                printer.talk(drawn);
+            }
         }
     }
 

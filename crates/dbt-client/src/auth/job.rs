@@ -197,10 +197,10 @@ impl fmt::Debug for JobTokens {
 impl Lack {
     /// An identity for another server is no failure: there may be another way in.
     fn of_identity(error: OidcError) -> Self {
-        match &error {
-            OidcError::OtherAudience { .. } => Self::NotHere(error.to_string()),
-            _ => Self::Failed(error.into()),
+        if matches!(error, OidcError::OtherAudience { .. }) {
+            return Self::NotHere(error.to_string());
         }
+        Self::Failed(error.into())
     }
 
     /// Nor is a server that knows no exchange, as web servers do not.
@@ -211,12 +211,12 @@ impl Lack {
                 Failure::Status { status: 404 | 405 | 410 | 501 } | Failure::Html { .. }
             )
         };
-        match &error {
-            OidcError::Fetch(fetched) if is_none(fetched.failure()) => Self::NotHere(format!(
-                "the server exchanges no identities of jobs: {}",
-                crate::anchor::in_one_line(&error)
-            )),
-            _ => Self::Failed(error.into()),
+        if let OidcError::Fetch(fetched) = &error
+            && is_none(fetched.failure())
+        {
+            let why = crate::anchor::in_one_line(&error);
+            return Self::NotHere(format!("the server exchanges no identities of jobs: {why}"));
         }
+        Self::Failed(error.into())
     }
 }

@@ -27,7 +27,20 @@ struct State {
     /// The line of an SSH key whose tokens count too, each once.
     ssh_key: Option<String>,
     tokens_seen: Vec<SignedToken>,
+    exchanges: Vec<Exchanged>,
 }
+
+/// An identity of a job that was exchanged.
+#[derive(Debug, Clone)]
+pub(crate) struct Exchanged {
+    /// What was asked.
+    pub(crate) question: serde_json::Value,
+    /// What makes it the same one when it is asked again.
+    pub(crate) once: String,
+}
+
+/// Where identities of jobs are exchanged, for [`TOKEN`].
+const EXCHANGE: &str = "/-/api/v1/oidc/exchange";
 
 impl State {
     /// Takes the token of a write; says whether it is for that alone, and good.
@@ -102,6 +115,11 @@ impl Server {
         self.state.lock().unwrap().tokens_seen.clone()
     }
 
+    /// Every identity that was exchanged.
+    pub(crate) fn exchanges(&self) -> Vec<Exchanged> {
+        self.state.lock().unwrap().exchanges.clone()
+    }
+
     /// Every `Authorization` that came.
     pub(crate) fn credentials(&self) -> Vec<String> {
         let mut seen = self.state.lock().unwrap().secrets_seen.clone();
@@ -129,6 +147,17 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
     let mut locked = state.lock().unwrap();
     locked.requests.push(format!("{method} {path}"));
     locked.secrets_seen.extend(authorization.clone());
+    if (method.as_str(), path.as_str()) == ("POST", EXCHANGE) {
+        let mut question = vec![0; headers.get("content-length")?.parse().ok()?];
+        reader.read_exact(&mut question).ok()?;
+        let question = serde_json::from_slice(&question).unwrap();
+        let once = headers.get("idempotency-key").cloned().unwrap_or_default();
+        locked.exchanges.push(Exchanged { question, once });
+        drop(locked);
+        let body = format!(r#"{{"token":"{TOKEN}","expires_in":900}}"#);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        return send(stream, &[head.as_bytes(), body.as_bytes()].concat());
+    }
     if method != "PUT" {
         let (status, body) = read(&locked, &path);
         drop(locked);

@@ -1,6 +1,8 @@
 //! Publishing over HTTP.
 
 use dbt_testkit::ssh_agent::Agent;
+use dbt_testkit::token_endpoint::TokenEndpoint;
+use serde_json::json;
 
 use super::http::{Fault, Server, TOKEN};
 use super::world::{SCRIPT, World};
@@ -121,6 +123,31 @@ fn a_token_comes_from_a_file_the_environment_or_with_a_warning_from_the_command_
     assert!(run.talk.starts_with("warning: others can see `--token`"), "{}", run.talk);
     world.set("DBT_PUBLISH_TOKEN", TOKEN);
     world.run(&without.replace("1.4.0", "1.5.0")).says_nothing();
+    assert_eq!(server.credentials(), [format!("Bearer {TOKEN}")]);
+}
+
+#[test]
+fn the_identity_of_a_job_is_exchanged_once_to_read_and_once_to_write() {
+    let (server, system) = (Server::start(), TokenEndpoint::start());
+    let mut world = world(&server);
+    let line = line(&server).replace("--token-file PLACE/token", "");
+    let url = server.url();
+    let of = |audience: &str| system.sign(json!({"sub": "repo:acme/deploy", "aud": audience}));
+    world.set("DBT_ID_TOKEN", of("https://other.example.com"));
+    let before = server.writes().len();
+    world.run(&line);
+    assert!(server.exchanges().is_empty(), "it is for another server");
+    assert!(server.file(&format!("{AT}/linux/amd64/deploy")).is_none());
+
+    let identity = of(url);
+    world.set("DBT_ID_TOKEN", &identity);
+    world.run(&line).says_nothing();
+    assert!(server.writes().len() > before);
+    let exchanges = server.exchanges();
+    let [read, write] = exchanges.as_slice() else { panic!("{exchanges:?}") };
+    assert_eq!(read.question, json!({"token": identity, "scope": "read"}));
+    assert_eq!(write.question, json!({"token": identity}));
+    assert!(read.once.len() == 32 && write.once.len() == 32 && read.once != write.once);
     assert_eq!(server.credentials(), [format!("Bearer {TOKEN}")]);
 }
 
