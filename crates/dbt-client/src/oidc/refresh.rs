@@ -8,8 +8,9 @@ use super::form::Form;
 use super::{Channel, Client, Provider, Tokens, UnverifiedClaims, id_token};
 use crate::token_cache::Renewal;
 
-/// Renews what a cache keeps, or returns nothing where there is nothing to renew it with, or the
-/// provider has ended the session: then it is forgotten, and somebody has to sign in anew.
+/// Renews what a cache keeps, or returns nothing where there is nothing to renew it with, the
+/// provider has ended the session, or gives nothing in its place that the server could be shown:
+/// then it is forgotten, and somebody has to sign in anew.
 ///
 /// Whoever calls this within [`get_or_obtain`](crate::token_cache::TokenCache::get_or_obtain) has
 /// what comes back kept before it is used: where each refresh token counts once, losing the next
@@ -24,15 +25,21 @@ pub fn within(
         return Ok(None);
     };
     match renewed(channel, &provider()?, client, before) {
+        Ok(Some(tokens)) => Ok(Some(tokens)),
+        Ok(None) => {
+            renewal.forget();
+            Ok(None)
+        }
         Err(error) if error.ends_the_session() => {
             renewal.forget();
             Ok(None)
         }
-        outcome => outcome,
+        Err(error) => Err(error),
     }
 }
 
-/// Renews tokens; nothing where they have nothing to be renewed with.
+/// Renews tokens; nothing where they have nothing to be renewed with, or where what comes is for
+/// somebody else than the server.
 pub fn renewed(
     channel: &Channel,
     provider: &Provider,
@@ -49,11 +56,25 @@ pub fn renewed(
     if let Some(token) = &answer.id_token {
         id_token::check(token, provider.issuer(), client, None)?;
         check_subject(before, token, provider)?;
+    } else if !has_the_audience_of(&before.token, &answer.access_token) {
+        return Ok(None);
     }
     let tokens = answer.into_tokens(channel);
     // Providers that do not replace it let the old one count on.
     let next = tokens.refresh_token.clone().unwrap_or_else(|| refresh_token.clone());
     Ok(Some(tokens.renewed_by(Some(next))))
+}
+
+/// Says whether a server that was shown one token can be shown another.
+///
+/// Providers need not give an ID token again (OIDC Core, 12.2). The access token that is left is for
+/// them, or for who knows whom, and no server that took the ID token takes it.
+fn has_the_audience_of(before: &Secret<String>, after: &Secret<String>) -> bool {
+    let Some(before) = UnverifiedClaims::of(before) else { return true };
+    let expected = before.texts("aud");
+    let after = UnverifiedClaims::of(after);
+    let found = after.as_ref().map(|claims| claims.texts("aud")).unwrap_or_default();
+    expected.is_empty() || found.iter().any(|audience| expected.contains(audience))
 }
 
 /// Refuses somebody else's token (OIDC Core, 12.2).
