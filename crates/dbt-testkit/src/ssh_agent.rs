@@ -204,7 +204,8 @@ impl SignedToken {
     }
 }
 
-fn without_zeros(number: &[u8]) -> &[u8] {
+/// Returns a number without the zeros before it.
+pub(crate) fn without_zeros(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     &number[zeros..]
 }

@@ -40,6 +40,9 @@ pub const ACCESS_TOKEN: &str = "an-access-token";
 /// Who a subject token stands for; nothing where it is no good.
 type Subject = dyn Fn(&str) -> Option<String> + Send + Sync;
 
+/// What it answers to whoever shows a subject token, by the client's name.
+type Exchange = dyn Fn(&Asked, &str) -> Answer + Send + Sync;
+
 /// A running provider. Copies are the same one.
 #[derive(Clone)]
 pub struct TokenEndpoint {
@@ -55,6 +58,7 @@ struct State {
     client_secret: Option<String>,
     lifetime: u64,
     subject: Arc<Subject>,
+    exchange: Option<Arc<Exchange>>,
     /// What gets the next token, once.
     refresh_tokens: HashSet<String>,
     /// What it has given and still vouches for.
@@ -124,6 +128,7 @@ impl TokenEndpoint {
             client_secret: None,
             lifetime: 3600,
             subject: Arc::new(|_token| Some("alice".to_owned())),
+            exchange: None,
             refresh_tokens: HashSet::new(),
             tokens: HashSet::new(),
             confirms: false,
@@ -199,6 +204,11 @@ impl TokenEndpoint {
     /// Has it decide whose a subject token is; nobody's is refused as a Dex does.
     pub fn know(&self, subject: impl Fn(&str) -> Option<String> + Send + Sync + 'static) {
         self.lock().subject = Arc::new(subject);
+    }
+
+    /// Has it exchange tokens so.
+    pub fn exchange_by(&self, exchange: impl Fn(&Asked, &str) -> Answer + Send + Sync + 'static) {
+        self.lock().exchange = Some(Arc::new(exchange));
     }
 
     /// Confirms every code that somebody waits for.
@@ -367,6 +377,10 @@ impl TokenEndpoint {
     }
 
     fn exchange(&self, asked: &Asked, client: &str) -> Answer {
+        let exchange = self.lock().exchange.clone();
+        if let Some(exchange) = exchange {
+            return exchange(asked, client);
+        }
         let token = asked.field("subject_token").unwrap_or_default();
         if token.is_empty() {
             return refusal(400, "invalid_request", "missing subject_token");
@@ -474,7 +488,8 @@ pub fn of_json(status: u16, document: &Value) -> Answer {
         .with("Cache-Control", "no-store")
 }
 
-fn refusal(status: u16, error: &str, description: &str) -> Answer {
+/// Makes a refusal of the protocol.
+pub(crate) fn refusal(status: u16, error: &str, description: &str) -> Answer {
     let mut refusal = json!({"error": error});
     if !description.is_empty() {
         refusal["error_description"] = description.into();

@@ -22,6 +22,7 @@ mod older_client;
 mod quickstart;
 mod reposerver;
 mod shells;
+mod sign_in;
 mod signing_in;
 mod started;
 mod traced;

@@ -7,7 +7,7 @@ use super::error::{ErrorCode, OidcError, Refusal, What, harmless};
 use super::form::{FORM, Form, SecretPlace};
 use super::tokens::is_token;
 use super::{Channel, Client, Tokens};
-use crate::source::{EndpointReply, EndpointUrl};
+use crate::source::{EndpointReply, EndpointUrl, Failure};
 
 /// The longest words of a provider that are repeated.
 const WORDS_LIMIT: usize = 200;
@@ -75,7 +75,14 @@ pub(super) fn accepted(
             let code = ErrorCode::of(&form.hide_in(&error));
             Err(Refusal { url: url.to_string(), what, code, description }.into())
         }
-        None => Ok(reply.into_result()?),
+        None => reply.into_result().map_err(|error| match (error.failure(), what) {
+            // Some say no more than that to a session that has ended.
+            (Failure::Status { status: 400 }, What::Renewal) => {
+                let (url, code) = (url.to_string(), ErrorCode::InvalidGrant);
+                Refusal { url, what, code, description: None }.into()
+            }
+            _ => error.into(),
+        }),
     }
 }
 

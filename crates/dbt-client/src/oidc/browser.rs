@@ -141,7 +141,9 @@ impl Attempt {
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),
         ];
+        let prompt = provider.wants_consent_for(&scope).then_some(("prompt", "consent"));
         let pairs = pairs.into_iter().chain(audience.map(|audience| ("audience", audience)));
+        let pairs = pairs.chain(prompt);
         let uri = url.to_uri();
         let joint = if uri.contains('?') { '&' } else { '?' };
         Ok(format!("{uri}{joint}{}", form::encode(pairs)))

@@ -95,6 +95,9 @@ impl Addresses {
     }
 }
 
+/// Where Entra ID signs people in.
+const ENTRA: &str = "https://login.microsoftonline.com/";
+
 /// What a provider says of itself.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
@@ -212,6 +215,16 @@ impl Provider {
         wanted.iter().filter(is_known).copied().collect::<Vec<_>>().join(" ")
     }
 
+    /// Says whether people have to be asked, so that what lasts longer than they are there is given
+    /// (OIDC Core, 11): strict providers ignore the wish without that.
+    ///
+    /// Entra ID gives it all the same. There, people who are asked are sent to their administrator,
+    /// who may have consented for them long ago.
+    pub(super) fn wants_consent_for(&self, scope: &str) -> bool {
+        let lasts = scope.split(' ').any(|scope| scope == "offline_access");
+        lasts && !self.issuer().as_str().starts_with(ENTRA)
+    }
+
     /// Returns where it wants the client's secret. With the other fields, as the reference has it,
     /// where that is known to do (OIDC Discovery, 3: otherwise it does not).
     pub(super) fn secret_place(&self) -> SecretPlace {
@@ -315,5 +328,16 @@ mod tests {
         };
         assert_eq!(with(None), "openid email groups");
         assert_eq!(with(Some(&["email", "profile"])), "openid email");
+    }
+
+    #[test]
+    fn people_are_asked_for_what_lasts_but_not_where_that_leads_nowhere() {
+        let wants = |issuer: &str, scope: &str| {
+            let addresses = Addresses::of(issuer.parse().unwrap());
+            Provider { addresses, metadata: Metadata::default() }.wants_consent_for(scope)
+        };
+        assert!(wants("https://id.example.com", "openid offline_access"));
+        assert!(!wants("https://id.example.com", "openid email"));
+        assert!(!wants("https://login.microsoftonline.com/x/v2.0", "openid offline_access"));
     }
 }

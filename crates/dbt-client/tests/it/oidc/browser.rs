@@ -79,6 +79,7 @@ fn who_signs_in_with_a_browser_is_signed_in_here() {
     assert_eq!(asked.iter().map(Asked::path).collect::<Vec<_>>(), [AUTHORIZE, TOKEN]);
     let sent = |name: &str| asked[0].field(name).unwrap();
     assert_eq!(sent("scope"), "openid profile email groups offline_access");
+    assert_eq!(sent("prompt"), "consent");
     assert_eq!((sent("state").len(), sent("nonce").len()), (43, 43));
     assert!(sent("redirect_uri").starts_with("http://127.0.0.1:"));
     assert_eq!(asked[1].field("code_verifier").unwrap().len(), 43);

@@ -9,6 +9,7 @@ use dbt_client::source::Class;
 use dbt_client::token_cache::{Key, Need, NoToken, TokenCache};
 use dbt_client::url::RepositoryUrl;
 use dbt_core::clock::Clock;
+use dbt_testkit::http::Answer;
 use dbt_testkit::token_endpoint::{TOKEN, TokenEndpoint, of_json};
 use serde_json::json;
 
@@ -95,6 +96,16 @@ fn a_session_that_the_provider_has_ended_is_forgotten_and_nobody_asks_again() {
 }
 
 #[test]
+fn a_provider_that_refuses_without_words_has_ended_the_session_too() {
+    let (endpoint, home) = (TokenEndpoint::start(), tempfile::tempdir().unwrap());
+    cache_in(home.path()).store(&key(&endpoint), &ended(&endpoint));
+    endpoint.next(TOKEN, Answer::text(400, ""));
+    let error = get(&cache_in(home.path()), &endpoint).unwrap_err();
+    assert!(error.to_string().contains("somebody has to sign in"), "{error}");
+    assert_eq!(cache_in(home.path()).peek(&key(&endpoint)), None);
+}
+
+#[test]
 fn an_outage_ends_no_session() {
     let (endpoint, home) = (TokenEndpoint::start(), tempfile::tempdir().unwrap());
     cache_in(home.path()).store(&key(&endpoint), &ended(&endpoint));
@@ -111,13 +122,14 @@ fn an_outage_ends_no_session() {
 fn a_provider_that_does_not_replace_what_renews_is_asked_with_the_same_again() {
     let endpoint = TokenEndpoint::start();
     let provider = discovered(&endpoint);
-    let before = Tokens { token: secret("an-access-token-of-before"), ..ended(&endpoint) };
+    let before = ended(&endpoint);
+    let opaque = Tokens { token: secret("an-access-token-1"), ..before.clone() };
     let answer =
-        json!({"access_token": "an-access-token", "token_type": "bearer", "expires_in": 60});
+        json!({"access_token": "an-access-token-2", "token_type": "bearer", "expires_in": 60});
     endpoint.next(TOKEN, of_json(200, &answer));
-    let after = renewed(&channel(), &provider, &client(), &before).unwrap().unwrap();
+    let after = renewed(&channel(), &provider, &client(), &opaque).unwrap().unwrap();
     assert_eq!(after.refresh_token, before.refresh_token);
-    assert_eq!(after.token.expose(), "an-access-token");
+    assert_eq!(after.token.expose(), "an-access-token-2");
     assert_eq!(after.expires, Some(after.received + Duration::from_mins(1)));
 
     let without = Tokens::without_end(secret("s3cr3t"), now());
