@@ -49,9 +49,9 @@ fn a_code_is_confirmed_while_it_demands_pauses() {
         let led_to = provider.alice().go_on_at(&page.borrow());
         assert!(led_to.contains("prompt=deviceComplete"), "{led_to}");
     };
-    let pace = Hurry { pauses: Cell::new(0), is_real: true, confirm: &confirm };
+    let hurry = Hurry { pauses: Cell::new(0), is_real: true, confirm: &confirm };
     let discovered = discovered(&provider.issuer());
-    let tokens = device::sign_in(&channel(), &discovered, &client(), &pace, &mut |invitation| {
+    let tokens = device::sign_in(&channel(), &discovered, &client(), &hurry, &mut |invitation| {
         page.replace(invitation.complete_page.clone().unwrap());
     });
     let server = server_of(&provider.issuer());

@@ -64,9 +64,9 @@ fn a_code_is_confirmed_in_a_browser_elsewhere() {
         let shown = sign_in("alice", &page.borrow(), Place::Elsewhere);
         assert!(shown.text.contains("Sign-in Success"), "{shown:?}");
     };
-    let pace = Hurry { pauses: Cell::new(0), is_real: false, confirm: &confirm };
+    let hurry = Hurry { pauses: Cell::new(0), is_real: false, confirm: &confirm };
     let discovered = discovered(provider.url());
-    let tokens = device::sign_in(&channel(), &discovered, &client(), &pace, &mut |invitation| {
+    let tokens = device::sign_in(&channel(), &discovered, &client(), &hurry, &mut |invitation| {
         seen.set(seen.get() + 1);
         assert!(invitation.page.ends_with("/device"), "{invitation:?}");
         page.replace(invitation.complete_page.clone().unwrap());
