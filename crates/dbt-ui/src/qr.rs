@@ -36,7 +36,10 @@ mod tests {
         let lines: Vec<Vec<char>> = drawn.lines().map(|line| line.chars().collect()).collect();
         let width = lines[0].len();
         assert_eq!(lines.len(), width.div_ceil(2));
-        assert!(lines.iter().all(|line| line.len() == width && line[..2] == ['█', '█']));
+        // Of the last line there is one half.
+        let (last, others) = lines.split_last().unwrap();
+        assert!(others.iter().all(|line| line.len() == width && line[..2] == ['█', '█']));
+        assert!(last.iter().all(|half| *half == '▀'));
         // The upper edge of an eye: seven dark, of which the five in the middle are light below.
         let eye = ['█', '█', ' ', '▄', '▄', '▄', '▄', '▄', ' ', '█'];
         assert_eq!(lines[1][..10], eye);

@@ -35,7 +35,7 @@ fn each_proof_names_its_subject_its_roles_and_itself() {
         root.json(),
         json!({ "subject": "static-token:root", "method": "static-token", "groups": [],
             "groupsLeftOut": false,
-            "roles": ["admin"], "token": null, "expires": null })
+            "roles": ["admin"], "name": null, "email": null, "token": null, "expires": null })
     );
     // The same token reads on: it is the proof of a run.
     let token = Key::ed25519(7).header_of("alice");
