@@ -178,6 +178,9 @@ fn of_a_provider(text: &[u8]) -> bool {
     let is_writer = |group: &&str| group.strip_prefix('/').unwrap_or(group) == "writers";
     let groups: Vec<&str> = identity.groups.iter().map(|group| group.name.as_str()).collect();
     assert!(groups.iter().any(is_writer), "{groups:?}");
+    let is_admin = |group: &&str| group.strip_prefix('/').unwrap_or(group) == "admins";
+    let roles: &[&str] = if groups.iter().any(is_admin) { &["admin"] } else { &[] };
+    assert_eq!(identity.roles, roles, "{groups:?}");
     let text = Value::Object(said.clone()).to_string();
     let written = |group: &&str| text.contains(&Value::from(*group).to_string());
     assert!(groups.iter().all(written), "{groups:?} in {text}");

@@ -12,14 +12,14 @@ use hyper::header::{
     HeaderName, HeaderValue, LOCATION, ORIGIN, TRANSFER_ENCODING, USER_AGENT, VARY,
 };
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::action::{Action, Delete, Kind, Observe, Read, TakeOver, Write};
 use crate::app::App;
 use crate::audit::{FileRead, Origin, Outcome};
-use crate::authn::{BadCredential, Caller, Credential, Scope};
+use crate::authn::{BadCredential, Caller, Scope};
 use crate::authz::{Grant, Guarded, Reason, Replacing};
 use crate::conditions::Conditions;
 use crate::content::{self, Body, Pace};
@@ -267,18 +267,6 @@ pub(crate) async fn admit<A: Action + Guarded>(
 ) -> Result<Grant<A>, ApiError> {
     let caller = identify(app, asked, &action).await?;
     permit(app, asked, caller, action)
-}
-
-fn count_sign_in(app: &App, headers: &HeaderMap, identified: &Result<Caller, BadCredential>) {
-    let (method, result, reason) = match identified {
-        Ok(caller) => match caller.method() {
-            Some(method) => (method, "accepted", ""),
-            None => return,
-        },
-        Err(bad) => (Credential::scheme(headers), "refused", bad.why().as_str()),
-    };
-    let labels = [method.into(), result.into(), reason.into()];
-    app.running.metrics.count(Counter::SignIns, &labels);
 }
 
 /// Refuses callers who would have to sign in for an action, and nobody else.

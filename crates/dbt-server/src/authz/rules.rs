@@ -376,6 +376,58 @@ pub fn writes_rule() -> Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authn::{Job, Subject};
+
+    /// Somebody of whom this is proved, and who holds these roles by a claim.
+    fn somebody(method: &'static str, claimed: &[&str], is_for_all: bool) -> Caller {
+        let issuer = (method == oidc::NAME).then(|| "https://id.example.com".to_owned());
+        let subject = Subject { method, issuer, id: "alice".to_owned() };
+        let claimed = claimed.iter().map(|role| (*role).to_owned()).collect();
+        Caller::assumed(subject, Vec::new(), Scope::ALL.to_vec())
+            .assumed_to_hold(claimed, is_for_all)
+    }
+
+    #[test]
+    fn a_default_role_is_for_people_who_hold_no_other_and_of_whom_that_can_be_known() {
+        let holder = Who::One(Subject::local("ssh", "alice"));
+        let holders = vec![("team".to_owned(), vec![holder])];
+        let (of_providers, of_everybody) = ("of-providers", "of-everybody");
+        let rules = |oidc: Option<&str>, everybody: Option<&str>| {
+            let (oidc, everybody) = (oidc.map(ToOwned::to_owned), everybody.map(ToOwned::to_owned));
+            Rules::new(Vec::new(), holders.clone()).otherwise(DefaultRoles { oidc, everybody })
+        };
+        let both = rules(Some(of_providers), Some(of_everybody));
+        for (method, claimed, is_for_all, held) in [
+            ("oidc", &[][..], false, &[of_providers][..]),
+            ("oidc", &["publisher"], false, &["publisher"]),
+            ("oidc", &["publisher", "team"], false, &["publisher", "team"]),
+            ("oidc", &[], true, &[]),
+            ("oidc", &["publisher"], true, &["publisher"]),
+            ("ssh", &[], false, &["team"]),
+            ("htpasswd", &[], false, &[of_everybody]),
+            ("ldap", &[], false, &[of_everybody]),
+            ("user", &[], false, &[of_everybody]),
+            ("static-token", &[], false, &[]),
+            ("agent", &[], false, &[]),
+            ("ci", &[], false, &[]),
+            ("host", &[], false, &[]),
+        ] {
+            let caller = somebody(method, claimed, is_for_all);
+            assert_eq!(both.roles(&caller), held, "{method} {claimed:?} {is_for_all}");
+        }
+        assert_eq!(both.roles(&Caller::anonymous()), [""; 0]);
+        let job =
+            Job { repository: "a/b".to_owned(), run: "1".to_owned(), reference: None, sha: None };
+        assert_eq!(both.roles(&somebody("oidc", &[], false).being_a_job(job)), [""; 0]);
+        // The one for everybody is next, and none is none.
+        let caller = somebody("oidc", &[], false);
+        assert_eq!(rules(None, Some(of_everybody)).roles(&caller), [of_everybody]);
+        assert_eq!(rules(None, None).roles(&caller), [""; 0]);
+        assert_eq!(
+            rules(Some(of_providers), None).roles(&somebody("htpasswd", &[], false)),
+            [""; 0]
+        );
+    }
 
     #[test]
     fn what_belongs_to_trust_is_told_from_what_only_looks_like_it() {

@@ -1,13 +1,15 @@
 //! Who sends a request, by what it shows; and requests that are about nobody else.
 
+use hyper::HeaderMap;
 use hyper::http::request::Parts;
 
-use super::{Asked, Door, bad_credential, count_sign_in, scope};
+use super::{Asked, Door, bad_credential, scope};
 use crate::action::{Action, Read};
 use crate::app::App;
-use crate::authn::{BadCredential, Caller, Presented, Scope, oidc};
+use crate::authn::{BadCredential, Caller, Credential, Presented, Scope, Why, oidc};
 use crate::authz::{Denied, Reason};
 use crate::error::ApiError;
+use crate::operate::metrics::Counter;
 use crate::users::Unadmitted;
 
 /// Finds out who sends a request that is about nobody else. What is open to everybody does not
@@ -70,11 +72,27 @@ pub(crate) fn unsuspended(app: &App, caller: Caller, scope: Scope) -> Result<Cal
 pub(super) async fn proven(app: &App, asked: &Asked, scope: Scope) -> Result<Caller, Unknown> {
     let Parts { headers, method, uri, .. } = &asked.parts;
     let presented = Presented { headers, method, uri, peer: asked.client, scope };
-    let identified = app.authn.identify(&presented).await;
-    count_sign_in(app, headers, &identified);
-    let caller = unsuspended(app, identified.map_err(Unknown::Bad)?, scope)?;
-    app.users.note_seen(&caller, app.clock.now());
-    Ok(caller)
+    let identified = app.authn.identify(&presented).await.map_err(Unknown::Bad);
+    let known = identified.and_then(|caller| unsuspended(app, caller, scope));
+    count_sign_in(app, headers, &known);
+    if let Ok(caller) = &known {
+        app.users.note_seen(caller, app.clock.now());
+    }
+    known
+}
+
+fn count_sign_in(app: &App, headers: &HeaderMap, known: &Result<Caller, Unknown>) {
+    let (method, result, reason) = match known {
+        Ok(caller) => match caller.method() {
+            Some(method) => (method, "accepted", ""),
+            None => return,
+        },
+        Err(Unknown::Bad(bad)) => (Credential::scheme(headers), "refused", bad.why().as_str()),
+        Err(Unknown::Suspended(..)) => (Credential::scheme(headers), "refused", "suspended"),
+        Err(Unknown::Away(_)) => (Credential::scheme(headers), "refused", Why::Away.as_str()),
+    };
+    let labels = [method.into(), result.into(), reason.into()];
+    app.running.metrics.count(Counter::SignIns, &labels);
 }
 
 /// Answers whoever may not do what they asked for.

@@ -1,6 +1,9 @@
 //! People: suspending and reactivating them over HTTP, beside the server and in the settings, with a proof
 //! that is good in their hands.
 
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::oidc::Issuer;
@@ -121,8 +124,10 @@ fn whoever_is_suspended_is_refused_the_next_write_and_the_next_read_with_a_proof
         assert_eq!(reply.json()["detail"], told, "{method} {path}");
     }
     assert_eq!(std::fs::read(server.root().join("dbt/latest")).unwrap(), b"1.0.0");
-    // A command beside the server changes what readers may a second later at most.
+    // A command beside the server changes what readers may within five seconds.
+    let since = Instant::now();
     server.eventually("refused to read", |server| get(server, &bob) == 403);
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
     let whoami = server.send("GET", "/-/api/v1/whoami", &[&bob], b"");
     whoami.is_refused(403, "forbidden");
     let reply = server.send("PUT", "/dbt/latest", &[&own_header], b"1.0.0");
@@ -147,6 +152,52 @@ fn whoever_is_suspended_is_refused_the_next_write_and_the_next_read_with_a_proof
     assert_eq!((&done["action"], &done["subjectType"]), (&json!("user.suspend"), &json!("host")));
     let detail = done["detail"].as_str().unwrap();
     assert!(detail.contains("(left)") && detail.contains(&own), "{detail}");
+}
+
+/// Whoever holds a good proof could otherwise keep uploads under way, and let each end when it suits them.
+#[test]
+fn an_upload_that_is_under_way_when_somebody_is_suspended_is_not_published() {
+    let world = World::new();
+    let server = world.start();
+    let bob = world.header("bob");
+    for (suspended, status) in [(true, 401), (false, 201)] {
+        let head = format!("PUT /dbt/latest HTTP/1.1\r\nHost: t\r\n{bob}\r\nContent-Length: 5\r\n");
+        let mut stream = server.connect();
+        // Its body is asked for when it was admitted.
+        write!(stream, "{head}Expect: 100-continue\r\nConnection: close\r\n\r\n").unwrap();
+        assert_eq!(stream.peek(&mut [0; 1]).unwrap(), 1);
+        if suspended {
+            server.command_beside(&["user", "suspend", &world.subject("bob")]);
+        }
+        stream.write_all(b"bytes").unwrap();
+        assert_eq!(Reply::read(&mut stream, false).status, status, "{suspended}");
+        assert_eq!(server.root().join("dbt/latest").exists(), !suspended);
+        server.command_beside(&["user", "reactivate", &world.subject("bob")]);
+    }
+}
+
+/// The token of the provider stays what it was; what the settings make of its bearer does not.
+#[test]
+fn whoever_is_taken_out_of_a_group_of_the_settings_may_nothing_more_by_it_with_the_next_request() {
+    let world = World::new();
+    let options = world.issuer.options();
+    let members = |group: &[String]| {
+        format!(
+            r#""authTypePut": "oidc", "auth": {{"issuers": [{options}], "groups": {{"foo": {}}}}},
+            "policies": [{{"name": "foo", "subjects": ["group:foo"], "paths": ["/dbt-tools/foo/**"],
+              "actions": ["read", "create", "replace"]}}]"#,
+            json!(group)
+        )
+    };
+    let path = "/dbt-tools/foo/1.0.0/linux/amd64/foo";
+    let server = Server::with(&members(&[world.subject("bob")]));
+    let bob = world.header("bob");
+    let ask = |method: &str| server.send(method, path, &[&bob], b"bytes").status;
+    assert_eq!((ask("PUT"), ask("GET")), (201, 200));
+    server.reload(&members(&[world.subject("carol")]));
+    assert_eq!((ask("PUT"), ask("GET")), (403, 403));
+    server.reload(&members(&[world.subject("bob")]));
+    assert_eq!((ask("PUT"), ask("GET")), (200, 200));
 }
 
 #[test]
