@@ -158,7 +158,7 @@ impl Glewlwyd {
         answer
     }
 
-    /// Returns what it is as a provider of OpenID Connect.
+    /// Returns what it is to programs: a provider, with this key.
     fn plugin(&self, key: &str) -> Value {
         let mut parameters: Value = serde_json::from_str(PARAMETERS).unwrap();
         parameters["iss"] = self.issuer().into();
