@@ -44,12 +44,23 @@ impl OidcProvider {
 
     /// Posts a form, and returns the answer, which must be a good one.
     pub fn post(&self, path: &str, form: &str) -> String {
-        let kind = "application/x-www-form-urlencoded";
-        let answer =
-            http::ask("POST", &format!("{}{path}", self.url), &[], Some((kind, form))).unwrap();
-        let text = String::from_utf8(answer.body).unwrap();
-        assert_eq!(answer.status, 200, "{text}");
+        let (status, text) = self.answer_to(path, form);
+        assert_eq!(status, 200, "{text}");
         text
+    }
+
+    /// Posts a form that it refuses, and returns its words.
+    pub fn refuses(&self, path: &str, form: &str) -> String {
+        let (status, text) = self.answer_to(path, form);
+        assert_eq!(status, 400, "{text}");
+        text
+    }
+
+    fn answer_to(&self, path: &str, form: &str) -> (u16, String) {
+        let kind = "application/x-www-form-urlencoded";
+        let url = format!("{}{path}", self.url);
+        let answer = http::ask("POST", &url, &[], Some((kind, form))).unwrap();
+        (answer.status, String::from_utf8(answer.body).unwrap())
     }
 
     /// Gives it new keys, and no old ones.

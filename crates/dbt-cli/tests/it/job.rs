@@ -59,7 +59,7 @@ fn an_identity_in_a_variable_or_a_file_is_exchanged_once_for_reading() {
     world.write_secret(&file, &identity);
     let run = world.invoke(["deploy"]).env("DBT_ID_TOKEN_FILE", &file).run();
     run.prints("deploy 1.4.0\n").says_nothing();
-    assert_eq!(exchanges(&world, Some(TOKEN)).len(), 1, "another job, for all that is known");
+    assert!(exchanges(&world, Some(TOKEN)).is_empty(), "the same identity is the same job's");
     let run = world.invoke(["whoami"]).env("DBT_ID_TOKEN_FILE", &file).run();
     let shown = run.exits_with(0).stdout();
     assert!(shown.contains("the identity of this job, from `DBT_ID_TOKEN_FILE`\n"), "{shown}");

@@ -75,13 +75,14 @@ pub(super) fn accepted(
             let code = ErrorCode::of(&form.hide_in(&error));
             Err(Refusal { url: url.to_string(), what, code, description }.into())
         }
-        None => reply.into_result().map_err(|error| match (error.failure(), what) {
-            // Some say no more than that to a session that has ended.
-            (Failure::Status { status: 400 }, What::Renewal) => {
-                let (url, code) = (url.to_string(), ErrorCode::InvalidGrant);
-                Refusal { url, what, code, description: None }.into()
+        None => reply.into_result().map_err(|error| {
+            let is_bare_no = matches!(error.failure(), Failure::Status { status: 400 });
+            if what != What::Renewal || !is_bare_no {
+                return error.into();
             }
-            _ => error.into(),
+            // Some say no more than that of a session that has ended.
+            let (url, code) = (url.to_string(), ErrorCode::InvalidGrant);
+            Refusal { url, what, code, description: None }.into()
         }),
     }
 }

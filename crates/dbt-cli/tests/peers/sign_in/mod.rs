@@ -2,6 +2,7 @@
 
 mod glewlwyd;
 mod oidc_provider;
+mod programs;
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
