@@ -1,6 +1,6 @@
 //! The identity of a CI job: exchanged at its server for a token of minutes, one that reads and, when
-//! something is to be written, one that writes. No secret is stored but those, which end by
-//! themselves.
+//! something is to be written, one that writes. From then on that one reads, too: a server shows what
+//! is not finished to nobody else. No secret is stored but those, which end by themselves.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +34,8 @@ pub struct JobTokens {
 
 #[derive(Default)]
 struct State {
+    /// Whether something is being written.
+    writes: bool,
     /// Why there is no token, or none from this server.
     lack: Option<Lack>,
     sent: Option<Secret<String>>,
@@ -73,6 +75,13 @@ impl JobTokens {
         }
     }
 
+    /// Reads with the token that writes from now on; says whether that is another one than before.
+    pub(super) fn begin_writing(&self) -> bool {
+        let mut state = self.lock();
+        let lacks_here = matches!(state.lack, Some(Lack::NotHere(_)));
+        !std::mem::replace(&mut state.writes, true) && !lacks_here
+    }
+
     pub(super) fn header(
         &self,
         purpose: Purpose<'_>,
@@ -86,10 +95,8 @@ impl JobTokens {
             Some(Lack::Failed(error)) => return Err(error.clone()),
             None => {}
         }
-        let scope = match purpose {
-            Purpose::Read => Scope::Read,
-            Purpose::Write { .. } => Scope::Write,
-        };
+        state.writes |= matches!(purpose, Purpose::Write { .. });
+        let scope = state.scope();
         // Many repositories are read by everybody.
         let is_asked_for =
             self.is_wanted || scope == Scope::Write || state.renewed.is_some_and(|other| other);
@@ -123,7 +130,7 @@ impl JobTokens {
         }
         let Some(connector) = connector.filter(|_| state.lack.is_none()) else { return Ok(false) };
         let refused = state.sent.take();
-        let outcome = self.obtained(connector, limit, Scope::Read, refused.as_ref(), true);
+        let outcome = self.obtained(connector, limit, state.scope(), refused.as_ref(), true);
         let is_other = matches!(&outcome, Ok(Some(token)) if Some(token) != refused.as_ref());
         state.renewed = Some(is_other);
         match outcome {
@@ -184,6 +191,13 @@ impl JobTokens {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Says what the next token is for.
+    const fn scope(&self) -> Scope {
+        if self.writes { Scope::Write } else { Scope::Read }
     }
 }
 

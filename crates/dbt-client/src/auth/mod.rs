@@ -175,6 +175,13 @@ impl Credentials {
         self.kinds().all(|kind| kind.is_found())
     }
 
+    /// Reads from now on with what is sent to write, and says whether that is something else than
+    /// before: then a server may show what it has not shown until now, such as what is not finished.
+    pub fn begin_writing(&self) -> bool {
+        // Each of them is told.
+        self.kinds().fold(false, |is_other, kind| kind.begin_writing() || is_other)
+    }
+
     /// Returns the headers that tell `origin` who asks to read.
     ///
     /// There are none for an origin of another server. May run the configured commands, once; asks no
@@ -281,6 +288,18 @@ impl Kind {
             Self::Found(_) => true,
             Self::Job(tokens) => tokens.is_found(),
             Self::Basic { .. } | Self::Bearer { .. } | Self::Ssh(_) | Self::Provider(_) => false,
+        }
+    }
+
+    fn begin_writing(&self) -> bool {
+        match self {
+            Self::Job(tokens) => tokens.begin_writing(),
+            // What is sent to read is good for whatever is the same person's.
+            Self::Basic { .. }
+            | Self::Bearer { .. }
+            | Self::Ssh(_)
+            | Self::Found(_)
+            | Self::Provider(_) => false,
         }
     }
 

@@ -27,6 +27,8 @@ struct State {
     /// The line of an SSH key whose tokens count too, each once.
     ssh_key: Option<String>,
     tokens_seen: Vec<SignedToken>,
+    /// Whether what is not complete is shown to those alone who may write.
+    hides_drafts: bool,
     exchanges: Vec<Exchanged>,
 }
 
@@ -39,7 +41,7 @@ pub(crate) struct Exchanged {
     pub(crate) once: String,
 }
 
-/// Where identities of jobs are exchanged, for [`TOKEN`].
+/// Where identities of jobs are exchanged, for [`TOKEN`] or [`READ_TOKEN`].
 const EXCHANGE: &str = "/-/api/v1/oidc/exchange";
 
 impl State {
@@ -62,6 +64,9 @@ pub(crate) struct Server {
 }
 
 pub(crate) const TOKEN: &str = "hunter2";
+
+/// What an identity is exchanged for that is to read, where drafts are hidden from it.
+pub(crate) const READ_TOKEN: &str = "read-token-of-the-job";
 
 impl Server {
     pub(crate) fn start() -> Self {
@@ -89,6 +94,11 @@ impl Server {
 
     pub(crate) fn behave(&self) {
         self.state.lock().unwrap().faults.clear();
+    }
+
+    /// Shows the files of a version to who writes them alone, until each has its checksum.
+    pub(crate) fn hide_drafts(&self) {
+        self.state.lock().unwrap().hides_drafts = true;
     }
 
     pub(crate) fn file(&self, path: &str) -> Option<Vec<u8>> {
@@ -150,16 +160,21 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
     if (method.as_str(), path.as_str()) == ("POST", EXCHANGE) {
         let mut question = vec![0; headers.get("content-length")?.parse().ok()?];
         reader.read_exact(&mut question).ok()?;
-        let question = serde_json::from_slice(&question).unwrap();
+        let question: serde_json::Value = serde_json::from_slice(&question).unwrap();
+        let reads = locked.hides_drafts && question["scope"] == "read";
+        let token = if reads { READ_TOKEN } else { TOKEN };
         let once = headers.get("idempotency-key").cloned().unwrap_or_default();
         locked.exchanges.push(Exchanged { question, once });
         drop(locked);
-        let body = format!(r#"{{"token":"{TOKEN}","expires_in":900}}"#);
+        let body = format!(r#"{{"token":"{token}","expires_in":900}}"#);
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
         return send(stream, &[head.as_bytes(), body.as_bytes()].concat());
     }
     if method != "PUT" {
-        let (status, body) = read(&locked, &path);
+        let writes = authorization.as_deref() == Some(&format!("Bearer {TOKEN}"));
+        let hidden = locked.hides_drafts && !writes && is_draft(&locked, &path);
+        let (status, body) =
+            if hidden { ("404 Not Found", Vec::new()) } else { read(&locked, &path) };
         drop(locked);
         let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
         return send(stream, &[head.as_bytes(), &body].concat());
@@ -214,6 +229,12 @@ fn write(
     }
     state.files.insert(path, body);
     send(stream, ok)
+}
+
+/// Says whether a file of a tool still lacks its checksum.
+fn is_draft(state: &State, path: &str) -> bool {
+    let signed = path.trim_end_matches(".asc").trim_end_matches(".sha256");
+    path.starts_with("/dbt-tools/") && !state.files.contains_key(&format!("{signed}.sha256"))
 }
 
 fn read(state: &State, path: &str) -> (&'static str, Vec<u8>) {

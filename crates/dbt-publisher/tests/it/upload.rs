@@ -4,7 +4,7 @@ use dbt_testkit::ssh_agent::Agent;
 use dbt_testkit::token_endpoint::TokenEndpoint;
 use serde_json::json;
 
-use super::http::{Fault, Server, TOKEN};
+use super::http::{Fault, READ_TOKEN, Server, TOKEN};
 use super::world::{SCRIPT, World};
 
 const AT: &str = "/dbt-tools/deploy/1.4.0";
@@ -149,6 +149,38 @@ fn the_identity_of_a_job_is_exchanged_once_to_read_and_once_to_write() {
     assert_eq!(write.question, json!({"token": identity}));
     assert!(read.once.len() == 32 && write.once.len() == 32 && read.once != write.once);
     assert_eq!(server.credentials(), [format!("Bearer {TOKEN}")]);
+}
+
+/// What is not complete is shown to the token alone that wrote it, and not to one that reads.
+#[test]
+fn a_job_reads_what_it_has_not_finished_with_the_token_that_writes() {
+    let (server, system) = (Server::start(), TokenEndpoint::start());
+    let mut world = world(&server);
+    let line = line(&server).replace("--token-file PLACE/token", "");
+    server.hide_drafts();
+    let identity = system.sign(json!({"sub": "project_path:acme/deploy", "aud": server.url()}));
+    world.set("DBT_ID_TOKEN", &identity);
+    // One file is there when it fails, and nobody else sees it.
+    server.misbehave(Fault::Busy(99));
+    server.misbehave(Fault::LostAnswer);
+    world.run(&line).fails(82, "the server failed (503)");
+    let artifact = format!("{AT}/linux/amd64/deploy");
+    assert_eq!(server.file(&artifact).unwrap(), SCRIPT);
+    assert_eq!(server.file(&format!("{artifact}.asc")), None);
+    server.behave();
+    let before = server.writes().len();
+    world.run(&line).says_nothing();
+    assert!(server.file(&format!("{artifact}.sha256")).is_some());
+    assert!(!server.writes()[before..].contains(&artifact), "it was there");
+    // Of a version that is complete nothing is asked that writes.
+    let (before, writes) = (server.exchanges().len(), server.writes().len());
+    world.run(&line).says_nothing();
+    let exchanges = server.exchanges();
+    let [read] = &exchanges[before..] else { panic!("{exchanges:?}") };
+    assert_eq!(read.question, json!({"token": identity, "scope": "read"}));
+    assert_eq!(server.writes().len(), writes);
+    let told = [TOKEN, READ_TOKEN].map(|token| format!("Bearer {token}"));
+    assert_eq!(server.credentials(), told);
 }
 
 /// A server that knows a key of an agent, and a publisher whose configuration names that key.
