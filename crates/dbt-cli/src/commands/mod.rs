@@ -37,13 +37,13 @@ use world::World;
 /// Does what a built-in command asks for.
 pub(crate) fn dispatch(process: &Process, command: BuiltIn) -> Result<(), Report> {
     match command {
-        BuiltIn::Fetch(asked) => fetch::fetch(process, asked),
-        BuiltIn::Update(asked) => fetch::update(process, asked),
+        BuiltIn::Fetch(asked) => offer::at_need(process, || fetch::fetch(process, &asked)),
+        BuiltIn::Update(asked) => offer::at_need(process, || fetch::update(process, &asked)),
         BuiltIn::Rollback(asked) => rollback::rollback(process, asked),
         BuiltIn::Which(asked) => which::which(&World::open(process)?, asked),
         BuiltIn::Link(asked) => link::link(&World::open(process)?, &asked),
         BuiltIn::Unlink(asked) => link::unlink(&World::open(process)?, &asked),
-        BuiltIn::Catalog(asked) => catalog::catalog(process, asked),
+        BuiltIn::Catalog(asked) => offer::at_need(process, || catalog::catalog(process, &asked)),
         BuiltIn::Cache(asked) => cache::cache(process, asked),
         BuiltIn::Server(asked) => server::server(process, asked),
         BuiltIn::Login(asked) => login::login(process, &asked),

@@ -30,36 +30,12 @@ use crate::usage::UsageError;
 /// to sign in, and they do when they are asked, it is begun anew.
 pub(crate) fn run(process: &mut Process, call: ToolCall) -> Result<(), Report> {
     match attempt(process, call.clone()) {
-        Err(Stop::SignIn(report)) if offer::is_accepted(process, &report)? => {
-            attempt(process, call).map_err(Stop::into_report)
-        }
-        outcome => outcome.map_err(Stop::into_report),
+        Err(report) if offer::is_accepted(process, &report)? => attempt(process, call),
+        outcome => outcome,
     }
 }
 
-/// Why there is no tool.
-enum Stop {
-    /// The server wants somebody to sign in.
-    SignIn(Report),
-    /// Anything else.
-    Final(Report),
-}
-
-impl Stop {
-    fn into_report(self) -> Report {
-        match self {
-            Self::SignIn(report) | Self::Final(report) => report,
-        }
-    }
-}
-
-impl From<Report> for Stop {
-    fn from(report: Report) -> Self {
-        Self::Final(report)
-    }
-}
-
-fn attempt(process: &mut Process, call: ToolCall) -> Result<(), Stop> {
+fn attempt(process: &mut Process, call: ToolCall) -> Result<(), Report> {
     let world = World::open(process)?;
     let ToolCall { name, wanted, arguments } = call;
     let session = world.session();
@@ -72,17 +48,15 @@ fn attempt(process: &mut Process, call: ToolCall) -> Result<(), Stop> {
     loop {
         let prepared = match prepare::prepare(&session, &request) {
             Ok(Outcome::Ready(prepared)) => *prepared,
-            Ok(Outcome::Replaced(replaced)) => return Err(restart(process, &replaced).into()),
+            Ok(Outcome::Replaced(replaced)) => return Err(restart(process, &replaced)),
             Err(PrepareError::NoTool { tool, .. }) if tool.as_str() == cli::CATALOG => {
                 drop(session);
                 drop(world);
-                return Ok(built_in_catalog(process, arguments)?);
+                return built_in_catalog(process, arguments);
             }
             Err(error) => {
-                let wants_sign_in = matches!(error, PrepareError::SignIn { .. });
                 let meant = words::hints(request.tool.as_str());
-                let report = failure::preparing(error).hints(meant);
-                return Err(if wants_sign_in { Stop::SignIn(report) } else { Stop::Final(report) });
+                return Err(failure::preparing(error).hints(meant));
             }
         };
         if prepared.fresh {
@@ -98,7 +72,7 @@ fn attempt(process: &mut Process, call: ToolCall) -> Result<(), Stop> {
         // Somebody has cleared the cache or installed the same at this moment: it is fetched and
         // verified anew. Whoever does it again and again gets the refusal.
         if left == 0 || !error.may_pass() {
-            return Err(failure::executing(error).into());
+            return Err(failure::executing(error));
         }
         left -= 1;
     }
@@ -118,7 +92,7 @@ fn built_in_catalog(process: &mut Process, words: Vec<OsString>) -> Result<(), R
         CatalogInvocation::Command(command, everywhere) => {
             let flags = process.flags.clone().and(everywhere);
             process.take_flags(flags);
-            catalog::catalog(process, command)
+            catalog::catalog(process, &command)
         }
     }
 }

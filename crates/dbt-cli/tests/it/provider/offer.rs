@@ -53,6 +53,39 @@ fn whoever_declines_has_the_error_and_nothing_happened() {
 }
 
 #[test]
+fn whoever_fetches_updates_or_looks_at_the_catalog_is_asked_too() {
+    for (words, shown) in [
+        (&["fetch", "deploy"][..], "signed in to the server `acme` as alice"),
+        (&["update", "deploy"], "signed in to the server `acme` as alice"),
+        (&["catalog", "list"], "deploy  1.4.0"),
+        (&["catalog", "show", "deploy"], "versions: 1.4.0"),
+        (&["--", "catalog", "list"], "deploy  1.4.0"),
+    ] {
+        let (provider, world) = world();
+        let declined = on_terminal(&world, words, "n\n");
+        declined.exits_with(dbt_testkit::exits::REFUSED);
+        assert!(declined.stdout().contains("sign in now? [y/N] "), "{words:?}: {declined:?}");
+        assert!(asked(&provider).is_empty(), "{words:?}");
+
+        provider.confirm_at_once();
+        let accepted = on_terminal(&world, words, "y\n");
+        accepted.exits_with(0);
+        assert!(accepted.stdout().contains(shown), "{words:?}: {accepted:?}");
+        assert_eq!(accepted.stdout().matches("sign in now?").count(), 1, "{words:?}");
+    }
+}
+
+#[test]
+fn of_several_tools_one_question_is_asked() {
+    let (provider, world) = world();
+    let run = on_terminal(&world, &["update", "deploy", "other"], "n\n");
+    run.exits_with(dbt_testkit::exits::REFUSED);
+    assert_eq!(run.stdout().matches("wants you to sign in").count(), 2, "{run:?}");
+    assert!(asked(&provider).is_empty());
+    world.nothing_happened();
+}
+
+#[test]
 fn a_code_for_telephones_is_drawn_on_terminals_alone() {
     let (provider, world) = world();
     provider.confirm_at_once();
