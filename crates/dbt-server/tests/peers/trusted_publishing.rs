@@ -1,4 +1,4 @@
-//! The pipelines of docs/trusted-publishing.md, with real curl and jq, as GitHub and GitLab run them.
+//! The exchange as docs/trusted-publishing.md has it with curl and jq, as GitHub and GitLab run it.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -13,12 +13,18 @@ const PAGE: &str = include_str!("../../../../docs/trusted-publishing.md");
 const URL: &str = "https://dbt.example.com";
 const ARTIFACT: &str = "/dbt-tools/deploy/1.0.0/linux/amd64/deploy";
 
-/// Returns the first block of a language behind a heading.
-fn block(heading: &str, language: &str) -> String {
+/// Returns the blocks of a language behind a heading.
+fn blocks(heading: &str, language: &str) -> Vec<String> {
     let section = PAGE.split(&format!("## {heading}\n")).nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let block = section.split(&format!("```{language}\n")).nth(1).unwrap();
-    block.split("```").next().unwrap().to_owned()
+    let fence = format!("```{language}\n");
+    let blocks = section.split(&fence).skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// Returns the scripts with curl: for jobs of GitHub, and for who has an identity in a variable.
+fn scripts() -> [String; 2] {
+    blocks("The exchange", "sh").try_into().unwrap()
 }
 
 /// Starts a server with a rule of the page, about the jobs of a provider.
@@ -60,7 +66,7 @@ fn run_in(directory: &Path, script: &str, variables: &[(&str, &str)], shell: &st
 }
 
 #[test]
-fn the_workflow_for_github_publishes() {
+fn the_script_for_github_publishes() {
     let key = SigningKey::rsa("key");
     let provider = IdentityProvider::start(&[&key]);
     let settings: Value =
@@ -77,9 +83,7 @@ fn the_workflow_for_github_publishes() {
     server.keep_secret(&token);
     // What the runner asks for the identity, with the audience behind it.
     provider.say(&format!("/token?api-version=2.0&audience={URL}"), &json!({"value": token}));
-    let text = block("GitHub Actions", "yaml");
-    let lines = text.split("- run: |\n").nth(1).unwrap().lines();
-    let script = lines.map(str::trim_start).collect::<Vec<_>>().join("\n");
+    let [script, _] = scripts();
     let asking = format!("{}/token?api-version=2.0", provider.url());
     let variables = [
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "planted-bearer"),
@@ -104,10 +108,10 @@ fn the_workflow_for_github_publishes() {
 }
 
 #[test]
-fn the_pipeline_for_gitlab_publishes() {
+fn the_script_for_gitlab_publishes() {
     let key = SigningKey::rsa("key");
     let provider = IdentityProvider::start(&[&key]);
-    let rule = serde_json::from_str(&block("GitLab", "json")).unwrap();
+    let rule = blocks("GitLab", "json").remove(0).parse().unwrap();
     let server = server(&provider, rule);
     let token = identity(
         &provider,
@@ -120,10 +124,7 @@ fn the_pipeline_for_gitlab_publishes() {
         }),
     );
     server.keep_secret(&token);
-    let text = block("GitLab", "yaml");
-    let lines = text.split("script:\n").nth(1).unwrap().lines();
-    let words = lines.map(|line| line.trim().strip_prefix("- '")?.strip_suffix('\''));
-    let script = words.map(Option::unwrap).collect::<Vec<_>>().join("\n");
+    let [_, script] = scripts();
     for _attempt in 0..2 {
         let output = run(&server, &script, &[("DBT_ID_TOKEN", &token)], "sh");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
