@@ -178,8 +178,11 @@ impl Credentials {
     /// Reads from now on with what is sent to write, and says whether that is something else than
     /// before: then a server may show what it has not shown until now, such as what is not finished.
     pub fn begin_writing(&self) -> bool {
-        // Each of them is told.
-        self.kinds().fold(false, |is_other, kind| kind.begin_writing() || is_other)
+        let mut is_other = false;
+        for kind in self.kinds() {
+            is_other |= kind.begin_writing();
+        }
+        is_other
     }
 
     /// Returns the headers that tell `origin` who asks to read.

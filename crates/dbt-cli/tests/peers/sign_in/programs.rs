@@ -152,7 +152,7 @@ fn refresh_token_in(kept: &Value) -> Option<String> {
             own.or_else(|| members.values().find_map(refresh_token_in))
         }
         Value::Array(values) => values.iter().find_map(refresh_token_in),
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
