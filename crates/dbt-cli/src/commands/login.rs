@@ -41,6 +41,7 @@ pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
         let asked = Asked::Command(Way::asked_for(asked));
         return through_provider(process, &server, &way_in, provider, asked);
     }
+    supported(&server, &way_in)?;
     if let Some(way) = Way::asked_for(asked) {
         let flag = way.flag();
         let message = format!(
@@ -51,7 +52,6 @@ pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
             .hint(hint)
             .hint(how_to_sign_in(&server)));
     }
-    supported(&server, &way_in)?;
     let kind = way_in.found();
     if kind == Kind::Nothing {
         let message = format!("nothing is configured to sign in to the server `{server}` with");
@@ -142,7 +142,11 @@ fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Rep
 fn may_be_kept(server: &str, way_in: &WayIn) -> Result<(), Report> {
     let may_come_before = matches!(
         way_in.kind,
-        Kind::Nothing | Kind::Oidc { .. } | Kind::NamelessProvider { .. } | Kind::Job { .. }
+        Kind::Nothing
+            | Kind::Oidc { .. }
+            | Kind::NamelessProvider { .. }
+            | Kind::SharedProvider(_)
+            | Kind::Job { .. }
     );
     if !may_come_before {
         let words = way_in.kind.words();

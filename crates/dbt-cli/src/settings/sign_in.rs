@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dbt_client::auth::agent::Agent;
 use dbt_client::auth::{Netrc, SecretValue};
-use dbt_client::config::{Asked, Means, ServerEntry, Urls, WayIn};
+use dbt_client::config::{Asked, ConfigFile, Means, ServerEntry, SharedClient, Urls, WayIn};
 use dbt_client::url::Origin;
 
 use super::{Inputs, SettingsError};
@@ -24,6 +24,15 @@ impl Inputs<'_> {
         let directory = self.config_directory();
         let around = self.around(&directory);
         Ok(config.way_in(entry, origins, around, &self.means())?)
+    }
+
+    /// Returns another server of a configuration at which it would count what the one of this entry
+    /// is sent, if there is one.
+    pub fn shared_client(&self, config: &ConfigFile, entry: &ServerEntry) -> Option<SharedClient> {
+        let directory = self.config_directory();
+        let around = self.around(&directory);
+        let origins = Urls::of(entry, around).map(|urls| urls.origins()).unwrap_or_default();
+        config.shared_client(entry, &origins, around)
     }
 
     /// Decides how a server that no configuration knows is told who asks.
