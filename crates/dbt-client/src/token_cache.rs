@@ -1,7 +1,7 @@
 //! Tokens that providers and servers gave, kept for all processes of one user.
 //!
 //! A token is good for the server that it was got for and for no other: an entry belongs to an
-//! issuer, a client, an audience and the server's origin ([`Key`]). All are in one file,
+//! issuer, a client, an audience, the server's origin and somebody ([`Key`]). All are in one file,
 //! `state/tokens.json` below the home of ours, which nobody else can read; where nothing can be
 //! written they live in memory.
 //!
@@ -59,18 +59,22 @@ pub struct Key {
     pub audience: String,
     /// The server that is shown it, and no other.
     pub origin: Origin,
+    /// In whose name the configuration asks for it, as a digest: one person may have two entries for
+    /// one server, their own and a program's. Empty where it names nobody.
+    pub who: String,
 }
 
 impl Key {
     /// Returns the key of a token that a server gave itself, for `login --token`.
     pub fn of_server(origin: Origin) -> Self {
-        Self { issuer: String::new(), client: String::new(), audience: String::new(), origin }
+        let (issuer, client, audience) = (String::new(), String::new(), String::new());
+        Self { issuer, client, audience, origin, who: String::new() }
     }
 
     /// Returns a name for files: the same for the same key, and no other's.
     fn short(&self) -> String {
-        let Self { issuer, client, audience, origin } = self;
-        let text = format!("{issuer}\n{client}\n{audience}\n{origin}");
+        let Self { issuer, client, audience, origin, who } = self;
+        let text = format!("{issuer}\n{client}\n{audience}\n{origin}\n{who}");
         Digest::of(text.as_bytes()).to_string().chars().take(16).collect()
     }
 }
@@ -261,7 +265,17 @@ impl TokenCache {
     /// Forgets the tokens of a server's origins, and returns them: whoever signs out may want to
     /// end them where they came from.
     pub fn forget(&self, origins: &[Origin]) -> Vec<(Key, Tokens)> {
-        let is_its = |key: &Key| origins.contains(&key.origin);
+        self.forget_each(|key| origins.contains(&key.origin))
+    }
+
+    /// Forgets what is in the way of a token under a key: what a person gave for its server, and
+    /// what the same person was given before. Other people's stay.
+    pub fn make_way_for(&self, new: &Key) {
+        let is_theirs = |key: &Key| key.issuer.is_empty() || key.who == new.who;
+        self.forget_each(|key| key.origin == new.origin && is_theirs(key));
+    }
+
+    fn forget_each(&self, is_its: impl Fn(&Key) -> bool) -> Vec<(Key, Tokens)> {
         let mut memory = lock_memory(&self.memory);
         let mut forgotten: BTreeMap<Key, Entry> =
             memory.extract_if(.., |key, _entry| is_its(key)).collect();

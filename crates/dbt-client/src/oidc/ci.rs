@@ -160,7 +160,7 @@ impl Identity {
         };
         let job = format!("{job} {}", scope.as_str());
         let (issuer, audience) = ("job".to_owned(), origin.to_string());
-        Key { issuer, client: job, audience, origin: origin.clone() }
+        Key { issuer, client: job, audience, origin: origin.clone(), who: String::new() }
     }
 }
 

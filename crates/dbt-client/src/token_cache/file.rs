@@ -54,6 +54,8 @@ struct Written {
     token: InFile,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh_token: Option<InFile>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    who: String,
     received: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires: Option<Timestamp>,
@@ -156,7 +158,7 @@ impl TokenFile {
 
 impl Written {
     fn of(entry: &Entry) -> Self {
-        let Entry { key: Key { issuer, client, audience, origin }, tokens, tried } = entry;
+        let Entry { key: Key { issuer, client, audience, origin, who }, tokens, tried } = entry;
         let Tokens { token, refresh_token, received, expires } = tokens;
         Self {
             issuer: issuer.clone(),
@@ -175,13 +177,14 @@ impl Written {
     fn read(self) -> Option<Entry> {
         let origin = self.origin.parse::<RepositoryUrl>().ok()?.origin()?.clone();
         let (issuer, client, audience) = (self.issuer, self.client, self.audience);
-        let key = Key { issuer, client, audience, origin };
+        let key = Key { issuer, client, audience, origin, who: self.who };
         let (token, refresh_token) = (self.token.0, self.refresh_token.map(|InFile(it)| it));
         if !refresh_token.iter().chain([&token]).all(crate::oidc::is_token) {
             return None;
         }
         let tokens = Tokens {
             token,
+            who: who.clone(),
             refresh_token,
             received: self.received.0,
             expires: self.expires.map(|Timestamp(time)| time),

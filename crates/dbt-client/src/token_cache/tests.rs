@@ -68,7 +68,8 @@ fn key() -> Key {
 
 fn key_of(server: &str) -> Key {
     let issuer = "https://dex.example.com".to_owned();
-    Key { issuer, client: "dbt".to_owned(), audience: "dbt".to_owned(), origin: origin(server) }
+    let (client, audience) = ("dbt".to_owned(), "dbt".to_owned());
+    Key { issuer, client, audience, origin: origin(server), who: String::new() }
 }
 
 /// A token that came at some second and is good for an hour.
@@ -197,6 +198,7 @@ fn tokens_of_other_servers_clients_and_audiences_are_apart() {
     others.push(Key { issuer: "https://dex.example.com/".to_owned(), ..key() });
     others.push(Key { client: "other".to_owned(), ..key() });
     others.push(Key { audience: "other".to_owned(), ..key() });
+    others.push(Key { who: "bot".to_owned(), ..key() });
     others.push(Key::of_server(origin("https://dbt.example.com")));
     home.cache().store(&key(), &tokens("first", 0));
     for other in others {
@@ -204,6 +206,33 @@ fn tokens_of_other_servers_clients_and_audiences_are_apart() {
         let outcome = home.cache().get_or_obtain(&other, &need(0), |_renewal| Err("none"));
         assert_eq!(outcome.unwrap_err().to_string(), "none", "{other:?}");
     }
+}
+
+#[test]
+fn who_signs_in_takes_nobody_elses_place() {
+    let home = Home::new();
+    let bot = Key { who: "bot".to_owned(), ..key() };
+    let own = Key::of_server(key().origin);
+    let cache = home.cache();
+    for key in [key(), bot.clone(), own.clone()] {
+        cache.store(&key, &tokens("first", 0));
+    }
+    cache.make_way_for(&bot);
+    cache.store(&bot, &tokens("second", 1));
+    assert_eq!(home.cache().peek(&bot), Some(tokens("second", 1)));
+    assert_eq!(home.cache().peek(&key()), Some(tokens("first", 0)));
+    assert_eq!(home.cache().peek(&own), None, "it would be sent in the place of the new one");
+}
+
+#[test]
+fn what_was_written_before_anybody_was_named_is_read_and_nobodys_who_is() {
+    let home = Home::new();
+    home.cache().store(&key(), &tokens("first", 0));
+    assert!(!fs::read_to_string(home.file()).unwrap().contains("who"));
+    let bot = Key { who: "bot".to_owned(), ..key() };
+    home.cache().store(&bot, &tokens("bots", 0));
+    assert_eq!(home.cache().peek(&key()), Some(tokens("first", 0)));
+    assert_eq!(home.cache().peek(&bot), Some(tokens("bots", 0)));
 }
 
 #[test]
