@@ -235,7 +235,7 @@ impl TokenCache {
         if lock.as_ref().is_some_and(is_anothers) {
             return Err(NoToken::Busy { waited: need.patience });
         }
-        let mut renewal = Renewal { cache: self, key, before: by_now };
+        let mut renewal = Renewal::of(self, key, by_now, lock.as_ref());
         match (obtain(&mut renewal), renewal.before) {
             (Ok(tokens), before) => {
                 self.keep(key, &tokens, before.as_ref());
@@ -367,6 +367,25 @@ impl TokenCache {
         }
     }
 
+    /// Says whether the next token can be kept by whoever has this lock. Many providers let what gets
+    /// the next one count once, and end the session when it comes again: it is not spent where the
+    /// next one would end with this process, and others would show the old one.
+    fn can_keep_the_next(&self, lock: Option<&Lock>) -> bool {
+        let file = match &self.place {
+            Place::Memory => return true,
+            Place::ReadOnly(file) => {
+                (self.say)(&file.not_renewed());
+                return false;
+            }
+            Place::File(file) => file,
+        };
+        let can = lock.is_some_and(Lock::is_held) && file.can_be_written();
+        if !can {
+            (self.say)(&file.not_renewed());
+        }
+        can
+    }
+
     fn turn_if_free(&self) -> Option<MutexGuard<'_, ()>> {
         match self.turn.try_lock() {
             Ok(turn) => Some(turn),
@@ -396,17 +415,29 @@ pub struct Renewal<'a> {
     cache: &'a TokenCache,
     key: &'a Key,
     before: Option<Entry>,
+    shown: Option<Tokens>,
 }
 
-impl Renewal<'_> {
-    /// Returns what was kept: its token has ended or is about to, or the server has refused it.
+impl<'a> Renewal<'a> {
+    fn of(cache: &'a TokenCache, key: &'a Key, before: Option<Entry>, lock: Option<&Lock>) -> Self {
+        let shown = before.as_ref().map(|entry| {
+            let tokens = entry.tokens.clone();
+            let is_shown = tokens.refresh_token.is_none() || cache.can_keep_the_next(lock);
+            if is_shown { tokens } else { tokens.renewed_by(None) }
+        });
+        Self { cache, key, before, shown }
+    }
+
+    /// Returns what was kept: its token has ended or is about to, or the server has refused it. It
+    /// has nothing that gets the next one where that one could not be kept.
     pub fn before(&self) -> Option<&Tokens> {
-        self.before.as_ref().map(|entry| &entry.tokens)
+        self.shown.as_ref()
     }
 
     /// Forgets what was kept, at once: its giver has said that it counts no more.
     pub fn forget(&mut self) {
         let Some(gone) = self.before.take() else { return };
+        self.shown = None;
         lock_memory(&self.cache.memory).remove(self.key);
         if let Place::File(file) = &self.cache.place {
             // Where locks do not work another process may have put the next one there.
@@ -507,6 +538,20 @@ pub enum CacheProblem {
         /// The file.
         path: PathBuf,
     },
+    /// What gets the next token counts once, and the next one could not be kept.
+    #[error("a sign-in is not renewed, since `{}` cannot be locked and written", path.display())]
+    NotRenewed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process has it.
+    #[error("`{}` is not changed: another process had it for {} s", path.display(), .waited.as_secs())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+        /// How long was waited.
+        waited: Duration,
+    },
     /// It could not be read.
     #[error("tokens that were remembered are not used")]
     Read(#[source] FsxError),
@@ -523,7 +568,12 @@ impl CacheProblem {
             | Self::Open { .. }
             | Self::NoFile { .. }
             | Self::Damaged { .. } => true,
-            Self::Distrusted(_) | Self::Newer { .. } | Self::Read(_) | Self::Write(_) => false,
+            Self::Distrusted(_)
+            | Self::Newer { .. }
+            | Self::NotRenewed { .. }
+            | Self::Busy { .. }
+            | Self::Read(_)
+            | Self::Write(_) => false,
         }
     }
 
@@ -540,9 +590,11 @@ impl CacheProblem {
                 Some(format!("sign in again with `{program} login`"))
             }
             Self::Newer { .. } => Some(format!("use the newer version of `{program}`")),
-            Self::Read(_) | Self::Write(_) => Some(format!(
-                "`{program} doctor` checks whose the files are and what may be done to them"
-            )),
+            Self::NotRenewed { .. } | Self::Busy { .. } | Self::Read(_) | Self::Write(_) => {
+                Some(format!(
+                    "`{program} doctor` checks whose the files are and what may be done to them"
+                ))
+            }
         }
     }
 }

@@ -457,7 +457,42 @@ fn in_a_home_that_can_only_be_read_tokens_are_used_and_not_forgotten_silently() 
     assert_eq!(nobody_is_asked(&cache, LIFE + 1), "second");
     assert_eq!(home.cache().peek(&key()), Some(tokens("first", 0)));
     assert_eq!(cache.forget(&[key().origin]).len(), 1);
-    assert_eq!(home.said(), ["tokens are not remembered"]);
+    let not_renewed = "a sign-in is not renewed, since `FILE` cannot be locked and written";
+    assert_eq!(home.said(), [not_renewed, "tokens are not remembered"]);
+}
+
+#[test]
+fn what_gets_the_next_token_is_spent_only_where_that_can_be_kept() {
+    let shown = |home: &Home, cache: &TokenCache| {
+        let mut shown = None;
+        let _none = cache.get_or_obtain(&key(), &need(LIFE), |renewal| {
+            shown = renewal.before().cloned();
+            Err::<Tokens, _>("asked")
+        });
+        let kept = home.cache().peek(&key());
+        assert_eq!(kept, Some(tokens("first", 0)), "it is there for whoever can");
+        shown.unwrap().refresh_token.is_some()
+    };
+    let home = Home::new();
+    home.cache().store(&key(), &tokens("first", 0));
+    assert!(shown(&home, &home.cache()));
+    assert_eq!(home.said(), [""; 0]);
+
+    let read_only = home.open(None, Some(home.directory.path().to_owned()));
+    assert!(!shown(&home, &read_only));
+    let words = "a sign-in is not renewed, since `FILE` cannot be locked and written";
+    assert_eq!(home.said(), [words]);
+
+    let state = home.directory.path().join("state");
+    for name in [format!("tokens-{}.lock", key().short()), "tokens.lock".to_owned()] {
+        let lock = state.join(name);
+        let _none_yet = fs::remove_file(&lock);
+        fs::create_dir(&lock).unwrap();
+        assert!(!shown(&home, &home.cache()), "{}", lock.display());
+        assert_eq!(home.said(), [words]);
+        fs::remove_dir(&lock).unwrap();
+    }
+    assert!(shown(&home, &home.cache()));
 }
 
 #[test]
@@ -520,7 +555,7 @@ fn nothing_of_it_shows_a_secret() {
     let cache = home.cache();
     cache.store(&key(), &tokens("first", 0));
     let entry = cache.by_now(&key()).unwrap();
-    let renewal = Renewal { cache: &cache, key: &entry.key, before: Some(entry.clone()) };
+    let renewal = Renewal::of(&cache, &entry.key, Some(entry.clone()), None);
     let shown = format!("{cache:?} {entry:?} {renewal:?} {:?}", cache.peek(&key()));
     assert!(!shown.contains("s3cr3t"), "{shown}");
 }
