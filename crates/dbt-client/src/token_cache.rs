@@ -3,7 +3,8 @@
 //! A token is good for the server that it was got for and for no other: an entry belongs to an
 //! issuer, a client, an audience, the server's origin and somebody ([`Key`]). All are in one file,
 //! `state/tokens.json` below the home of ours, which nobody else can read; where nothing can be
-//! written they live in memory.
+//! written they live in memory. Those of CI jobs always do: the home of a runner outlives the job,
+//! and is the next one's.
 //!
 //! As long as a token is good nobody is asked. In the last fifth of its life, five minutes at most,
 //! one process gets the next one while the others go on with it; when it is over, one does and the
@@ -48,6 +49,9 @@ const KEPT_AFTER_END: Duration = Duration::from_hours(24 * 180);
 /// How many entries are kept.
 const ENTRY_LIMIT: usize = 256;
 
+/// Who gave the tokens of jobs: the name of no issuer, which are URLs.
+const JOB: &str = "job";
+
 /// Whose token it is, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -69,6 +73,16 @@ impl Key {
     pub fn of_server(origin: Origin) -> Self {
         let (issuer, client, audience) = (String::new(), String::new(), String::new());
         Self { issuer, client, audience, origin, who: String::new() }
+    }
+
+    /// Returns the key of a token that a server gave for the identity of a job.
+    pub fn of_job(job: String, origin: Origin) -> Self {
+        let audience = origin.to_string();
+        Self { issuer: JOB.to_owned(), client: job, audience, origin, who: String::new() }
+    }
+
+    fn is_of_job(&self) -> bool {
+        self.issuer == JOB
     }
 
     /// Returns a name for files: the same for the same key, and no other's.
@@ -256,7 +270,7 @@ impl TokenCache {
 
     /// Says whether other processes find this token under a key.
     pub fn is_kept(&self, key: &Key, tokens: &Tokens) -> bool {
-        let Place::File(file) = &self.place else { return false };
+        let Place::File(file) = self.place_of(key) else { return false };
         file.read(&*self.say)
             .iter()
             .any(|entry| entry.key == *key && entry.tokens.token == tokens.token)
@@ -317,7 +331,7 @@ impl TokenCache {
 
     /// Returns what is kept under a key in this moment.
     fn by_now(&self, key: &Key) -> Option<Entry> {
-        let in_file = match &self.place {
+        let in_file = match self.place_of(key) {
             Place::Memory => return lock_memory(&self.memory).get(key).cloned(),
             Place::ReadOnly(file) => {
                 // What this process got since is newer.
@@ -332,6 +346,11 @@ impl TokenCache {
         in_file.into_iter().find(|entry| entry.key == *key)
     }
 
+    /// Returns where what is under a key is kept.
+    fn place_of(&self, key: &Key) -> &Place {
+        if key.is_of_job() { &Place::Memory } else { &self.place }
+    }
+
     fn remember(&self, entry: Entry) {
         lock_memory(&self.memory).insert(entry.key.clone(), entry);
     }
@@ -341,7 +360,7 @@ impl TokenCache {
     fn keep(&self, key: &Key, tokens: &Tokens, before: Option<&Entry>) {
         let entry = Entry { key: key.clone(), tokens: tokens.clone(), tried: None };
         self.remember(entry.clone());
-        let Place::File(file) = &self.place else { return };
+        let Place::File(file) = self.place_of(key) else { return };
         file.change(&*self.say, |entries| {
             let place = entries.iter().position(|it| it.key == *key);
             if let Some(place) = place {
@@ -358,7 +377,7 @@ impl TokenCache {
     fn put_off(&self, entry: &Entry, now: SystemTime) {
         let tried = Entry { tried: Some(now), ..entry.clone() };
         self.remember(tried.clone());
-        if let Place::File(file) = &self.place {
+        if let Place::File(file) = self.place_of(&entry.key) {
             file.change(&*self.say, |entries| {
                 if let Some(same) = entries.iter_mut().find(|it| *it == entry) {
                     *same = tried;
@@ -370,8 +389,8 @@ impl TokenCache {
     /// Says whether the next token can be kept by whoever has this lock. Many providers let what gets
     /// the next one count once, and end the session when it comes again: it is not spent where the
     /// next one would end with this process, and others would show the old one.
-    fn can_keep_the_next(&self, lock: Option<&Lock>) -> bool {
-        let file = match &self.place {
+    fn can_keep_the_next(&self, key: &Key, lock: Option<&Lock>) -> bool {
+        let file = match self.place_of(key) {
             Place::Memory => return true,
             Place::ReadOnly(file) => {
                 (self.say)(&file.not_renewed());
@@ -396,7 +415,7 @@ impl TokenCache {
 
     /// Takes the lock of a key among processes; nothing where locks do not work.
     fn lock_for(&self, key: &Key, patience: Duration) -> Option<Lock> {
-        match &self.place {
+        match self.place_of(key) {
             Place::File(file) => file.lock_for(key, patience),
             Place::Memory | Place::ReadOnly(_) => None,
         }
@@ -422,7 +441,7 @@ impl<'a> Renewal<'a> {
     fn of(cache: &'a TokenCache, key: &'a Key, before: Option<Entry>, lock: Option<&Lock>) -> Self {
         let shown = before.as_ref().map(|entry| {
             let tokens = entry.tokens.clone();
-            let is_shown = tokens.refresh_token.is_none() || cache.can_keep_the_next(lock);
+            let is_shown = tokens.refresh_token.is_none() || cache.can_keep_the_next(key, lock);
             if is_shown { tokens } else { tokens.renewed_by(None) }
         });
         Self { cache, key, before, shown }
@@ -439,7 +458,7 @@ impl<'a> Renewal<'a> {
         let Some(gone) = self.before.take() else { return };
         self.shown = None;
         lock_memory(&self.cache.memory).remove(self.key);
-        if let Place::File(file) = &self.cache.place {
+        if let Place::File(file) = self.cache.place_of(self.key) {
             // Where locks do not work another process may have put the next one there.
             file.change(&*self.cache.say, |entries| entries.retain(|it| it.tokens != gone.tokens));
         }
@@ -470,6 +489,9 @@ impl Entry {
 /// Drops what is of no use any more, and the oldest where there is too much.
 fn make_room(entries: &mut Vec<Entry>, now: SystemTime) {
     entries.retain(|entry| {
+        if entry.key.is_of_job() {
+            return false;
+        }
         let Some(expires) = entry.tokens.expires else { return true };
         let is_renewable = entry.tokens.refresh_token.is_some();
         let kept = if is_renewable { KEPT_AFTER_END } else { Duration::ZERO };

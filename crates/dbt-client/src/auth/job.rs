@@ -1,6 +1,5 @@
 //! The identity of a CI job: exchanged at its server for a token of minutes, one that reads and, when
-//! something is to be written, one that writes. No secret is stored but those, which end by
-//! themselves.
+//! something is to be written, one that writes. No secret is stored: those end with the process.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

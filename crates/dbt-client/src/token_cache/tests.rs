@@ -209,6 +209,24 @@ fn tokens_of_other_servers_clients_and_audiences_are_apart() {
 }
 
 #[test]
+fn the_token_of_a_job_ends_with_its_process() {
+    let home = Home::new();
+    let job = Key::of_job("digest of the identity read".to_owned(), key().origin);
+    let cache = home.cache();
+    let outcome =
+        cache.get_or_obtain(&job, &need(0), |_renewal| Ok::<_, String>(tokens("jobs", 0)));
+    assert_eq!(outcome.unwrap(), tokens("jobs", 0));
+    assert_eq!(cache.peek(&job), Some(tokens("jobs", 0)), "this process has it");
+    assert_eq!(home.cache().peek(&job), None);
+    assert_eq!(fs::read_dir(home.directory.path()).unwrap().count(), 0, "nothing was written");
+    // What an earlier version has left is nobody's.
+    let left = Entry { key: job, tokens: tokens("left", 0), tried: None };
+    let mut entries = vec![left];
+    make_room(&mut entries, at(1));
+    assert!(entries.is_empty());
+}
+
+#[test]
 fn who_signs_in_takes_nobody_elses_place() {
     let home = Home::new();
     let bot = Key { who: "bot".to_owned(), ..key() };

@@ -5,7 +5,9 @@ use std::io;
 use crate::storage::StorageError;
 
 /// Does something slow on a thread that may wait.
-pub(super) async fn on_disk<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+pub(super) async fn on_disk<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<Interrupted> + Send + 'static,
