@@ -289,6 +289,21 @@ impl TokenCache {
         self.forget_each(|key| key.origin == new.origin && is_theirs(key));
     }
 
+    /// Says whether a token for these origins is left in the file of a user, looking at it anew. It is
+    /// not known where the file cannot be read.
+    pub fn is_left(places: &Places, origins: &[Origin]) -> Result<bool, CacheProblem> {
+        let Some(home) = places.home.as_ref().or(places.read_only_home.as_ref()) else {
+            return Ok(false);
+        };
+        let directory = home.join("state");
+        let file = TokenFile::in_directory(directory.clone());
+        if !file.is_there() {
+            return Ok(false);
+        }
+        ownership::of_ours(home, &directory).map_err(CacheProblem::Distrusted)?;
+        Ok(file.entries()?.iter().any(|entry| origins.contains(&entry.key.origin)))
+    }
+
     fn forget_each(&self, is_its: impl Fn(&Key) -> bool) -> Vec<(Key, Tokens)> {
         let mut memory = lock_memory(&self.memory);
         let mut forgotten: BTreeMap<Key, Entry> =

@@ -221,6 +221,7 @@ pub(crate) fn logout(process: &Process) -> Result<(), Report> {
         let its = forgotten.iter().find(|(key, _tokens)| key == provider.key());
         its.is_some_and(|(_key, tokens)| ends(process, provider, tokens))
     });
+    really_forgotten(process, &server, &origins)?;
     // Looked for anew: what was forgotten is not sent any more.
     let (_server, now) = selected(process)?;
     let stays = now.found().place();
@@ -238,6 +239,23 @@ pub(crate) fn logout(process: &Process) -> Result<(), Report> {
         )
     });
     Ok(())
+}
+
+/// Fails where a token is left: a disk that is full, a home that can only be read, or a file that
+/// cannot be.
+fn really_forgotten(process: &Process, server: &str, origins: &[Origin]) -> Result<(), Report> {
+    let message = format!("the sign-in to the server `{server}` is not forgotten");
+    match TokenCache::is_left(&process.found.places, origins) {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            let hint = "make `state/tokens.json` in the home of dbt writable and try again, or end the session where it began";
+            Err(Report::new(ExitCode::CONFIGURATION, message).hint(hint))
+        }
+        Err(problem) => {
+            let hint = problem.hint();
+            Err(Report::because(ExitCode::CONFIGURATION, message, problem).hints(hint))
+        }
+    }
 }
 
 /// Has the provider end the session, where it does that; says what went wrong, and that it ended.

@@ -138,6 +138,25 @@ fn a_token_opens_a_server_that_would_ask_an_identity_provider() {
 }
 
 #[test]
+fn what_could_not_be_forgotten_is_not_called_forgotten() {
+    let world = world();
+    let file = world.may_keep_tokens();
+    login(&world, TOKEN).exits_with(0);
+    let kept = fs::read_to_string(&file).unwrap();
+    let newer = kept.replace("\"schema\":1", "\"schema\":2");
+    assert_ne!(newer, kept);
+    fs::write(&file, &newer).unwrap();
+    world
+        .dbt(["logout"])
+        .exits_with(exits::CONFIGURATION)
+        .mentions("error: the sign-in to the server `acme` is not forgotten")
+        .mentions("was written by a newer version");
+    assert_eq!(fs::read_to_string(&file).unwrap(), newer);
+    fs::write(&file, &kept).unwrap();
+    world.dbt(["logout"]).exits_with(0).mentions("is forgotten here");
+}
+
+#[test]
 fn no_token_is_taken_for_a_server_that_everybody_could_listen_to() {
     let world = world();
     world.move_server("http://repo.test");

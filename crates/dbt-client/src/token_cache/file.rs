@@ -81,6 +81,16 @@ impl TokenFile {
         self.directory.join("tokens.json")
     }
 
+    /// Says whether there is anything of its name.
+    pub(super) fn is_there(&self) -> bool {
+        std::fs::symlink_metadata(self.path()).is_ok()
+    }
+
+    /// Returns what is there, and changes nothing.
+    pub(super) fn entries(&self) -> Result<Vec<Entry>, CacheProblem> {
+        read(&self.path())
+    }
+
     /// Says that what is to be changed cannot be.
     pub(super) fn cannot_be_changed(&self) -> CacheProblem {
         let source = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);

@@ -29,11 +29,15 @@ impl Home {
     }
 
     fn open(&self, home: Option<PathBuf>, read_only_home: Option<PathBuf>) -> TokenCache {
-        let temporary = self.directory.path().to_owned();
-        let (store, read_only_stores, links) = (None, Vec::new(), None);
-        let places = Places { home, read_only_home, store, read_only_stores, temporary, links };
+        let places = self.places(home, read_only_home);
         let said = Arc::clone(&self.said);
         TokenCache::open(&places, move |problem| lock_memory(&said).push(problem.to_string()))
+    }
+
+    fn places(&self, home: Option<PathBuf>, read_only_home: Option<PathBuf>) -> Places {
+        let temporary = self.directory.path().to_owned();
+        let (store, read_only_stores, links) = (None, Vec::new(), None);
+        Places { home, read_only_home, store, read_only_stores, temporary, links }
     }
 
     fn file(&self) -> PathBuf {
@@ -475,6 +479,9 @@ fn in_a_home_that_can_only_be_read_tokens_are_used_and_not_forgotten_silently() 
     assert_eq!(nobody_is_asked(&cache, LIFE + 1), "second");
     assert_eq!(home.cache().peek(&key()), Some(tokens("first", 0)));
     assert_eq!(cache.forget(&[key().origin]).len(), 1);
+    let places = home.places(None, Some(home.directory.path().to_owned()));
+    assert!(TokenCache::is_left(&places, &[key().origin]).unwrap());
+    assert!(!TokenCache::is_left(&places, &[origin("https://h")]).unwrap());
     let not_renewed = "a sign-in is not renewed, since `FILE` cannot be locked and written";
     assert_eq!(home.said(), [not_renewed, "tokens are not remembered"]);
 }
