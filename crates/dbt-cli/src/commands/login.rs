@@ -125,7 +125,12 @@ fn tried(
 fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Report> {
     may_be_kept(server, way_in)?;
     let token = read_token(server)?;
-    let origins = || way_in.origins.iter().cloned();
+    let own = own_origins(process, server, way_in)?;
+    if own.is_empty() {
+        let message = format!("the server `{server}` has no place of its own to sign in to");
+        return Err(Report::new(ExitCode::CONFIGURATION, message));
+    }
+    let origins = || own.iter().cloned();
     let value = SecretValue::fixed("--token", token.clone());
     let identity = tried(process, server, "the token", &Credentials::bearer(origins(), value))?;
     keep(process, origins(), &token)?;
@@ -135,7 +140,27 @@ fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Rep
         }
         None => format!("the token is sent to the server `{server}` from now on"),
     });
+    if own.len() > 1 {
+        let places: Vec<String> = own.iter().map(ToString::to_string).collect();
+        process.printer.further(format!("  sent to: {}", places.join(", ")));
+    }
     Ok(())
+}
+
+/// Returns the origins whose sign-in is this server's to keep and to forget. A server that says it has
+/// its tools where another one is does not decide what that one is told.
+fn own_origins(process: &Process, server: &str, way_in: &WayIn) -> Result<Vec<Origin>, Report> {
+    let inputs = process.inputs()?;
+    let mut own = Vec::new();
+    for origin in &way_in.origins {
+        match inputs.owner_of(origin, server) {
+            None => own.push(origin.clone()),
+            Some(other) => process.printer.note(format!(
+                "what is sent to `{origin}` is the sign-in to the server `{other}`, and stays as it is"
+            )),
+        }
+    }
+    Ok(own)
 }
 
 /// Refuses where a token would not be sent, or would be seen on the way.
@@ -215,7 +240,7 @@ fn not_kept() -> Report {
 /// Forgets what was signed in with, and says what else is sent.
 pub(crate) fn logout(process: &Process) -> Result<(), Report> {
     let (server, way_in) = selected(process)?;
-    let origins: Vec<Origin> = way_in.origins.iter().cloned().collect();
+    let origins = own_origins(process, &server, &way_in)?;
     let forgotten = process.tokens().forget(&origins);
     let has_ended = way_in.provider.as_ref().is_some_and(|provider| {
         let its = forgotten.iter().find(|(key, _tokens)| key == provider.key());

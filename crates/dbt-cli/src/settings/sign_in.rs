@@ -7,6 +7,7 @@ use dbt_client::auth::agent::Agent;
 use dbt_client::auth::{Netrc, SecretValue};
 use dbt_client::config::{Asked, ConfigFile, Means, ServerEntry, SharedClient, Urls, WayIn};
 use dbt_client::url::Origin;
+use dbt_core::name::ServerName;
 
 use super::{Inputs, SettingsError};
 use crate::env::{Environment, EnvironmentError, Variable};
@@ -24,6 +25,14 @@ impl Inputs<'_> {
         let directory = self.config_directory();
         let around = self.around(&directory);
         Ok(config.way_in(entry, origins, around, &self.means())?)
+    }
+
+    /// Returns the server whose sign-in it is that is kept for an origin, if it is not that of the
+    /// server of this name.
+    pub fn owner_of(&self, origin: &Origin, name: &str) -> Option<&ServerName> {
+        let directory = self.config_directory();
+        let owner = self.config()?.owner_of(origin, name, self.around(&directory))?;
+        Some(&owner.name)
     }
 
     /// Returns another server of a configuration at which it would count what the one of this entry

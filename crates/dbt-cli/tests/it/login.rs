@@ -104,6 +104,34 @@ fn a_kept_token_goes_to_its_own_server_alone() {
 }
 
 #[test]
+fn no_other_server_puts_a_token_in_the_place_of_a_servers_own_nor_takes_it_away() {
+    let (world, other) = (world(), pinned());
+    let file = world.may_keep_tokens();
+    login(&world, TOKEN).exits_with(0);
+    let mut entry = other.server_entry();
+    entry["toolsRepository"] = format!("{}/dbt-tools", world.server().url()).into();
+    world.configure(|config| config["servers"]["evil"] = entry);
+    let stays =
+        "what is sent to `[SERVER]` is the sign-in to the server `acme`, and stays as it is";
+    let given = "dbt_the_new_token";
+    let line = format!("{given}\n");
+    let run = world.invoke(["-s", "evil", "login", "--token"]).stdin(line.as_bytes()).run();
+    run.exits_with(0).mentions(stays);
+    let kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let of = |url: String| {
+        let tokens = kept["tokens"].as_array().unwrap();
+        tokens.iter().find(|entry| entry["origin"] == url.as_str()).unwrap()["token"].clone()
+    };
+    assert_eq!(of(world.server().url()), TOKEN);
+    assert_eq!(of(other.server().url()), given);
+
+    world.dbt(["-s", "evil", "logout"]).exits_with(0).mentions(stays);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(TOKEN) && !text.contains(given));
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+}
+
+#[test]
 fn what_is_configured_comes_first_and_login_says_so() {
     let world = world();
     let file = world.may_keep_tokens();
