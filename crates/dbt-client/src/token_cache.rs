@@ -13,6 +13,7 @@
 
 mod file;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
@@ -48,6 +49,13 @@ const KEPT_AFTER_END: Duration = Duration::from_hours(24 * 180);
 
 /// How many entries are kept.
 const ENTRY_LIMIT: usize = 256;
+
+/// How many of them one server has, at most: it does not push out what others have given.
+const ORIGIN_LIMIT: usize = 32;
+
+/// How many bytes all entries may have in the file, so that there is room for the largest one more. A
+/// larger file than its reader takes would be taken away, with everybody's sign-ins.
+const BYTES_LIMIT: usize = 3 * 1024 * 1024;
 
 /// Who gave the tokens of jobs: the name of no issuer, which are URLs.
 const JOB: &str = "job";
@@ -481,6 +489,15 @@ impl<'a> Renewal<'a> {
 }
 
 impl Entry {
+    /// Returns how many bytes it has in the file at most.
+    fn size(&self) -> usize {
+        let Self { key: Key { issuer, client, audience, origin: _, who }, tokens, tried: _ } = self;
+        let secrets = [Some(&tokens.token), tokens.refresh_token.as_ref()].into_iter().flatten();
+        let texts = [issuer, client, audience, who].into_iter().map(String::len);
+        // Each of their characters may be written as two; the rest has names, times and a host.
+        2 * (texts.sum::<usize>() + secrets.map(|it| it.expose().len()).sum::<usize>()) + 1024
+    }
+
     /// Returns how long the token is still good.
     fn standing(&self, need: &Need<'_>) -> Standing {
         let Tokens { token, received, expires, refresh_token: _ } = &self.tokens;
@@ -512,9 +529,20 @@ fn make_room(entries: &mut Vec<Entry>, now: SystemTime) {
         let kept = if is_renewable { KEPT_AFTER_END } else { Duration::ZERO };
         now.duration_since(expires).map_or(true, |since| since <= kept)
     });
-    entries.sort_by_key(|entry| entry.tokens.received);
-    let surplus = (entries.len() + 1).saturating_sub(ENTRY_LIMIT);
-    entries.drain(..surplus.min(entries.len()));
+    entries.sort_by_key(|entry| Reverse(entry.tokens.received));
+    let (mut count, mut bytes, mut of_origin) = (0, 0, BTreeMap::<Origin, usize>::new());
+    entries.retain(|entry| {
+        let its = of_origin.entry(entry.key.origin.clone()).or_default();
+        *its += 1;
+        let is_kept =
+            *its < ORIGIN_LIMIT && count + 1 < ENTRY_LIMIT && bytes + entry.size() <= BYTES_LIMIT;
+        if is_kept {
+            count += 1;
+            bytes += entry.size();
+        }
+        is_kept
+    });
+    entries.reverse();
 }
 
 /// Says whether another process held a lock until patience ended. Where locks do not work, nobody

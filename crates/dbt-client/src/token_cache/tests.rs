@@ -575,6 +575,32 @@ fn what_has_ended_makes_room() {
 }
 
 #[test]
+fn no_server_pushes_out_what_others_gave_nor_makes_the_file_too_large() {
+    let home = Home::new();
+    let cache = home.cache();
+    let others = Key::of_server(origin("https://other.example.com"));
+    cache.store(&others, &Tokens::without_end(secret("others"), at(0)));
+    // The longest that a token may be.
+    let long =
+        |index: u64| Tokens::for_seconds(Secret::new("x".repeat(32 * 1024)), Some(LIFE), at(index));
+    for index in 1..=2 * ORIGIN_LIMIT as u64 {
+        cache.store(&Key { client: format!("c{index}"), ..key() }, &long(index));
+    }
+    assert!(home.cache().peek(&others).is_some());
+    let newest = Key { client: format!("c{}", 2 * ORIGIN_LIMIT), ..key() };
+    assert!(home.cache().peek(&newest).is_some());
+    let oldest = Key { client: "c1".to_owned(), ..key() };
+    assert_eq!(home.cache().peek(&oldest), None);
+    for server in 0..80 {
+        let key = key_of(&format!("https://h{server}.example.com"));
+        cache.store(&key, &long(100 + server).renewed_by(Some(Secret::new("y".repeat(32 * 1024)))));
+        assert!(home.cache().peek(&key).is_some(), "{server}");
+    }
+    assert!(fs::metadata(home.file()).unwrap().len() < 4 * 1024 * 1024);
+    assert_eq!(home.said(), [""; 0]);
+}
+
+#[test]
 fn nothing_of_it_shows_a_secret() {
     let home = Home::new();
     let cache = home.cache();
