@@ -273,7 +273,7 @@ fn really_forgotten(process: &Process, server: &str, origins: &[Origin]) -> Resu
     match TokenCache::is_left(&process.found.places, origins) {
         Ok(false) => Ok(()),
         Ok(true) => {
-            let hint = "make `state/tokens.json` in the home of dbt writable and try again, or end the session where it began";
+            let hint = "make the file with the tokens writable and try again, or end the session where it began";
             Err(Report::new(ExitCode::CONFIGURATION, message).hint(hint))
         }
         Err(problem) => {
