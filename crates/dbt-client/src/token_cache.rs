@@ -13,7 +13,6 @@
 
 mod file;
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
@@ -529,7 +528,8 @@ fn make_room(entries: &mut Vec<Entry>, now: SystemTime) {
         let kept = if is_renewable { KEPT_AFTER_END } else { Duration::ZERO };
         now.duration_since(expires).map_or(true, |since| since <= kept)
     });
-    entries.sort_by_key(|entry| Reverse(entry.tokens.received));
+    entries.sort_by_key(|entry| entry.tokens.received);
+    entries.reverse();
     let (mut count, mut bytes, mut of_origin) = (0, 0, BTreeMap::<Origin, usize>::new());
     entries.retain(|entry| {
         let its = of_origin.entry(entry.key.origin.clone()).or_default();
