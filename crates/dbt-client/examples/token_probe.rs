@@ -42,8 +42,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     let server: RepositoryUrl = "https://dbt.example.com".parse()?;
     let origin = server.origin().ok_or("no origin")?.clone();
     let client = Client { id: "app".to_owned(), secret: None, audience: None };
-    let key =
-        Key { issuer: issuer.clone(), client: client.id.clone(), audience: String::new(), origin };
+    let (issuer_of_key, client_of_key) = (issuer.clone(), client.id.clone());
+    let (audience, who) = (String::new(), String::new());
+    let key = Key { issuer: issuer_of_key, client: client_of_key, audience, origin, who };
     let cache = TokenCache::open(&places, |_problem| {});
     let need = Need { now: Clock::System.now(), patience: Duration::from_mins(2), refused: None };
     let provider = Provider::of_dex(&Addresses::of(issuer.parse()?));

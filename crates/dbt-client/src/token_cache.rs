@@ -1,9 +1,10 @@
 //! Tokens that providers and servers gave, kept for all processes of one user.
 //!
 //! A token is good for the server that it was got for and for no other: an entry belongs to an
-//! issuer, a client, an audience and the server's origin ([`Key`]). All are in one file,
+//! issuer, a client, an audience, the server's origin and somebody ([`Key`]). All are in one file,
 //! `state/tokens.json` below the home of ours, which nobody else can read; where nothing can be
-//! written they live in memory.
+//! written they live in memory. Those of CI jobs always do: the home of a runner outlives the job,
+//! and is the next one's.
 //!
 //! As long as a token is good nobody is asked. In the last fifth of its life, five minutes at most,
 //! one process gets the next one while the others go on with it; when it is over, one does and the
@@ -48,6 +49,16 @@ const KEPT_AFTER_END: Duration = Duration::from_hours(24 * 180);
 /// How many entries are kept.
 const ENTRY_LIMIT: usize = 256;
 
+/// How many of them one server has, at most: it does not push out what others have given.
+const ORIGIN_LIMIT: usize = 32;
+
+/// How many bytes all entries may have in the file, so that there is room for the largest one more. A
+/// larger file than its reader takes would be taken away, with everybody's sign-ins.
+const BYTES_LIMIT: usize = 3 * 1024 * 1024;
+
+/// Who gave the tokens of jobs: the name of no issuer, which are URLs.
+const JOB: &str = "job";
+
 /// Whose token it is, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -59,18 +70,32 @@ pub struct Key {
     pub audience: String,
     /// The server that is shown it, and no other.
     pub origin: Origin,
+    /// In whose name the configuration asks for it, as a digest: one person may have two entries for
+    /// one server, their own and a program's. Empty where it names nobody.
+    pub who: String,
 }
 
 impl Key {
     /// Returns the key of a token that a server gave itself, for `login --token`.
     pub fn of_server(origin: Origin) -> Self {
-        Self { issuer: String::new(), client: String::new(), audience: String::new(), origin }
+        let (issuer, client, audience) = (String::new(), String::new(), String::new());
+        Self { issuer, client, audience, origin, who: String::new() }
+    }
+
+    /// Returns the key of a token that a server gave for the identity of a job.
+    pub fn of_job(job: String, origin: Origin) -> Self {
+        let audience = origin.to_string();
+        Self { issuer: JOB.to_owned(), client: job, audience, origin, who: String::new() }
+    }
+
+    fn is_of_job(&self) -> bool {
+        self.issuer == JOB
     }
 
     /// Returns a name for files: the same for the same key, and no other's.
     fn short(&self) -> String {
-        let Self { issuer, client, audience, origin } = self;
-        let text = format!("{issuer}\n{client}\n{audience}\n{origin}");
+        let Self { issuer, client, audience, origin, who } = self;
+        let text = format!("{issuer}\n{client}\n{audience}\n{origin}\n{who}");
         Digest::of(text.as_bytes()).to_string().chars().take(16).collect()
     }
 }
@@ -231,7 +256,7 @@ impl TokenCache {
         if lock.as_ref().is_some_and(is_anothers) {
             return Err(NoToken::Busy { waited: need.patience });
         }
-        let mut renewal = Renewal { cache: self, key, before: by_now };
+        let mut renewal = Renewal::of(self, key, by_now, lock.as_ref());
         match (obtain(&mut renewal), renewal.before) {
             (Ok(tokens), before) => {
                 self.keep(key, &tokens, before.as_ref());
@@ -252,7 +277,7 @@ impl TokenCache {
 
     /// Says whether other processes find this token under a key.
     pub fn is_kept(&self, key: &Key, tokens: &Tokens) -> bool {
-        let Place::File(file) = &self.place else { return false };
+        let Place::File(file) = self.place_of(key) else { return false };
         file.read(&*self.say)
             .iter()
             .any(|entry| entry.key == *key && entry.tokens.token == tokens.token)
@@ -261,7 +286,32 @@ impl TokenCache {
     /// Forgets the tokens of a server's origins, and returns them: whoever signs out may want to
     /// end them where they came from.
     pub fn forget(&self, origins: &[Origin]) -> Vec<(Key, Tokens)> {
-        let is_its = |key: &Key| origins.contains(&key.origin);
+        self.forget_each(|key| origins.contains(&key.origin))
+    }
+
+    /// Forgets what is in the way of a token under a key: what a person gave for its server, and
+    /// what the same person was given before. Other people's stay.
+    pub fn make_way_for(&self, new: &Key) {
+        let is_theirs = |key: &Key| key.issuer.is_empty() || key.who == new.who;
+        self.forget_each(|key| key.origin == new.origin && is_theirs(key));
+    }
+
+    /// Says whether a token for these origins is left in the file of a user, looking at it anew. It is
+    /// not known where the file cannot be read.
+    pub fn is_left(places: &Places, origins: &[Origin]) -> Result<bool, CacheProblem> {
+        let Some(home) = places.home.as_ref().or(places.read_only_home.as_ref()) else {
+            return Ok(false);
+        };
+        let directory = home.join("state");
+        let file = TokenFile::in_directory(directory.clone());
+        if !file.is_there() {
+            return Ok(false);
+        }
+        ownership::of_ours(home, &directory).map_err(CacheProblem::Distrusted)?;
+        Ok(file.entries()?.iter().any(|entry| origins.contains(&entry.key.origin)))
+    }
+
+    fn forget_each(&self, is_its: impl Fn(&Key) -> bool) -> Vec<(Key, Tokens)> {
         let mut memory = lock_memory(&self.memory);
         let mut forgotten: BTreeMap<Key, Entry> =
             memory.extract_if(.., |key, _entry| is_its(key)).collect();
@@ -303,7 +353,7 @@ impl TokenCache {
 
     /// Returns what is kept under a key in this moment.
     fn by_now(&self, key: &Key) -> Option<Entry> {
-        let in_file = match &self.place {
+        let in_file = match self.place_of(key) {
             Place::Memory => return lock_memory(&self.memory).get(key).cloned(),
             Place::ReadOnly(file) => {
                 // What this process got since is newer.
@@ -318,6 +368,11 @@ impl TokenCache {
         in_file.into_iter().find(|entry| entry.key == *key)
     }
 
+    /// Returns where what is under a key is kept.
+    fn place_of(&self, key: &Key) -> &Place {
+        if key.is_of_job() { &Place::Memory } else { &self.place }
+    }
+
     fn remember(&self, entry: Entry) {
         lock_memory(&self.memory).insert(entry.key.clone(), entry);
     }
@@ -327,7 +382,7 @@ impl TokenCache {
     fn keep(&self, key: &Key, tokens: &Tokens, before: Option<&Entry>) {
         let entry = Entry { key: key.clone(), tokens: tokens.clone(), tried: None };
         self.remember(entry.clone());
-        let Place::File(file) = &self.place else { return };
+        let Place::File(file) = self.place_of(key) else { return };
         file.change(&*self.say, |entries| {
             let place = entries.iter().position(|it| it.key == *key);
             if let Some(place) = place {
@@ -344,13 +399,32 @@ impl TokenCache {
     fn put_off(&self, entry: &Entry, now: SystemTime) {
         let tried = Entry { tried: Some(now), ..entry.clone() };
         self.remember(tried.clone());
-        if let Place::File(file) = &self.place {
+        if let Place::File(file) = self.place_of(&entry.key) {
             file.change(&*self.say, |entries| {
                 if let Some(same) = entries.iter_mut().find(|it| *it == entry) {
                     *same = tried;
                 }
             });
         }
+    }
+
+    /// Says whether the next token can be kept by whoever has this lock. Many providers let what gets
+    /// the next one count once, and end the session when it comes again: it is not spent where the
+    /// next one would end with this process, and others would show the old one.
+    fn can_keep_the_next(&self, key: &Key, lock: Option<&Lock>) -> bool {
+        let file = match self.place_of(key) {
+            Place::Memory => return true,
+            Place::ReadOnly(file) => {
+                (self.say)(&file.not_renewed());
+                return false;
+            }
+            Place::File(file) => file,
+        };
+        let can = lock.is_some_and(Lock::is_held) && file.can_be_written();
+        if !can {
+            (self.say)(&file.not_renewed());
+        }
+        can
     }
 
     fn turn_if_free(&self) -> Option<MutexGuard<'_, ()>> {
@@ -363,7 +437,7 @@ impl TokenCache {
 
     /// Takes the lock of a key among processes; nothing where locks do not work.
     fn lock_for(&self, key: &Key, patience: Duration) -> Option<Lock> {
-        match &self.place {
+        match self.place_of(key) {
             Place::File(file) => file.lock_for(key, patience),
             Place::Memory | Place::ReadOnly(_) => None,
         }
@@ -382,19 +456,31 @@ pub struct Renewal<'a> {
     cache: &'a TokenCache,
     key: &'a Key,
     before: Option<Entry>,
+    shown: Option<Tokens>,
 }
 
-impl Renewal<'_> {
-    /// Returns what was kept: its token has ended or is about to, or the server has refused it.
+impl<'a> Renewal<'a> {
+    fn of(cache: &'a TokenCache, key: &'a Key, before: Option<Entry>, lock: Option<&Lock>) -> Self {
+        let shown = before.as_ref().map(|entry| {
+            let tokens = entry.tokens.clone();
+            let is_shown = tokens.refresh_token.is_none() || cache.can_keep_the_next(key, lock);
+            if is_shown { tokens } else { tokens.renewed_by(None) }
+        });
+        Self { cache, key, before, shown }
+    }
+
+    /// Returns what was kept: its token has ended or is about to, or the server has refused it. It
+    /// has nothing that gets the next one where that one could not be kept.
     pub fn before(&self) -> Option<&Tokens> {
-        self.before.as_ref().map(|entry| &entry.tokens)
+        self.shown.as_ref()
     }
 
     /// Forgets what was kept, at once: its giver has said that it counts no more.
     pub fn forget(&mut self) {
         let Some(gone) = self.before.take() else { return };
+        self.shown = None;
         lock_memory(&self.cache.memory).remove(self.key);
-        if let Place::File(file) = &self.cache.place {
+        if let Place::File(file) = self.cache.place_of(self.key) {
             // Where locks do not work another process may have put the next one there.
             file.change(&*self.cache.say, |entries| entries.retain(|it| it.tokens != gone.tokens));
         }
@@ -402,6 +488,15 @@ impl Renewal<'_> {
 }
 
 impl Entry {
+    /// Returns how many bytes it has in the file at most.
+    fn size(&self) -> usize {
+        let Self { key: Key { issuer, client, audience, origin: _, who }, tokens, tried: _ } = self;
+        let secrets = [Some(&tokens.token), tokens.refresh_token.as_ref()].into_iter().flatten();
+        let texts = [issuer, client, audience, who].into_iter().map(String::len);
+        // Each of their characters may be written as two; the rest has names, times and a host.
+        2 * (texts.sum::<usize>() + secrets.map(|it| it.expose().len()).sum::<usize>()) + 1024
+    }
+
     /// Returns how long the token is still good.
     fn standing(&self, need: &Need<'_>) -> Standing {
         let Tokens { token, received, expires, refresh_token: _ } = &self.tokens;
@@ -425,14 +520,29 @@ impl Entry {
 /// Drops what is of no use any more, and the oldest where there is too much.
 fn make_room(entries: &mut Vec<Entry>, now: SystemTime) {
     entries.retain(|entry| {
+        if entry.key.is_of_job() {
+            return false;
+        }
         let Some(expires) = entry.tokens.expires else { return true };
         let is_renewable = entry.tokens.refresh_token.is_some();
         let kept = if is_renewable { KEPT_AFTER_END } else { Duration::ZERO };
         now.duration_since(expires).map_or(true, |since| since <= kept)
     });
     entries.sort_by_key(|entry| entry.tokens.received);
-    let surplus = (entries.len() + 1).saturating_sub(ENTRY_LIMIT);
-    entries.drain(..surplus.min(entries.len()));
+    entries.reverse();
+    let (mut count, mut bytes, mut of_origin) = (0, 0, BTreeMap::<Origin, usize>::new());
+    entries.retain(|entry| {
+        let its = of_origin.entry(entry.key.origin.clone()).or_default();
+        *its += 1;
+        let is_kept =
+            *its < ORIGIN_LIMIT && count + 1 < ENTRY_LIMIT && bytes + entry.size() <= BYTES_LIMIT;
+        if is_kept {
+            count += 1;
+            bytes += entry.size();
+        }
+        is_kept
+    });
+    entries.reverse();
 }
 
 /// Says whether another process held a lock until patience ended. Where locks do not work, nobody
@@ -493,6 +603,20 @@ pub enum CacheProblem {
         /// The file.
         path: PathBuf,
     },
+    /// What gets the next token counts once, and the next one could not be kept.
+    #[error("a sign-in is not renewed, since `{}` cannot be locked and written", path.display())]
+    NotRenewed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process has it.
+    #[error("`{}` is not changed: another process had it for {} s", path.display(), .waited.as_secs())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+        /// How long was waited.
+        waited: Duration,
+    },
     /// It could not be read.
     #[error("tokens that were remembered are not used")]
     Read(#[source] FsxError),
@@ -509,7 +633,12 @@ impl CacheProblem {
             | Self::Open { .. }
             | Self::NoFile { .. }
             | Self::Damaged { .. } => true,
-            Self::Distrusted(_) | Self::Newer { .. } | Self::Read(_) | Self::Write(_) => false,
+            Self::Distrusted(_)
+            | Self::Newer { .. }
+            | Self::NotRenewed { .. }
+            | Self::Busy { .. }
+            | Self::Read(_)
+            | Self::Write(_) => false,
         }
     }
 
@@ -526,9 +655,11 @@ impl CacheProblem {
                 Some(format!("sign in again with `{program} login`"))
             }
             Self::Newer { .. } => Some(format!("use the newer version of `{program}`")),
-            Self::Read(_) | Self::Write(_) => Some(format!(
-                "`{program} doctor` checks whose the files are and what may be done to them"
-            )),
+            Self::NotRenewed { .. } | Self::Busy { .. } | Self::Read(_) | Self::Write(_) => {
+                Some(format!(
+                    "`{program} doctor` checks whose the files are and what may be done to them"
+                ))
+            }
         }
     }
 }

@@ -106,14 +106,16 @@ impl Written {
             let text = |name: &str| entry[name].as_str().map(ToOwned::to_owned);
             let origin = origin_of(&text("origin")?)?;
             let (issuer, client) = (text("issuer")?, text("client")?);
-            Some(Key { issuer, client, audience: text("audience")?, origin })
+            let who = text("who").unwrap_or_default();
+            Some(Key { issuer, client, audience: text("audience")?, origin, who })
         })
     }
 
     fn of(&self, key: &Key) -> Vec<&Value> {
         let is_its = |entry: &&Value| {
             let is = |name: &str, text: &str| entry[name] == *text;
-            is("issuer", &key.issuer)
+            entry["who"].as_str().unwrap_or_default() == key.who
+                && is("issuer", &key.issuer)
                 && is("client", &key.client)
                 && is("audience", &key.audience)
                 && entry["origin"].as_str().and_then(origin_of).as_ref() == Some(&key.origin)

@@ -41,6 +41,7 @@ pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
         let asked = Asked::Command(Way::asked_for(asked));
         return through_provider(process, &server, &way_in, provider, asked);
     }
+    supported(&server, &way_in)?;
     if let Some(way) = Way::asked_for(asked) {
         let flag = way.flag();
         let message = format!(
@@ -51,7 +52,6 @@ pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
             .hint(hint)
             .hint(how_to_sign_in(&server)));
     }
-    supported(&server, &way_in)?;
     let kind = way_in.found();
     if kind == Kind::Nothing {
         let message = format!("nothing is configured to sign in to the server `{server}` with");
@@ -125,7 +125,12 @@ fn tried(
 fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Report> {
     may_be_kept(server, way_in)?;
     let token = read_token(server)?;
-    let origins = || way_in.origins.iter().cloned();
+    let own = own_origins(process, server, way_in)?;
+    if own.is_empty() {
+        let message = format!("the server `{server}` has no place of its own to sign in to");
+        return Err(Report::new(ExitCode::CONFIGURATION, message));
+    }
+    let origins = || own.iter().cloned();
     let value = SecretValue::fixed("--token", token.clone());
     let identity = tried(process, server, "the token", &Credentials::bearer(origins(), value))?;
     keep(process, origins(), &token)?;
@@ -135,14 +140,38 @@ fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Rep
         }
         None => format!("the token is sent to the server `{server}` from now on"),
     });
+    if own.len() > 1 {
+        let places: Vec<String> = own.iter().map(ToString::to_string).collect();
+        process.printer.further(format!("  sent to: {}", places.join(", ")));
+    }
     Ok(())
+}
+
+/// Returns the origins whose sign-in is this server's to keep and to forget. A server that says it has
+/// its tools where another one is does not decide what that one is told.
+fn own_origins(process: &Process, server: &str, way_in: &WayIn) -> Result<Vec<Origin>, Report> {
+    let inputs = process.inputs()?;
+    let mut own = Vec::new();
+    for origin in &way_in.origins {
+        match inputs.owner_of(origin, server) {
+            None => own.push(origin.clone()),
+            Some(other) => process.printer.note(format!(
+                "what is sent to `{origin}` is the sign-in to the server `{other}`, and stays as it is"
+            )),
+        }
+    }
+    Ok(own)
 }
 
 /// Refuses where a token would not be sent, or would be seen on the way.
 fn may_be_kept(server: &str, way_in: &WayIn) -> Result<(), Report> {
     let may_come_before = matches!(
         way_in.kind,
-        Kind::Nothing | Kind::Oidc { .. } | Kind::NamelessProvider { .. } | Kind::Job { .. }
+        Kind::Nothing
+            | Kind::Oidc { .. }
+            | Kind::NamelessProvider { .. }
+            | Kind::SharedProvider(_)
+            | Kind::Job { .. }
     );
     if !may_come_before {
         let words = way_in.kind.words();
@@ -211,12 +240,13 @@ fn not_kept() -> Report {
 /// Forgets what was signed in with, and says what else is sent.
 pub(crate) fn logout(process: &Process) -> Result<(), Report> {
     let (server, way_in) = selected(process)?;
-    let origins: Vec<Origin> = way_in.origins.iter().cloned().collect();
+    let origins = own_origins(process, &server, &way_in)?;
     let forgotten = process.tokens().forget(&origins);
     let has_ended = way_in.provider.as_ref().is_some_and(|provider| {
         let its = forgotten.iter().find(|(key, _tokens)| key == provider.key());
         its.is_some_and(|(_key, tokens)| ends(process, provider, tokens))
     });
+    really_forgotten(process, &server, &origins)?;
     // Looked for anew: what was forgotten is not sent any more.
     let (_server, now) = selected(process)?;
     let stays = now.found().place();
@@ -234,6 +264,23 @@ pub(crate) fn logout(process: &Process) -> Result<(), Report> {
         )
     });
     Ok(())
+}
+
+/// Fails where a token is left: a disk that is full, a home that can only be read, or a file that
+/// cannot be.
+fn really_forgotten(process: &Process, server: &str, origins: &[Origin]) -> Result<(), Report> {
+    let message = format!("the sign-in to the server `{server}` is not forgotten");
+    match TokenCache::is_left(&process.found.places, origins) {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            let hint = "make the file with the tokens writable and try again, or end the session where it began";
+            Err(Report::new(ExitCode::CONFIGURATION, message).hint(hint))
+        }
+        Err(problem) => {
+            let hint = problem.hint();
+            Err(Report::because(ExitCode::CONFIGURATION, message, problem).hints(hint))
+        }
+    }
 }
 
 /// Has the provider end the session, where it does that; says what went wrong, and that it ended.

@@ -165,6 +165,7 @@ fn user_and_place(kind: &Kind) -> (Option<String>, Option<String>) {
         }
         Kind::Nothing
         | Kind::NamelessProvider { .. }
+        | Kind::SharedProvider(_)
         | Kind::NamelessSshKey { .. }
         | Kind::Login => (None, None),
     }
@@ -183,6 +184,7 @@ fn facts(server: &str, kind: &Kind, origins: &[String]) -> Vec<String> {
         | Kind::Token { .. }
         | Kind::Oidc { .. }
         | Kind::NamelessProvider { .. }
+        | Kind::SharedProvider(_)
         | Kind::Job { .. }
         | Kind::NamelessSshKey { .. }
         | Kind::Login => {}

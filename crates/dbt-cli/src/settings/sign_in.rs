@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use dbt_client::auth::agent::Agent;
 use dbt_client::auth::{Netrc, SecretValue};
-use dbt_client::config::{Asked, Means, ServerEntry, Urls, WayIn};
+use dbt_client::config::{Asked, ConfigFile, Means, ServerEntry, SharedClient, Urls, WayIn};
 use dbt_client::url::Origin;
+use dbt_core::name::ServerName;
 
 use super::{Inputs, SettingsError};
 use crate::env::{Environment, EnvironmentError, Variable};
@@ -24,6 +25,23 @@ impl Inputs<'_> {
         let directory = self.config_directory();
         let around = self.around(&directory);
         Ok(config.way_in(entry, origins, around, &self.means())?)
+    }
+
+    /// Returns the server whose sign-in it is that is kept for an origin, if it is not that of the
+    /// server of this name.
+    pub fn owner_of(&self, origin: &Origin, name: &str) -> Option<&ServerName> {
+        let directory = self.config_directory();
+        let owner = self.config()?.owner_of(origin, name, self.around(&directory))?;
+        Some(&owner.name)
+    }
+
+    /// Returns another server of a configuration at which it would count what the one of this entry
+    /// is sent, if there is one.
+    pub fn shared_client(&self, config: &ConfigFile, entry: &ServerEntry) -> Option<SharedClient> {
+        let directory = self.config_directory();
+        let around = self.around(&directory);
+        let origins = Urls::of(entry, around).map(|urls| urls.origins()).unwrap_or_default();
+        config.shared_client(entry, &origins, around)
     }
 
     /// Decides how a server that no configuration knows is told who asks.

@@ -406,6 +406,30 @@ fn a_provider_of_which_not_enough_is_said_harms_nobody_until_it_is_needed() {
 }
 
 #[test]
+fn tokens_of_two_people_at_one_server_are_kept_apart() {
+    let with = |keys: &str| {
+        let provider = r#""authType": "oidc", "issuerUrl": "https://i", "oidcClientId": "app""#;
+        let way_in = world(&server_with(&format!("{provider}{keys}"))).way_in();
+        way_in.provider.unwrap().key().clone()
+    };
+    let keys = [
+        with(""),
+        with(r#", "username": "alice""#),
+        with(r#", "username": "alice", "oidcUsername": "bot""#),
+        with(r#", "usernamefunc": "alice""#),
+        with(r#", "username": "alice", "connectorId": "ssh""#),
+        with(r#", "username": "alice", "connectorId": "bots""#),
+        with(r#", "username": "alice", "pubkeypath": "/alice.pub""#),
+        with(r#", "username": "alice", "pubkeypath": "/bot.pub""#),
+    ];
+    for (index, key) in keys.iter().enumerate() {
+        assert!(!keys[..index].contains(key), "{key:?}");
+    }
+    assert_eq!(with(r#", "username": "bot""#), keys[2]);
+    assert!(keys[0].who.is_empty());
+}
+
+#[test]
 fn a_provider_is_asked_over_tls_alone_and_its_key_is_named() {
     let file = server_with(
         r#""authType": "oidc", "issuerUrl": "http://id.example.com", "oidcClientId": "app""#,

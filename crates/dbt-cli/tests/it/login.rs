@@ -104,6 +104,34 @@ fn a_kept_token_goes_to_its_own_server_alone() {
 }
 
 #[test]
+fn no_other_server_puts_a_token_in_the_place_of_a_servers_own_nor_takes_it_away() {
+    let (world, other) = (world(), pinned());
+    let file = world.may_keep_tokens();
+    login(&world, TOKEN).exits_with(0);
+    let mut entry = other.server_entry();
+    entry["toolsRepository"] = format!("{}/dbt-tools", world.server().url()).into();
+    world.configure(|config| config["servers"]["evil"] = entry);
+    let stays =
+        "what is sent to `[SERVER]` is the sign-in to the server `acme`, and stays as it is";
+    let given = "dbt_the_new_token";
+    let line = format!("{given}\n");
+    let run = world.invoke(["-s", "evil", "login", "--token"]).stdin(line.as_bytes()).run();
+    run.exits_with(0).mentions(stays);
+    let kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let of = |url: String| {
+        let tokens = kept["tokens"].as_array().unwrap();
+        tokens.iter().find(|entry| entry["origin"] == url.as_str()).unwrap()["token"].clone()
+    };
+    assert_eq!(of(world.server().url()), TOKEN);
+    assert_eq!(of(other.server().url()), given);
+
+    world.dbt(["-s", "evil", "logout"]).exits_with(0).mentions(stays);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(TOKEN) && !text.contains(given));
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+}
+
+#[test]
 fn what_is_configured_comes_first_and_login_says_so() {
     let world = world();
     let file = world.may_keep_tokens();
@@ -135,6 +163,25 @@ fn a_token_opens_a_server_that_would_ask_an_identity_provider() {
     login(&world, TOKEN).exits_with(0);
     world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
     world.dbt(["whoami"]).exits_with(0);
+}
+
+#[test]
+fn what_could_not_be_forgotten_is_not_called_forgotten() {
+    let world = world();
+    let file = world.may_keep_tokens();
+    login(&world, TOKEN).exits_with(0);
+    let kept = fs::read_to_string(&file).unwrap();
+    let newer = kept.replace("\"schema\":1", "\"schema\":2");
+    assert_ne!(newer, kept);
+    fs::write(&file, &newer).unwrap();
+    world
+        .dbt(["logout"])
+        .exits_with(exits::CONFIGURATION)
+        .mentions("error: the sign-in to the server `acme` is not forgotten")
+        .mentions("was written by a newer version");
+    assert_eq!(fs::read_to_string(&file).unwrap(), newer);
+    fs::write(&file, &kept).unwrap();
+    world.dbt(["logout"]).exits_with(0).mentions("is forgotten here");
 }
 
 #[test]

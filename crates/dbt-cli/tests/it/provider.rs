@@ -195,3 +195,33 @@ fn whoami_says_that_nobody_is_signed_in_and_asks_nobody() {
     assert!(asked(&provider).is_empty());
     assert_eq!(world.server().take_lines(), [""; 0]);
 }
+
+#[test]
+fn nobody_signs_in_to_a_server_whose_tokens_count_at_another_one() {
+    let (provider, world) = world();
+    provider.confirm_at_once();
+    let other = pinned();
+    let mut entry = other.server_entry();
+    entry["authType"] = json!("oidc");
+    entry["issuerUrl"] = json!(provider.url());
+    entry["oidcClientId"] = json!("app");
+    world.configure(|config| config["servers"]["evil"] = entry);
+    for (server, named) in [("evil", "`evil` and `acme`"), ("acme", "`acme` and `evil`")] {
+        for arguments in [["-s", server, "login", "--device"], ["-s", server, "login", "--ssh"]] {
+            world
+                .dbt(arguments)
+                .exits_with(exits::CONFIGURATION)
+                .mentions(&format!("cannot sign in to the server `{server}` as configured"))
+                .mentions(&format!("the servers {named} are the same client `app` at"));
+        }
+    }
+    world.dbt(["deploy"]).exits_with(exits::REFUSED).mentions("are the same client");
+    assert!(asked(&provider).is_empty(), "no token was asked for");
+    assert_eq!(told(other.server()), 0);
+
+    // One audience is not two: the provider may not look at it.
+    world.configure(|config| config["servers"]["evil"]["oidcAudience"] = json!("evil"));
+    world.dbt(["-s", "acme", "login", "--device"]).exits_with(exits::CONFIGURATION);
+    world.set("oidcAudience", "acme");
+    world.dbt(["-s", "acme", "login", "--device"]).exits_with(0);
+}

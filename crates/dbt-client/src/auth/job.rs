@@ -1,6 +1,6 @@
 //! The identity of a CI job: exchanged at its server for a token of minutes, one that reads and, when
 //! something is to be written, one that writes. From then on that one reads, too: a server shows what
-//! is not finished to nobody else. No secret is stored but those, which end by themselves.
+//! is not finished to nobody else. No secret is stored: those end with the process.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

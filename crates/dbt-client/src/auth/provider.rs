@@ -82,10 +82,10 @@ impl ProviderTokens {
         }
     }
 
-    /// Keeps what somebody has signed in for, in the place of what was kept for this server before.
+    /// Keeps what somebody has signed in for, in the place of what they had for this server before.
     /// Says whether other processes will find it.
     pub fn keep(&self, tokens: &Tokens) -> bool {
-        self.cache.forget(std::slice::from_ref(&self.key.origin));
+        self.cache.make_way_for(&self.key);
         self.cache.store(&self.key, tokens);
         *self.lock() = State::default();
         self.cache.is_kept(&self.key, tokens)

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dbt_core::digest::Digest;
 use dbt_core::secret::{Secret, withheld_variables};
 
 use super::CredentialsError;
@@ -66,6 +67,17 @@ impl SecretValue {
     /// Returns what the user calls it.
     pub(crate) fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Returns a digest of what the configuration says, without reading or running anything: the same
+    /// for the same words, and no other's.
+    pub(crate) fn digest_of_words(&self) -> Digest {
+        let words = Secret::new(match &self.place {
+            Place::Fixed(value) => format!("written\n{}", value.expose()),
+            Place::File { path, limit: _ } => format!("file\n{}", path.display()),
+            Place::Command { line, limit: _ } => format!("command\n{line}"),
+        });
+        Digest::of(words.expose().as_bytes())
     }
 
     /// Returns the secret. The answer, good or bad, is the same every time until it is read anew.

@@ -8,7 +8,7 @@ use dbt_core::brand;
 use dbt_core::clock::Clock;
 
 use super::provider::{self, Configured};
-use super::{ConfigError, ConfigFile, Keys, ServerEntry, Surroundings, Variables};
+use super::{ConfigError, ConfigFile, Keys, ServerEntry, SharedClient, Surroundings, Variables};
 use crate::auth::agent::Agent;
 use crate::auth::{Credentials, Found, JobTokens, Netrc, ProviderTokens, SecretValue};
 use crate::oidc::ci::Identity;
@@ -72,6 +72,8 @@ pub enum Kind {
         /// The key that is missing beside it.
         missing: &'static str,
     },
+    /// An identity provider, whose tokens another server would take, too.
+    SharedProvider(SharedClient),
     /// The identity of a CI job.
     Job {
         /// Where it comes from, in words.
@@ -259,7 +261,8 @@ impl ConfigFile {
             variables: around.variables,
             time_scale: entry.options.timeout.unwrap_or(1.0),
         };
-        let mut way_in = configured(keys, origins, around, asked, means)?;
+        let shared = self.shared_client(entry, &origins, around);
+        let mut way_in = configured(keys, shared, origins, around, asked, means)?;
         if way_in.hint.is_none() && !keys.own_the_shared() {
             way_in.hint = self.withheld(entry);
         }
@@ -269,6 +272,7 @@ impl ConfigFile {
 
 fn configured(
     keys: Keys<'_>,
+    shared: Option<SharedClient>,
     origins: BTreeSet<Origin>,
     around: Surroundings<'_>,
     asked: Asked<'_>,
@@ -281,9 +285,13 @@ fn configured(
         && text.expand(around.variables)?.expose() == "oidc"
     {
         return Ok(match provider::settings(keys, around, asked.time_scale, means)? {
-            Configured::Provider(settings) => {
-                WayIn::through_provider(*settings, origins, asked, means)
-            }
+            Configured::Provider(settings) => match shared {
+                None => WayIn::through_provider(*settings, origins, asked, means),
+                Some(shared) => {
+                    let found = Found::new(means.tokens.clone(), None);
+                    WayIn::looking(Kind::SharedProvider(shared), found, origins)
+                }
+            },
             Configured::Missing(missing) => {
                 let kind = Kind::NamelessProvider { key: text.path().to_owned(), missing };
                 WayIn::looking(kind, Found::new(means.tokens.clone(), None), origins)
@@ -327,7 +335,7 @@ impl Kind {
             Self::Nothing => "none",
             Self::Basic { .. } => "basic",
             Self::Token { .. } => "token",
-            Self::Oidc { .. } | Self::NamelessProvider { .. } => "oidc",
+            Self::Oidc { .. } | Self::NamelessProvider { .. } | Self::SharedProvider(_) => "oidc",
             Self::Job { .. } => "ci",
             Self::SshKey { .. } | Self::NamelessSshKey { .. } => "ssh",
             Self::Netrc { .. } => "netrc",
@@ -336,8 +344,8 @@ impl Kind {
     }
 
     /// Says whether anything is sent.
-    pub const fn is_sent(&self) -> bool {
-        !matches!(self, Self::Nothing | Self::NamelessProvider { .. } | Self::NamelessSshKey { .. })
+    pub fn is_sent(&self) -> bool {
+        self.unusable().is_none() && *self != Self::Nothing
     }
 
     /// Returns what is sent, in words.
@@ -347,7 +355,9 @@ impl Kind {
             Self::Basic { .. } => "a user name and a password".to_owned(),
             Self::Token { from } => format!("the token of `{from}`"),
             Self::Oidc { issuer } => format!("the token of `{issuer}`"),
-            Self::NamelessProvider { .. } => "an identity provider".to_owned(),
+            Self::NamelessProvider { .. } | Self::SharedProvider(_) => {
+                "an identity provider".to_owned()
+            }
             Self::Job { from } => format!("the identity of this job, from {from}"),
             Self::SshKey { key, with_password: false, .. } | Self::NamelessSshKey { key } => {
                 format!("the key of `{key}` in the SSH agent")
@@ -374,6 +384,7 @@ impl Kind {
             Self::Nothing
             | Self::Oidc { .. }
             | Self::NamelessProvider { .. }
+            | Self::SharedProvider(_)
             | Self::NamelessSshKey { .. }
             | Self::Login => None,
         }
@@ -385,6 +396,7 @@ impl Kind {
             Self::NamelessProvider { key, missing } => Some(format!(
                 "`{key}` asks for sign-in through an identity provider, and `{missing}` is missing beside it"
             )),
+            Self::SharedProvider(shared) => Some(shared.words()),
             Self::NamelessSshKey { key } => Some(format!(
                 "`{key}` names an SSH key, and nothing says in whose name it signs: write `username` beside it"
             )),

@@ -145,8 +145,7 @@ impl Identity {
         matches!(self, Self::Given { .. } | Self::File { .. })
     }
 
-    /// Returns what the server's token is kept under: other processes of the job have the same, and
-    /// no other job has.
+    /// Returns what the server's token is kept under, by this process: one for each identity.
     pub fn key(&self, origin: &Origin, scope: Scope) -> Key {
         let job = match self {
             Self::GitHub { token, .. } | Self::Given { token, .. } => {
@@ -158,9 +157,7 @@ impl Identity {
                 |token| Digest::of(token.expose().as_bytes()).to_string(),
             ),
         };
-        let job = format!("{job} {}", scope.as_str());
-        let (issuer, audience) = ("job".to_owned(), origin.to_string());
-        Key { issuer, client: job, audience, origin: origin.clone() }
+        Key::of_job(format!("{job} {}", scope.as_str()), origin.clone())
     }
 }
 

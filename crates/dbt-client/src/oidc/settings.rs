@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dbt_core::clock::Clock;
+use dbt_core::digest::Digest;
 
 use super::exchange::{self, Exchange};
 use super::{Addresses, Channel, Client, OidcError, Provider, Tokens};
@@ -44,7 +45,26 @@ impl ProviderSettings {
             client: self.client.id.clone(),
             audience: self.client.audience.clone().unwrap_or_default(),
             origin: origin.clone(),
+            who: self.who(),
         }
+    }
+
+    /// Returns a digest of what the configuration says of who signs in; nothing where it says
+    /// nothing. Commands for it are not run: what they print is asked for when somebody signs in.
+    fn who(&self) -> String {
+        let of = |value: &Option<Arc<SecretValue>>| {
+            value.as_ref().map(|value| value.digest_of_words().to_string())
+        };
+        let connector = match &self.exchange {
+            Some(Exchange::Connector(connector)) => Some(connector.clone()),
+            Some(Exchange::Standard) | None => None,
+        };
+        let said = [of(&self.username), of(&self.public_key), connector];
+        if said.iter().all(Option::is_none) {
+            return String::new();
+        }
+        let said = said.map(Option::unwrap_or_default).join("\n");
+        Digest::of(said.as_bytes()).to_string()
     }
 
     /// Returns the provider for what can be had without a person: a Dex is not asked what it offers.

@@ -17,13 +17,16 @@ const SCHEMA: u64 = 1;
 /// The most bytes of the file.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
-/// How long a change waits for another one's: each takes milliseconds.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a change waits for other ones: each takes milliseconds, on a slow disk much more, and
+/// there may be many.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the file is.
 #[derive(Debug, Clone)]
 pub(super) struct TokenFile {
     directory: PathBuf,
+    /// How long a change waits for other ones.
+    patience: Duration,
 }
 
 /// What is in the file.
@@ -51,6 +54,8 @@ struct Written {
     client: String,
     audience: String,
     origin: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    who: String,
     token: InFile,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh_token: Option<InFile>,
@@ -69,17 +74,39 @@ struct Schema {
 
 impl TokenFile {
     pub(super) fn in_directory(directory: PathBuf) -> Self {
-        Self { directory }
+        Self { directory, patience: LOCK_PATIENCE }
     }
 
     fn path(&self) -> PathBuf {
         self.directory.join("tokens.json")
     }
 
+    /// Says whether there is anything of its name.
+    pub(super) fn is_there(&self) -> bool {
+        std::fs::symlink_metadata(self.path()).is_ok()
+    }
+
+    /// Returns what is there, and changes nothing.
+    pub(super) fn entries(&self) -> Result<Vec<Entry>, CacheProblem> {
+        read(&self.path())
+    }
+
     /// Says that what is to be changed cannot be.
     pub(super) fn cannot_be_changed(&self) -> CacheProblem {
         let source = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
         CacheProblem::Write(FsxError::new("write", self.path(), source))
+    }
+
+    /// Says that what gets the next token is not spent.
+    pub(super) fn not_renewed(&self) -> CacheProblem {
+        CacheProblem::NotRenewed { path: self.path() }
+    }
+
+    /// Says whether it can be written now, by writing what is there.
+    pub(super) fn can_be_written(&self) -> bool {
+        let lock = self.lock();
+        lock.is_some_and(|lock| lock.is_held())
+            && read(&self.path()).is_ok_and(|entries| self.write(&entries).is_ok())
     }
 
     /// Reads what is there. What cannot be used is nothing, and is taken away, under the lock: by
@@ -118,7 +145,11 @@ impl TokenFile {
             return say(&CacheProblem::Write(error));
         }
         // Where locks do not work the change is made without: what is written is whole.
-        let _lock = self.lock();
+        let lock = self.lock();
+        if lock.as_ref().is_some_and(super::is_anothers) {
+            // Written over, what that one keeps would be lost.
+            return say(&CacheProblem::Busy { path: self.path(), waited: self.patience });
+        }
         if let Err(newer @ CacheProblem::Newer { .. }) = read(&self.path()) {
             return say(&newer);
         }
@@ -143,7 +174,7 @@ impl TokenFile {
     }
 
     fn lock(&self) -> Option<Lock> {
-        fsx::lock_file(&self.directory.join("tokens.lock"), LOCK_PATIENCE).ok()
+        fsx::lock_file(&self.directory.join("tokens.lock"), self.patience).ok()
     }
 
     /// Keeps other processes from getting a token for the same key at the same time.
@@ -156,13 +187,14 @@ impl TokenFile {
 
 impl Written {
     fn of(entry: &Entry) -> Self {
-        let Entry { key: Key { issuer, client, audience, origin }, tokens, tried } = entry;
+        let Entry { key: Key { issuer, client, audience, origin, who }, tokens, tried } = entry;
         let Tokens { token, refresh_token, received, expires } = tokens;
         Self {
             issuer: issuer.clone(),
             client: client.clone(),
             audience: audience.clone(),
             origin: origin.to_string(),
+            who: who.clone(),
             token: InFile(token.clone()),
             refresh_token: refresh_token.clone().map(InFile),
             received: Timestamp(*received),
@@ -175,7 +207,7 @@ impl Written {
     fn read(self) -> Option<Entry> {
         let origin = self.origin.parse::<RepositoryUrl>().ok()?.origin()?.clone();
         let (issuer, client, audience) = (self.issuer, self.client, self.audience);
-        let key = Key { issuer, client, audience, origin };
+        let key = Key { issuer, client, audience, origin, who: self.who };
         let (token, refresh_token) = (self.token.0, self.refresh_token.map(|InFile(it)| it));
         if !refresh_token.iter().chain([&token]).all(crate::oidc::is_token) {
             return None;
@@ -242,4 +274,38 @@ fn judge(path: &Path, metadata: &std::fs::Metadata) -> Result<(), CacheProblem> 
 fn judge(_path: &Path, _metadata: &std::fs::Metadata) -> Result<(), CacheProblem> {
     // The directory is the user's own there, and what is in it is.
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::url::Origin;
+
+    #[test]
+    fn what_another_process_is_changing_is_not_written_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = TokenFile {
+            patience: Duration::ZERO,
+            ..TokenFile::in_directory(directory.path().to_owned())
+        };
+        let held = fsx::lock_file(&directory.path().join("tokens.lock"), Duration::ZERO).unwrap();
+        assert!(held.is_held());
+        let said = std::cell::RefCell::new(Vec::new());
+        let say = |problem: &CacheProblem| said.borrow_mut().push(problem.to_string());
+        let origin: Origin =
+            "https://h".parse::<RepositoryUrl>().unwrap().origin().unwrap().clone();
+        let tokens = Tokens::without_end(
+            Secret::new("s3cr3t".to_owned()),
+            std::time::SystemTime::UNIX_EPOCH,
+        );
+        let entry = Entry { key: Key::of_server(origin), tokens, tried: None };
+        file.change(&say, |entries| entries.push(entry.clone()));
+        assert!(!file.path().exists() && !file.can_be_written());
+        let words =
+            format!("`{}` is not changed: another process had it for 0 s", file.path().display());
+        assert_eq!(said.take(), [words]);
+        drop(held);
+        file.change(&say, |entries| entries.push(entry));
+        assert!(file.path().exists() && file.can_be_written() && said.take().is_empty());
+    }
 }

@@ -29,11 +29,15 @@ impl Home {
     }
 
     fn open(&self, home: Option<PathBuf>, read_only_home: Option<PathBuf>) -> TokenCache {
-        let temporary = self.directory.path().to_owned();
-        let (store, read_only_stores, links) = (None, Vec::new(), None);
-        let places = Places { home, read_only_home, store, read_only_stores, temporary, links };
+        let places = self.places(home, read_only_home);
         let said = Arc::clone(&self.said);
         TokenCache::open(&places, move |problem| lock_memory(&said).push(problem.to_string()))
+    }
+
+    fn places(&self, home: Option<PathBuf>, read_only_home: Option<PathBuf>) -> Places {
+        let temporary = self.directory.path().to_owned();
+        let (store, read_only_stores, links) = (None, Vec::new(), None);
+        Places { home, read_only_home, store, read_only_stores, temporary, links }
     }
 
     fn file(&self) -> PathBuf {
@@ -68,7 +72,8 @@ fn key() -> Key {
 
 fn key_of(server: &str) -> Key {
     let issuer = "https://dex.example.com".to_owned();
-    Key { issuer, client: "dbt".to_owned(), audience: "dbt".to_owned(), origin: origin(server) }
+    let (client, audience) = ("dbt".to_owned(), "dbt".to_owned());
+    Key { issuer, client, audience, origin: origin(server), who: String::new() }
 }
 
 /// A token that came at some second and is good for an hour.
@@ -197,6 +202,7 @@ fn tokens_of_other_servers_clients_and_audiences_are_apart() {
     others.push(Key { issuer: "https://dex.example.com/".to_owned(), ..key() });
     others.push(Key { client: "other".to_owned(), ..key() });
     others.push(Key { audience: "other".to_owned(), ..key() });
+    others.push(Key { who: "bot".to_owned(), ..key() });
     others.push(Key::of_server(origin("https://dbt.example.com")));
     home.cache().store(&key(), &tokens("first", 0));
     for other in others {
@@ -204,6 +210,51 @@ fn tokens_of_other_servers_clients_and_audiences_are_apart() {
         let outcome = home.cache().get_or_obtain(&other, &need(0), |_renewal| Err("none"));
         assert_eq!(outcome.unwrap_err().to_string(), "none", "{other:?}");
     }
+}
+
+#[test]
+fn the_token_of_a_job_ends_with_its_process() {
+    let home = Home::new();
+    let job = Key::of_job("digest of the identity read".to_owned(), key().origin);
+    let cache = home.cache();
+    let outcome =
+        cache.get_or_obtain(&job, &need(0), |_renewal| Ok::<_, String>(tokens("jobs", 0)));
+    assert_eq!(outcome.unwrap(), tokens("jobs", 0));
+    assert_eq!(cache.peek(&job), Some(tokens("jobs", 0)), "this process has it");
+    assert_eq!(home.cache().peek(&job), None);
+    assert_eq!(fs::read_dir(home.directory.path()).unwrap().count(), 0, "nothing was written");
+    // What an earlier version has left is nobody's.
+    let left = Entry { key: job, tokens: tokens("left", 0), tried: None };
+    let mut entries = vec![left];
+    make_room(&mut entries, at(1));
+    assert!(entries.is_empty());
+}
+
+#[test]
+fn who_signs_in_takes_nobody_elses_place() {
+    let home = Home::new();
+    let bot = Key { who: "bot".to_owned(), ..key() };
+    let own = Key::of_server(key().origin);
+    let cache = home.cache();
+    for key in [key(), bot.clone(), own.clone()] {
+        cache.store(&key, &tokens("first", 0));
+    }
+    cache.make_way_for(&bot);
+    cache.store(&bot, &tokens("second", 1));
+    assert_eq!(home.cache().peek(&bot), Some(tokens("second", 1)));
+    assert_eq!(home.cache().peek(&key()), Some(tokens("first", 0)));
+    assert_eq!(home.cache().peek(&own), None, "it would be sent in the place of the new one");
+}
+
+#[test]
+fn what_was_written_before_anybody_was_named_is_read_and_nobodys_who_is() {
+    let home = Home::new();
+    home.cache().store(&key(), &tokens("first", 0));
+    assert!(!fs::read_to_string(home.file()).unwrap().contains("who"));
+    let bot = Key { who: "bot".to_owned(), ..key() };
+    home.cache().store(&bot, &tokens("bots", 0));
+    assert_eq!(home.cache().peek(&key()), Some(tokens("first", 0)));
+    assert_eq!(home.cache().peek(&bot), Some(tokens("bots", 0)));
 }
 
 #[test]
@@ -428,7 +479,45 @@ fn in_a_home_that_can_only_be_read_tokens_are_used_and_not_forgotten_silently() 
     assert_eq!(nobody_is_asked(&cache, LIFE + 1), "second");
     assert_eq!(home.cache().peek(&key()), Some(tokens("first", 0)));
     assert_eq!(cache.forget(&[key().origin]).len(), 1);
-    assert_eq!(home.said(), ["tokens are not remembered"]);
+    let places = home.places(None, Some(home.directory.path().to_owned()));
+    assert!(TokenCache::is_left(&places, &[key().origin]).unwrap());
+    assert!(!TokenCache::is_left(&places, &[origin("https://h")]).unwrap());
+    let not_renewed = "a sign-in is not renewed, since `FILE` cannot be locked and written";
+    assert_eq!(home.said(), [not_renewed, "tokens are not remembered"]);
+}
+
+#[test]
+fn what_gets_the_next_token_is_spent_only_where_that_can_be_kept() {
+    let shown = |home: &Home, cache: &TokenCache| {
+        let mut shown = None;
+        let _none = cache.get_or_obtain(&key(), &need(LIFE), |renewal| {
+            shown = renewal.before().cloned();
+            Err::<Tokens, _>("asked")
+        });
+        let kept = home.cache().peek(&key());
+        assert_eq!(kept, Some(tokens("first", 0)), "it is there for whoever can");
+        shown.unwrap().refresh_token.is_some()
+    };
+    let home = Home::new();
+    home.cache().store(&key(), &tokens("first", 0));
+    assert!(shown(&home, &home.cache()));
+    assert_eq!(home.said(), [""; 0]);
+
+    let read_only = home.open(None, Some(home.directory.path().to_owned()));
+    assert!(!shown(&home, &read_only));
+    let words = "a sign-in is not renewed, since `FILE` cannot be locked and written";
+    assert_eq!(home.said(), [words]);
+
+    let state = home.directory.path().join("state");
+    for name in [format!("tokens-{}.lock", key().short()), "tokens.lock".to_owned()] {
+        let lock = state.join(name);
+        let _none_yet = fs::remove_file(&lock);
+        fs::create_dir(&lock).unwrap();
+        assert!(!shown(&home, &home.cache()), "{}", lock.display());
+        assert_eq!(home.said(), [words]);
+        fs::remove_dir(&lock).unwrap();
+    }
+    assert!(shown(&home, &home.cache()));
 }
 
 #[test]
@@ -486,12 +575,38 @@ fn what_has_ended_makes_room() {
 }
 
 #[test]
+fn no_server_pushes_out_what_others_gave_nor_makes_the_file_too_large() {
+    let home = Home::new();
+    let cache = home.cache();
+    let others = Key::of_server(origin("https://other.example.com"));
+    cache.store(&others, &Tokens::without_end(secret("others"), at(0)));
+    // The longest that a token may be.
+    let long =
+        |index: u64| Tokens::for_seconds(Secret::new("x".repeat(32 * 1024)), Some(LIFE), at(index));
+    for index in 1..=2 * ORIGIN_LIMIT as u64 {
+        cache.store(&Key { client: format!("c{index}"), ..key() }, &long(index));
+    }
+    assert!(home.cache().peek(&others).is_some());
+    let newest = Key { client: format!("c{}", 2 * ORIGIN_LIMIT), ..key() };
+    assert!(home.cache().peek(&newest).is_some());
+    let oldest = Key { client: "c1".to_owned(), ..key() };
+    assert_eq!(home.cache().peek(&oldest), None);
+    for server in 0..80 {
+        let key = key_of(&format!("https://h{server}.example.com"));
+        cache.store(&key, &long(100 + server).renewed_by(Some(Secret::new("y".repeat(32 * 1024)))));
+        assert!(home.cache().peek(&key).is_some(), "{server}");
+    }
+    assert!(fs::metadata(home.file()).unwrap().len() < 4 * 1024 * 1024);
+    assert_eq!(home.said(), [""; 0]);
+}
+
+#[test]
 fn nothing_of_it_shows_a_secret() {
     let home = Home::new();
     let cache = home.cache();
     cache.store(&key(), &tokens("first", 0));
     let entry = cache.by_now(&key()).unwrap();
-    let renewal = Renewal { cache: &cache, key: &entry.key, before: Some(entry.clone()) };
+    let renewal = Renewal::of(&cache, &entry.key, Some(entry.clone()), None);
     let shown = format!("{cache:?} {entry:?} {renewal:?} {:?}", cache.peek(&key()));
     assert!(!shown.contains("s3cr3t"), "{shown}");
 }

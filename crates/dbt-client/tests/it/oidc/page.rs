@@ -160,6 +160,8 @@ fn every_message_of_a_sign_in_is_on_the_page_about_errors() {
         CacheProblem::NoFile { path: path() },
         CacheProblem::Damaged { path: path() },
         CacheProblem::Newer { path: path() },
+        CacheProblem::NotRenewed { path: path() },
+        CacheProblem::Busy { path: path(), waited: Duration::from_secs(10) },
         CacheProblem::Read(failed("read")),
         CacheProblem::Write(failed("write")),
     ] {

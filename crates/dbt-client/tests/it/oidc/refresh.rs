@@ -31,7 +31,7 @@ fn ended(endpoint: &TokenEndpoint) -> Tokens {
 fn key(endpoint: &TokenEndpoint) -> Key {
     let server: RepositoryUrl = "https://dbt.example.com".parse().unwrap();
     let (issuer, origin) = (endpoint.url(), server.origin().unwrap().clone());
-    Key { issuer, client: "app".to_owned(), audience: String::new(), origin }
+    Key { issuer, client: "app".to_owned(), audience: String::new(), origin, who: String::new() }
 }
 
 fn cache_in(home: &std::path::Path) -> TokenCache {
