@@ -35,6 +35,8 @@ pub enum Variable {
     Trust,
     /// An identity of a CI system.
     IdToken,
+    /// A file with one.
+    IdTokenFile,
     /// Where the outcome is written.
     StatusFile,
     /// Say when a flag stands after the tool's name.
@@ -55,6 +57,20 @@ pub enum Variable {
     Kubernetes,
     /// Where programs are looked for.
     SearchPath,
+    /// The socket of the SSH agent.
+    SshAgent,
+    /// Where GitHub Actions makes identities.
+    GitHubIdentityUrl,
+    /// Who may ask for them there.
+    GitHubIdentityToken,
+    /// The browser.
+    Browser,
+    /// The screen of X11.
+    Display,
+    /// The screen of Wayland.
+    WaylandDisplay,
+    /// Says that the person is elsewhere.
+    SshConnection,
 }
 
 /// One line of the documentation.
@@ -85,7 +101,7 @@ const fn common(
     Row { variable, name, ours: false, default, meaning }
 }
 
-const TABLE: [Row; 21] = [
+const TABLE: [Row; 29] = [
     ours(
         Variable::Config,
         "CONFIG",
@@ -140,7 +156,13 @@ const TABLE: [Row; 21] = [
         Variable::IdToken,
         "ID_TOKEN",
         "",
-        "an identity token of a CI system; this version has no use for it, and never gives it to a tool",
+        "the identity that a CI system has made for a job and for the selected server, which exchanges it: before what the configuration says; never given to a tool",
+    ),
+    ours(
+        Variable::IdTokenFile,
+        "ID_TOKEN_FILE",
+        "",
+        "a file that holds such an identity; never given to a tool",
     ),
     ours(
         Variable::StatusFile,
@@ -186,6 +208,43 @@ const TABLE: [Row; 21] = [
         "PATH",
         "",
         "where `doctor` looks for this program, for links and for a shell",
+    ),
+    common(
+        Variable::SshAgent,
+        "SSH_AUTH_SOCK",
+        "",
+        "the agent that signs in with the key named by `pubkey`, `pubkeypath` or `pubkeyfunc`, or for `connectorId`",
+    ),
+    common(
+        Variable::GitHubIdentityUrl,
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+        "",
+        "set by GitHub Actions for jobs with `id-token: write`: where an identity is made for a server that asks who it is, and for which nothing else is configured",
+    ),
+    common(
+        Variable::GitHubIdentityToken,
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "",
+        "set by GitHub Actions too: what is shown there",
+    ),
+    common(
+        Variable::Browser,
+        "BROWSER",
+        "the system's",
+        "the program that `login --browser` opens pages with; several with `:`, and `%s` where the page stands",
+    ),
+    common(
+        Variable::Display,
+        "DISPLAY",
+        "",
+        "set where there is a screen, so that `login` takes the browser",
+    ),
+    common(Variable::WaylandDisplay, "WAYLAND_DISPLAY", "", "the same"),
+    common(
+        Variable::SshConnection,
+        "SSH_CONNECTION",
+        "",
+        "set by `ssh`: `login` takes a code that is confirmed elsewhere",
     ),
 ];
 
@@ -268,8 +327,16 @@ impl Environment {
     /// Returns the names of the variables of ours, and of those of proxies and certificates, that
     /// are set.
     pub fn names_set(&self) -> Vec<String> {
-        let unremarkable =
-            [Variable::UserHome, Variable::SearchPath, Variable::Term, Variable::NoColor];
+        let unremarkable = [
+            Variable::UserHome,
+            Variable::SearchPath,
+            Variable::Term,
+            Variable::NoColor,
+            Variable::Browser,
+            Variable::Display,
+            Variable::WaylandDisplay,
+            Variable::SshConnection,
+        ];
         let rows = TABLE.iter().filter(|row| !unremarkable.contains(&row.variable));
         let ours = rows.filter(|row| self.is_set(row.variable)).map(Row::full_name);
         let shared = NETWORK_VARIABLES.iter().map(|(name, _meaning)| *name);
@@ -401,7 +468,7 @@ mod tests {
             assert_eq!(row.variable as usize, index, "{}", row.name);
             assert!(!row.meaning.is_empty() && !row.meaning.ends_with('.'), "{}", row.name);
         }
-        assert_eq!(TABLE.len(), Variable::SearchPath as usize + 1);
+        assert_eq!(TABLE.len(), Variable::SshConnection as usize + 1);
     }
 
     #[test]

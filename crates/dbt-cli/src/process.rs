@@ -4,9 +4,12 @@ use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use dbt_client::anchor::in_one_line;
 use dbt_client::config::{self, LoadedFile};
 use dbt_client::settings::{Program, Settings};
+use dbt_client::token_cache::{CacheProblem, TokenCache};
 use dbt_core::clock::Clock;
 use dbt_core::platform::Platform;
 use dbt_core::version::Version;
@@ -37,6 +40,7 @@ pub struct Process {
     /// Who speaks.
     pub printer: Printer,
     file: OnceCell<Option<LoadedFile>>,
+    tokens: OnceCell<Arc<TokenCache>>,
     /// stderr is a terminal.
     on_terminal: bool,
 }
@@ -50,8 +54,8 @@ impl Process {
         let printer = Printer::standard(Verbosity::Normal, colour(&env, on_terminal));
         let restarted = was_restarted(&env);
         let program = Program { version, executable: host.executable.clone(), restarted };
-        let (flags, file) = (Flags::default(), OnceCell::new());
-        Self { program, line, flags, env, host, found, printer, file, on_terminal }
+        let (flags, file, tokens) = (Flags::default(), OnceCell::new(), OnceCell::new());
+        Self { program, line, flags, env, host, found, printer, file, tokens, on_terminal }
     }
 
     /// Takes the flags in.
@@ -89,7 +93,25 @@ impl Process {
             platform: Platform::CURRENT,
             clock: Clock::System,
             program: &self.program,
+            tokens: self.tokens(),
         })
+    }
+
+    /// Returns the tokens that somebody has signed in with. Nothing is read yet.
+    pub fn tokens(&self) -> &Arc<TokenCache> {
+        self.tokens.get_or_init(|| {
+            let printer = self.second_printer();
+            let say = move |problem: &CacheProblem| {
+                printer.warning(in_one_line(problem));
+                problem.hint().into_iter().for_each(|hint| printer.hint(hint));
+            };
+            Arc::new(TokenCache::open(&self.found.places, say))
+        })
+    }
+
+    /// Returns another printer, for what speaks in another thread.
+    pub fn second_printer(&self) -> Printer {
+        Printer::standard(Verbosity::Normal, colour(&self.env, self.on_terminal))
     }
 
     /// Returns the settings of this run.

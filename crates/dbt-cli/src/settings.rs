@@ -7,12 +7,14 @@ mod sign_in;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dbt_client::config::duration::Interval;
 use dbt_client::config::{
-    ConfigError, ConfigFile, LoadedFile, ServerEntry, Surroundings, Text, Urls,
+    ConfigError, ConfigFile, LoadedFile, ServerEntry, Surroundings, Text, Urls, WayIn,
 };
 use dbt_client::settings::{Network, Places, Program, SelfUpdate, Server, Settings, Updates};
+use dbt_client::token_cache::TokenCache;
 use dbt_client::url::RepositoryUrl;
 use dbt_core::brand;
 use dbt_core::clock::Clock;
@@ -26,8 +28,6 @@ use dbt_ui::report::Report;
 use crate::args::Flags;
 use crate::env::{Environment, EnvironmentError, Variable};
 use crate::host::Host;
-
-pub use sign_in::{Kind, WayIn};
 
 /// Everything that decides.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +48,8 @@ pub struct Inputs<'a> {
     pub clock: Clock,
     /// The program that runs.
     pub program: &'a Program,
+    /// The tokens that somebody has signed in with.
+    pub tokens: &'a Arc<TokenCache>,
 }
 
 /// Decides every setting of a run.
@@ -103,7 +105,7 @@ impl<'a> Inputs<'a> {
     pub fn chosen_way_in(&self) -> Result<WayIn, SettingsError> {
         match self.choose()? {
             Chosen::Entry(entry) => self.way_in(entry),
-            Chosen::Url(url) => WayIn::of_environment(self.env, &Urls::below(&url)),
+            Chosen::Url(url) => self.way_in_at(&Urls::below(&url)),
         }
     }
 
@@ -183,7 +185,7 @@ impl<'a> Inputs<'a> {
     /// Decides everything about a server that only its URL names.
     fn server_at(&self, url: &RepositoryUrl) -> Result<Server, SettingsError> {
         let urls = Urls::below(url);
-        let way_in = WayIn::of_environment(self.env, &urls)?;
+        let way_in = self.way_in_at(&urls)?;
         Ok(Server {
             name: name_of_url(url)?,
             credentials: way_in.credentials,

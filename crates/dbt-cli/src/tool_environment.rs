@@ -7,20 +7,15 @@ use std::ffi::{OsStr, OsString};
 
 use dbt_client::settings::Settings;
 use dbt_core::brand;
+use dbt_core::secret::withheld_variables;
 
 use crate::env::{Variable, same_name};
 
 /// The variables that say where a tool came from, without their prefix.
 pub(crate) const GIVEN: [&str; 4] = ["REPO", "TOOLS_REPO", "TRUSTSTORE", "SERVER"];
 
-/// Variables that are ours alone: credentials, and what one run tells the next.
-const WITHHELD: [Variable; 5] = [
-    Variable::RepoToken,
-    Variable::RepoTokenFile,
-    Variable::IdToken,
-    Variable::ReExec,
-    Variable::StatusFile,
-];
+/// Variables that are ours alone beside those that hold secrets: what one run tells the next.
+const WITHHELD: [Variable; 2] = [Variable::ReExec, Variable::StatusFile];
 
 /// Returns the environment of a tool of this server: what was inherited, in its order and each
 /// name once, without ours, and then where the tool came from.
@@ -39,7 +34,8 @@ pub fn tool_environment(
     let given: Vec<(OsString, OsString)> = given
         .map(|(name, value)| (format!("{}{name}", brand::ENV_PREFIX).into(), value.into()))
         .collect();
-    let withheld: Vec<OsString> = WITHHELD.iter().map(|variable| variable.name().into()).collect();
+    let ours = WITHHELD.iter().map(|variable| variable.name());
+    let withheld: Vec<OsString> = ours.chain(withheld_variables()).map(OsString::from).collect();
 
     let mut environment: Vec<(OsString, OsString)> =
         Vec::with_capacity(inherited.len() + given.len());

@@ -104,9 +104,18 @@ pub fn create_dir_all(path: &Path, mode: u32) -> Result<(), FsxError> {
 /// Reads a file of at most `limit` bytes. Anything but a regular file is refused without waiting
 /// for it: a FIFO in the place of a configuration must not stop us. Symbolic links are followed.
 pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, FsxError> {
+    read_with_metadata(path, limit).map(|(bytes, _metadata)| bytes)
+}
+
+/// Reads a file, as [`read_limited`] does, and what the system says of that very file.
+pub(crate) fn read_with_metadata(
+    path: &Path,
+    limit: u64,
+) -> Result<(Vec<u8>, fs::Metadata), FsxError> {
     let failed = |source| FsxError::new("read", path, source);
     let file = open_without_waiting(path).map_err(failed)?;
-    read_opened(file, limit).map_err(failed)
+    let metadata = file.metadata().map_err(failed)?;
+    Ok((read_opened(file, limit).map_err(failed)?, metadata))
 }
 
 /// Reads a whole file of ours, as [`read_limited`] does; a symbolic link in its place is refused.

@@ -86,6 +86,14 @@ pub struct Server {
     pub pins: BTreeMap<ToolName, Wanted>,
 }
 
+impl Server {
+    /// Returns what a person can do when this server wants to know who asks, where more is known
+    /// about it than how one signs in. Looks at the files that it could be told from.
+    pub fn hint_to_sign_in(&self) -> Option<String> {
+        self.sign_in_hint.clone().or_else(|| self.credentials.unused())
+    }
+}
+
 /// Where our files are. A missing place means that nothing can be written there and the run goes
 /// on with what it has in memory.
 #[derive(Debug, Clone)]

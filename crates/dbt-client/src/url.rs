@@ -628,7 +628,7 @@ pub enum Reason {
 }
 
 /// Returns the text with user information, query and fragment masked, and made harmless.
-fn without_secrets(text: &str) -> String {
+pub(crate) fn without_secrets(text: &str) -> String {
     let start = text.find("//").map_or(0, |slashes| slashes + 2);
     let (scheme, rest) = text.split_at(start);
     let end = rest.find(['?', '#']).unwrap_or(rest.len());

@@ -4,6 +4,25 @@ use std::fmt;
 
 use zeroize::Zeroize;
 
+use crate::brand;
+
+/// The variables of ours that hold secrets or say where one is, without their prefix.
+const VARIABLES: [&str; 7] = [
+    "REPO_TOKEN",
+    "REPO_TOKEN_FILE",
+    "ID_TOKEN",
+    "ID_TOKEN_FILE",
+    "PUBLISH_TOKEN",
+    "PUBLISH_PASSWORD",
+    "SIGNING_PASSPHRASE",
+];
+
+/// Returns the variables of ours that no program gets to see which any program of ours starts:
+/// neither a tool, nor a command that prints credentials, nor one that signs.
+pub fn withheld_variables() -> impl Iterator<Item = String> {
+    VARIABLES.iter().map(|name| format!("{}{name}", brand::ENV_PREFIX))
+}
+
 /// A password, token or key. It has no `Display`, its `Debug` prints nothing of it, and its
 /// memory is overwritten when it goes.
 #[derive(Clone, PartialEq, Eq)]

@@ -10,25 +10,32 @@
 
 pub mod announcement;
 pub mod answer;
+pub mod callback;
 pub mod checksum;
+pub mod claims;
 pub mod client_config;
 pub mod command_line;
 pub mod credential;
 pub mod directory;
 pub mod directory_filter;
 pub mod documents;
+pub mod endpoint;
 pub mod fixtures;
 pub mod function_output;
 pub mod grammar;
 pub mod input;
+pub mod job;
 pub mod listing;
+pub mod netrc;
 pub mod provider;
 pub mod request;
 pub mod server_config;
+pub mod sign_in;
 pub mod signature;
 pub mod signed_token;
 pub mod signer;
 pub mod state;
+pub mod token_cache;
 pub mod truststore;
 pub mod users;
 
@@ -45,7 +52,9 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "announcement", run: announcement::run },
     Target { name: "answer", run: answer::run },
+    Target { name: "callback", run: callback::run },
     Target { name: "checksum", run: checksum::run },
+    Target { name: "claims", run: claims::run },
     Target { name: "client_config", run: client_config::run },
     Target { name: "command_line", run: command_line::run },
     Target { name: "credential", run: credential::run },
@@ -54,13 +63,17 @@ pub const TARGETS: &[Target] = &[
     Target { name: "documents", run: documents::run },
     Target { name: "function_output", run: function_output::run },
     Target { name: "grammar", run: grammar::run },
+    Target { name: "job", run: job::run },
     Target { name: "listing", run: listing::run },
+    Target { name: "netrc", run: netrc::run },
     Target { name: "provider", run: provider::run },
     Target { name: "request", run: request::run },
     Target { name: "server_config", run: server_config::run },
+    Target { name: "sign_in", run: sign_in::run },
     Target { name: "signature", run: signature::run },
     Target { name: "signed_token", run: signed_token::run },
     Target { name: "state", run: state::run },
+    Target { name: "token_cache", run: token_cache::run },
     Target { name: "truststore", run: truststore::run },
     Target { name: "users", run: users::run },
 ];

@@ -2,6 +2,7 @@
 
 use dbt_core::secret::Secret;
 use dbt_server::args::Flags;
+use dbt_server::authn::USER;
 use dbt_server::authn::static_token::NamedToken;
 use dbt_server::config::{Config, Door, Method};
 use dbt_server::env::Environment;
@@ -44,6 +45,14 @@ pub fn run(data: &[u8]) {
             );
         }
     }
+    let methods = || config.reads.methods().iter().chain(config.writes.methods());
+    if let Some(mode) = config.mode {
+        let has_providers = methods().any(|method| matches!(method, Method::Oidc(_)));
+        assert_eq!(has_providers, mode.admits_providers(), "{mode:?}");
+        let has_own = config.users.iter().any(|user| user.subject.method == USER);
+        assert!(mode.admits_own_tokens() || !has_own, "{mode:?}");
+    }
+    assert!(config.users.iter().all(|user| user.subject.issuer.is_none()), "{:?}", config.users);
     for key in ["authOptsGet", "authOptsPut"] {
         let members = asked_for(key).and_then(Value::as_object).into_iter().flatten();
         for (_name, value) in members.filter(|(name, _)| name.eq_ignore_ascii_case("staticToken")) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dbt_core::clock::Clock;
+use dbt_server::authn::oidc::roles::Mapping;
 use dbt_server::authn::oidc::{Settings, claims};
 use dbt_server::authn::ssh::{Audiences, SshTokens};
 use dbt_server::authn::ssh_keys::{KeyFile, KeySource};
@@ -149,6 +150,11 @@ fn of_a_provider(text: &[u8]) -> bool {
         proxies: Proxies::default(),
         is_for_all: false,
         is_for_people: true,
+        role_mappings: vec![Mapping {
+            claim: "realm.groups".to_owned(),
+            values: vec!["admins".to_owned()],
+            role: "admin".to_owned(),
+        }],
     };
     let Ok(Value::Object(said)) = strict_json::parse(text) else { return false };
     if claims::is_out_of_place(&said, &settings, fixtures::now()).is_err() {
@@ -172,6 +178,9 @@ fn of_a_provider(text: &[u8]) -> bool {
     let is_writer = |group: &&str| group.strip_prefix('/').unwrap_or(group) == "writers";
     let groups: Vec<&str> = identity.groups.iter().map(|group| group.name.as_str()).collect();
     assert!(groups.iter().any(is_writer), "{groups:?}");
+    let is_admin = |group: &&str| group.strip_prefix('/').unwrap_or(group) == "admins";
+    let roles: &[&str] = if groups.iter().any(is_admin) { &["admin"] } else { &[] };
+    assert_eq!(identity.roles, roles, "{groups:?}");
     let text = Value::Object(said.clone()).to_string();
     let written = |group: &&str| text.contains(&Value::from(*group).to_string());
     assert!(groups.iter().all(written), "{groups:?} in {text}");

@@ -2,12 +2,20 @@
 //! signs in there. The file itself is read, and its credentials are given to their servers, by
 //! the same code as the client's.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use dbt_client::auth::Credentials;
-use dbt_client::config::{self, ConfigFile, LoadedFile, ServerEntry, Surroundings, Text};
+use dbt_client::auth::agent::Agent;
+use dbt_client::auth::{Credentials, Netrc};
+use dbt_client::config::{
+    self, Asked, ConfigFile, LoadedFile, Means, ServerEntry, Surroundings, Text, WayIn,
+};
+use dbt_client::settings::Places;
+use dbt_client::token_cache::TokenCache;
 use dbt_client::url::{Origin, RepositoryUrl};
 use dbt_core::brand;
+use dbt_core::clock::Clock;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 
@@ -23,8 +31,8 @@ pub(crate) struct ConfiguredServer {
     pub(crate) ca_file: Option<PathBuf>,
     /// What is sent to its origins, and to no other.
     pub(crate) credentials: Credentials,
-    /// Why credentials of the file are not among them, if some are not.
-    pub(crate) withheld: Option<String>,
+    /// Why there are none though the file has some, or names some that cannot be used.
+    pub(crate) why_none: Option<String>,
 }
 
 /// Reads the configuration and returns the server that is named, or the default one.
@@ -47,7 +55,33 @@ pub(crate) fn server(
         directory: path.parent().unwrap_or(Path::new("/")),
         home: home.as_deref(),
     };
-    Ok(decide(&config, entry, &around)?)
+    let agent = Agent::at(environment.path(Variable::SshAgent));
+    let netrc = home.as_ref().map(|home| home.join(Netrc::NAME));
+    let tokens = environment.our_home().map(|home| Arc::new(tokens_of(home)));
+    Ok(decide(&config, entry, around, &Means { agent, clock: Clock::System, netrc, tokens })?)
+}
+
+/// Returns what a server that no configuration knows gives for the identity of the CI job in which
+/// this runs, if it does.
+pub(crate) fn of_a_job(origins: BTreeSet<Origin>, environment: &Environment) -> Credentials {
+    let home = origins.first().cloned();
+    let means = Means { agent: Agent::at(None), clock: Clock::System, netrc: None, tokens: None };
+    let asked = Asked { home: home.as_ref(), variables: environment, time_scale: 1.0 };
+    let way_in = WayIn::unconfigured(origins, asked, &means);
+    way_in.after_given_identity(asked, &means).credentials
+}
+
+/// Returns what the user has signed in with by the client, which says what is wrong with it.
+fn tokens_of(home: PathBuf) -> TokenCache {
+    let places = Places {
+        home: Some(home),
+        read_only_home: None,
+        store: None,
+        read_only_stores: Vec::new(),
+        temporary: PathBuf::new(),
+        links: None,
+    };
+    TokenCache::open(&places, |_problem| {})
 }
 
 /// Reads the first configuration file there is.
@@ -83,30 +117,25 @@ fn choose<'a>(
 fn decide(
     config: &ConfigFile,
     entry: &ServerEntry,
-    around: &Surroundings<'_>,
+    around: Surroundings<'_>,
+    means: &Means,
 ) -> Result<ConfiguredServer, config::ConfigError> {
-    let url = |text: &Option<Text>| text.as_ref().map(|text| text.url(*around)).transpose();
+    let url = |text: &Option<Text>| text.as_ref().map(|text| text.url(around)).transpose();
     let (repository, tools) = (url(&entry.repository)?, url(&entry.tools_repository)?);
     let truststore = url(&entry.truststore)?;
     let urls = [&repository, &tools, &truststore];
-    let origins: std::collections::BTreeSet<Origin> =
+    let origins: BTreeSet<Origin> =
         urls.into_iter().flatten().filter_map(|url| url.origin().cloned()).collect();
-    let keys = config.keys_of(entry, &origins, *around);
-    let credentials = if let Some((_key, token)) = keys.token(*around)? {
-        Credentials::bearer(origins, token)
-    } else if let Some((username, password)) = keys.username_and_password(*around)? {
-        Credentials::basic(origins, username, password)
-    } else {
-        Credentials::none()
-    };
-    let unexplained = credentials.is_none() && !keys.own_the_shared();
+    let way_in = config.way_in(entry, origins, around, means)?;
+    let is_sent = way_in.found().is_sent();
+    let why_none = way_in.hint.or_else(|| way_in.credentials.unused()).filter(|_why| !is_sent);
     Ok(ConfiguredServer {
         repository,
         tools,
         truststore,
-        ca_file: entry.options.ca_file.as_ref().map(|text| text.file(*around)).transpose()?,
-        credentials,
-        withheld: unexplained.then(|| config.withheld(entry)).flatten(),
+        ca_file: entry.options.ca_file.as_ref().map(|text| text.file(around)).transpose()?,
+        why_none,
+        credentials: way_in.credentials,
     })
 }
 
@@ -162,7 +191,9 @@ mod tests {
         let variables: BTreeMap<String, OsString> = [("TOKEN".to_owned(), "t".into())].into();
         let directory = Path::new("/etc/dbt");
         let around = Surroundings { variables: &variables, directory, home: None };
-        (entry.name.to_string(), decide(&config, entry, &around).unwrap())
+        let means =
+            Means { agent: Agent::at(None), clock: Clock::System, netrc: None, tokens: None };
+        (entry.name.to_string(), decide(&config, entry, around, &means).unwrap())
     }
 
     const TWO: &str = r#"{"servers": {"z": {"repository": "https://z/dbt"}, "a": {"repository": "https://a/dbt"}},
@@ -183,14 +214,14 @@ mod tests {
     fn what_stands_at_the_top_goes_to_its_owner_and_to_nobody_else() {
         let named = TWO.replace(r#""username""#, r#""defaultServer": "z", "username""#);
         let (_name, owner) = decided(&named, None);
-        assert!(!owner.credentials.is_none() && owner.withheld.is_none());
+        assert!(!owner.credentials.is_none() && owner.why_none.is_none());
         let (_name, other) = decided(&named, Some("a"));
         assert!(other.credentials.is_none());
-        assert!(other.withheld.unwrap().contains("belong to the server `z`"));
+        assert!(other.why_none.unwrap().contains("belong to the server `z`"));
         // Of several servers nobody is the owner until `defaultServer` says who is.
         let (_name, first) = decided(TWO, None);
         assert!(first.credentials.is_none());
-        assert!(first.withheld.unwrap().contains("no `defaultServer`"));
+        assert!(first.why_none.unwrap().contains("no `defaultServer`"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::process::Command;
 use dbt_client::config::Variables;
 use dbt_client::settings;
 use dbt_core::brand;
-use dbt_core::secret::Secret;
+use dbt_core::secret::{Secret, withheld_variables};
 use dbt_ui::exit_code::ExitCode;
 
 use crate::stop::Explained;
@@ -29,19 +29,25 @@ pub enum Variable {
     PublishPassword,
     /// What a key file is locked with.
     SigningPassphrase,
+    /// An identity of a CI system.
+    IdToken,
+    /// A file with one.
+    IdTokenFile,
     /// The user's home directory.
     UserHome,
     /// No colour.
     NoColor,
     /// The kind of terminal.
     Term,
+    /// The socket of the SSH agent.
+    SshAgent,
 }
 
 /// One line of the documentation: the variable, its name, whether the name gets our prefix, and
 /// what it means.
 type Row = (Variable, &'static str, bool, &'static str);
 
-const TABLE: [Row; 9] = [
+const TABLE: [Row; 12] = [
     (Variable::Config, "CONFIG", true, "the configuration file that `-s` reads"),
     (Variable::Home, "HOME", true, "the directory of configuration and keys"),
     (Variable::Server, "SERVER", true, "the server to publish to, as `-s`"),
@@ -58,6 +64,8 @@ const TABLE: [Row; 9] = [
         true,
         "the passphrase of a key given by `--signer file:` or `--signer env:`",
     ),
+    (Variable::IdToken, "ID_TOKEN", true, "the identity of a CI job, which the server exchanges"),
+    (Variable::IdTokenFile, "ID_TOKEN_FILE", true, "a file that holds such an identity"),
     (
         Variable::UserHome,
         if cfg!(windows) { "USERPROFILE" } else { "HOME" },
@@ -66,11 +74,13 @@ const TABLE: [Row; 9] = [
     ),
     (Variable::NoColor, "NO_COLOR", false, "set to anything: no colour"),
     (Variable::Term, "TERM", false, "`dumb`: no colour and no progress"),
+    (
+        Variable::SshAgent,
+        "SSH_AUTH_SOCK",
+        false,
+        "the agent that signs in with the key that the configuration names",
+    ),
 ];
-
-/// Variables that no program which we start gets to see.
-const SECRETS: [Variable; 3] =
-    [Variable::PublishToken, Variable::PublishPassword, Variable::SigningPassphrase];
 
 /// What an armored secret key begins with.
 const SECRET_KEY: &str = "-----BEGIN PGP PRIVATE KEY BLOCK-----";
@@ -147,8 +157,8 @@ impl Environment {
     /// whatever holds a secret key for `--signer env:`.
     #[expect(clippy::disallowed_methods, reason = "the one file that reads the environment")]
     pub(crate) fn without_secrets(command: &mut Command) {
-        for variable in SECRETS {
-            command.env_remove(variable.name());
+        for name in withheld_variables() {
+            command.env_remove(name);
         }
         for (name, value) in std::env::vars_os() {
             if value.to_string_lossy().contains(SECRET_KEY) {

@@ -96,6 +96,11 @@ impl Exchange {
         Ok(Self { connector, credentials: place.credentials.clone(), bar: Bar::new(visible) })
     }
 
+    /// Reads from now on as whoever writes; says whether more may be seen than before.
+    pub(crate) fn begin_writing(&self) -> bool {
+        self.credentials.begin_writing()
+    }
+
     /// Reads a document, or nothing if there is none.
     pub(crate) fn get(&self, spot: &Spot, limit: u64) -> Result<Option<Vec<u8>>, Stop> {
         let ask = Ask::document(limit, &Patience::without_cached_copy(1.0));

@@ -134,10 +134,10 @@ impl Place {
             return Ok(Credentials::bearer(origins, token));
         }
         let Some(server) = configured else {
-            return Ok(Credentials::none());
+            return Ok(config::of_a_job(origins.collect(), environment));
         };
-        if let Some(withheld) = server.withheld {
-            printer.note(withheld);
+        if let Some(why_none) = server.why_none {
+            printer.note(why_none);
         }
         Ok(server.credentials)
     }

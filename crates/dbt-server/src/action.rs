@@ -13,7 +13,9 @@ use crate::authz::{Guarded, Reach};
 use crate::storage::EntryKind;
 use crate::writable::{self, NotWritable};
 
+pub mod exchange;
 pub mod tokens;
+pub mod users;
 
 /// An action of some kind on a path.
 pub trait Action {

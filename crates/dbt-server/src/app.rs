@@ -9,6 +9,7 @@ use crate::audit::AuditLog;
 use crate::audit::json_lines::JsonLines;
 use crate::audit::kept::{Anchor, Kept};
 use crate::authn::api_tokens::ApiTokens;
+use crate::authn::federation::Federation;
 use crate::authn::htpasswd::Htpasswd;
 use crate::authn::ldap::{Ldap, LdapError};
 use crate::authn::oidc::Oidc;
@@ -16,8 +17,9 @@ use crate::authn::replay::InState;
 use crate::authn::ssh::SshTokens;
 use crate::authn::ssh_keys::{KeyFile, KeySource, Lookup};
 use crate::authn::static_token::StaticTokens;
+use crate::authn::users::NamedUsers;
 use crate::authn::watched::Unreadable;
-use crate::authn::{AnyOf, Authenticator, ProviderStanding, Scope};
+use crate::authn::{AnyOf, Authenticator, ProviderStanding, Scope, USER};
 use crate::authz::{Access, Policy};
 use crate::config::{AuditSettings, Config, Method, Names};
 use crate::limits::Limits;
@@ -31,6 +33,7 @@ use crate::state::{State, StateError, Unusable};
 use crate::storage::Storage;
 use crate::storage::local::{Local, OpenError};
 use crate::tokens::{self, Tokens};
+use crate::users::Users;
 
 /// Everything a request passes through. It never changes; new settings make another.
 pub struct App {
@@ -40,9 +43,13 @@ pub struct App {
     pub policy: Policy,
     /// Who can be named.
     pub names: Names,
+    /// Which jobs of CI systems get tokens, if any do.
+    pub federation: Option<Arc<Federation>>,
     /// The server's own tokens.
     pub tokens: Arc<Tokens>,
-    /// How long they count, and how many there may be.
+    /// Who is known, and who is suspended.
+    pub users: Arc<Users>,
+    /// How long tokens count, and how many there may be.
     pub token_settings: tokens::Settings,
     /// Where the files are.
     pub storage: Arc<dyn Storage>,
@@ -60,6 +67,8 @@ pub struct App {
     pub edge: Edge,
     /// What stays the same however often the settings change.
     pub running: Arc<Running>,
+    /// What of them an administrator should know that only came out when they were taken.
+    pub notices: Vec<String>,
     methods: Methods,
     /// Which of the settings that were taken these are, from 1 on.
     number: u64,
@@ -83,7 +92,10 @@ impl App {
         let running = Arc::<Running>::default();
         storage.observe(&running.metrics);
         let tokens = Arc::new(Tokens::new(storage.records()));
+        let users = Arc::new(Users::new(storage.records()));
         let authn = authn.with_api_tokens(api_tokens(config, &tokens));
+        let federation = federation(config, None)?;
+        tokens.take_rules(federation.as_deref());
         let (authn, audit) = match storage.records() {
             Ok(state) => (
                 authn.remembering(Arc::new(InState::new(state.clone(), Clock::System.now())?)),
@@ -94,11 +106,15 @@ impl App {
                 (authn, AuditLog::new(Box::new(log), Clock::System).stopped_by(unusable))
             }
         };
+        let notices = users.reconcile(&config.users, !config.read_only, Clock::System.now())?;
         Ok(Self {
             authn,
             policy: config.policy.clone(),
             names: config.names.clone(),
+            federation,
             tokens,
+            users,
+            notices,
             token_settings: config.tokens,
             storage: Arc::new(storage),
             audit: Arc::new(audit),
@@ -128,7 +144,10 @@ impl App {
             authn,
             policy,
             names: Names::default(),
-            tokens: Arc::new(Tokens::new(Err(none))),
+            federation: None,
+            tokens: Arc::new(Tokens::new(Err(none.clone()))),
+            users: Arc::new(Users::new(Err(none))),
+            notices: Vec::new(),
             token_settings: tokens::Settings::default(),
             storage,
             audit: Arc::new(audit),
@@ -146,7 +165,9 @@ impl App {
     /// Returns how it stands with each identity provider.
     pub fn providers(&self) -> Vec<ProviderStanding> {
         let now = self.clock.now();
-        self.methods.iter().filter_map(|(_settings, method)| method.provider(now)).collect()
+        let of_people = self.methods.iter().filter_map(|(_settings, method)| method.provider(now));
+        let of_jobs = self.federation.iter().flat_map(|federation| federation.standings(now));
+        of_people.chain(of_jobs).collect()
     }
 
     /// Says whether other settings were taken since: a request has those that it began with.
@@ -163,6 +184,7 @@ impl App {
     ) -> Result<Self, StartError> {
         let (authn, methods) = authn(config, Some(before))?;
         let authn = authn.with_api_tokens(api_tokens(config, &before.tokens));
+        let federation = federation(config, before.federation.as_deref())?;
         let edge = edge(config)?;
         let mut policy = config.policy.clone();
         // Where nobody could write, the tree was opened by somebody who only reads it.
@@ -170,13 +192,19 @@ impl App {
             policy.writable = false;
             kept.push("authTypePut".to_owned());
         }
+        // The last that can fail: what it does to people is not to be taken back.
+        let notices = before.users.reconcile(&config.users, !edge.read_only, before.clock.now())?;
         before.storage.adapt(&config.rules());
+        before.tokens.take_rules(federation.as_deref());
         before.writes.set_limit(config.limits.uploads as usize);
         Ok(Self {
             authn,
             policy,
             names: config.names.clone(),
+            federation,
             tokens: Arc::clone(&before.tokens),
+            users: Arc::clone(&before.users),
+            notices,
             token_settings: config.tokens,
             storage: Arc::clone(&before.storage),
             audit: Arc::clone(&before.audit),
@@ -199,6 +227,15 @@ fn edge(config: &Config) -> Result<Edge, CertificateError> {
     Ok(Edge { tls, tls_end, proxies, read_only: config.read_only })
 }
 
+/// Builds what believes CI systems. What one before knows of their keys stays known.
+fn federation(
+    config: &Config,
+    before: Option<&Federation>,
+) -> Result<Option<Arc<Federation>>, TlsError> {
+    let settings = config.federation.clone();
+    settings.map(|settings| Federation::new(settings, before).map(Arc::new)).transpose()
+}
+
 /// Keeps the record in the state, with a copy in the log.
 fn kept(state: State, config: &Config) -> Result<AuditLog, StartError> {
     let AuditSettings { retain, anchor, proxies } = &config.audit;
@@ -217,7 +254,7 @@ fn kept(state: State, config: &Config) -> Result<AuditLog, StartError> {
 /// Builds each method once, also where both readers and writers use it, and not again where the
 /// same settings made it before: what it remembers stays good.
 fn authn(config: &Config, before: Option<&App>) -> Result<(AnyOf, Methods), StartError> {
-    let mut authn = AnyOf::new(Clock::System);
+    let mut authn = AnyOf::new(Clock::System).in_mode(config.mode);
     if let Some(before) = before {
         authn = authn.continuing(&before.authn);
     }
@@ -252,6 +289,11 @@ fn authn(config: &Config, before: Option<&App>) -> Result<(AnyOf, Methods), Star
         };
         authn.share(&scopes, Arc::clone(&made));
         methods.push((method.clone(), made));
+    }
+    let named = config.users.iter().filter(|user| user.subject.method == USER);
+    let named: Vec<String> = named.map(|user| user.subject.id.clone()).collect();
+    if !named.is_empty() {
+        authn.add(&Scope::ALL, Box::new(NamedUsers::new(named)));
     }
     Ok((authn, methods))
 }

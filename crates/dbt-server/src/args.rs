@@ -52,6 +52,12 @@ pub enum Command {
         #[command(subcommand)]
         action: Token,
     },
+    /// Show who is known, and suspend and reactivate people
+    User {
+        /// What to do
+        #[command(subcommand)]
+        action: User,
+    },
     /// What only an administrator on the server's own machine can do
     Admin {
         /// What
@@ -176,6 +182,10 @@ pub struct Explain {
     /// A group that the subject is in; may be given several times
     #[arg(short, long = "group")]
     pub groups: Vec<String>,
+
+    /// What their identity provider claims of them, for `auth.oidc.roleMappings`; may be given several times
+    #[arg(long = "claim", value_name = "NAME=VALUE")]
+    pub claims: Vec<String>,
 }
 
 /// What can be done with what was deleted.
@@ -235,6 +245,50 @@ pub enum Token {
         /// seen by others
         #[arg(long)]
         keep_made: bool,
+    },
+    /// Take tokens over from whoever owns them, so that they count although that one is suspended
+    Own {
+        /// Their ids, as `token list` shows them
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+/// What can be done with people.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum User {
+    /// List who has signed in, whom the settings name, and who is suspended
+    List {
+        /// Only who is suspended
+        #[arg(long)]
+        suspended: bool,
+
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what is kept of somebody
+    Show {
+        /// Who: `ssh:alice`, `oidc:ISSUER#NAME`
+        subject: String,
+
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Suspend somebody: their tokens are revoked, and nothing is permitted to them from the next request on
+    Suspend {
+        /// Who: `ssh:alice`, `oidc:ISSUER#NAME`
+        subject: String,
+
+        /// Why, for the record and for whoever looks
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Take a suspension back; tokens that it revoked stay revoked
+    Reactivate {
+        /// Who: `ssh:alice`, `oidc:ISSUER#NAME`
+        subject: String,
     },
 }
 

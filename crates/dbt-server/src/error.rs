@@ -141,6 +141,13 @@ pub enum ApiError {
         subject: String,
     },
 
+    /// The identity of a job was exchanged before.
+    #[error("{detail}")]
+    IdentityUsed {
+        /// What came of it, and what can be done.
+        detail: &'static str,
+    },
+
     /// There are as many tokens as may be.
     #[error("the server has as many tokens that count as there may be; revoke some")]
     NoRoomForTokens,
@@ -290,9 +297,7 @@ impl ApiError {
             Self::OverQuota { .. } => {
                 Outside::new(StatusCode::INSUFFICIENT_STORAGE, "over-quota", self.to_string())
             }
-            Self::Settings(why) => {
-                Outside::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-settings", why)
-            }
+            Self::Settings(why) => bad_settings(why),
             Self::TooManyOfYours { limit } => Outside::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too-many-uploads",
@@ -310,6 +315,7 @@ impl ApiError {
             Self::TooManyTokens { .. } | Self::NoRoomForTokens => {
                 Outside::new(StatusCode::CONFLICT, "token-limit", self.to_string())
             }
+            Self::IdentityUsed { detail } => identity_used(detail),
             Self::State(error) => state(error),
             Self::RangeNotSatisfiable { length } => Outside::new(
                 StatusCode::RANGE_NOT_SATISFIABLE,
@@ -351,6 +357,14 @@ impl Outside {
         }
         format!("{} {}: {} (request {id})\n", self.status.as_u16(), self.title(), self.detail)
     }
+}
+
+fn identity_used(detail: &'static str) -> Outside {
+    Outside::new(StatusCode::CONFLICT, "identity-used", detail)
+}
+
+fn bad_settings(why: &str) -> Outside {
+    Outside::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-settings", why)
 }
 
 fn challenge(known: &str, offered: bool) -> String {

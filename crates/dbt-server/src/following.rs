@@ -1,5 +1,5 @@
-//! What plain writers may put in the place of a truststore and of its manifest: only what follows
-//! from what is there.
+//! What plain writers may put in the place of a truststore and of its manifest, and jobs that withdraw
+//! in that of a list of withdrawn versions: only what follows from what is there.
 //!
 //! Whoever may publish a tool must not be able to decide whose signature counts. A truststore
 //! keeps a certificate that counts already, and what it adds is vouched for; a manifest is the
@@ -21,13 +21,15 @@ use hyper::HeaderMap;
 use hyper::body::Bytes;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::action::{Action as _, Write};
+use crate::action::{Action as _, Write, is_of_withdrawals};
 use crate::app::App;
 use crate::authz::Grant;
 use crate::authz::rules::is_truststore;
 use crate::error::ApiError;
 use crate::storage::{Detail, Found, StorageError};
 use crate::upload::{BodyReader, Upload, UploadError};
+
+mod withdrawals;
 
 /// The most bytes of a file that is checked.
 const SIZE_LIMIT: usize = 1024 * 1024;
@@ -79,9 +81,10 @@ impl Part {
 /// The right to write what must follow. Until it ends, nobody else has it.
 pub type Turn = MutexGuard<'static, ()>;
 
-/// Waits for the right to delete a file of the truststore's; others need none.
+/// Waits for the right to delete a file of the truststore's, or of withdrawals; others need none.
 pub async fn turn_to_delete(path: &RepoPath) -> Option<Turn> {
-    if is_truststore(path) { Some(ONE_AT_A_TIME.lock().await) } else { None }
+    let may_be_followed = is_truststore(path) || withdrawals::is_one(path);
+    if may_be_followed { Some(ONE_AT_A_TIME.lock().await) } else { None }
 }
 
 /// Lets an upload pass that needs no check, and checks the others, whose bytes it reads.
@@ -93,7 +96,7 @@ pub async fn admit(
     let path = grant.action().path();
     // Nobody writes while somebody else's bytes are being compared with what is there: not even
     // who may write anything, because those would then be replaced by what does not follow.
-    if !grant.must_follow() && !is_truststore(path) {
+    if !grant.must_follow() && !is_truststore(path) && !withdrawals::is_one(path) {
         return Ok((upload, None));
     }
     let Upload { mut body, declared, conditions } = upload;
@@ -109,9 +112,14 @@ pub async fn admit(
     // Only now: who sends slowly must not keep others waiting.
     let turn = ONE_AT_A_TIME.lock().await;
     if grant.must_follow() {
-        let part = path.file_name().and_then(Part::of);
-        let part = part.ok_or_else(|| refusal("only an administrator may write it"))?;
-        check(&There { app, grant }, part, bytes.clone()).await?;
+        let there = There { app, grant };
+        if is_of_withdrawals(path) {
+            withdrawals::check(&there, path, &bytes).await?;
+        } else {
+            let part = path.file_name().and_then(Part::of);
+            let part = part.ok_or_else(|| refusal("only an administrator may write it"))?;
+            check(&there, part, bytes.clone()).await?;
+        }
     }
     let whole = Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
     let body = BodyReader::new(&HeaderMap::new(), whole, &app.limits);
@@ -126,7 +134,11 @@ struct There<'a> {
 
 impl There<'_> {
     async fn read(&self, part: Part) -> Result<Option<Bytes>, ApiError> {
-        let Some(grant) = self.grant.look_beside(&part.name()) else { return Ok(None) };
+        self.read_file(&part.name()).await
+    }
+
+    async fn read_file(&self, name: &str) -> Result<Option<Bytes>, ApiError> {
+        let Some(grant) = self.grant.look_beside(name) else { return Ok(None) };
         let file = match self.app.storage.look(&grant, Detail::Names).await {
             Ok(Found::File(file)) => file,
             Ok(Found::Directory(_)) => return Err(refusal("a directory is in its place")),

@@ -42,5 +42,6 @@ pub mod time;
 mod token_ends;
 pub mod tokens;
 pub mod upload;
+pub mod users;
 pub mod v1;
 pub mod writable;

@@ -113,6 +113,13 @@ pub const FAILED_LOOKUP_EVERY: Duration = Duration::from_millis(100);
 /// wrong ones, whether one is worth a look: a right one waits for nobody.
 pub const LISTED_TOKENS_TIME: Duration = Duration::from_secs(1);
 
+/// How many people are remembered who have signed in. Further ones sign in as well, and are not listed.
+pub const USERS: u32 = 100_000;
+
+/// How long the list of suspended people counts for requests that only read. Whoever writes or administers
+/// is looked up each time; what this server itself changes is known to it at once.
+pub const LISTED_SUSPENSIONS_TIME: Duration = Duration::from_secs(1);
+
 /// How many of the server's own tokens count at once, whoever has them: each takes a kilobyte of what
 /// is backed up.
 pub const TOKENS: u32 = 10_000;
@@ -126,6 +133,28 @@ pub const PAGE_OF_TOKENS_BYTES: usize = 256 * 1024;
 
 /// How long that is kept.
 pub const ENDED_TOKEN_TIME: Duration = Duration::from_hours(90 * 24);
+
+/// How many tokens of jobs are kept at once, those among them that ended a while ago: jobs must not take
+/// the places of people, and who exchanges identities without end must not fill the disk. A quarter is for
+/// those that write: who may read, from any branch, must not stop what is published.
+pub const TOKENS_OF_JOBS: u32 = 20_000;
+
+/// How many of these jobs of one subject may have, a quarter for those that write: those of a branch, within
+/// an hour or so.
+pub const TOKENS_OF_JOB: u32 = 1000;
+
+/// How long it is known of a job's token that it ended, so that a job that is late learns why it is refused.
+pub const ENDED_JOB_TOKEN_TIME: Duration = Duration::from_hours(1);
+
+/// How long after its end it is remembered of an identity that it was exchanged: a clock may be put back.
+pub const EXCHANGE_MARGIN: Duration = Duration::from_hours(24);
+
+/// How many identities of jobs that prove nothing, or have no rule, are looked at for one address without
+/// a delay: each may cost the verification of a signature. The runners of a company may share an address.
+pub const FAILED_EXCHANGES: u32 = 60;
+
+/// After how long one more is looked at.
+pub const FAILED_EXCHANGE_EVERY: Duration = Duration::from_secs(1);
 
 /// How many commands that look for SSH keys one address may cause at once.
 pub const COMMANDS_OF_ADDRESS: u32 = 30;

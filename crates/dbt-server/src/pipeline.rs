@@ -12,15 +12,15 @@ use hyper::header::{
     HeaderName, HeaderValue, LOCATION, ORIGIN, TRANSFER_ENCODING, USER_AGENT, VARY,
 };
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::action::{Action, Delete, Kind, Observe, Read, TakeOver, Write};
 use crate::app::App;
 use crate::audit::{FileRead, Origin, Outcome};
-use crate::authn::{BadCredential, Caller, Credential, Presented, Scope};
-use crate::authz::{Denied, Grant, Guarded, Reason, Replacing};
+use crate::authn::{BadCredential, Caller, Scope};
+use crate::authz::{Grant, Guarded, Reason, Replacing};
 use crate::conditions::Conditions;
 use crate::content::{self, Body, Pace};
 use crate::error::{self, ApiError};
@@ -37,6 +37,11 @@ use crate::storage::{
 use crate::upload::{BodyReader, RequestBody, Upload, UploadError};
 use crate::writable::InVersion;
 use crate::{api, following, listing, possession, token_ends, v1, writable};
+
+mod known;
+
+pub(crate) use known::{known, unsuspended};
+use known::{proven, refusal};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
@@ -103,7 +108,7 @@ impl Asked {
     }
 
     /// Notes who sent it.
-    fn from(&self, caller: Caller) -> Caller {
+    pub(crate) fn from(&self, caller: Caller) -> Caller {
         if let Some(subject) = caller.subject() {
             let _once = self.subject.set(subject.to_string());
         }
@@ -264,18 +269,6 @@ pub(crate) async fn admit<A: Action + Guarded>(
     permit(app, asked, caller, action)
 }
 
-fn count_sign_in(app: &App, headers: &HeaderMap, identified: &Result<Caller, BadCredential>) {
-    let (method, result, reason) = match identified {
-        Ok(caller) => match caller.method() {
-            Some(method) => (method, "accepted", ""),
-            None => return,
-        },
-        Err(bad) => (Credential::scheme(headers), "refused", bad.why().as_str()),
-    };
-    let labels = [method.into(), result.into(), reason.into()];
-    app.running.metrics.count(Counter::SignIns, &labels);
-}
-
 /// Refuses callers who would have to sign in for an action, and nobody else.
 pub(crate) async fn refuse_strangers<A: Action + Guarded>(
     app: &App,
@@ -302,15 +295,11 @@ pub(crate) async fn identify<A: Action + Guarded>(
     if is_open && !app.storage.has_draft(action.path()) {
         return Ok(Caller::anonymous());
     }
-    let Parts { headers, method, uri, .. } = &asked.parts;
-    let (peer, scope) = (asked.client, scope(A::KIND));
-    let identified = app.authn.identify(&Presented { headers, method, uri, peer, scope }).await;
-    count_sign_in(app, headers, &identified);
-    match identified {
+    match proven(app, asked, scope(A::KIND)).await {
         Ok(caller) => Ok(asked.from(caller)),
         // What is open to everybody is open to those with a stale credential too.
         Err(_error) if is_open => Ok(Caller::anonymous()),
-        Err(error) => Err(bad_credential(app, asked, action, &error)),
+        Err(unknown) => Err(unknown.answer(app, asked, action)),
     }
 }
 
@@ -349,21 +338,6 @@ pub(crate) fn bad_credential<A: Action>(
     let path = action.path().to_string();
     app.audit.failed_sign_in(&asked.origin, A::KIND, path, &answer, error.noted());
     answer
-}
-
-fn refusal(app: &App, denied: &Denied) -> ApiError {
-    let detail = denied.reason.to_string();
-    match denied.reason {
-        Reason::NotSignedIn => ApiError::Unauthorised {
-            challenges: app.authn.challenges(scope(denied.kind)),
-            offered: false,
-            detail,
-        },
-        Reason::Unconditional => ApiError::PreconditionRequired { detail },
-        Reason::NotAllowed(_) | Reason::Following | Reason::Protected(_) => {
-            ApiError::Forbidden { detail }
-        }
-    }
 }
 
 const fn scope(kind: Kind) -> Scope {

@@ -127,6 +127,7 @@ async fn keep_uses(live: &Live) {
 async fn keep_uses_once(app: &App) {
     if !app.edge.read_only {
         app.tokens.keep_uses().await;
+        app.users.keep_seen().await;
     }
 }
 

@@ -1,5 +1,5 @@
-//! Tokens of the server's own that end while a request with them is under way: a body may take hours, and
-//! a revocation is not to wait for that.
+//! Tokens of the server's own that end, and people who are suspended, while a request is under way: a body
+//! may take hours, and neither is to wait for that.
 
 use std::sync::Arc;
 
@@ -11,17 +11,23 @@ use crate::storage::StorageError;
 use crate::upload::{BodyReader, UploadError};
 
 /// Has a body end in a refusal where the token that was shown with it counts no more when all of it has
-/// come.
+/// come, or whoever sent it is suspended.
 pub(crate) fn while_it_counts(app: &Arc<App>, caller: &Caller, body: BodyReader) -> BodyReader {
-    let Some(token) = caller.token() else { return body };
-    let (app, id) = (Arc::clone(app), token.id.clone());
-    body.provided(move || app.tokens.counts(&id, app.clock.now()))
+    if caller.is_anonymous() || caller.is_on_the_host() {
+        return body;
+    }
+    let (app, caller) = (Arc::clone(app), caller.clone());
+    body.provided(move || {
+        let token = caller.token();
+        token.is_none_or(|token| app.tokens.counts(&token.id, app.clock.now()))
+            && app.users.judge(&caller, Scope::Writes).is_ok()
+    })
 }
 
 /// Makes of that refusal the answer to it, which says how one can sign in.
 pub(crate) fn answer(app: &App, error: ApiError) -> ApiError {
     if let ApiError::Storage(StorageError::Upload(UploadError::TokenGone)) = error {
-        return refused(app, "the token counts no more");
+        return refused(app, "the credential counts no more");
     }
     error
 }

@@ -1,8 +1,12 @@
 //! As much of HTTP/1.1 as a file server speaks.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead, Write as _};
+use std::io::{self, BufRead, Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
+
+/// No answer on this machine takes longer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A request as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +85,24 @@ impl Answer {
         self
     }
 
+    /// Reads one that is whole.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+        let (head, body) = (std::str::from_utf8(&bytes[..end]).ok()?, bytes[end + 4..].to_vec());
+        let (first, lines) = head.split_once("\r\n").unwrap_or((head, ""));
+        let status = first.split(' ').nth(1)?.parse().ok()?;
+        let pairs = lines.lines().filter_map(|line| line.split_once(':'));
+        let headers = pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+        Some(Self { status, headers: headers.collect(), body })
+    }
+
+    /// Returns the first value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.headers.iter();
+        let found = pairs.find(|(other, _value)| other.eq_ignore_ascii_case(name));
+        found.map(|(_name, value)| value.as_str())
+    }
+
     /// Writes everything before the body. `length` is what is announced, whatever the body is.
     pub fn write_head(&self, to: &mut TcpStream, length: Option<usize>) -> io::Result<()> {
         let end = match length {
@@ -93,6 +115,36 @@ impl Answer {
         }
         to.write_all((head + &end).as_bytes())
     }
+}
+
+/// A question to a server on this machine, and what it answers. Redirects are not followed.
+///
+/// It is one of HTTP/1.0, so that the answer is whole when the connection ends.
+pub fn ask(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<(&str, &str)>,
+) -> io::Result<Answer> {
+    let rest =
+        url.strip_prefix("http://").ok_or_else(|| io::Error::other("not of this machine"))?;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let path = if path.is_empty() { "/" } else { path };
+    let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\n");
+    for (name, value) in headers {
+        write!(head, "{name}: {value}\r\n").map_err(io::Error::other)?;
+    }
+    let (kind, body) = body.unwrap_or_default();
+    if !kind.is_empty() {
+        write!(head, "Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len())
+            .map_err(io::Error::other)?;
+    }
+    let mut stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("{head}\r\n{body}").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Answer::read(&answer).ok_or_else(|| io::Error::other("this is no answer"))
 }
 
 fn reason(status: u16) -> &'static str {

@@ -176,6 +176,7 @@ struct State {
     requests: Vec<String>,
     away: bool,
     silent: bool,
+    breaks_off: bool,
 }
 
 impl IdentityProvider {
@@ -231,6 +232,11 @@ impl IdentityProvider {
         self.state.lock().unwrap().silent = true;
     }
 
+    /// Has it close every connection in the middle of an answer, or no longer.
+    pub fn break_off(&self, breaks_off: bool) {
+        self.state.lock().unwrap().breaks_off = breaks_off;
+    }
+
     /// Returns the paths that were asked for since this was last called.
     pub fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
@@ -241,10 +247,11 @@ fn converse(mut stream: TcpStream, state: &Mutex<State>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     // A client that breaks off is what some tests are about.
     while let Ok(Some(request)) = Request::read(&mut reader) {
-        let (answer, away, silent) = {
+        let (answer, away, silent, breaks_off) = {
             let mut state = state.lock().unwrap();
             state.requests.push(request.path.clone());
-            (state.answers.get(&request.path).cloned(), state.away, state.silent)
+            let answer = state.answers.get(&request.path).cloned();
+            (answer, state.away, state.silent, state.breaks_off)
         };
         if away {
             return;
@@ -253,9 +260,11 @@ fn converse(mut stream: TcpStream, state: &Mutex<State>) {
             continue;
         }
         let answer = answer.unwrap_or_else(|| Answer::text(404, "not found"));
-        let length = Some(answer.body.len());
-        if answer.write_head(&mut stream, length).is_err()
-            || stream.write_all(&answer.body).is_err()
+        let length = answer.body.len();
+        let sent = if breaks_off { length / 2 } else { length };
+        if answer.write_head(&mut stream, Some(length)).is_err()
+            || stream.write_all(&answer.body[..sent]).is_err()
+            || breaks_off
         {
             return;
         }

@@ -30,6 +30,7 @@ pub struct Invocation<'a> {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     stdin: Vec<u8>,
+    pipe: Option<PathBuf>,
 }
 
 impl<'a> Invocation<'a> {
@@ -46,6 +47,7 @@ impl<'a> Invocation<'a> {
                 ("TMPDIR".into(), world.temporary().into()),
             ],
             stdin: Vec::new(),
+            pipe: None,
         }
     }
 
@@ -63,6 +65,13 @@ impl<'a> Invocation<'a> {
     #[must_use]
     pub fn stdin(mut self, bytes: &[u8]) -> Self {
         self.stdin = bytes.to_vec();
+        self
+    }
+
+    /// Has it read this, as it is written: a pipe with a name that a test writes to later.
+    #[must_use]
+    pub fn stdin_from(mut self, pipe: impl Into<PathBuf>) -> Self {
+        self.pipe = Some(pipe.into());
         self
     }
 
@@ -121,11 +130,17 @@ impl<'a> Invocation<'a> {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if let Some(pipe) = &self.pipe {
+            // Opened for both, which waits for nobody.
+            let pipe = std::fs::OpenOptions::new().read(true).write(true).open(pipe);
+            command.stdin(pipe.unwrap());
+        }
         let mut child = spawn(&mut command);
-        let mut to_child = child.stdin.take().unwrap();
-        let stdin = self.stdin.clone();
-        // A tool that does not read breaks this pipe, which is its right.
-        thread::spawn(move || drop(to_child.write_all(&stdin)));
+        if let Some(mut to_child) = child.stdin.take() {
+            let stdin = self.stdin.clone();
+            // A tool that does not read breaks this pipe, which is its right.
+            thread::spawn(move || drop(to_child.write_all(&stdin)));
+        }
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
         let hidden = self.world.hidden();

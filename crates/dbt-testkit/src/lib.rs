@@ -9,15 +9,19 @@
 #![expect(clippy::missing_panics_doc, reason = "the crate's documentation says it for all")]
 
 pub mod black_hole;
+pub mod browser;
 pub mod changes;
+pub mod dex;
 pub mod directory_service;
 pub mod exits;
 pub mod faults;
+pub mod glewlwyd;
 pub mod hostile;
 pub mod http;
 pub mod identity_provider;
 pub mod invocation;
 mod listing;
+pub mod oidc_provider;
 pub mod people;
 pub mod planted;
 pub mod proxy;
@@ -26,8 +30,10 @@ pub mod repository;
 pub mod server;
 pub mod short_writes;
 pub mod snapshot;
+pub mod ssh_agent;
 pub mod stranger;
 pub mod times;
 pub mod tls;
+pub mod token_endpoint;
 mod traced;
 pub mod world;

@@ -20,12 +20,14 @@ use self::forms::Forms;
 
 /// What each of them is, and how it begins; no other text of a test may have that in it. The first
 /// is shown where one is found, the second never.
-pub const PLANTED: [(&str, &str); 36] = [
+pub const PLANTED: [(&str, &str); 38] = [
     ("a token of a cluster", "a-secret-of-the-cluster"),
     ("a token of one test", "a-token-for-this-test-alone"),
     ("a token of the publisher", "a-token-of-the-publisher"),
     ("a canary", "canary-"),
     ("the token of the hostile servers' user", "dbt_canary_"),
+    ("a token that gets the next one", "a-refresh-token"),
+    ("an access token of a provider", "an-access-token"),
     ("a phrase", "correct horse battery"),
     ("the password of a user", "correct-horse"),
     ("a token in a variable", "dbt_0123456789abcdef"),
@@ -97,7 +99,8 @@ fn is_signed(credential: &str) -> bool {
 /// Says whether a credential is a token that a server made by chance, mistyped or not. Its world looks
 /// for it from when it is shown.
 fn is_made_by_a_server(credential: &str) -> bool {
-    let by_chance = credential.strip_prefix("dbt_").or_else(|| credential.strip_prefix("dbt-"));
+    let mut beginnings = ["dbt_tp_", "dbt_", "dbt-"].into_iter();
+    let by_chance = beginnings.find_map(|it| credential.strip_prefix(it));
     by_chance.is_some_and(|it| it.len() >= 31 && it.bytes().all(|it| it.is_ascii_alphanumeric()))
 }
 

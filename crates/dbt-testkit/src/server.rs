@@ -16,6 +16,8 @@ use dbt_core::digest::Digest;
 use crate::http::{Answer, Request};
 use crate::listing;
 use crate::planted;
+use crate::ssh_agent::SignedToken;
+use crate::token_endpoint::TokenEndpoint;
 
 /// How long anything here is waited for: much longer than a slow machine needs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,6 +67,8 @@ pub enum Fault {
 pub struct Received {
     /// What was asked.
     pub request: Request,
+    /// What came with it, as text; nothing of what is long.
+    pub body: String,
     /// On which connection, counted from zero.
     pub connection: usize,
     /// The status of the answer; 0 for none.
@@ -103,6 +107,10 @@ struct State {
     taken: usize,
     etags: bool,
     authorization: Option<String>,
+    /// The line of the SSH key that tokens must be signed with.
+    ssh_key: Option<String>,
+    /// Who must have given the tokens.
+    provider: Option<TokenEndpoint>,
     in_flight: usize,
     high_water: usize,
     stalled: Vec<String>,
@@ -183,6 +191,16 @@ impl FileServer {
     pub fn require_token(&self, token: &str) {
         planted::is_listed(token);
         self.state().authorization = Some(format!("Bearer {token}"));
+    }
+
+    /// Wants tokens from now on that the SSH key of this line has signed.
+    pub fn require_ssh_key(&self, line: &str) {
+        self.state().ssh_key = Some(line.to_owned());
+    }
+
+    /// Wants tokens from now on that this provider has given and vouches for.
+    pub fn require_token_of(&self, provider: &TokenEndpoint) {
+        self.state().provider = Some(provider.clone());
     }
 
     /// Answers nobody before `count` further requests have arrived: who sends them one after the
@@ -284,10 +302,10 @@ impl Shared {
     }
 
     /// Remembers a request; returns its place in the log and how it is to be answered.
-    fn arrive(&self, request: &Request, connection: usize) -> (usize, Option<Fault>) {
+    fn arrive(&self, request: &Request, body: &str, connection: usize) -> (usize, Option<Fault>) {
         let mut state = self.state();
-        let received = Received { request: request.clone(), connection, status: 0 };
-        state.log.push(received);
+        let (asked, body) = (request.clone(), body.to_owned());
+        state.log.push(Received { request: asked, body, connection, status: 0 });
         state.in_flight += 1;
         state.high_water = state.high_water.max(state.in_flight);
         let place = state.taken + state.log.len() - 1;
@@ -323,12 +341,21 @@ impl Shared {
     }
 
     fn answer(&self, request: &Request) -> Answer {
-        let (etags, authorization) = {
+        let (etags, authorization, ssh_key) = {
             let state = self.state();
-            (state.etags, state.authorization.clone())
+            let bearer = request.header("authorization").and_then(|it| it.strip_prefix("Bearer "));
+            let is_known = |it: &TokenEndpoint| bearer.is_some_and(|token| it.vouches_for(token));
+            if state.provider.as_ref().is_some_and(|provider| !is_known(provider)) {
+                return Answer::text(401, "").with("WWW-Authenticate", "Bearer realm=\"dbt\"");
+            }
+            (state.etags, state.authorization.clone(), state.ssh_key.clone())
         };
         if authorization.is_some() && request.header("authorization") != authorization.as_deref() {
             return Answer::text(401, "").with("WWW-Authenticate", "Basic realm=\"dbt\"");
+        }
+        let token = request.header("token").and_then(SignedToken::parse);
+        if ssh_key.is_some_and(|key| !token.is_some_and(|token| token.is_signed_by(&key))) {
+            return Answer::text(401, "").with("WWW-Authenticate", "DBT-SSH-JWT realm=\"dbt\"");
         }
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
             return Answer::text(405, "");
@@ -378,7 +405,8 @@ fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) -> io::Re
         if let Some((_scheme, rest)) = request.path.split_once("://") {
             request.path = rest.find('/').map_or("/", |at| &rest[at..]).to_owned();
         }
-        let (place, fault) = shared.arrive(&request, connection);
+        let body = body_of(&request, &mut reader)?;
+        let (place, fault) = shared.arrive(&request, &body, connection);
         let answer = match &fault {
             Some(Fault::Status(status)) => Answer::text(*status, "something is wrong\n"),
             Some(Fault::Answer(answer)) => answer.clone(),
@@ -394,6 +422,19 @@ fn converse(mut stream: TcpStream, connection: usize, shared: &Shared) -> io::Re
             return stream.shutdown(Shutdown::Both);
         }
     }
+}
+
+/// The longest body that is read.
+const BODY_LIMIT: u64 = 64 * 1024;
+
+/// Reads what came with a request, so that the next one on its connection can be read.
+fn body_of(request: &Request, reader: &mut impl io::Read) -> io::Result<String> {
+    let length = request.header("content-length").and_then(|it| it.parse().ok()).unwrap_or(0);
+    let mut body = Vec::new();
+    if length <= BODY_LIMIT {
+        reader.take(length).read_to_end(&mut body)?;
+    }
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 /// Sends an answer as the fault wants it; says whether the connection goes on.

@@ -259,6 +259,13 @@ impl World {
         self.secrets.are_put_in(file.as_ref());
     }
 
+    /// Lets the program keep the tokens that somebody signs in with, in the one place for them.
+    pub fn may_keep_tokens(&self) -> PathBuf {
+        let file = self.dbt_home().join("state").join("tokens.json");
+        self.secrets.are_put_in(&file);
+        file
+    }
+
     /// Expects that no secret is in any file but where the user has written it: not in what is
     /// remembered, nor in a temporary file, a status file or a core beside it. When a world ends
     /// this is looked at too.

@@ -17,5 +17,6 @@ pub mod exit_code;
 pub mod printable;
 pub mod printer;
 pub mod prompt;
+pub mod qr;
 pub mod report;
 pub mod table;

@@ -1,7 +1,9 @@
-//! Yes or no, asked of the person and never of a pipe.
+//! Yes or no, and secrets, asked of the person and never of a pipe.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
+
+use dbt_core::secret::Secret;
 
 use crate::printable;
 
@@ -25,6 +27,11 @@ pub fn ask(question: &str) -> Answer {
     };
     // The terminal can go away while it is asked; then nobody answered.
     ask_on(reader, &mut writer, question).unwrap_or(Answer::NobodyThere)
+}
+
+/// Asks for something that nobody should see, on the terminal itself, which does not show it.
+pub fn secret(question: &str) -> io::Result<Secret<String>> {
+    rpassword::prompt_password(printable::line(question)).map(Secret::new)
 }
 
 #[cfg(not(windows))]

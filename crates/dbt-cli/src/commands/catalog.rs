@@ -15,21 +15,21 @@ use crate::commands::{cache, failure};
 use crate::process::Process;
 
 /// Lists, searches, shows or purges.
-pub(crate) fn catalog(process: &Process, asked: Catalog) -> Result<(), Report> {
+pub(crate) fn catalog(process: &Process, asked: &Catalog) -> Result<(), Report> {
     let world = &World::open(process)?;
     match asked {
         Catalog::List { versions, json } => {
             let entries = entries(world)?;
-            if json { print_json(world, &entries) } else { print(world, &entries, versions) }
+            if *json { print_json(world, &entries) } else { print(world, &entries, *versions) }
         }
         Catalog::Search { text, json } => {
             let wanted = text.to_lowercase();
             let mut entries = entries(world)?;
             entries.retain(|entry| mentions(entry, &wanted));
-            if json { print_json(world, &entries) } else { print(world, &entries, false) }
+            if *json { print_json(world, &entries) } else { print(world, &entries, false) }
         }
-        Catalog::Show { tool, json } => show(world, &tool, json),
-        Catalog::Purge(purge) => purge_cache(process, world, &purge),
+        Catalog::Show { tool, json } => show(world, tool, *json),
+        Catalog::Purge(purge) => purge_cache(process, world, purge),
     }
 }
 

@@ -79,7 +79,12 @@ pub(crate) fn fetching(error: FetchError) -> Report {
 }
 
 fn code_of_fetching(error: &FetchError) -> ExitCode {
-    match error.class() {
+    code_of_class(error.class())
+}
+
+/// Returns the code of a row of the outage table.
+pub(crate) fn code_of_class(class: Class) -> ExitCode {
+    match class {
         Class::Outage => ExitCode::UNREACHABLE,
         Class::Refused => ExitCode::VERIFICATION_REFUSED,
         Class::SignIn | Class::Forbidden => ExitCode::REFUSED,

@@ -10,15 +10,16 @@ use dbt_ui::report::Report;
 
 use crate::cli::{Fetch, Update};
 use crate::commands::world::World;
-use crate::commands::{failure, run};
+use crate::commands::{failure, offer, run};
 use crate::process::Process;
 
 /// Downloads and verifies tools. The first that fails ends it.
-pub(crate) fn fetch(process: &Process, fetch: Fetch) -> Result<(), Report> {
+pub(crate) fn fetch(process: &Process, fetch: &Fetch) -> Result<(), Report> {
     let world = World::open(process)?;
     let session = world.session();
-    for tool in fetch.tools {
-        let request = Request { tool: tool.name, wanted: tool.wanted, eagerness: Eagerness::Now };
+    for tool in &fetch.tools {
+        let (tool, wanted) = (tool.name.clone(), tool.wanted.clone());
+        let request = Request { tool, wanted, eagerness: Eagerness::Now };
         let prepared = ready(process, &session, &request)?;
         if let Some(reason) = prepared.unconfirmed.filter(|_| !session.settings.offline) {
             process
@@ -30,17 +31,19 @@ pub(crate) fn fetch(process: &Process, fetch: Fetch) -> Result<(), Report> {
 }
 
 /// Looks for newer versions of the named tools, or of all that this machine has. Every tool is
-/// looked at; the first failure is what is reported.
-pub(crate) fn update(process: &Process, update: Update) -> Result<(), Report> {
+/// looked at, unless somebody must sign in; the first failure is what is reported.
+pub(crate) fn update(process: &Process, update: &Update) -> Result<(), Report> {
     let world = World::open(process)?;
     let session = world.session();
-    let tools = if update.tools.is_empty() { installed(&session)? } else { update.tools };
+    let tools = if update.tools.is_empty() { installed(&session)? } else { update.tools.clone() };
     let mut failed = None;
     for tool in tools {
         let request = Request { tool, wanted: None, eagerness: Eagerness::Now };
         let outcome = ready(process, &session, &request);
         if let Err(report) = outcome.and_then(|prepared| updated(&session, &prepared)) {
             match &failed {
+                // Nobody is signed in for the others either.
+                _ if offer::is_wanted(&report) => return Err(report),
                 None => failed = Some(report),
                 Some(_first) => process.printer.report(&report),
             }

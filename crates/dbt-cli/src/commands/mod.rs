@@ -7,6 +7,9 @@ mod doctor;
 pub(crate) mod failure;
 mod fetch;
 mod link;
+mod login;
+mod offer;
+mod provider;
 mod rollback;
 mod run;
 mod self_program;
@@ -34,17 +37,17 @@ use world::World;
 /// Does what a built-in command asks for.
 pub(crate) fn dispatch(process: &Process, command: BuiltIn) -> Result<(), Report> {
     match command {
-        BuiltIn::Fetch(asked) => fetch::fetch(process, asked),
-        BuiltIn::Update(asked) => fetch::update(process, asked),
+        BuiltIn::Fetch(asked) => offer::at_need(process, || fetch::fetch(process, &asked)),
+        BuiltIn::Update(asked) => offer::at_need(process, || fetch::update(process, &asked)),
         BuiltIn::Rollback(asked) => rollback::rollback(process, asked),
         BuiltIn::Which(asked) => which::which(&World::open(process)?, asked),
         BuiltIn::Link(asked) => link::link(&World::open(process)?, &asked),
         BuiltIn::Unlink(asked) => link::unlink(&World::open(process)?, &asked),
-        BuiltIn::Catalog(asked) => catalog::catalog(process, asked),
+        BuiltIn::Catalog(asked) => offer::at_need(process, || catalog::catalog(process, &asked)),
         BuiltIn::Cache(asked) => cache::cache(process, asked),
         BuiltIn::Server(asked) => server::server(process, asked),
-        BuiltIn::Login(asked) => sign_in::login(process, &asked),
-        BuiltIn::Logout => sign_in::logout(process),
+        BuiltIn::Login(asked) => login::login(process, &asked),
+        BuiltIn::Logout => login::logout(process),
         BuiltIn::Whoami(asked) => sign_in::whoami(process, &asked),
         BuiltIn::Trust(asked) => trust::trust(process, asked),
         BuiltIn::SelfCommand(asked) => self_program::self_program(&World::open(process)?, &asked),

@@ -20,14 +20,22 @@ use dbt_ui::report::Report;
 use crate::args::ToolCall;
 use crate::cli::{self, CatalogInvocation};
 use crate::commands::world::World;
-use crate::commands::{catalog, failure, status, words};
+use crate::commands::{catalog, failure, offer, status, words};
 use crate::env::Variable;
 use crate::process::Process;
 use crate::tool_environment::tool_environment;
 use crate::usage::UsageError;
 
-/// Makes the tool ready and becomes it. Returns only if that failed.
+/// Makes the tool ready and becomes it. Returns only if that failed. Where the server wants a person
+/// to sign in, and they do when they are asked, it is begun anew.
 pub(crate) fn run(process: &mut Process, call: ToolCall) -> Result<(), Report> {
+    match attempt(process, call.clone()) {
+        Err(report) if offer::is_accepted(process, &report)? => attempt(process, call),
+        outcome => outcome,
+    }
+}
+
+fn attempt(process: &mut Process, call: ToolCall) -> Result<(), Report> {
     let world = World::open(process)?;
     let ToolCall { name, wanted, arguments } = call;
     let session = world.session();
@@ -84,7 +92,7 @@ fn built_in_catalog(process: &mut Process, words: Vec<OsString>) -> Result<(), R
         CatalogInvocation::Command(command, everywhere) => {
             let flags = process.flags.clone().and(everywhere);
             process.take_flags(flags);
-            catalog::catalog(process, command)
+            catalog::catalog(process, &command)
         }
     }
 }

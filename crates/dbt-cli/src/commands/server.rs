@@ -135,8 +135,8 @@ fn add(process: &Process, name_and_url: &[String], yes: bool) -> Result<(), Repo
     let (root, name) = parse(process, name_and_url)?;
     let mut document = open(process)?;
     document.may_add(&name).map_err(failure::configuring)?;
-    let new = ask_server(process, name, &root)?;
-    document.add(&new.server).map_err(failure::configuring)?;
+    let mut new = ask_server(process, name, &root)?;
+    refuse_sign_in_of_another(process, &new.server)?;
 
     process.printer.talk(new.introduction());
     if !yes {
@@ -157,13 +157,70 @@ fn add(process: &Process, name_and_url: &[String], yes: bool) -> Result<(), Repo
             }
         }
     }
-    document.save().map_err(failure::configuring)?;
+    if !new.server.sign_in.is_empty() && !is_sign_in_wanted(process, &new.server) {
+        new.server.sign_in.clear();
+    }
+    document.add(&new.server).and_then(|()| document.save()).map_err(failure::configuring)?;
     process.printer.note(format!(
         "the server `{}` is in `{}`",
         new.server.name,
         document.path().display()
     ));
     Ok(())
+}
+
+/// Refuses a server that announces the sign-in of another one: what it would be sent counts there.
+fn refuse_sign_in_of_another(process: &Process, server: &NewServer) -> Result<(), Report> {
+    let mut tried = open(process)?;
+    tried.add(server).map_err(failure::configuring)?;
+    let config = tried.config().map_err(failure::configuring)?;
+    let Some(entry) = config.server(server.name.as_str()) else { return Ok(()) };
+    match process.inputs()?.shared_client(&config, entry) {
+        None => Ok(()),
+        Some(shared) => {
+            let message = format!(
+                "refusing to add the server `{}`, which announces the sign-in of the server `{}`",
+                shared.server, shared.other
+            );
+            Err(Report::new(ExitCode::CONFIGURATION, message).hint(shared.words()))
+        }
+    }
+}
+
+/// Asks whether one signs in as the server says. Whoever trusts its keys has not said that, and
+/// nobody else does.
+fn is_sign_in_wanted(process: &Process, server: &NewServer) -> bool {
+    let of = |name| server.sign_in.iter().find(|(key, _value)| key == name);
+    let of = |name| of(name).map(|(_key, value)| Printable::new(value).to_string());
+    let issuer = of("issuerUrl").unwrap_or_else(|| "an identity provider".to_owned());
+    let client = of("oidcClientId").map(|client| format!(", made for the client `{client}`"));
+    let audience = of("oidcAudience").map(|audience| format!(", to count at `{audience}`"));
+    process.printer.note(format!(
+        "the server `{}` ({}) wants to be sent tokens of {issuer}{}{}",
+        server.name,
+        server.repository,
+        client.unwrap_or_default(),
+        audience.unwrap_or_default()
+    ));
+    match prompt::ask("may it have them, wherever else they count?") {
+        Said::Yes => true,
+        Said::No => {
+            process.printer.note("what it says of signing in is left out");
+            false
+        }
+        Said::NobodyThere => {
+            let keys: Vec<&str> = server.sign_in.iter().map(|(key, _value)| key.as_str()).collect();
+            process.printer.warning(format!(
+                "what it says of signing in is left out, since nobody is there to be asked: `{}`",
+                keys.join("`, `")
+            ));
+            process.printer.hint(format!(
+                "ask the administrator of the server, and write them into `servers.{}` of the configuration",
+                server.name
+            ));
+            false
+        }
+    }
 }
 
 /// Reads `[NAME] URL`. Without a name the server is called like its host or directory.

@@ -1,118 +1,232 @@
-//! `login`, `logout`, `whoami` and `--auth-check`: as whom a server knows this client.
-//!
-//! This version sends what the configuration or the environment says. It keeps no sign-in of its
-//! own, and says so instead of pretending.
+//! `whoami` and `--auth-check`: what a server is told, and as whom it knows this client.
 
-use dbt_core::brand;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dbt_client::auth::{Credentials, ProviderTokens};
+use dbt_client::config::{Kind, WayIn};
+use dbt_client::oidc::{Tokens, UnverifiedClaims};
+use dbt_client::settings::Settings;
+use dbt_client::source::{Connector, Failure, FetchError, Patience};
+use dbt_client::whoami::{self, Identity};
+use dbt_core::{brand, timestamp};
 use dbt_ui::exit_code::ExitCode;
+use dbt_ui::printable;
 use dbt_ui::report::Report;
 use serde_json::json;
 
-use crate::cli::{Login, Whoami};
+use super::failure;
+use crate::cli::Whoami;
 use crate::process::Process;
-use crate::settings::{Kind, WayIn};
 
-/// Signs in, where that means anything.
-pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
-    let ways = [
-        (asked.ssh, "--ssh"),
-        (asked.device, "--device"),
-        (asked.browser, "--browser"),
-        (asked.token, "--token"),
-    ];
-    let (server, way_in) = selected(process)?;
-    if let Some((_asked, flag)) = ways.into_iter().find(|(asked, _flag)| *asked) {
-        let message = format!("this version of {} does not sign in with `{flag}`", brand::PROGRAM);
-        return Err(Report::new(ExitCode::CONFIGURATION, message).hint(how_to_configure(&server)));
-    }
-    supported(&server, &way_in)?;
-    if way_in.kind == Kind::Nothing {
-        let message = format!("nothing is configured to sign in to the server `{server}` with");
-        return Err(Report::new(ExitCode::CONFIGURATION, message)
-            .hints(way_in.hint)
-            .hint(how_to_configure(&server)));
-    }
-    process.printer.note(format!(
-        "nothing to do: {} {} sent to the server `{server}` with every request",
-        way_in.kind.words(),
-        if matches!(way_in.kind, Kind::Basic { .. }) { "are" } else { "is" },
-    ));
-    Ok(())
-}
-
-/// Forgets a sign-in: there is none to forget.
-pub(crate) fn logout(process: &Process) -> Result<(), Report> {
-    let (server, way_in) = selected(process)?;
-    let kept = match way_in.kind {
-        Kind::Basic { .. } | Kind::Token { .. } => {
-            format!("; {} in use until it is removed there", way_in.kind.place())
-        }
-        Kind::Nothing | Kind::Oidc { .. } | Kind::SshKey { .. } => String::new(),
-    };
-    process.printer.note(format!("no sign-in to the server `{server}` is kept here{kept}"));
-    Ok(())
-}
-
-/// Shows as whom the selected server knows this client.
+/// Shows as whom the selected server knows this client: what is sent, and what the server makes of
+/// it, if it says that.
 pub(crate) fn whoami(process: &Process, asked: &Whoami) -> Result<(), Report> {
     let (server, way_in) = selected(process)?;
     supported(&server, &way_in)?;
-    if !asked.json {
-        return process.printer.data(facts(&server, &way_in));
-    }
-    let (user, from) = match &way_in.kind {
-        Kind::Basic { username } => (username.clone(), None),
-        Kind::Token { from } => (None, Some(from.clone())),
-        Kind::Nothing | Kind::Oidc { .. } | Kind::SshKey { .. } => (None, None),
+    let kind = way_in.found();
+    let (identity, failed) = match identity(process, &server, &kind, &way_in) {
+        Ok(identity) => (identity, Ok(())),
+        Err(report) => (None, Err(report)),
     };
     let origins: Vec<String> = way_in.origins.iter().map(ToString::to_string).collect();
-    process.printer.json(json!({
-        "server": server, "kind": way_in.kind.name(), "user": user, "from": from,
-        "sentTo": origins,
-    }))
+    if asked.json {
+        let (user, from) = user_and_place(&kind);
+        process.printer.json(json!({
+            "server": server, "kind": kind.name(), "user": user, "from": from,
+            "sentTo": origins, "identity": identity,
+        }))?;
+    } else {
+        let lines = [facts(&server, &kind, &origins), identity.map(said).unwrap_or_default()];
+        process.printer.data(format!("{}\n", lines.concat().join("\n")))?;
+    }
+    failed
 }
 
-/// Says how this client signs in, as the reference's flag does. Nothing is sent.
+/// Says how this client signs in, and fails if the server does not accept it.
 pub(crate) fn auth_check(process: &Process) -> Result<(), Report> {
     whoami(process, &Whoami { json: false })
 }
 
-fn facts(server: &str, way_in: &WayIn) -> String {
-    let mut lines =
-        vec![format!("server: {server}"), format!("signs in with: {}", way_in.kind.words())];
-    if let Kind::Basic { username } = &way_in.kind {
-        let shown = username.as_deref().unwrap_or("printed by a command");
-        lines.push(format!("user: {shown}"));
+/// How long a provider, and a key in hardware, are waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Asks the server, where there is something to tell it. What it does not say of a provider's token,
+/// the token does.
+fn identity(
+    process: &Process,
+    server: &str,
+    kind: &Kind,
+    way_in: &WayIn,
+) -> Result<Option<Identity>, Report> {
+    if !kind.is_sent() {
+        return Ok(None);
     }
-    if way_in.kind != Kind::Nothing {
-        let origins: Vec<String> = way_in.origins.iter().map(ToString::to_string).collect();
+    let settings = process.settings()?;
+    let own = match (kind, &way_in.provider) {
+        (Kind::Oidc { .. }, Some(provider)) => {
+            Some(of_token(&token_of(process, &settings, (server, way_in), provider)?))
+        }
+        _ => None,
+    };
+    let answer = identity_of(&settings, &way_in.credentials);
+    if let Ok(None) = answer {
+        process.printer.verbose(format!("the server `{server}` does not say as whom it knows us"));
+    }
+    let known = answer.map_err(|error| {
+        let is_refused = matches!(error.failure(), Failure::Unauthorized);
+        let report = failure::fetching(error);
+        if is_refused {
+            report.while_doing(format!("the server `{server}` does not accept {}", kind.words()))
+        } else {
+            report
+        }
+    })?;
+    Ok(match (known, own) {
+        (Some(known), Some(own)) => Some(Identity {
+            name: known.name.or(own.name),
+            email: known.email.or(own.email),
+            expires: known.expires.or(own.expires),
+            ..known
+        }),
+        (known, own) => known.or(own),
+    })
+}
+
+/// Returns the provider's token, renewed if need be; fails where somebody has to sign in.
+fn token_of(
+    process: &Process,
+    settings: &Settings,
+    (server, way_in): (&str, &WayIn),
+    provider: &ProviderTokens,
+) -> Result<Tokens, Report> {
+    let tokens = if settings.offline {
+        process.tokens().peek(provider.key())
+    } else {
+        let limit = PATIENCE.mul_f64(settings.server.time_scale);
+        provider.silently(&connector_of(settings), limit).map_err(|error| {
+            let (code, hint) = (failure::code_of_class(error.class()), error.hint());
+            let message = format!("failed to sign in to the server `{server}`");
+            Report::because(code, message, error).hints(hint)
+        })?
+    };
+    tokens.ok_or_else(|| {
+        let message = format!("nobody is signed in to the server `{server}`");
+        let usual = || format!("`{} login` signs you in", brand::PROGRAM);
+        let hint = way_in.hint.clone().or_else(|| way_in.credentials.unused());
+        Report::new(ExitCode::REFUSED, message).hint(hint.unwrap_or_else(usual))
+    })
+}
+
+/// Returns what a provider's token says of itself, which nobody has verified here.
+fn of_token(tokens: &Tokens) -> Identity {
+    let claims = UnverifiedClaims::of(&tokens.token);
+    let text = |name| claims.as_ref().and_then(|claims| claims.text(name)).map(str::to_owned);
+    let groups = claims.as_ref().map(|claims| claims.texts("groups")).unwrap_or_default();
+    Identity {
+        subject: text("sub").unwrap_or_else(|| "what the token does not say".to_owned()),
+        name: text("name").or_else(|| text("preferred_username")),
+        email: text("email"),
+        groups: groups.into_iter().map(str::to_owned).collect(),
+        roles: Vec::new(),
+        method: Some("oidc".to_owned()),
+        expires: tokens.expires.map(timestamp::format),
+    }
+}
+
+/// Returns the way to the server of these settings, and to its identity provider.
+pub(super) fn connector_of(settings: &Settings) -> Arc<Connector> {
+    let ca_file = settings.server.ca_file.as_deref();
+    let agent = format!("{}/{}", brand::PROGRAM, settings.program.version);
+    Connector::new(&settings.network, ca_file, &agent)
+}
+
+/// Asks the server of these settings whose these credentials are. Nothing, if it does not say that
+/// or may not be asked.
+pub(super) fn identity_of(
+    settings: &Settings,
+    credentials: &Credentials,
+) -> Result<Option<Identity>, FetchError> {
+    let root = settings.server.repository.parent().filter(|_root| !settings.offline);
+    let Some(root) = root else { return Ok(None) };
+    let patience = Patience::without_cached_copy(settings.server.time_scale);
+    whoami::ask(&root, &connector_of(settings), credentials, &patience)
+}
+
+/// Returns in whose name something is sent, and where what is sent comes from.
+fn user_and_place(kind: &Kind) -> (Option<String>, Option<String>) {
+    match kind {
+        Kind::Basic { username } => (username.clone(), None),
+        Kind::Token { from } | Kind::Job { from } => (None, Some(from.clone())),
+        Kind::Oidc { issuer } => (None, Some(issuer.clone())),
+        Kind::SshKey { key, username, with_password: _ } => (username.clone(), Some(key.clone())),
+        Kind::Netrc { path, username } => {
+            (Some(username.clone()), Some(path.display().to_string()))
+        }
+        Kind::Nothing
+        | Kind::NamelessProvider { .. }
+        | Kind::SharedProvider(_)
+        | Kind::NamelessSshKey { .. }
+        | Kind::Login => (None, None),
+    }
+}
+
+/// Says what is sent, and where.
+fn facts(server: &str, kind: &Kind, origins: &[String]) -> Vec<String> {
+    let mut lines = vec![format!("server: {server}"), format!("signs in with: {}", kind.words())];
+    match kind {
+        Kind::Basic { username } | Kind::SshKey { username, .. } => {
+            let shown = username.as_deref().unwrap_or("printed by a command");
+            lines.push(format!("user: {shown}"));
+        }
+        Kind::Netrc { username, .. } => lines.push(format!("user: {username}")),
+        Kind::Nothing
+        | Kind::Token { .. }
+        | Kind::Oidc { .. }
+        | Kind::NamelessProvider { .. }
+        | Kind::SharedProvider(_)
+        | Kind::Job { .. }
+        | Kind::NamelessSshKey { .. }
+        | Kind::Login => {}
+    }
+    if kind.is_sent() {
         lines.push(format!("sent to: {}", origins.join(", ")));
     }
-    format!("{}\n", lines.join("\n"))
+    lines
+}
+
+/// Says as whom a server knows us. It may say anything.
+fn said(identity: Identity) -> Vec<String> {
+    let Identity { subject, name, email, groups, roles, method, expires } = identity;
+    let list = |list: Vec<String>| (!list.is_empty()).then(|| list.join(", "));
+    let known = [
+        ("known as", Some(subject)),
+        ("name", name),
+        ("e-mail", email),
+        ("groups", list(groups)),
+        ("roles", list(roles)),
+        ("proved by", method),
+        ("until", expires),
+    ];
+    let line =
+        |(word, text): (&str, Option<String>)| Some(format!("{word}: {}", printable::line(&text?)));
+    known.into_iter().filter_map(line).collect()
 }
 
 /// Returns the selected server's name and its way in.
-fn selected(process: &Process) -> Result<(String, WayIn), Report> {
+pub(super) fn selected(process: &Process) -> Result<(String, WayIn), Report> {
     let inputs = process.inputs()?;
     let way_in = inputs.chosen_way_in()?;
     Ok((inputs.chosen_name()?.to_string(), way_in))
 }
 
-fn supported(server: &str, way_in: &WayIn) -> Result<(), Report> {
-    match way_in.kind.not_supported() {
+/// Refuses what is configured and cannot be used, unless something else is sent.
+pub(super) fn supported(server: &str, way_in: &WayIn) -> Result<(), Report> {
+    match way_in.found().unusable() {
         None => Ok(()),
         Some(hint) => {
-            let program = brand::PROGRAM;
-            let message = format!(
-                "this version of {program} cannot sign in to the server `{server}` as configured"
-            );
+            let message = format!("cannot sign in to the server `{server}` as configured");
             Err(Report::new(ExitCode::CONFIGURATION, message).hint(hint))
         }
     }
-}
-
-fn how_to_configure(server: &str) -> String {
-    format!(
-        "`username` and `password`, or `token`, in `servers.{server}` of the configuration are sent"
-    )
 }

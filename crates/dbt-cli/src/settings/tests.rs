@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dbt_client::config::Kind;
+
 use super::*;
 
 /// Everything that decides, as texts.
@@ -32,6 +34,7 @@ impl World<'_> {
         };
         let program =
             Program { version: "4.0.0".parse().unwrap(), executable: None, restarted: false };
+        let tokens = Arc::new(TokenCache::in_memory());
         look(Inputs {
             flags: &flags,
             env: &env,
@@ -41,6 +44,7 @@ impl World<'_> {
             platform: Platform::CURRENT,
             clock: Clock::System,
             program: &program,
+            tokens: &tokens,
         })
     }
 
@@ -301,8 +305,8 @@ fn credentials_at_the_top_belong_to_one_server_and_its_origins() {
     let shared = r#", "username": "carol", "password": "hunter2""#;
     let sent = |file: &str, server| {
         let world = World { server: Some(server), ..world(file) };
-        let WayIn { credentials, hint, .. } = world.way_in();
-        (!credentials.is_none(), hint.unwrap_or_default())
+        let WayIn { kind, hint, .. } = world.way_in();
+        (kind.is_sent(), hint.unwrap_or_default())
     };
     let with_default = servers(&["prod", "dev"], &format!(r#"{shared}, "defaultServer": "prod""#));
     assert_eq!(sent(&with_default, "prod"), (true, String::new()));
@@ -350,9 +354,36 @@ fn a_server_has_its_own_credentials_before_all_others() {
         ),
         (
             r#""authType": "oidc", "username": "a", "password": "p""#,
-            Kind::Oidc { key: "servers.prod.authType".into() },
+            Kind::NamelessProvider { key: "servers.prod.authType".into(), missing: "issuerUrl" },
         ),
-        (r#""pubkeypath": "/k.pub""#, Kind::SshKey { key: "servers.prod.pubkeypath".into() }),
+        (
+            r#""authType": "oidc", "issuerUrl": "https://i""#,
+            Kind::NamelessProvider { key: "servers.prod.authType".into(), missing: "oidcClientId" },
+        ),
+        (
+            r#""authType": "oidc", "issuerUrl": "https://i/", "oidcClientId": "app", "password": "p""#,
+            Kind::Oidc { issuer: "https://i/".into() },
+        ),
+        (
+            r#""pubkeypath": "/k.pub", "username": "alice""#,
+            Kind::SshKey {
+                key: "servers.prod.pubkeypath".into(),
+                username: Some("alice".into()),
+                with_password: false,
+            },
+        ),
+        (
+            r#""pubkey": "k", "pubkeyfunc": "x", "pubkeypath": "/k.pub", "usernamefunc": "x", "password": "p""#,
+            Kind::SshKey {
+                key: "servers.prod.pubkeyfunc".into(),
+                username: None,
+                with_password: true,
+            },
+        ),
+        (
+            r#""pubkey": "k", "password": "p""#,
+            Kind::NamelessSshKey { key: "servers.prod.pubkey".into() },
+        ),
     ] {
         assert_eq!(world(&server_with(keys)).way_in().kind, expected, "{keys}");
     }
@@ -363,14 +394,87 @@ fn a_server_has_its_own_credentials_before_all_others() {
 }
 
 #[test]
-fn a_way_to_sign_in_that_this_version_lacks_is_said_only_when_it_is_needed() {
+fn a_provider_of_which_not_enough_is_said_harms_nobody_until_it_is_needed() {
     let settings =
         world(&server_with(r#""authType": "oidc", "issuerUrl": "https://i""#)).settings();
     assert!(settings.server.credentials.is_none());
-    let hint = settings.server.sign_in_hint.unwrap();
-    assert!(
-        hint.starts_with("`servers.prod.authType` asks for sign-in through an identity provider"),
-        "{hint}"
+    assert_eq!(
+        settings.server.sign_in_hint.unwrap(),
+        "`servers.prod.authType` asks for sign-in through an identity provider, and `oidcClientId` \
+         is missing beside it"
+    );
+}
+
+#[test]
+fn tokens_of_two_people_at_one_server_are_kept_apart() {
+    let with = |keys: &str| {
+        let provider = r#""authType": "oidc", "issuerUrl": "https://i", "oidcClientId": "app""#;
+        let way_in = world(&server_with(&format!("{provider}{keys}"))).way_in();
+        way_in.provider.unwrap().key().clone()
+    };
+    let keys = [
+        with(""),
+        with(r#", "username": "alice""#),
+        with(r#", "username": "alice", "oidcUsername": "bot""#),
+        with(r#", "usernamefunc": "alice""#),
+        with(r#", "username": "alice", "connectorId": "ssh""#),
+        with(r#", "username": "alice", "connectorId": "bots""#),
+        with(r#", "username": "alice", "pubkeypath": "/alice.pub""#),
+        with(r#", "username": "alice", "pubkeypath": "/bot.pub""#),
+    ];
+    for (index, key) in keys.iter().enumerate() {
+        assert!(!keys[..index].contains(key), "{key:?}");
+    }
+    assert_eq!(with(r#", "username": "bot""#), keys[2]);
+    assert!(keys[0].who.is_empty());
+}
+
+#[test]
+fn a_provider_is_asked_over_tls_alone_and_its_key_is_named() {
+    let file = server_with(
+        r#""authType": "oidc", "issuerUrl": "http://id.example.com", "oidcClientId": "app""#,
+    );
+    let error = world(&file).error();
+    assert!(error.contains("`servers.prod.issuerUrl`"), "{error}");
+    assert!(error.contains("without TLS (`https`) only servers on this machine"), "{error}");
+}
+
+/// An identity with these claims that nobody has signed.
+fn identity_for(audience: &str) -> String {
+    use base64::Engine as _;
+    let claims = format!(r#"{{"aud": "{audience}"}}"#);
+    format!("e30.{}.eA", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims))
+}
+
+#[test]
+fn the_identity_of_a_job_is_for_one_server_and_comes_before_the_file() {
+    let file = server_with(r#""username": "alice", "password": "p""#);
+    let kind = |env: &[(&str, &str)]| World { env, ..world(&file) }.way_in().kind;
+    let basic = Kind::Basic { username: Some("alice".into()) };
+    let ours = identity_for("https://h");
+    assert_eq!(kind(&[("DBT_ID_TOKEN", &ours)]), Kind::Job { from: "`DBT_ID_TOKEN`".into() });
+    for other in ["https://other", "https://h/", "https://h:8443", "http://h"] {
+        assert_eq!(kind(&[("DBT_ID_TOKEN", &identity_for(other))]), basic, "{other}");
+    }
+    // What every program of a job could have is not used where something is configured.
+    let github = [
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", "https://actions.example.com"),
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "x"),
+    ];
+    assert_eq!(kind(&github), basic);
+    let plain = servers(&["prod"], "");
+    let way_in = World { env: &github, ..world(&plain) }.way_in();
+    assert_eq!(way_in.kind, Kind::Job { from: "GitHub Actions".into() });
+}
+
+#[test]
+fn an_ssh_key_that_signs_in_nobodys_name_is_said_only_when_it_is_needed() {
+    let settings = world(&server_with(r#""pubkey": "ssh-ed25519 x""#)).settings();
+    assert!(settings.server.credentials.is_none());
+    assert_eq!(
+        settings.server.sign_in_hint.unwrap(),
+        "`servers.prod.pubkey` names an SSH key, and nothing says in whose name it signs: write \
+         `username` beside it"
     );
 }
 

@@ -23,21 +23,28 @@ mod homes;
 mod hostile;
 mod hosts;
 mod interrupted;
+mod job;
 mod left_behind;
+mod login;
 mod manifest;
 mod names;
+mod netrc;
 mod outage;
 mod owners;
 mod programs;
+mod provider;
 mod proxies;
 mod requests;
 mod run;
 mod self_update;
 mod servers;
+mod signing_in_page;
+mod ssh_keys;
 mod status;
 mod tamper;
 mod truststore;
 mod versions;
+mod whoami;
 
 use std::path::PathBuf;
 

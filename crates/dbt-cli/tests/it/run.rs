@@ -132,10 +132,47 @@ fn credentials_and_our_own_variables_never_reach_a_tool() {
         .invoke(["deploy"])
         .env("DBT_REPO_TOKEN", "hunter2hunter2")
         .env("DBT_ID_TOKEN", "hunter2hunter2")
+        .env("DBT_ID_TOKEN_FILE", &status)
+        .env("DBT_PUBLISH_TOKEN", "hunter2hunter2")
+        .env("DBT_PUBLISH_PASSWORD", "hunter2hunter2")
+        .env("DBT_SIGNING_PASSPHRASE", "hunter2hunter2")
         .env("DBT_STATUS_FILE", &status)
         .run();
     let seen = run.exits_with(0).stdout();
-    for name in ["DBT_REPO_TOKEN", "DBT_ID_TOKEN", "DBT_STATUS_FILE", "DBT_REEXEC"] {
+    for name in [
+        "DBT_REPO_TOKEN",
+        "DBT_ID_TOKEN",
+        "DBT_PUBLISH_",
+        "DBT_SIGNING_",
+        "DBT_STATUS_FILE",
+        "DBT_REEXEC",
+    ] {
+        assert!(!seen.contains(name), "{name} in {seen}");
+    }
+}
+
+#[test]
+fn a_command_that_prints_a_password_sees_no_other_secret_of_ours() {
+    let world = pinned();
+    world.repository().publish("deploy", "1.4.0").now();
+    world.server().require_basic("alice", "correct-horse-battery");
+    let seen = world.directory().join("seen");
+    world.set("username", "alice");
+    let command = format!("env > '{}'; echo correct-horse-battery", seen.display());
+    world.set("passwordfunc", command.as_str());
+    let run = world
+        .invoke(["deploy"])
+        .env("DBT_ID_TOKEN", "hunter2hunter2")
+        .env("DBT_ID_TOKEN_FILE", &seen)
+        .env("DBT_PUBLISH_TOKEN", "hunter2hunter2")
+        .env("DBT_PUBLISH_PASSWORD", "hunter2hunter2")
+        .env("DBT_SIGNING_PASSPHRASE", "hunter2hunter2")
+        .env("OTHER", "kept")
+        .run();
+    run.prints("deploy 1.4.0\n").says_nothing();
+    let seen = fs::read_to_string(&seen).unwrap();
+    assert!(seen.contains("OTHER=kept\n"), "{seen}");
+    for name in ["DBT_ID_TOKEN", "DBT_PUBLISH_", "DBT_SIGNING_", "hunter2"] {
         assert!(!seen.contains(name), "{name} in {seen}");
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use dbt_testkit::exits;
+use dbt_testkit::invocation::Run;
 use dbt_testkit::people::ALICE;
 use dbt_testkit::world::World;
 use serde_json::{Value, json};
@@ -49,18 +50,77 @@ fn everything_that_is_written_for_a_server_is_shown_before() {
     });
     let path = "/.well-known/dbt.json";
     world.repository().write(path, &serde_json::to_vec(&announced).unwrap());
-    let run = world.dbt(["server", "add", "work", &url, "--yes"]);
+    let run = without_anybody(&world, &["server", "add", "work", &url, "--yes"]);
     run.exits_with(0)
         .mentions("truststore:   [SERVER]/dbt/truststore\n")
         .mentions("authType: oidc\\u{a}hint: answer yes\n");
     let said = run.stderr();
-    assert!(!said.lines().any(|line| line.starts_with("hint")), "{said}");
+    assert!(!said.lines().any(|line| line.starts_with("hint: answer")), "{said}");
     // And nothing else is.
     let written = config(&world);
     for key in written["servers"]["work"].as_object().unwrap().keys() {
-        let shown = ["repository", "toolsRepository", "truststore", "trust", "authType"];
+        let shown = ["repository", "toolsRepository", "truststore", "trust"];
         assert!(shown.contains(&key.as_str()), "{key}");
     }
+}
+
+/// Runs the program where nobody can be asked.
+fn without_anybody(world: &World, arguments: &[&str]) -> Run {
+    world.invoke(arguments.iter().copied()).through(&["setsid", "-w"]).run()
+}
+
+/// Lets the server of a world announce how one signs in.
+fn announces(world: &World, announced: &Value) {
+    let path = "/.well-known/dbt.json";
+    world.repository().write(path, &serde_json::to_vec(announced).unwrap());
+}
+
+#[test]
+fn how_one_signs_in_is_taken_over_from_no_server_by_yes_alone() {
+    let world = bare();
+    let url = world.server().url();
+    announces(
+        &world,
+        &json!({"authType": "oidc", "issuerUrl": "https://id.acme.com", "oidcClientId": "dbt"}),
+    );
+    without_anybody(&world, &["server", "add", "work", &url, "--yes"])
+        .exits_with(0)
+        .mentions("wants to be sent tokens of https://id.acme.com, made for the client `dbt`")
+        .mentions("is left out, since nobody is there to be asked: `authType`, `issuerUrl`, `oidcClientId`");
+    let written = config(&world);
+    let keys: Vec<&String> = written["servers"]["work"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["repository", "toolsRepository", "trust", "truststore"]);
+}
+
+#[test]
+fn a_server_that_announces_the_sign_in_of_another_one_is_not_added() {
+    let world = world();
+    let (issuer, client) = ("https://id.acme.com", "dbt");
+    world.configure(|config| {
+        config["servers"]["prod"] = json!({
+            "repository": "https://dbt.acme.com/dbt", "toolsRepository": "https://dbt.acme.com/t",
+            "authType": "oidc", "issuerUrl": issuer, "oidcClientId": client,
+            "oidcAudience": "https://dbt.acme.com",
+        });
+    });
+    let before = fs::read(world.config_file()).unwrap();
+    let url = world.server().url();
+    let own = json!({"authType": "oidc", "issuerUrl": issuer, "oidcClientId": client});
+    announces(&world, &own);
+    without_anybody(&world, &["server", "add", "evil", &url, "--yes"])
+        .exits_with(exits::CONFIGURATION)
+        .mentions(
+            "refusing to add the server `evil`, which announces the sign-in of the server `prod`",
+        )
+        .mentions("the same client `dbt` at `https://id.acme.com`")
+        .mentions("`oidcAudience` of their own");
+    let mut others = own;
+    others["oidcAudience"] = json!("https://dbt.acme.com");
+    announces(&world, &others);
+    without_anybody(&world, &["server", "add", "evil", &url, "--yes"])
+        .exits_with(exits::CONFIGURATION)
+        .mentions("a server cannot announce tokens for another host");
+    assert_eq!(fs::read(world.config_file()).unwrap(), before);
 }
 
 #[test]

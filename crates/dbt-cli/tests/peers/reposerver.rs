@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use dbt_core::platform::Platform;
 use tempfile::TempDir;
@@ -23,17 +23,25 @@ pub(crate) struct Reposerver {
 impl Reposerver {
     /// Starts the server on a directory with nothing but a truststore.
     pub(crate) fn start() -> Self {
+        Self::with(&serde_json::json!({}))
+    }
+
+    /// Starts it with further settings.
+    pub(crate) fn with(settings: &serde_json::Value) -> Self {
         let directory = tempfile::Builder::new().prefix("w").tempdir_in("/tmp").unwrap();
         for name in ["served", "home"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
-        let config = serde_json::json!({
+        let mut config = serde_json::json!({
             "address": "127.0.0.1",
             "port": 0,
             "serverRoot": directory.path().join("served"),
             "authTypePut": "static-token",
             "authOptsPut": { "staticToken": TOKEN },
         });
+        for (key, value) in settings.as_object().unwrap() {
+            config[key] = value.clone();
+        }
         let file = directory.path().join("reposerver.json");
         fs::write(&file, config.to_string()).unwrap();
         let mut child = Command::new(built("reposerver"))
@@ -94,21 +102,32 @@ impl Reposerver {
     }
 
     fn publisher(&self, words: &[&str]) {
-        let output = Command::new(built("publisher"))
-            .args(words)
-            .env_clear()
-            .env("HOME", self.directory.path().join("home"))
-            .env("PATH", "/usr/bin:/bin")
-            .env("DBT_PUBLISH_TOKEN", TOKEN)
-            .env("DBT_SIGNING_PASSPHRASE", PASSPHRASE)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let output = self.publisher_as(words, ("DBT_PUBLISH_TOKEN", Path::new(TOKEN)));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "publisher {words:?}: {said}");
     }
 
-    fn key(&self) -> String {
+    /// Runs `publisher` with these words, and who it is in a variable.
+    pub(crate) fn publisher_as(&self, words: &[&str], (name, value): (&str, &Path)) -> Output {
+        Command::new(built("publisher"))
+            .args(words)
+            .env_clear()
+            .env("HOME", self.home())
+            .env("PATH", "/usr/bin:/bin")
+            .env(name, value)
+            .env("DBT_SIGNING_PASSPHRASE", PASSPHRASE)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Returns the home of whoever publishes.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.directory.path().join("home")
+    }
+
+    /// Returns the signer of what is published, for the command line.
+    pub(crate) fn key(&self) -> String {
         let keys = self.directory.path().join("home/.dbt/keys");
         let mut files = fs::read_dir(keys).unwrap().map(|entry| entry.unwrap().path());
         let key = files.find(|file| file.extension().is_some_and(|ending| ending == "asc"));

@@ -4,6 +4,14 @@
 //! origins may see it. Commands and files are read then, and not before: a run that makes no
 //! request starts no command.
 
+pub mod agent;
+mod found;
+mod job;
+mod netrc;
+mod provider;
+mod ssh_key;
+mod ssh_subject;
+mod ssh_token;
 mod value;
 
 use std::collections::BTreeSet;
@@ -14,10 +22,25 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use dbt_core::clock::Clock;
 use dbt_core::secret::Secret;
 
+use crate::oidc::OidcError;
+use crate::source::{Class, Connector};
 use crate::url::{Origin, Scheme};
 
+use self::agent::{Agent, AgentError};
+use self::found::Proof;
+use self::netrc::Login;
+use self::ssh_token::SshTokens;
+
+pub use found::Found;
+pub use job::JobTokens;
+pub use netrc::{Netrc, NetrcProblem};
+pub use provider::ProviderTokens;
+pub use ssh_key::KeyProblem;
+pub(crate) use ssh_subject::SshSubjects;
+pub use ssh_token::SshError;
 pub use value::SecretValue;
 
 /// What is sent to one server's origins, and to no other.
@@ -26,30 +49,58 @@ pub use value::SecretValue;
 #[derive(Debug, Clone)]
 pub struct Credentials {
     origins: Arc<BTreeSet<Origin>>,
-    kinds: Arc<[Kind]>,
+    /// The first of these that has something is sent, all of it.
+    choices: Vec<Vec<Arc<Kind>>>,
 }
 
 /// One way of saying who asks. Several can be sent with the same request.
 #[derive(Debug)]
 enum Kind {
-    Basic { username: SecretValue, password: SecretValue },
+    Basic { username: Arc<SecretValue>, password: SecretValue },
     Bearer { token: SecretValue },
+    Ssh(SshTokens),
+    Found(Arc<Found>),
+    Provider(Arc<ProviderTokens>),
+    Job(Arc<JobTokens>),
+}
+
+/// Who waits for credentials.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    /// How providers are reached, where they may be.
+    pub(crate) connector: Option<&'a Arc<Connector>>,
+    /// How long commands, pipes, agents and providers are waited for.
+    pub(crate) limit: Duration,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose<'a> {
+    /// It changes nothing.
+    Read,
+    /// It changes something.
+    Write {
+        /// Its method.
+        method: &'a str,
+        /// Where it goes.
+        url: &'a str,
+    },
 }
 
 impl Credentials {
     /// Returns what is sent when nothing is configured: nothing.
     pub fn none() -> Self {
-        Self { origins: Arc::default(), kinds: Arc::new([]) }
+        Self { origins: Arc::default(), choices: Vec::new() }
     }
 
     /// Returns a user name and a password for these origins. When either is empty, nothing is
     /// sent.
     pub fn basic(
         origins: impl IntoIterator<Item = Origin>,
-        username: SecretValue,
+        username: impl Into<Arc<SecretValue>>,
         password: SecretValue,
     ) -> Self {
-        Self::of(origins, Kind::Basic { username, password })
+        Self::of(origins, Kind::Basic { username: username.into(), password })
     }
 
     /// Returns a token for these origins. When it is empty, nothing is sent.
@@ -57,81 +108,241 @@ impl Credentials {
         Self::of(origins, Kind::Bearer { token })
     }
 
-    /// Says whether nothing is ever sent.
+    /// Returns tokens for these origins that a key in the agent signs. `key` gives the public half
+    /// as a line of OpenSSH. When it or the user name is empty, nothing is sent.
+    pub fn ssh(
+        origins: impl IntoIterator<Item = Origin>,
+        username: impl Into<Arc<SecretValue>>,
+        key: SecretValue,
+        agent: Agent,
+        clock: Clock,
+    ) -> Self {
+        Self::of(origins, Kind::Ssh(SshTokens::new(username.into(), key, agent, clock)))
+    }
+
+    /// Returns what is found for these origins where nothing is configured.
+    pub fn found(origins: impl IntoIterator<Item = Origin>, found: Arc<Found>) -> Self {
+        Self::of(origins, Kind::Found(found))
+    }
+
+    /// Returns what an identity provider has given for these origins.
+    pub fn provider(
+        origins: impl IntoIterator<Item = Origin>,
+        tokens: Arc<ProviderTokens>,
+    ) -> Self {
+        Self::of(origins, Kind::Provider(tokens))
+    }
+
+    /// Returns what the server at these origins gives for the identity of a job.
+    pub fn job(origins: impl IntoIterator<Item = Origin>, tokens: Arc<JobTokens>) -> Self {
+        Self::of(origins, Kind::Job(tokens))
+    }
+
+    /// Says why something that these origins could be told is not used, and what helps. Looks at
+    /// the files that it could be in.
+    pub fn unused(&self) -> Option<String> {
+        let problem = |kind: &Arc<Kind>| match kind.as_ref() {
+            Kind::Found(found) => {
+                let mut problems = self.origins.iter().filter_map(|it| found.proof(it).err());
+                problems.next().map(|problem| problem.in_one_line())
+            }
+            Kind::Provider(tokens) => tokens.unused(),
+            Kind::Job(tokens) => tokens.unused(),
+            Kind::Basic { .. } | Kind::Bearer { .. } | Kind::Ssh(_) => None,
+        };
+        self.kinds().find_map(problem)
+    }
+
+    /// Sends these beside others for the same origins.
+    #[must_use]
+    pub fn beside(self, others: Self) -> Self {
+        let origins = self.origins_with(&others);
+        let kinds: Vec<_> = self.choices.into_iter().chain(others.choices).flatten().collect();
+        let choices = if kinds.is_empty() { Vec::new() } else { vec![kinds] };
+        Self { origins, choices }
+    }
+
+    /// Sends others for the same origins where there is nothing of these, or where they cannot be had.
+    #[must_use]
+    pub fn or_else(self, others: Self) -> Self {
+        let origins = self.origins_with(&others);
+        let choices = self.choices.into_iter().chain(others.choices).collect();
+        Self { origins, choices }
+    }
+
+    /// Says whether nothing is configured to be sent. Something may be found all the same.
     pub fn is_none(&self) -> bool {
-        self.kinds.is_empty()
+        self.kinds().all(|kind| kind.is_found())
     }
 
-    /// Returns the headers that tell `origin` who asks.
+    /// Reads from now on with what is sent to write, and says whether that is something else than
+    /// before: then a server may show what it has not shown until now, such as what is not finished.
+    pub fn begin_writing(&self) -> bool {
+        let mut is_other = false;
+        for kind in self.kinds() {
+            is_other |= kind.begin_writing();
+        }
+        is_other
+    }
+
+    /// Returns the headers that tell `origin` who asks to read.
     ///
-    /// There are none for an origin of another server. May run the configured commands, once.
+    /// There are none for an origin of another server. May run the configured commands, once; asks no
+    /// identity provider.
     pub fn headers_for(&self, origin: &Origin) -> Result<Vec<AuthHeader>, CredentialsError> {
-        self.headers_within(origin, Duration::MAX)
+        let asker = Asker { connector: None, limit: Duration::MAX };
+        self.headers_within(origin, Purpose::Read, asker)
     }
 
-    /// Does so, and waits no longer than `limit` for commands and pipes.
+    /// Does so for one request.
     pub(crate) fn headers_within(
         &self,
         origin: &Origin,
-        limit: Duration,
+        purpose: Purpose<'_>,
+        asker: Asker<'_>,
     ) -> Result<Vec<AuthHeader>, CredentialsError> {
-        if self.is_none() || !self.origins.contains(origin) {
+        if !self.origins.contains(origin) {
             return Ok(Vec::new());
         }
-        if origin.scheme() == Scheme::Http && !origin.is_loopback() {
-            return Err(CredentialsError::PlainHttp { origin: origin.clone() });
+        let mut failed = None;
+        for kinds in &self.choices {
+            match headers_of(kinds, origin, purpose, asker) {
+                Ok(headers) if headers.is_empty() => {}
+                Err(error) => failed = failed.or(Some(error)),
+                headers => return headers,
+            }
         }
-        let mut headers = Vec::new();
-        for kind in self.kinds.iter() {
-            headers.extend(kind.header(limit)?);
-        }
-        Ok(headers)
+        failed.map_or(Ok(Vec::new()), Err)
     }
 
-    /// Reads a token anew that a file or a command gives, because `origin` refused it: it may have
-    /// expired since it was written. Once in a run; says whether there is another one now.
-    pub(crate) fn renew(&self, origin: &Origin, limit: Duration) -> Result<bool, CredentialsError> {
+    /// Gets a token anew that a file, a command or a provider gives, because `origin` refused it: it
+    /// may have expired since. Once in a run; says whether there is another one now.
+    pub(crate) fn renew(
+        &self,
+        origin: &Origin,
+        asker: Asker<'_>,
+    ) -> Result<bool, CredentialsError> {
         if !self.origins.contains(origin) {
             return Ok(false);
         }
-        let mut is_other = false;
-        for kind in self.kinds.iter() {
-            if let Kind::Bearer { token } = kind {
-                is_other |= token.renew(limit)?;
+        let is_exposed = origin.scheme() == Scheme::Http && !origin.is_loopback();
+        for kinds in &self.choices {
+            let mut is_other = false;
+            for kind in kinds.iter().filter(|_| !is_exposed) {
+                is_other |= kind.renew(asker)?;
+            }
+            // What stands behind what was sent would not be.
+            let is_sent = || headers_of(kinds, origin, Purpose::Read, asker);
+            if is_other || is_sent().is_ok_and(|headers| !headers.is_empty()) {
+                return Ok(is_other);
             }
         }
-        Ok(is_other)
+        Ok(false)
     }
 
     /// Says whether that was done.
     pub(crate) fn was_renewed(&self) -> bool {
-        self.kinds.iter().any(|kind| matches!(kind, Kind::Bearer { token } if token.was_renewed()))
+        self.kinds().any(|kind| match kind.as_ref() {
+            Kind::Bearer { token } => token.was_renewed(),
+            Kind::Provider(tokens) => tokens.was_renewed(),
+            Kind::Job(tokens) => tokens.was_renewed(),
+            Kind::Basic { .. } | Kind::Ssh(_) | Kind::Found(_) => false,
+        })
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = &Arc<Kind>> {
+        self.choices.iter().flatten()
+    }
+
+    fn origins_with(&self, others: &Self) -> Arc<BTreeSet<Origin>> {
+        let (one, other) = (&self.origins, &others.origins);
+        debug_assert!(self.choices.is_empty() || others.choices.is_empty() || one == other);
+        Arc::clone(if self.choices.is_empty() { other } else { one })
     }
 
     fn of(origins: impl IntoIterator<Item = Origin>, kind: Kind) -> Self {
-        Self { origins: Arc::new(origins.into_iter().collect()), kinds: Arc::new([kind]) }
+        let origins = Arc::new(origins.into_iter().collect());
+        Self { origins, choices: vec![vec![Arc::new(kind)]] }
     }
 }
 
+/// Returns what is sent of several kinds, together.
+fn headers_of(
+    kinds: &[Arc<Kind>],
+    origin: &Origin,
+    purpose: Purpose<'_>,
+    asker: Asker<'_>,
+) -> Result<Vec<AuthHeader>, CredentialsError> {
+    let is_exposed = origin.scheme() == Scheme::Http && !origin.is_loopback();
+    let mut headers = Vec::new();
+    for kind in kinds {
+        if is_exposed && !kind.is_found() {
+            return Err(CredentialsError::PlainHttp { origin: origin.clone() });
+        }
+        headers.extend(kind.header(origin, purpose, asker)?);
+    }
+    Ok(headers)
+}
+
 impl Kind {
-    fn header(&self, limit: Duration) -> Result<Option<AuthHeader>, CredentialsError> {
+    /// Says whether it is looked for and not configured: then there is none for servers without TLS.
+    fn is_found(&self) -> bool {
         match self {
+            Self::Found(_) => true,
+            Self::Job(tokens) => tokens.is_found(),
+            Self::Basic { .. } | Self::Bearer { .. } | Self::Ssh(_) | Self::Provider(_) => false,
+        }
+    }
+
+    fn begin_writing(&self) -> bool {
+        match self {
+            Self::Job(tokens) => tokens.begin_writing(),
+            // What is sent to read is good for whatever is the same person's.
+            Self::Basic { .. }
+            | Self::Bearer { .. }
+            | Self::Ssh(_)
+            | Self::Found(_)
+            | Self::Provider(_) => false,
+        }
+    }
+
+    fn renew(&self, asker: Asker<'_>) -> Result<bool, CredentialsError> {
+        match self {
+            Self::Bearer { token } => token.renew(asker.limit),
+            Self::Provider(tokens) => Ok(tokens.renew(asker.connector, asker.limit)),
+            Self::Job(tokens) => tokens.renew(asker.connector, asker.limit),
+            Self::Basic { .. } | Self::Ssh(_) | Self::Found(_) => Ok(false),
+        }
+    }
+
+    fn header(
+        &self,
+        origin: &Origin,
+        purpose: Purpose<'_>,
+        asker: Asker<'_>,
+    ) -> Result<Option<AuthHeader>, CredentialsError> {
+        let is_exposed = origin.scheme() == Scheme::Http && !origin.is_loopback();
+        let Asker { connector, limit } = asker;
+        match self {
+            Self::Provider(tokens) => tokens.header(connector, limit),
+            Self::Job(_) if is_exposed => Ok(None),
+            Self::Job(tokens) => tokens.header(purpose, connector, limit),
+            Self::Ssh(tokens) => tokens.header(origin, purpose, limit),
             Self::Basic { username, password } => {
                 let username = username.read(limit)?.expose();
                 if username.is_empty() {
                     return Ok(None);
                 }
-                if username.contains(':') {
-                    return Err(CredentialsError::Colon);
-                }
-                let password = password.read(limit)?.expose();
-                if password.is_empty() {
-                    return Ok(None);
-                }
-                let pair = Secret::new(format!("{username}:{password}"));
-                let encoded = Secret::new(STANDARD.encode(pair.expose()));
-                Ok(Some(AuthHeader::authorization("Basic", &encoded)))
+                basic(username, || password.read(limit))
             }
+            // What is wrong with the file is said where the server wants to know more.
+            Self::Found(found) => match found.proof(origin) {
+                Ok(Some(Proof::Token(token))) => {
+                    Ok(Some(AuthHeader::authorization("Bearer", &token)))
+                }
+                Ok(Some(Proof::Login(Login { user, password }))) => basic(user, || Ok(password)),
+                Ok(None) | Err(_) => Ok(None),
+            },
             Self::Bearer { token } => {
                 let value = token.read(limit)?;
                 if !value.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -142,6 +353,23 @@ impl Kind {
             }
         }
     }
+}
+
+/// Returns the header of a user name and a password; none, if there is no password.
+fn basic<'a>(
+    username: &str,
+    password: impl FnOnce() -> Result<&'a Secret<String>, CredentialsError>,
+) -> Result<Option<AuthHeader>, CredentialsError> {
+    if username.contains(':') {
+        return Err(CredentialsError::Colon);
+    }
+    let password = password()?.expose();
+    if password.is_empty() {
+        return Ok(None);
+    }
+    let pair = Secret::new(format!("{username}:{password}"));
+    let encoded = Secret::new(STANDARD.encode(pair.expose()));
+    Ok(Some(AuthHeader::authorization("Basic", &encoded)))
 }
 
 /// One header of a request that says who asks.
@@ -244,9 +472,45 @@ pub enum CredentialsError {
     /// A user name that cannot be told from the password behind it.
     #[error("a user name must not contain a colon")]
     Colon,
+
+    /// A key of the SSH agent did not sign.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
+
+    /// The SSH agent does not say which keys it holds.
+    #[error(transparent)]
+    Agent(AgentError),
+
+    /// The identity provider, or the server that exchanges identities, gave no token.
+    #[error(transparent)]
+    Provider(Arc<OidcError>),
+
+    /// Another process is about to sign in, and has not in time.
+    #[error("another process was still signing in after {}", said(*waited))]
+    Busy {
+        /// How long was waited.
+        waited: Duration,
+    },
+}
+
+impl From<OidcError> for CredentialsError {
+    fn from(error: OidcError) -> Self {
+        Self::Provider(Arc::new(error))
+    }
 }
 
 impl CredentialsError {
+    /// Returns the row of the outage table that this is: a provider that cannot be reached is as a
+    /// server that cannot be; whatever else is missing is for a person to provide.
+    pub fn class(&self) -> Class {
+        let is_outage = if let Self::Provider(error) = self {
+            error.class() == Class::Outage
+        } else {
+            matches!(self, Self::Busy { .. })
+        };
+        if is_outage { Class::Outage } else { Class::SignIn }
+    }
+
     /// Returns what the user can do about it, if anything.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -256,7 +520,11 @@ impl CredentialsError {
             Self::Run { key, .. } | Self::Failed { key, .. } | Self::TimeOver { key, .. } => {
                 Some(format!("run the command of `{key}` in a shell to see what it does"))
             }
-            Self::File { .. }
+            Self::Ssh(error) => error.hint(),
+            Self::Agent(error) => error.hint(),
+            Self::Provider(error) => error.hint(),
+            Self::Busy { .. }
+            | Self::File { .. }
             | Self::TooLong { .. }
             | Self::NotText { .. }
             | Self::BadCharacter { .. }

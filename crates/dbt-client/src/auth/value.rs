@@ -10,7 +10,8 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dbt_core::secret::Secret;
+use dbt_core::digest::Digest;
+use dbt_core::secret::{Secret, withheld_variables};
 
 use super::CredentialsError;
 
@@ -64,13 +65,24 @@ impl SecretValue {
     }
 
     /// Returns what the user calls it.
-    pub(super) fn key(&self) -> &str {
+    pub(crate) fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Returns a digest of what the configuration says, without reading or running anything: the same
+    /// for the same words, and no other's.
+    pub(crate) fn digest_of_words(&self) -> Digest {
+        let words = Secret::new(match &self.place {
+            Place::Fixed(value) => format!("written\n{}", value.expose()),
+            Place::File { path, limit: _ } => format!("file\n{}", path.display()),
+            Place::Command { line, limit: _ } => format!("command\n{line}"),
+        });
+        Digest::of(words.expose().as_bytes())
     }
 
     /// Returns the secret. The answer, good or bad, is the same every time until it is read anew.
     /// Whoever asks first says how long it is waited for.
-    pub(super) fn read(&self, limit: Duration) -> Result<&Secret<String>, CredentialsError> {
+    pub(crate) fn read(&self, limit: Duration) -> Result<&Secret<String>, CredentialsError> {
         let place: &OnceLock<Read> = if self.was_renewed() { &self.read_anew } else { &self.read };
         self.read_into(place, limit)
     }
@@ -160,7 +172,12 @@ fn read_file(key: &str, path: &Path, limit: Duration) -> Result<Secret<String>, 
 fn run_command(key: &str, line: &str, limit: Duration) -> Result<Secret<String>, CredentialsError> {
     let fail = |source| CredentialsError::Run { key: key.to_owned(), source: Arc::new(source) };
     let deadline = Instant::now() + limit;
-    let mut child = shell(line)
+    let mut command = shell(line);
+    // A command that prints one credential has no use for the others.
+    for name in withheld_variables() {
+        command.env_remove(name);
+    }
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

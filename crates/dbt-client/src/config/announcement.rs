@@ -2,7 +2,9 @@
 //!
 //! It names the keys of a server's entry in the configuration: `repository`, `toolsRepository`,
 //! `truststore`, `trust`, and how one signs in. Nothing in it is believed by itself: it is shown
-//! to the person together with the signing keys, and says nothing about this machine.
+//! to the person together with the signing keys, and says nothing about this machine. How one signs
+//! in is a question of its own: a server that names another one's provider, client and audience
+//! would be sent what counts there.
 
 use dbt_core::repo_path::RepoPath;
 use dbt_core::trust::fingerprint::Fingerprint;
@@ -30,6 +32,8 @@ pub fn path() -> RepoPath {
 pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
     let document = load::parse(bytes)?;
     let mut top = Object::top(&document)?;
+    // Where it is asked, and not where it says that it is.
+    let host = server.repository.origin().map(|origin| origin.host().to_owned());
     for (key, place) in [
         ("repository", &mut server.repository),
         ("toolsRepository", &mut server.tools),
@@ -44,7 +48,11 @@ pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
     }
     for key in SIGN_IN {
         if let Some(text) = top.text(key)? {
-            server.sign_in.push((key.to_owned(), literal(&text)?));
+            let value = literal(&text)?;
+            if key == "oidcAudience" && !is_own_audience(&value, host.as_deref()) {
+                return Err(text.refuse("a server cannot announce tokens for another host"));
+            }
+            server.sign_in.push((key.to_owned(), value));
         }
     }
     Ok(())
@@ -61,6 +69,20 @@ fn url(text: &Text) -> Result<RepositoryUrl, ConfigError> {
         return Err(text.refuse("a server cannot announce a URL without TLS"));
     }
     Ok(url)
+}
+
+/// Says whether an audience may be that of the server at a host: the host, a URL there, or a word that
+/// is no host's.
+fn is_own_audience(audience: &str, host: Option<&str>) -> bool {
+    let named = match audience.split_once("://") {
+        Some((_scheme, rest)) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
+        None if audience.contains(['.', ':', '/', '@']) => audience,
+        None => return true,
+    };
+    let without_port = named.rsplit_once(':').map_or(named, |(before, port)| {
+        if port.bytes().all(|byte| byte.is_ascii_digit()) { before } else { named }
+    });
+    host.is_some_and(|host| without_port.eq_ignore_ascii_case(host))
 }
 
 /// Returns a text that would mean the same in a configuration: no variables of this machine.
@@ -124,6 +146,17 @@ mod tests {
     }
 
     #[test]
+    fn a_server_announces_an_audience_of_its_own_or_of_no_host() {
+        for audience in
+            ["https://h.example.com", "https://H.example.com:8443/x", "h.example.com", "dbt"]
+        {
+            let text = format!(r#"{{"oidcAudience": "{audience}"}}"#);
+            let server = announced(&text).unwrap();
+            assert_eq!(server.sign_in, [("oidcAudience".to_owned(), audience.to_owned())]);
+        }
+    }
+
+    #[test]
     fn an_announcement_cannot_reach_into_this_machine() {
         for text in [
             r#"{"repository": "/etc"}"#,
@@ -131,6 +164,11 @@ mod tests {
             r#"{"repository": "http://other.example.com"}"#,
             r#"{"repository": "https://${HOME}.example.com"}"#,
             r#"{"issuerUrl": "https://evil/${SECRET}"}"#,
+            r#"{"oidcAudience": "https://dbt.acme.com"}"#,
+            r#"{"repository": "https://dbt.acme.com/r", "oidcAudience": "https://dbt.acme.com"}"#,
+            r#"{"oidcAudience": "https://h.example.com@dbt.acme.com/"}"#,
+            r#"{"oidcAudience": "dbt.acme.com"}"#,
+            r#"{"oidcAudience": "//dbt.acme.com"}"#,
             r#"{"trust": {"tools": ["nobody"]}}"#,
             r#"{"trust": {"everything": []}}"#,
             "<html>",

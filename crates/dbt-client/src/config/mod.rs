@@ -3,8 +3,8 @@
 //! Both formats of the reference are read: several servers, and the legacy one with a single
 //! server, also in one file. (Contract: wire formats, section 5.3.) No setting is decided here;
 //! the programs do that, with what they know of the machine. What belongs to the file itself is:
-//! where its servers are ([`Urls`]) and to which of them its credentials go ([`Keys`]). Texts are
-//! kept as written, because `${NAME}` in them means something only for the server that is used.
+//! where its servers are ([`Urls`]), to which of them its credentials go ([`Keys`]), and which of
+//! those are used ([`WayIn`]). Texts are kept as written, because `${NAME}` in them means something only for the server that is used.
 
 pub mod announcement;
 pub mod duration;
@@ -13,9 +13,12 @@ mod error;
 mod json;
 mod load;
 mod object;
+mod provider;
+mod shared_client;
 mod sign_in;
 mod text;
 mod urls;
+mod way_in;
 
 use std::collections::BTreeSet;
 
@@ -29,9 +32,11 @@ pub use edit::{Document, NewServer};
 pub use error::ConfigError;
 pub use load::{LoadedFile, load};
 pub use object::UnknownKey;
+pub use shared_client::SharedClient;
 pub use sign_in::Keys;
 pub use text::{Surroundings, Text, Variables};
 pub use urls::Urls;
+pub use way_in::{Asked, Kind, Means, WayIn};
 
 /// The name that the server of the legacy format has.
 pub const LEGACY_SERVER: &str = "default";
@@ -97,7 +102,7 @@ pub struct SignIn {
     pub token_command: Option<Text>,
     /// `authType`.
     pub auth_type: Option<Text>,
-    /// `issuerUrl`, the first of the keys of OIDC; the others are kept for their day.
+    /// `issuerUrl`.
     pub issuer_url: Option<Text>,
     /// `oidcUsername`, which stands in for `username` everywhere.
     pub oidc_username: Option<Text>,

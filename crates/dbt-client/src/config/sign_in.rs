@@ -99,8 +99,16 @@ impl<'a> Keys<'a> {
         key(self.own).as_ref().or_else(|| key(self.shared?).as_ref())
     }
 
+    /// Returns one of the further keys of OIDC.
+    pub(super) fn oidc(&self, name: &str) -> Option<&'a Text> {
+        let of = |keys: &'a SignIn| {
+            keys.oidc.iter().find(|(key, _text)| *key == name).map(|(_key, text)| text)
+        };
+        of(self.own).or_else(|| of(self.shared?))
+    }
+
     /// Returns the user's name where it is written: `oidcUsername` stands in for `username`.
-    pub fn written_username(&self) -> Option<&'a Text> {
+    fn written_username(&self) -> Option<&'a Text> {
         self.get(|keys| &keys.oidc_username).or(self.get(|keys| &keys.username))
     }
 
@@ -117,18 +125,41 @@ impl<'a> Keys<'a> {
         )
     }
 
-    /// Returns the user's name and password, where both are there.
-    pub fn username_and_password(
-        &self,
-        around: Surroundings<'_>,
-    ) -> Result<Option<(SecretValue, SecretValue)>, ConfigError> {
+    /// Returns the user's name.
+    pub fn username(&self, around: Surroundings<'_>) -> Result<Option<SecretValue>, ConfigError> {
         let command = self.get(|keys| &keys.username_command);
         let username = secret(self.written_username(), None, command, around)?;
+        Ok(username.map(|(_key, username)| username))
+    }
+
+    /// Returns the user's name where it can be shown: no command prints it.
+    pub fn shown_username(&self, around: Surroundings<'_>) -> Result<Option<String>, ConfigError> {
+        if self.get(|keys| &keys.username_command).is_some() {
+            return Ok(None);
+        }
+        let written = self.written_username().map(|text| text.expand(around.variables));
+        Ok(written.transpose()?.map(|name| name.expose().clone()))
+    }
+
+    /// Returns the password.
+    pub fn password(&self, around: Surroundings<'_>) -> Result<Option<SecretValue>, ConfigError> {
         let command = self.get(|keys| &keys.password_command);
         let password = secret(self.get(|keys| &keys.password), None, command, around)?;
-        Ok(username
-            .zip(password)
-            .map(|((_key, username), (_other, password))| (username, password)))
+        Ok(password.map(|(_key, password)| password))
+    }
+
+    /// Returns the public half of the key in the SSH agent that signs in, and the key of the
+    /// configuration that gives it.
+    pub fn public_key(
+        &self,
+        around: Surroundings<'_>,
+    ) -> Result<Option<(&'a Text, SecretValue)>, ConfigError> {
+        secret(
+            self.get(|keys| &keys.public_key),
+            self.get(|keys| &keys.public_key_file),
+            self.get(|keys| &keys.public_key_command),
+            around,
+        )
     }
 }
 

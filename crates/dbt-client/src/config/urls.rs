@@ -6,7 +6,7 @@ use dbt_core::brand;
 use dbt_core::layout::TRUSTSTORE_FILE;
 use dbt_core::repo_path::RepoPath;
 
-use super::{ConfigError, ServerEntry, Surroundings};
+use super::{ConfigError, ConfigFile, ServerEntry, Surroundings};
 use crate::url::{Origin, RepositoryUrl};
 
 /// The three places of a server.
@@ -52,6 +52,26 @@ impl Urls {
     pub fn origins(&self) -> BTreeSet<Origin> {
         let urls = [&self.repository, &self.tools, &self.truststore];
         urls.into_iter().filter_map(|url| url.origin().cloned()).collect()
+    }
+}
+
+impl ConfigFile {
+    /// Returns another server whose own place, its repository, is at an origin where the server of
+    /// this name has something, too, but not its own.
+    pub fn owner_of(
+        &self,
+        origin: &Origin,
+        name: &str,
+        around: Surroundings<'_>,
+    ) -> Option<&ServerEntry> {
+        let is_at_home = |entry: &ServerEntry| {
+            let url = entry.repository.as_ref().and_then(|text| text.url(around).ok());
+            url.as_ref().and_then(RepositoryUrl::origin) == Some(origin)
+        };
+        if self.server(name).is_none_or(is_at_home) {
+            return None;
+        }
+        self.servers.iter().find(|other| is_at_home(other))
     }
 }
 

@@ -91,7 +91,7 @@ impl Run<'_> {
             Failure::SignIn(source) => {
                 let server = self.session.settings.server.name.to_string();
                 let Some(prepared) = self.best_cached("the server wants a sign-in")? else {
-                    let hint = self.session.settings.server.sign_in_hint.clone();
+                    let hint = self.session.settings.server.hint_to_sign_in();
                     return Err(PrepareError::SignIn { server, hint, source });
                 };
                 let (tool, version) = (self.request.tool.clone(), prepared.id.version.clone());

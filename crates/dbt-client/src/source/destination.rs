@@ -90,7 +90,7 @@ impl Server {
         body: Option<(&mut dyn Read, u64)>,
         patience: &Patience,
     ) -> Result<(), Failed> {
-        let headers = self.client.signed_in(&headers, target, patience)?;
+        let headers = self.client.signed_in(&method, &headers, target, patience)?;
         let call = Call { method, target, headers, patience };
         let mut reply = match body {
             Some((body, length)) => self.client.connector().send_body(&call, body, length)?,

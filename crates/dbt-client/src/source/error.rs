@@ -253,7 +253,8 @@ impl Failure {
     /// Returns the row of the outage table that this is.
     pub fn class(&self) -> Class {
         match self {
-            Self::Unauthorized | Self::Credentials(_) => Class::SignIn,
+            Self::Unauthorized => Class::SignIn,
+            Self::Credentials(error) => error.class(),
             Self::Forbidden => Class::Forbidden,
             Self::NotFound => Class::NotFound,
             Self::Redirect(problem) => problem.class(),

@@ -17,7 +17,7 @@ use super::error::{Failure, FetchError, RedirectProblem};
 use super::patience::Patience;
 use super::target::{REDIRECT_LIMIT, Target};
 use super::{Answer, Ask, Opened, Redirects, Source};
-use crate::auth::Credentials;
+use crate::auth::{Asker, Credentials, Purpose};
 use crate::url::RepositoryUrl;
 
 /// How often a request is repeated.
@@ -225,13 +225,18 @@ impl Client {
     /// Adds what tells the target's origin who asks: nothing, if it is not ours.
     pub(super) fn signed_in(
         &self,
+        method: &Method,
         headers: &HeaderMap,
         target: &Target,
         patience: &Patience,
     ) -> Result<HeaderMap, Failure> {
         let mut headers = headers.clone();
-        let limit = patience.for_credentials();
-        for credential in self.credentials.headers_within(target.origin(), limit)? {
+        let (asker, url) = (self.asker(patience), target.to_string());
+        let purpose = match *method {
+            Method::GET | Method::HEAD => Purpose::Read,
+            _ => Purpose::Write { method: method.as_str(), url: &url },
+        };
+        for credential in self.credentials.headers_within(target.origin(), purpose, asker)? {
             let name = HeaderName::from_bytes(credential.name.as_bytes())
                 .map_err(|error| Failure::Protocol(error.to_string()))?;
             headers.append(name, secret_header(credential.value.expose())?);
@@ -239,17 +244,21 @@ impl Client {
         Ok(headers)
     }
 
-    /// Does so with a token that was read anew; nothing if there is no other one.
+    fn asker(&self, patience: &Patience) -> Asker<'_> {
+        Asker { connector: Some(&self.connector), limit: patience.for_credentials() }
+    }
+
+    /// Does so for a read, with a token that was read anew; nothing if there is no other one.
     fn signed_in_anew(
         &self,
         headers: &HeaderMap,
         target: &Target,
         patience: &Patience,
     ) -> Result<Option<HeaderMap>, Failure> {
-        if !self.credentials.renew(target.origin(), patience.for_credentials())? {
+        if !self.credentials.renew(target.origin(), self.asker(patience))? {
             return Ok(None);
         }
-        self.signed_in(headers, target, patience).map(Some)
+        self.signed_in(&Method::GET, headers, target, patience).map(Some)
     }
 }
 
@@ -338,7 +347,7 @@ impl Attempts<'_> {
         let mut visited = Vec::new();
         loop {
             let was_renewed = self.client.credentials.was_renewed();
-            let signed_in = self.client.signed_in(headers, &target, patience)?;
+            let signed_in = self.client.signed_in(&Method::GET, headers, &target, patience)?;
             let mut reply = self.send(signed_in, &target, patience)?;
             if reply.status == 401
                 && !was_renewed

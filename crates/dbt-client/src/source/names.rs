@@ -1,9 +1,9 @@
 //! From hosts to addresses: once for all requests of a round, and without asking anybody what an
-//! address in a URL says itself.
+//! address in a URL says itself, or where this machine is.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,8 +42,9 @@ impl<R: Resolver> Resolver for Names<R> {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let uri = forward::used(config, uri).map_or(uri, ureq::Proxy::uri);
-        if let Some(address) = literal(uri) {
-            return Ok(self.list(&[address]));
+        let said = said(uri);
+        if !said.is_empty() {
+            return Ok(self.list(&said));
         }
         let began = Instant::now();
         let place = Arc::clone(self.known().entry(key_of(uri)).or_default());
@@ -128,17 +129,25 @@ fn key_of(uri: &Uri) -> String {
     format!("{}//{authority}", uri.scheme_str().unwrap_or_default())
 }
 
-/// Returns the address that a URL says itself.
-fn literal(uri: &Uri) -> Option<SocketAddr> {
-    let host = uri.host()?;
+/// Returns the addresses that a URL says itself; nothing where somebody has to be asked.
+///
+/// `localhost` is this machine (RFC 6761, 6.3), and is told credentials without TLS. A resolver that
+/// finds it in no file asks the network, which would say who gets them.
+fn said(uri: &Uri) -> Vec<SocketAddr> {
+    let host = uri.host().unwrap_or_default();
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let address: IpAddr = host.parse().ok()?;
+    let addresses = if host.eq_ignore_ascii_case("localhost") {
+        vec![IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)]
+    } else {
+        host.parse().into_iter().collect()
+    };
     let port = uri.port_u16().or(match uri.scheme_str() {
         Some("http") => Some(80),
         Some("https") => Some(443),
         Some(_) | None => None,
-    })?;
-    Some(SocketAddr::new(address, port))
+    });
+    let with_port = |port| addresses.iter().map(|it| SocketAddr::new(*it, port)).collect();
+    port.map(with_port).unwrap_or_default()
 }
 
 /// Returns what is left of a time limit.
@@ -209,19 +218,32 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(uri: &str, expected: Option<&str>) {
-        let address = literal(&uri.parse().unwrap());
-        assert_eq!(address, expected.map(|text| text.parse().unwrap()), "{uri}");
+    fn check(uri: &str, expected: &[&str]) {
+        let expected: Vec<SocketAddr> = expected.iter().map(|it| it.parse().unwrap()).collect();
+        assert_eq!(said(&uri.parse().unwrap()), expected, "{uri}");
+    }
+
+    #[test]
+    fn this_machine_is_found_without_asking_anybody() {
+        check("http://localhost/x", &["127.0.0.1:80", "[::1]:80"]);
+        check("https://LocalHost:8443/x", &["127.0.0.1:8443", "[::1]:8443"]);
+        let names = Names::<OneName>::default();
+        assert_eq!(together(&names, "http://localhost:9999/x", Duration::from_secs(9)), [true; 4]);
+        assert_eq!(names.system.asked.load(Ordering::Relaxed), 0);
+        // These lead where a resolver says, and count as no machine of ours.
+        for uri in ["http://x.localhost/", "http://localhost./", "http://localhost.example.com/"] {
+            check(uri, &[]);
+        }
     }
 
     #[test]
     fn addresses_in_urls_need_nobody_to_resolve_them() {
-        check("http://127.0.0.1/x", Some("127.0.0.1:80"));
-        check("https://[::1]/x", Some("[::1]:443"));
-        check("https://10.0.0.1:8443/x", Some("10.0.0.1:8443"));
-        check("socks5://10.0.0.1:1080", Some("10.0.0.1:1080"));
+        check("http://127.0.0.1/x", &["127.0.0.1:80"]);
+        check("https://[::1]/x", &["[::1]:443"]);
+        check("https://10.0.0.1:8443/x", &["10.0.0.1:8443"]);
+        check("socks5://10.0.0.1:1080", &["10.0.0.1:1080"]);
         for uri in ["http://example.com/", "socks5://10.0.0.1", "http://1.2.3.4.example.com/"] {
-            check(uri, None);
+            check(uri, &[]);
         }
     }
 }

@@ -29,6 +29,15 @@ impl Target {
         Some(Self { origin: url.origin()?.clone(), path, query: String::new() })
     }
 
+    /// Reads a whole URL that may have a query, as endpoints of identity providers do.
+    pub(super) fn of_endpoint(text: &str) -> Result<Self, RedirectProblem> {
+        if text.contains('\\') || text.chars().any(char::is_control) {
+            return Err(RedirectProblem::Malformed);
+        }
+        let (scheme, rest) = split_scheme(text).ok_or(RedirectProblem::Malformed)?;
+        Self::absolute(known_scheme(scheme)?, after_slashes(rest)?)
+    }
+
     /// Returns the request for a directory: servers redirect without the slash.
     pub(super) fn into_directory(mut self) -> Self {
         if !self.path.ends_with('/') {
@@ -39,6 +48,11 @@ impl Target {
 
     pub(super) const fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Returns the escaped path.
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 
     /// Returns everything, for the request itself and nothing else.
@@ -75,13 +89,7 @@ impl Target {
             return Err(RedirectProblem::Malformed);
         }
         if let Some((scheme, rest)) = split_scheme(location) {
-            let scheme = match scheme.to_ascii_lowercase().as_str() {
-                "https" => Scheme::Https,
-                "http" => Scheme::Http,
-                other => return Err(RedirectProblem::Scheme(other.chars().take(20).collect())),
-            };
-            let rest = rest.strip_prefix("//").ok_or(RedirectProblem::Malformed)?;
-            return Self::absolute(scheme, rest);
+            return Self::absolute(known_scheme(scheme)?, after_slashes(rest)?);
         }
         if let Some(rest) = location.strip_prefix("//") {
             return Self::absolute(self.origin.scheme(), rest);
@@ -129,6 +137,18 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
     let is_scheme =
         scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(legal);
     is_scheme.then_some((scheme, rest))
+}
+
+fn known_scheme(scheme: &str) -> Result<Scheme, RedirectProblem> {
+    match scheme.to_ascii_lowercase().as_str() {
+        "https" => Ok(Scheme::Https),
+        "http" => Ok(Scheme::Http),
+        other => Err(RedirectProblem::Scheme(other.chars().take(20).collect())),
+    }
+}
+
+fn after_slashes(rest: &str) -> Result<&str, RedirectProblem> {
+    rest.strip_prefix("//").ok_or(RedirectProblem::Malformed)
 }
 
 fn split_query(text: &str) -> (&str, &str) {

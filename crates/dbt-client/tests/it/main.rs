@@ -9,6 +9,7 @@ mod exec_fidelity;
 mod exec_swap;
 #[cfg(target_os = "linux")]
 mod model;
+mod oidc;
 mod server;
 mod source_certificates;
 mod source_credentials;

@@ -47,9 +47,9 @@ macro_rules! targets {
 }
 
 targets! {
-    announcement answer checksum client_config command_line credential directory
-    directory_filter documents function_output grammar listing provider request server_config
-    signature signed_token state truststore users
+    announcement answer callback checksum claims client_config command_line credential
+    directory directory_filter documents function_output grammar job listing netrc provider
+    request server_config sign_in signature signed_token state token_cache truststore users
 }
 
 /// Were the fixtures not good to begin with, nothing that refuses them would mean anything.
@@ -126,4 +126,10 @@ fn the_corpora_of_proofs_reach_what_is_accepted() {
     let accepted = inputs("signed_token");
     let accepted = accepted.iter().filter(|input| dbt_fuzz::signed_token::is_accepted(input));
     assert!(accepted.count() >= 10);
+    let answered = inputs("sign_in");
+    for question in 0..7 {
+        let mut of_it =
+            answered.iter().filter(|input| input.first().is_some_and(|it| it % 7 == question));
+        assert!(of_it.any(|input| dbt_fuzz::sign_in::is_answered(input)), "{question}");
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use dbt_client::fsx;
 use dbt_core::secret::Secret;
 use dbt_ui::exit_code::ExitCode;
+use dbt_ui::prompt;
 use dbt_ui::report::Report;
 
 use crate::env::{Environment, Variable};
@@ -59,7 +60,7 @@ impl PassphraseSource<'_> {
 
     #[expect(clippy::unused_self, reason = "it is one of the sources")]
     fn asked(&self, question: &str) -> Result<Secret<String>, Stop> {
-        rpassword::prompt_password(question).map(Secret::new).map_err(|error| {
+        prompt::secret(question).map_err(|error| {
             let report = Report::because(
                 ExitCode::USAGE,
                 "there is no terminal to ask for the passphrase",

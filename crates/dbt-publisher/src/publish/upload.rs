@@ -112,7 +112,12 @@ impl Uploader<'_> {
         {
             return self.upload_whole(&mut items, directory, &above, version);
         }
-        let decided = self.decide(&mut items)?;
+        let mut decided = self.decide(&mut items)?;
+        let is_complete = decided.iter().all(|decision| matches!(decision, Decision::Keep(_)));
+        // A version that an earlier try has not finished is shown to those alone who may write it.
+        if !is_complete && !self.dry_run && self.exchange.begin_writing() {
+            decided = self.decide(&mut items)?;
+        }
         let mut uploaded = Vec::new();
         for (item, decision) in items.iter_mut().zip(decided) {
             let spot = Spot::of(self.place, &item.at)?;

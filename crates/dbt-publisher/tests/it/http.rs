@@ -5,6 +5,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use dbt_testkit::ssh_agent::SignedToken;
+
 /// What the server does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -22,6 +24,37 @@ struct State {
     requests: Vec<String>,
     faults: Vec<Fault>,
     secrets_seen: Vec<String>,
+    /// The line of an SSH key whose tokens count too, each once.
+    ssh_key: Option<String>,
+    tokens_seen: Vec<SignedToken>,
+    /// Whether what is not complete is shown to those alone who may write.
+    hides_drafts: bool,
+    exchanges: Vec<Exchanged>,
+}
+
+/// An identity of a job that was exchanged.
+#[derive(Debug, Clone)]
+pub(crate) struct Exchanged {
+    /// What was asked.
+    pub(crate) question: serde_json::Value,
+    /// What makes it the same one when it is asked again.
+    pub(crate) once: String,
+}
+
+/// Where identities of jobs are exchanged, for [`TOKEN`] or [`READ_TOKEN`].
+const EXCHANGE: &str = "/-/api/v1/oidc/exchange";
+
+impl State {
+    /// Takes the token of a write; says whether it is for that alone, and good.
+    fn admits(&mut self, method: &str, host: &str, path: &str, token: &str) -> bool {
+        let Some(token) = SignedToken::parse(token) else { return false };
+        let is_signed = self.ssh_key.as_ref().is_some_and(|key| token.is_signed_by(key));
+        let is_known = self.tokens_seen.contains(&token);
+        let is_for_this = token.claims["htm"] == method
+            && token.claims["htu"] == format!("http://{host}{path}").as_str();
+        self.tokens_seen.push(token);
+        is_signed && is_for_this && !is_known
+    }
 }
 
 /// A server that wants `Bearer hunter2` for writing.
@@ -31,6 +64,9 @@ pub(crate) struct Server {
 }
 
 pub(crate) const TOKEN: &str = "hunter2";
+
+/// What an identity is exchanged for that is to read, where drafts are hidden from it.
+pub(crate) const READ_TOKEN: &str = "read-token-of-the-job";
 
 impl Server {
     pub(crate) fn start() -> Self {
@@ -60,6 +96,11 @@ impl Server {
         self.state.lock().unwrap().faults.clear();
     }
 
+    /// Shows the files of a version to who writes them alone, until each has its checksum.
+    pub(crate) fn hide_drafts(&self) {
+        self.state.lock().unwrap().hides_drafts = true;
+    }
+
     pub(crate) fn file(&self, path: &str) -> Option<Vec<u8>> {
         self.state.lock().unwrap().files.get(path).cloned()
     }
@@ -72,6 +113,21 @@ impl Server {
             .filter_map(|request| request.strip_prefix("PUT "))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// Takes tokens that this SSH key has signed.
+    pub(crate) fn know(&self, line: &str) {
+        self.state.lock().unwrap().ssh_key = Some(line.to_owned());
+    }
+
+    /// Every token of a write that came.
+    pub(crate) fn tokens(&self) -> Vec<SignedToken> {
+        self.state.lock().unwrap().tokens_seen.clone()
+    }
+
+    /// Every identity that was exchanged.
+    pub(crate) fn exchanges(&self) -> Vec<Exchanged> {
+        self.state.lock().unwrap().exchanges.clone()
     }
 
     /// Every `Authorization` that came.
@@ -101,13 +157,32 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
     let mut locked = state.lock().unwrap();
     locked.requests.push(format!("{method} {path}"));
     locked.secrets_seen.extend(authorization.clone());
+    if (method.as_str(), path.as_str()) == ("POST", EXCHANGE) {
+        let mut question = vec![0; headers.get("content-length")?.parse().ok()?];
+        reader.read_exact(&mut question).ok()?;
+        let question: serde_json::Value = serde_json::from_slice(&question).unwrap();
+        let reads = locked.hides_drafts && question["scope"] == "read";
+        let token = if reads { READ_TOKEN } else { TOKEN };
+        let once = headers.get("idempotency-key").cloned().unwrap_or_default();
+        locked.exchanges.push(Exchanged { question, once });
+        drop(locked);
+        let body = format!(r#"{{"token":"{token}","expires_in":900}}"#);
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        return send(stream, &[head.as_bytes(), body.as_bytes()].concat());
+    }
     if method != "PUT" {
-        let (status, body) = read(&locked, &path);
+        let writes = authorization.as_deref() == Some(&format!("Bearer {TOKEN}"));
+        let hidden = locked.hides_drafts && !writes && is_draft(&locked, &path);
+        let (status, body) =
+            if hidden { ("404 Not Found", Vec::new()) } else { read(&locked, &path) };
         drop(locked);
         let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
         return send(stream, &[head.as_bytes(), &body].concat());
     }
-    if authorization.as_deref() != Some(&format!("Bearer {TOKEN}")) {
+    let token = headers.get("token").map(String::as_str).unwrap_or_default();
+    let host = headers.get("host").map(String::as_str).unwrap_or_default();
+    let is_proven = locked.admits(&method, host, &path, token);
+    if !is_proven && authorization.as_deref() != Some(&format!("Bearer {TOKEN}")) {
         drop(locked);
         send(stream, b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return None;
@@ -154,6 +229,12 @@ fn write(
     }
     state.files.insert(path, body);
     send(stream, ok)
+}
+
+/// Says whether a file of a tool still lacks its checksum.
+fn is_draft(state: &State, path: &str) -> bool {
+    let signed = path.trim_end_matches(".asc").trim_end_matches(".sha256");
+    path.starts_with("/dbt-tools/") && !state.files.contains_key(&format!("{signed}.sha256"))
 }
 
 fn read(state: &State, path: &str) -> (&'static str, Vec<u8>) {

@@ -1,6 +1,10 @@
 //! Publishing over HTTP.
 
-use super::http::{Fault, Server, TOKEN};
+use dbt_testkit::ssh_agent::Agent;
+use dbt_testkit::token_endpoint::TokenEndpoint;
+use serde_json::json;
+
+use super::http::{Fault, READ_TOKEN, Server, TOKEN};
 use super::world::{SCRIPT, World};
 
 const AT: &str = "/dbt-tools/deploy/1.4.0";
@@ -120,6 +124,113 @@ fn a_token_comes_from_a_file_the_environment_or_with_a_warning_from_the_command_
     world.set("DBT_PUBLISH_TOKEN", TOKEN);
     world.run(&without.replace("1.4.0", "1.5.0")).says_nothing();
     assert_eq!(server.credentials(), [format!("Bearer {TOKEN}")]);
+}
+
+#[test]
+fn the_identity_of_a_job_is_exchanged_once_to_read_and_once_to_write() {
+    let (server, system) = (Server::start(), TokenEndpoint::start());
+    let mut world = world(&server);
+    let line = line(&server).replace("--token-file PLACE/token", "");
+    let url = server.url();
+    let of = |audience: &str| system.sign(json!({"sub": "repo:acme/deploy", "aud": audience}));
+    world.set("DBT_ID_TOKEN", of("https://other.example.com"));
+    let before = server.writes().len();
+    world.run(&line);
+    assert!(server.exchanges().is_empty(), "it is for another server");
+    assert!(server.file(&format!("{AT}/linux/amd64/deploy")).is_none());
+
+    let identity = of(url);
+    world.set("DBT_ID_TOKEN", &identity);
+    world.run(&line).says_nothing();
+    assert!(server.writes().len() > before);
+    let exchanges = server.exchanges();
+    let [read, write] = exchanges.as_slice() else { panic!("{exchanges:?}") };
+    assert_eq!(read.question, json!({"token": identity, "scope": "read"}));
+    assert_eq!(write.question, json!({"token": identity}));
+    assert!(read.once.len() == 32 && write.once.len() == 32 && read.once != write.once);
+    assert_eq!(server.credentials(), [format!("Bearer {TOKEN}")]);
+}
+
+/// What is not complete is shown to the token alone that wrote it, and not to one that reads.
+#[test]
+fn a_job_reads_what_it_has_not_finished_with_the_token_that_writes() {
+    let (server, system) = (Server::start(), TokenEndpoint::start());
+    let mut world = world(&server);
+    let line = line(&server).replace("--token-file PLACE/token", "");
+    server.hide_drafts();
+    let identity = system.sign(json!({"sub": "project_path:acme/deploy", "aud": server.url()}));
+    world.set("DBT_ID_TOKEN", &identity);
+    // One file is there when it fails, and nobody else sees it.
+    server.misbehave(Fault::Busy(99));
+    server.misbehave(Fault::LostAnswer);
+    world.run(&line).fails(82, "the server failed (503)");
+    let artifact = format!("{AT}/linux/amd64/deploy");
+    assert_eq!(server.file(&artifact).unwrap(), SCRIPT);
+    assert_eq!(server.file(&format!("{artifact}.asc")), None);
+    server.behave();
+    let before = server.writes().len();
+    world.run(&line).says_nothing();
+    assert!(server.file(&format!("{artifact}.sha256")).is_some());
+    assert!(!server.writes()[before..].contains(&artifact), "it was there");
+    // Of a version that is complete nothing is asked that writes.
+    let (before, writes) = (server.exchanges().len(), server.writes().len());
+    world.run(&line).says_nothing();
+    let exchanges = server.exchanges();
+    let [read] = &exchanges[before..] else { panic!("{exchanges:?}") };
+    assert_eq!(read.question, json!({"token": identity, "scope": "read"}));
+    assert_eq!(server.writes().len(), writes);
+    let told = [TOKEN, READ_TOKEN].map(|token| format!("Bearer {token}"));
+    assert_eq!(server.credentials(), told);
+}
+
+/// A server that knows a key of an agent, and a publisher whose configuration names that key.
+fn signed_in(server: &Server, agent: &Agent) -> (World, String) {
+    let mut world = world(server);
+    let key = agent.key("mine", &["-t", "ed25519"]);
+    server.know(&key);
+    let url = server.url();
+    let config = serde_json::json!({ "servers": { "acme": {
+        "repository": format!("{url}/dbt"), "toolsRepository": format!("{url}/dbt-tools"),
+        "username": "alice", "pubkeypath": agent.public_file("mine"),
+    } } });
+    world.write("home/.dbt/conf/dbt.json", config.to_string().as_bytes());
+    world.set("SSH_AUTH_SOCK", agent.socket());
+    let line = line(server).replace("--token-file PLACE/token", "");
+    (world, line.replace(&format!("--to {url}"), "-s acme"))
+}
+
+#[test]
+fn each_write_has_a_token_of_its_own_from_the_key_that_the_configuration_names() {
+    let (server, agent) = (Server::start(), Agent::start());
+    let (world, line) = signed_in(&server, &agent);
+    let before = server.writes().len();
+    world.run(&line).says_nothing();
+    let (writes, tokens) = (server.writes(), server.tokens());
+    assert_eq!(tokens.len(), writes.len() - before);
+    for (path, token) in writes[before..].iter().zip(&tokens) {
+        assert_eq!(token.claims["sub"], "alice");
+        assert_eq!(token.claims["aud"], serde_json::json!(["127.0.0.1"]));
+        assert_eq!(token.claims["htm"], "PUT");
+        assert_eq!(token.claims["htu"], format!("{}{path}", server.url()));
+    }
+    let mut ids: Vec<&str> = tokens.iter().map(|it| it.claims["jti"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), tokens.len(), "no id twice");
+    assert_eq!(server.credentials(), [format!("Bearer {TOKEN}")], "from before");
+}
+
+#[test]
+fn a_key_that_the_agent_does_not_hold_writes_nothing_and_is_named() {
+    let (server, agent) = (Server::start(), Agent::start());
+    let (mut world, line) = signed_in(&server, &agent);
+    let before = server.writes().len();
+    let other = Agent::start();
+    world.set("SSH_AUTH_SOCK", other.socket());
+    let run = world.run(&line).fails(83, "the SSH agent holds no keys, or is locked");
+    assert!(run.talk.contains("`servers.acme.pubkeypath` names SHA256:"), "{}", run.talk);
+    assert!(run.talk.contains("hint: `ssh-add FILE` gives it the key"), "{}", run.talk);
+    assert_eq!((server.writes().len(), server.tokens().len()), (before, 0));
 }
 
 #[test]

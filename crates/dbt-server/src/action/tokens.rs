@@ -51,6 +51,16 @@ pub struct Make;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revoke;
 
+/// Taking one over from whoever owns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own;
+
+impl Deed for Own {
+    const OWN: Permission = Permission::TokenManage;
+    const KIND: Kind = Kind::Write;
+    const STORES: bool = true;
+}
+
 impl Deed for See {
     const OWN: Permission = Permission::TokenRevokeOwn;
     const KIND: Kind = Kind::Write;

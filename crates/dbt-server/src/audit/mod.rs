@@ -208,6 +208,11 @@ impl AuditLog {
         self.gather(self.granted(origin, grant, outcome));
     }
 
+    /// Records what a known caller was given that changes nothing.
+    pub fn noted<A: Action>(&self, origin: &Origin, grant: &Grant<A>, outcome: Outcome) {
+        self.gather(self.granted(origin, grant, outcome));
+    }
+
     /// Records something that the server does by itself, or that was done on its machine.
     pub async fn note(&self, action: &'static str, outcome: Outcome) -> Result<(), StateError> {
         let record = self.begin(None, action, outcome);

@@ -12,8 +12,8 @@ use super::jwt::Jwt;
 use super::keys::Algorithm;
 use super::replay::{InMemory, Replay};
 use super::{
-    AGENT, Attempt, Authenticator, BadCredential, Caller, Credential, Identity, Presented, Proof,
-    Scope, Subject, Verdict, Vouching, static_token,
+    AGENT, Attempt, Authenticator, BadCredential, Caller, Credential, Identity, Mode, Presented,
+    Proof, Scope, Subject, Verdict, Vouching, Why, federation, static_token,
 };
 
 /// Every configured method, in order, each with what it is valid for.
@@ -22,6 +22,7 @@ pub struct AnyOf {
     api_tokens: Option<ApiTokens>,
     replay: Arc<dyn Replay>,
     guesses: Arc<Guesses>,
+    mode: Option<Mode>,
     clock: Clock,
 }
 
@@ -30,13 +31,19 @@ impl AnyOf {
     pub fn new(clock: Clock) -> Self {
         let replay = Arc::new(InMemory::new(clock.now()));
         let (methods, api_tokens) = (Vec::new(), None);
-        Self { methods, api_tokens, replay, guesses: Arc::default(), clock }
+        Self { methods, api_tokens, replay, guesses: Arc::default(), mode: None, clock }
     }
 
     /// Accepts tokens of this server's own, too.
     #[must_use]
     pub fn with_api_tokens(self, tokens: ApiTokens) -> Self {
         Self { api_tokens: Some(tokens), ..self }
+    }
+
+    /// Takes of people only the kinds of proof that a mode admits.
+    #[must_use]
+    pub fn in_mode(self, mode: Option<Mode>) -> Self {
+        Self { mode, ..self }
     }
 
     /// Believes tokens that were issued since then: for tests, whose tokens are old.
@@ -195,6 +202,17 @@ impl AnyOf {
                 "the token {id} {is} `{who}`, who could not sign in otherwise any more"
             )))
         };
+        // A job has what its rules say. For what they count is what it proved.
+        if subject.method == federation::WORD {
+            let proofs = token.proven.clone();
+            return Ok(Caller::of(Identity { default_rights: false, ..identity }, proofs));
+        }
+        if !token.is_of_agent && !self.mode.is_none_or(Mode::admits_own_tokens) {
+            let told = "people sign in with their identity provider here, and not with such tokens";
+            let noted =
+                format!("the token {} is of `{subject}`, and no agent's (`auth.mode`)", token.id);
+            return Err(BadCredential::new(told).because(Why::Elsewhere).noting(noted));
+        }
         let mut known = if subject.method == AGENT {
             Known { proofs: Scope::ALL.map(Proof::from).to_vec(), default_rights: true }
         } else {

@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use super::jwt::CLOCK_SKEW;
 use super::{
-    AGENT, BadCredential, Caller, Credential, HOST, Identity, Proof, Scope, Subject, Why, away,
-    htpasswd, ldap, oidc, ssh, static_token,
+    AGENT, BadCredential, Caller, Credential, HOST, Identity, Job, Proof, Scope, Subject, USER,
+    Why, away, federation, htpasswd, ldap, oidc, ssh, static_token,
 };
+use crate::authn::federation::rules::KnownRule;
 use crate::authz::REALM;
 use crate::authz::ceiling::Ceiling;
 use crate::state::Ending;
@@ -26,7 +27,7 @@ pub const NAME: &str = "api-token";
 const AGENTS_ROLE: &str = "agent-default";
 
 /// What of a token counts for what its bearer may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeldToken {
     /// By what people and the record know it.
     pub id: String,
@@ -44,6 +45,8 @@ pub struct HeldToken {
     pub expires: Option<SystemTime>,
     /// Whether the first token that is made with it ends it.
     pub once: bool,
+    /// The rules of trusted publishing by which a job got it; it permits what they do.
+    pub rules: Vec<KnownRule>,
 }
 
 /// What a credential is among the server's own tokens, unless it is one that does not count.
@@ -111,6 +114,7 @@ impl ApiTokens {
             }
         };
         let identity = judge(&token, self.longest, now)?;
+        let identity = self.tokens.under_rules(identity)?;
         self.tokens.note_use(&token, now);
         Ok(Ok(identity))
     }
@@ -166,8 +170,12 @@ pub(crate) fn judge(
 /// Returns whom a token proves; nobody where what is kept of it cannot be read.
 fn identity(token: &ApiToken) -> Option<Identity> {
     let about = token.about.as_ref()?;
-    let About { method, issuer, of, once, .. } = about;
+    let About { method, issuer, of, once, exchanged, .. } = about;
     let method = word(method)?;
+    // Each without the other would be somebody else.
+    if (method == federation::WORD) != exchanged.is_some() {
+        return None;
+    }
     let subject = Subject { method, issuer: issuer.clone(), id: of.clone() };
     if subject.to_string() != token.subject {
         return None;
@@ -181,10 +189,13 @@ fn identity(token: &ApiToken) -> Option<Identity> {
         origin: token.origin.clone(),
         expires: token.expires,
         once: *once,
+        rules: exchanged.iter().flat_map(|it| it.rules.iter().cloned()).collect(),
     };
+    let job: Option<Job> = exchanged.as_ref().and_then(|it| it.job.clone());
     Some(Identity {
         groups: about.groups(),
-        default_rights: method != AGENT,
+        default_rights: ![AGENT, federation::WORD].contains(&method),
+        job: job.map(Box::new),
         token: Some(Box::new(held)),
         ..Identity::of(subject)
     })
@@ -221,7 +232,7 @@ impl Caller {
 pub(crate) fn is_whole_name(text: &str) -> bool {
     let Some((before, name)) = text.split_once(':') else { return false };
     match word(before) {
-        Some(oidc::NAME) => name.contains('#'),
+        Some(oidc::NAME | federation::WORD) => name.contains('#'),
         Some(_method) => true,
         None => before == HOST,
     }
@@ -229,7 +240,16 @@ pub(crate) fn is_whole_name(text: &str) -> bool {
 
 /// Returns the word before the names of a method.
 fn word(text: &str) -> Option<&'static str> {
-    let known = [AGENT, static_token::NAME, htpasswd::WORD, ssh::WORD, oidc::NAME, ldap::WORD];
+    let known = [
+        AGENT,
+        USER,
+        static_token::NAME,
+        htpasswd::WORD,
+        ssh::WORD,
+        oidc::NAME,
+        ldap::WORD,
+        federation::WORD,
+    ];
     known.into_iter().find(|known| *known == text)
 }
 

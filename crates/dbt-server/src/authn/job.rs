@@ -1,12 +1,14 @@
 //! Jobs of CI systems: which one somebody is, by what its verified token claims.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The longest text of a job that is kept.
 const TEXT_LIMIT: usize = 255;
 
 /// A job of a CI system, as its identity says: for the record, and because a job makes no tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Job {
     /// The repository.
     pub repository: String,

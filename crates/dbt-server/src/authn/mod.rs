@@ -17,12 +17,14 @@ use crate::content::BoxFuture;
 mod any_of;
 pub mod api_tokens;
 mod credential;
+pub mod federation;
 pub mod guesses;
 pub mod htpasswd;
 pub mod job;
 pub mod jwt;
 pub mod keys;
 pub mod ldap;
+mod mode;
 pub mod oidc;
 mod passwords;
 pub mod rate;
@@ -33,13 +35,16 @@ pub mod ssh_keys;
 pub mod static_token;
 #[cfg(test)]
 mod testing;
+pub mod users;
 pub mod verified;
 pub mod watched;
 
 pub use self::any_of::AnyOf;
 use self::api_tokens::HeldToken;
 pub use self::credential::Credential;
+use self::federation::rules::Rule;
 pub use self::job::Job;
+pub use self::mode::Mode;
 pub use self::refused::{BadCredential, Excess, Why, away};
 use self::replay::Once;
 
@@ -109,6 +114,10 @@ pub const HOST: &str = "host";
 /// The word before the name of a program that has nothing but tokens of this server's own.
 pub const AGENT: &str = "agent";
 
+/// The word before the name of a person whom the settings name, and who has nothing but tokens of this
+/// server's own.
+pub const USER: &str = "user";
+
 /// What the name of an owner begins with that is no subject alone. No method has such a name.
 const WITHIN: &str = "(within ";
 
@@ -147,6 +156,8 @@ impl fmt::Display for Group {
 pub struct Caller {
     subject: Option<Subject>,
     groups: Vec<Group>,
+    roles: Vec<String>,
+    groups_left_out: bool,
     proofs: Vec<Proof>,
     default_rights: bool,
     job: Option<Box<Job>>,
@@ -159,6 +170,8 @@ impl Caller {
         Self {
             subject: None,
             groups: Vec::new(),
+            roles: Vec::new(),
+            groups_left_out: false,
             proofs: Vec::new(),
             default_rights: false,
             job: None,
@@ -181,15 +194,42 @@ impl Caller {
     /// Returns a caller of whom this is assumed, to say what it would be permitted.
     pub(crate) fn assumed(subject: Subject, groups: Vec<Group>, scopes: Vec<Scope>) -> Self {
         // An agent has what it was given, and nothing that everybody has.
-        let default_rights = subject.method != AGENT;
+        let default_rights = ![AGENT, federation::WORD].contains(&subject.method);
         let proofs = scopes.into_iter().map(Proof::from).collect();
-        Self { subject: Some(subject), groups, proofs, default_rights, job: None, token: None }
+        Self { subject: Some(subject), groups, proofs, default_rights, ..Self::anonymous() }
+    }
+
+    /// Assumes besides that what they claim gives them these roles, and whether anybody can have a proof
+    /// like theirs.
+    pub(crate) fn assumed_to_hold(self, roles: Vec<String>, is_for_all: bool) -> Self {
+        let default_rights = self.default_rights && !is_for_all;
+        Self { roles, default_rights, ..self }
+    }
+
+    /// Returns a job that a rule is about, to say what it would be permitted.
+    pub(crate) fn job_of(rule: &Rule) -> Self {
+        let id = format!("(any job of the rule `{}`)", rule.name);
+        let issuer = Some(rule.issuer.clone());
+        let subject = Subject { method: federation::WORD, issuer, id };
+        let token = HeldToken { rules: vec![rule.known()], ..HeldToken::default() };
+        let token = Some(Box::new(token));
+        Self { token, ..Self::assumed(subject, Vec::new(), Scope::ALL.to_vec()) }
     }
 
     /// Returns whoever proved this.
-    fn of(identity: Identity, proofs: Vec<Proof>) -> Self {
-        let Identity { subject, groups, once: _admitted, default_rights, job, token } = identity;
-        Self { subject: Some(subject), groups, proofs, default_rights, job, token }
+    pub(crate) fn of(identity: Identity, proofs: Vec<Proof>) -> Self {
+        let Identity {
+            subject,
+            groups,
+            roles,
+            groups_left_out,
+            once: _admitted,
+            default_rights,
+            job,
+            token,
+        } = identity;
+        let subject = Some(subject);
+        Self { subject, groups, roles, groups_left_out, proofs, default_rights, job, token }
     }
 
     /// Says whether nothing is known of the caller.
@@ -237,9 +277,41 @@ impl Caller {
         self.token.as_deref().map_or(&[], |token| &token.ceilings)
     }
 
+    /// Returns the roles that the caller holds by what an identity provider says of them.
+    pub fn roles_by_claims(&self) -> &[String] {
+        &self.roles
+    }
+
+    /// Says whether an identity provider left out the groups that the caller is in, because they are too
+    /// many.
+    pub const fn has_groups_left_out(&self) -> bool {
+        self.groups_left_out
+    }
+
+    /// Says whether the caller is somebody of whom all is known that could give them a role, so that one
+    /// may be theirs for want of another. Programs and jobs are nobody in that sense, nor is who has a
+    /// proof that anybody can have; and what an identity provider or a directory says of somebody is not
+    /// known of a token of the server's own.
+    pub fn may_have_default_role(&self) -> bool {
+        let Some(subject) = &self.subject else { return false };
+        let known_here = [ssh::WORD, htpasswd::WORD, USER].contains(&subject.method);
+        let told = [oidc::NAME, ldap::WORD].contains(&subject.method) && self.token.is_none();
+        (known_here || told) && self.default_rights && self.job.is_none()
+    }
+
     /// Returns the roles that the caller holds by a token.
     pub fn roles_of_token(&self) -> &[String] {
         self.token.as_deref().map_or(&[], |token| &token.roles)
+    }
+
+    /// Says whether the caller is a job that exchanged its identity for the token that it shows.
+    pub fn is_job(&self) -> bool {
+        self.subject.as_ref().is_some_and(|subject| subject.method == federation::WORD)
+    }
+
+    /// Returns the names of the rules of trusted publishing that give the caller what it has.
+    pub fn rules_of_job(&self) -> impl Iterator<Item = &str> {
+        self.token.iter().flat_map(|token| &token.rules).map(|rule| rule.name.as_str())
     }
 
     /// Returns whose that is which the caller begins. What was begun with a token that is good for less
@@ -257,7 +329,7 @@ impl Caller {
     /// Returns the word for how the caller proved who it is.
     pub fn method(&self) -> Option<&'static str> {
         let method = self.subject.as_ref()?.method;
-        Some(if self.token.is_some() { api_tokens::NAME } else { method })
+        Some(if self.token.is_some() && !self.is_job() { api_tokens::NAME } else { method })
     }
 
     /// Returns the groups that an identity provider says the caller is in.
@@ -283,6 +355,10 @@ pub struct Identity {
     pub subject: Subject,
     /// The groups they are in.
     pub groups: Vec<Group>,
+    /// The roles that they hold by what an identity provider says of them.
+    pub roles: Vec<String>,
+    /// Whether that left out the groups because they are too many.
+    pub groups_left_out: bool,
     /// If the proof counts only once, how to know it again.
     pub once: Option<Once>,
     /// Whether somebody of whom no rule speaks may have the rights that everybody has. Not where
@@ -300,6 +376,8 @@ impl Identity {
         Self {
             subject,
             groups: Vec::new(),
+            roles: Vec::new(),
+            groups_left_out: false,
             once: None,
             default_rights: true,
             job: None,

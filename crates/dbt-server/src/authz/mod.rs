@@ -319,11 +319,14 @@ pub struct Denied {
 }
 
 /// Why an action was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// It needs a credential, and there was none.
     #[error("a credential is required")]
     NotSignedIn,
+    /// The caller is known, and nothing is permitted to them, whatever rules say.
+    #[error("{0}")]
+    Suspended(String),
     /// The caller is known, and may not.
     #[error("no rule permits this caller to `{0}` here")]
     NotAllowed(Permission),

@@ -3,13 +3,16 @@
 use dbt_core::brand;
 use dbt_core::layout::{MANIFEST_ENDING, TRUSTSTORE_FILE};
 use dbt_core::repo_path::RepoPath;
+use dbt_core::version::Version;
 
 use super::Reach;
 use super::ceiling::Ceiling;
 use super::glob::PathGlob;
 use super::permission::Permission;
 use super::subject::Who;
-use crate::authn::{Caller, Scope};
+use crate::action::is_of_withdrawals;
+use crate::authn::federation::pattern::Pattern;
+use crate::authn::{Caller, Scope, oidc};
 
 /// A rule: these may do this there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,19 @@ pub enum Paths {
     /// Where plain writers may write: everywhere but in signed metadata, and to a truststore only
     /// what follows from the one that is there.
     PlainWriters,
+    /// In a part of what belongs to some tools.
+    OfTools(Vec<Pattern>, PartOfTool),
+}
+
+/// A part of what belongs to a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartOfTool {
+    /// All of it; and what everybody who installs it reads: the program itself, and the truststore.
+    Everything,
+    /// Its versions.
+    Versions,
+    /// The list of withdrawn versions, with what signs it; what was withdrawn stays so.
+    Withdrawals,
 }
 
 /// How far a permission goes.
@@ -61,8 +77,30 @@ pub enum Extent {
 /// All rules, and who holds which role.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    rules: Vec<Rule>,
+    list: Vec<Rule>,
     holders: Vec<(String, Vec<Who>)>,
+    otherwise: DefaultRoles,
+}
+
+/// The roles of those who hold no other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DefaultRoles {
+    /// Of those whom an identity provider vouches for, before the next.
+    pub oidc: Option<String>,
+    /// Of everybody who signs in as a person.
+    pub everybody: Option<String>,
+}
+
+impl DefaultRoles {
+    /// Returns the role of somebody who holds no other, if there is one.
+    fn of(&self, caller: &Caller) -> Option<&str> {
+        if !caller.may_have_default_role() {
+            return None;
+        }
+        let is_of_provider = caller.subject().is_some_and(|it| it.method == oidc::NAME);
+        let of_provider = self.oidc.as_deref().filter(|_role| is_of_provider);
+        of_provider.or(self.everybody.as_deref())
+    }
 }
 
 /// The rule that permits something.
@@ -87,7 +125,21 @@ impl Rules {
     /// Puts rules together. The built-in roles are always there; `holders` says who has them.
     pub fn new(rules: Vec<Rule>, holders: Vec<(String, Vec<Who>)>) -> Self {
         let built_in = BUILT_IN_ROLES.into_iter().map(built_in_role).chain([host_rule()]);
-        Self { rules: rules.into_iter().chain(built_in).collect(), holders }
+        let list = rules.into_iter().chain(built_in).collect();
+        Self { list, holders, otherwise: DefaultRoles::default() }
+    }
+
+    /// Gives roles to those who hold no other.
+    #[must_use]
+    pub fn otherwise(self, otherwise: DefaultRoles) -> Self {
+        Self { otherwise, ..self }
+    }
+
+    /// Adds rules.
+    #[must_use]
+    pub fn with(mut self, further: Vec<Rule>) -> Self {
+        self.list.extend(further);
+        self
     }
 
     /// Returns the rule that permits a caller to do something to a path, the widest one if there
@@ -134,7 +186,7 @@ impl Rules {
     /// Returns the rule that permits most to some of those it may be about.
     fn widest(&self, wish: &Wish<'_>, is_meant: impl Fn(&Who) -> bool) -> Option<Permitted<'_>> {
         let mut best: Option<Permitted<'_>> = None;
-        for rule in &self.rules {
+        for rule in &self.list {
             if !rule.actions.contains(&wish.permission)
                 || (rule.conditional && !wish.conditional)
                 || !rule.subjects.iter().any(&is_meant)
@@ -152,15 +204,19 @@ impl Rules {
         best
     }
 
-    /// Returns the roles that a caller holds: those that the settings give, and those of a token.
+    /// Returns the roles that a caller holds: those that the settings give, by name, group or claim, and
+    /// those of a token; for want of any, the one that is for those who hold none.
     pub fn roles<'a>(&'a self, caller: &'a Caller) -> Vec<&'a str> {
         let holds = |subjects: &[Who]| subjects.iter().any(|who| who.is(caller, &[]));
         let held = self.holders.iter().filter(|(_role, subjects)| holds(subjects));
         let mut roles: Vec<&str> = held.map(|(role, _subjects)| role.as_str()).collect();
-        for role in caller.roles_of_token() {
+        for role in caller.roles_by_claims().iter().chain(caller.roles_of_token()) {
             if !roles.contains(&role.as_str()) {
                 roles.push(role);
             }
+        }
+        if roles.is_empty() {
+            roles.extend(self.otherwise.of(caller));
         }
         roles
     }
@@ -191,6 +247,39 @@ impl Paths {
             Self::PlainWriters if is_metadata(path) => None,
             Self::PlainWriters if is_truststore(path) => Some(Extent::Following),
             Self::PlainWriters => Some(Extent::Full),
+            Self::OfTools(tools, part) => part.holds(tools, wish).then_some(part.extent(wish)),
+        }
+    }
+}
+
+impl PartOfTool {
+    /// Says how far something goes in this part.
+    const fn extent(self, wish: &Wish<'_>) -> Extent {
+        match self {
+            Self::Withdrawals if !wish.permission.only_reads() => Extent::Following,
+            Self::Everything | Self::Versions | Self::Withdrawals => Extent::Full,
+        }
+    }
+
+    /// Says whether something is wanted in this part of one of these tools.
+    fn holds(self, tools: &[Pattern], wish: &Wish<'_>) -> bool {
+        if wish.reach == Reach::Anywhere {
+            return true;
+        }
+        let segments: Vec<&str> = wish.path.segments().collect();
+        let is_meant = |tool: &str| tools.iter().any(|pattern| pattern.matches(tool));
+        match (self, segments.as_slice()) {
+            (Self::Everything, [brand::REPOSITORY_PATH, ..]) => true,
+            (Self::Everything, [brand::TOOLS_PATH]) => tools.iter().any(Pattern::is_anything),
+            (Self::Everything, [brand::TOOLS_PATH, tool, ..]) => is_meant(tool),
+            // What is put back, or taken over, with everything below is more than one version's files.
+            (Self::Versions, [brand::TOOLS_PATH, tool, version, ..]) => {
+                wish.reach == Reach::Path && version.parse::<Version>().is_ok() && is_meant(tool)
+            }
+            (Self::Withdrawals, [brand::TOOLS_PATH, tool, _file]) => {
+                wish.reach == Reach::Path && is_of_withdrawals(wish.path) && is_meant(tool)
+            }
+            _ => false,
         }
     }
 }
@@ -287,6 +376,58 @@ pub fn writes_rule() -> Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authn::{Job, Subject};
+
+    /// Somebody of whom this is proved, and who holds these roles by a claim.
+    fn somebody(method: &'static str, claimed: &[&str], is_for_all: bool) -> Caller {
+        let issuer = (method == oidc::NAME).then(|| "https://id.example.com".to_owned());
+        let subject = Subject { method, issuer, id: "alice".to_owned() };
+        let claimed = claimed.iter().map(|role| (*role).to_owned()).collect();
+        Caller::assumed(subject, Vec::new(), Scope::ALL.to_vec())
+            .assumed_to_hold(claimed, is_for_all)
+    }
+
+    #[test]
+    fn a_default_role_is_for_people_who_hold_no_other_and_of_whom_that_can_be_known() {
+        let holder = Who::One(Subject::local("ssh", "alice"));
+        let holders = vec![("team".to_owned(), vec![holder])];
+        let (of_providers, of_everybody) = ("of-providers", "of-everybody");
+        let rules = |oidc: Option<&str>, everybody: Option<&str>| {
+            let (oidc, everybody) = (oidc.map(ToOwned::to_owned), everybody.map(ToOwned::to_owned));
+            Rules::new(Vec::new(), holders.clone()).otherwise(DefaultRoles { oidc, everybody })
+        };
+        let both = rules(Some(of_providers), Some(of_everybody));
+        for (method, claimed, is_for_all, held) in [
+            ("oidc", &[][..], false, &[of_providers][..]),
+            ("oidc", &["publisher"], false, &["publisher"]),
+            ("oidc", &["publisher", "team"], false, &["publisher", "team"]),
+            ("oidc", &[], true, &[]),
+            ("oidc", &["publisher"], true, &["publisher"]),
+            ("ssh", &[], false, &["team"]),
+            ("htpasswd", &[], false, &[of_everybody]),
+            ("ldap", &[], false, &[of_everybody]),
+            ("user", &[], false, &[of_everybody]),
+            ("static-token", &[], false, &[]),
+            ("agent", &[], false, &[]),
+            ("ci", &[], false, &[]),
+            ("host", &[], false, &[]),
+        ] {
+            let caller = somebody(method, claimed, is_for_all);
+            assert_eq!(both.roles(&caller), held, "{method} {claimed:?} {is_for_all}");
+        }
+        assert_eq!(both.roles(&Caller::anonymous()), [""; 0]);
+        let job =
+            Job { repository: "a/b".to_owned(), run: "1".to_owned(), reference: None, sha: None };
+        assert_eq!(both.roles(&somebody("oidc", &[], false).being_a_job(job)), [""; 0]);
+        // The one for everybody is next, and none is none.
+        let caller = somebody("oidc", &[], false);
+        assert_eq!(rules(None, Some(of_everybody)).roles(&caller), [of_everybody]);
+        assert_eq!(rules(None, None).roles(&caller), [""; 0]);
+        assert_eq!(
+            rules(Some(of_providers), None).roles(&somebody("htpasswd", &[], false)),
+            [""; 0]
+        );
+    }
 
     #[test]
     fn what_belongs_to_trust_is_told_from_what_only_looks_like_it() {

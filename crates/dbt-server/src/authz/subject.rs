@@ -21,11 +21,18 @@ pub enum Who {
     Group(Group),
     /// The holders of a role.
     Role(String),
+    /// The jobs that got a token by this rule of trusted publishing.
+    JobsOf(String),
 }
 
 impl Who {
     /// Says whether a caller, with the roles it holds, is meant.
     pub fn is(&self, caller: &Caller, roles: &[&str]) -> bool {
+        // A job has what its own rules say, and what everybody has: nothing that other rules say of those
+        // who have signed in, of somebody of its name, or of a role, also where everybody holds that.
+        if caller.is_job() && !matches!(self, Self::Anyone | Self::JobsOf(_)) {
+            return false;
+        }
         match self {
             Self::Anyone => true,
             Self::Host => caller.is_on_the_host(),
@@ -34,6 +41,7 @@ impl Who {
             Self::One(subject) => caller.subject() == Some(subject),
             Self::Group(group) => caller.groups().iter().any(|member| group.includes(member)),
             Self::Role(role) => roles.contains(&role.as_str()),
+            Self::JobsOf(rule) => caller.rules_of_job().any(|name| name == rule),
         }
     }
 }
@@ -49,6 +57,7 @@ impl fmt::Display for Who {
             Self::One(subject) => write!(f, "{subject}"),
             Self::Group(group) => write!(f, "group:{group}"),
             Self::Role(role) => write!(f, "role:{role}"),
+            Self::JobsOf(rule) => write!(f, "rule:{rule}"),
         }
     }
 }

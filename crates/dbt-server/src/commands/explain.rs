@@ -6,19 +6,24 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use dbt_core::clock::Clock;
 use dbt_core::repo_path::RepoPath;
+use serde_json::{Value, json};
 
 use super::Outcome;
 use crate::action::{self, Delete, Read};
 use crate::app;
 use crate::args::{Explain, Flags};
-use crate::authn::{BadCredential, Caller, api_tokens};
+use crate::authn::federation::Settings;
+use crate::authn::federation::rules::{KnownRule, Rule};
+use crate::authn::oidc::claims::Claims;
+use crate::authn::oidc::roles;
+use crate::authn::{BadCredential, Caller, api_tokens, oidc};
 use crate::authz::permission::Permission;
 use crate::authz::rules::{Extent, Wish};
 use crate::authz::{Guarded as _, Reach};
-use crate::config::Config;
+use crate::config::{Config, Method};
 use crate::env::Environment;
 use crate::state;
-use crate::tokens::ApiToken;
+use crate::tokens::{self, ApiToken};
 
 /// Prints a line for each permission that is needed: whether there is it, and why.
 pub(super) fn run(
@@ -38,6 +43,9 @@ pub(super) fn run(
     }
     for permission in needed {
         writeln!(out, "{}", decision(&config, &question.subject, &caller, permission, &path))?;
+    }
+    if let Some(suspended) = suspended(&config, &caller) {
+        writeln!(out, "refused all the same: {suspended}")?;
     }
     let roles = config.policy.rules.roles(&caller);
     if !roles.is_empty() {
@@ -79,11 +87,80 @@ fn caller(question: &Explain, config: &Config) -> Result<Caller, Box<dyn Error>>
     if let Some(id) = question.subject.strip_prefix("token:") {
         return bearer(id, config);
     }
+    if let Some(name) = question.subject.strip_prefix("rule:") {
+        return job(name, config);
+    }
     let subject = config.names.subject(&question.subject)?;
     let groups: Result<_, _> =
         question.groups.iter().map(|group| config.names.group(group)).collect();
     let scopes = config.names.scopes(&subject).to_vec();
-    Ok(Caller::assumed(subject, groups?, scopes))
+    let claims = claims(&question.claims)?;
+    let (mut mapped, mut is_for_all) = (Vec::new(), false);
+    for method in config.reads.methods().iter().chain(config.writes.methods()) {
+        if let Method::Oidc(settings) = method
+            && subject.issuer.as_ref() == Some(&settings.issuer)
+        {
+            let mut claims = claims.clone();
+            add_groups(&mut claims, &question.groups, settings);
+            mapped = roles::held(&claims, settings);
+            is_for_all = settings.is_for_all;
+        }
+    }
+    Ok(Caller::assumed(subject, groups?, scopes).assumed_to_hold(mapped, is_for_all))
+}
+
+/// Reads what an identity provider claims of somebody, as it was typed: several of a name are a list.
+fn claims(typed: &[String]) -> Result<Claims, Box<dyn Error>> {
+    let mut claims = Claims::new();
+    for text in typed {
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(format!("`{}` is no `NAME=VALUE`", text.escape_debug()).into());
+        };
+        let values = claims.entry(name).or_insert_with(|| json!([]));
+        if let Value::Array(values) = values {
+            values.push(json!(value));
+        }
+    }
+    // Whoever asks knows it, and means one that counts.
+    claims.entry("email_verified").or_insert(json!(true));
+    Ok(claims)
+}
+
+/// Adds the groups of which it is said that somebody is in them, without who says so.
+fn add_groups(claims: &mut Claims, groups: &[String], settings: &oidc::Settings) {
+    if groups.is_empty() {
+        return;
+    }
+    let values = claims.entry(&settings.groups_claim).or_insert_with(|| json!([]));
+    for group in groups {
+        let name = group.strip_prefix(&format!("{}#", settings.issuer)).unwrap_or(group);
+        if let Value::Array(values) = values {
+            values.push(json!(name));
+        }
+    }
+}
+
+/// Says who is suspended of those by whom a caller may do something, as far as there is a state to look at.
+fn suspended(config: &Config, caller: &Caller) -> Option<String> {
+    let subject = caller.subject()?.to_string();
+    let connection = super::token::look(config).ok()?;
+    let token = caller.token().map(|token| token.id.as_str());
+    let known = state::are_users_known(&connection).ok()?;
+    let found = known.then(|| state::bar(&connection, &subject, token).ok()).flatten()??;
+    Some(super::user::told_bar(&found))
+}
+
+/// Returns a job that a rule of trusted publishing is about.
+fn job(name: &str, config: &Config) -> Result<Caller, Box<dyn Error>> {
+    let Some(rule) = rules(config).find(|rule| rule.name == name) else {
+        let names: Vec<&str> = rules(config).map(|rule| rule.name.as_str()).collect();
+        return Err(format!("there is no rule `{name}`, but `{}`", names.join("`, `")).into());
+    };
+    Ok(Caller::job_of(rule))
+}
+
+fn rules(config: &Config) -> impl Iterator<Item = &Rule> {
+    config.federation.iter().flat_map(|federation| &federation.rules)
 }
 
 /// Returns whoever shows one of the server's own tokens, which is only looked at.
@@ -99,6 +176,9 @@ fn bearer(id: &str, config: &Config) -> Result<Caller, Box<dyn Error>> {
     let refused = |bad: BadCredential| bad.noted().to_owned();
     let longest = config.tokens.longest;
     let identity = api_tokens::judge(&ApiToken::from(row), longest, now).map_err(refused)?;
+    let in_force: Vec<KnownRule> =
+        config.federation.as_ref().map(Settings::known).unwrap_or_default();
+    let identity = tokens::under(identity, |rule| in_force.contains(rule)).map_err(refused)?;
     let methods = app::signing_in(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(methods.bearer(identity, here, now)).map_err(refused)?)

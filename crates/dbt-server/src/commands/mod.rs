@@ -17,6 +17,7 @@ mod reload;
 mod serve;
 mod token;
 mod trash;
+mod user;
 
 /// What a command answers. Its error is for people: the message, then its causes.
 pub type Outcome = Result<(), Box<dyn Error>>;
@@ -33,6 +34,7 @@ pub fn run(arguments: Arguments, environment: &Environment, out: &mut dyn Write)
         Command::Reindex => reindex::run(flags, environment, out),
         Command::Trash { action } => trash::run(flags, environment, action, out),
         Command::Token { action } => token::run(flags, environment, action, out),
+        Command::User { action } => user::run(flags, environment, action, out),
         Command::Admin { action: Admin::Bootstrap { json } } => {
             token::bootstrap(flags, environment, json, out)
         }

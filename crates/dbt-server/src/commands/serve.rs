@@ -41,6 +41,7 @@ async fn listen(flags: &Flags, environment: &Environment) -> Outcome {
     // The files of users were read before there is a log.
     let mut notices = config.notices.clone();
     notices.extend(app::complaints(config)?);
+    notices.extend(app.notices.iter().cloned());
     let address = public.local_addr()?;
     // The first line is for people and scripts; the log comes after it.
     let root = config.root.display();

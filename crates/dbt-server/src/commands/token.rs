@@ -30,11 +30,11 @@ use crate::tokens::{ApiToken, NewToken, text, told_revoked};
 /// What `--expires` takes.
 const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 60 * 60), ('d', 24 * 60 * 60)];
 
-/// The tokens of a server, for commands on its machine.
-struct Host {
-    config: Config,
-    state: State,
-    caller: Caller,
+/// What a server keeps of tokens and people, for commands on its machine.
+pub(super) struct Host {
+    pub(super) config: Config,
+    pub(super) state: State,
+    pub(super) caller: Caller,
     now: SystemTime,
 }
 
@@ -62,6 +62,10 @@ pub(super) fn run(
                 (None, None) => ids.into_iter().map(Which::One).collect(),
             };
             host.revoke_each(which, keep_made, out)
+        }
+        args::Token::Own { ids } => {
+            let host = Host::open(flags, environment)?;
+            ids.iter().try_for_each(|id| host.own(id, out))
         }
     }
 }
@@ -155,7 +159,8 @@ fn line(token: &ApiToken, now: SystemTime) -> String {
 }
 
 impl Host {
-    fn open(flags: &Flags, environment: &Environment) -> Result<Self, Box<dyn Error>> {
+    /// Opens the state of a server's configuration.
+    pub(super) fn open(flags: &Flags, environment: &Environment) -> Result<Self, Box<dyn Error>> {
         let config = Config::resolve(flags, environment)?;
         let state = OnHost::open(&config.root, config.rules())?.records();
         let state = state.map_err(|unusable| {
@@ -267,6 +272,29 @@ impl Host {
             (Some(id), None) => writeln!(out, "{id} counted no more: it is {was}")?,
             (None, None) => return Err(format!("{what}: there is no token that counts").into()),
         }
+        Ok(())
+    }
+
+    /// Takes a token over from whoever owns it, recorded in the same step.
+    fn own(&self, id: &str, out: &mut dyn Write) -> Outcome {
+        let token = ApiToken::from(self.state.token(id)?.ok_or_else(|| unknown(id))?);
+        let owner = self.caller.subject().map(ToString::to_string).unwrap_or_default();
+        let (now, path) = (Clock::System.now(), place(Some(id)).to_string());
+        let (id, detail) = (id.to_owned(), format!("by `{owner}`: {}", token.told()));
+        let (told, named) = (detail.clone(), id.clone());
+        let is_owned = self.state.write_and_wait(Claim::Reserved, move |transaction| {
+            let is_owned = state::own_token(transaction, &named, &owner, now)?;
+            if is_owned {
+                let outcome = audit::Outcome::Noted { effect: "taken over", detail: told.clone() };
+                let draft = draft_on_host(now, "token.own", Some(path.clone()), outcome);
+                chain::append(transaction, &[draft])?;
+            }
+            Ok(is_owned)
+        })?;
+        if !is_owned {
+            return Err(format!("{id} counts no more: it is {}", token.standing(self.now)).into());
+        }
+        writeln!(out, "{id} is owned {detail}")?;
         Ok(())
     }
 

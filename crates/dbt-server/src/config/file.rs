@@ -6,6 +6,7 @@ use dbt_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::federation::WrittenFederation;
 use super::operating::{WrittenListen, WrittenLog, WrittenQuota};
 use super::publishing::Switch;
 
@@ -132,6 +133,18 @@ pub(super) enum ClaimValue {
     OneOf(Vec<String>),
 }
 
+impl ClaimValue {
+    /// Returns the texts of which the claim must be one.
+    pub(super) fn texts(&self) -> Vec<String> {
+        match self {
+            Self::Text(text) => vec![text.clone()],
+            Self::Truth(truth) => vec![truth.to_string()],
+            Self::Number(number) => vec![number.to_string()],
+            Self::OneOf(several) => several.clone(),
+        }
+    }
+}
+
 /// A token with a name.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -185,8 +198,65 @@ pub(super) struct WrittenAuth {
     /// Who holds which role: `readonly`, `publisher`, `admin`, `agent-default`, or one that
     /// policies name.
     pub(super) roles: Option<BTreeMap<String, Vec<String>>>,
+    /// Which kinds of proof people may show; without it, every kind that is configured.
+    pub(super) mode: Option<WrittenMode>,
+    /// The role of everybody who signs in as a person and holds no other.
+    pub(super) default_role: Option<String>,
+    /// Roles of those whom identity providers vouch for.
+    pub(super) oidc: WrittenOidcRoles,
+    /// People: whom this server alone knows, and who is suspended.
+    pub(super) users: Option<Vec<WrittenUser>>,
     /// The server's own tokens.
     pub(super) api_tokens: WrittenApiTokens,
+    /// Trusted publishing: what jobs of CI systems get for the identities that these give them.
+    pub(super) federation: WrittenFederation,
+}
+
+/// Which kinds of proof people may show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenMode {
+    /// Tokens of this server's own.
+    Token,
+    /// Tokens of identity providers.
+    Oidc,
+    /// Both.
+    Both,
+}
+
+/// Roles of those whom identity providers vouch for.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(super) struct WrittenOidcRoles {
+    /// The role of those who hold no other, before `auth.defaultRole`.
+    pub(super) default_role: Option<String>,
+    /// Roles by what tokens claim; all that match count.
+    pub(super) role_mappings: Option<Vec<WrittenMapping>>,
+}
+
+/// A role by a claim.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(super) struct WrittenMapping {
+    /// The identity provider, where there are several.
+    pub(super) issuer: Option<String>,
+    /// The claim; dots lead into objects.
+    pub(super) claim: Option<String>,
+    /// What it must be, or hold.
+    pub(super) value: Option<ClaimValue>,
+    /// The role that it gives then.
+    pub(super) role: Option<String>,
+}
+
+/// A person.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(super) struct WrittenUser {
+    /// Who: `alice`, whom this server alone knows, as `user:alice`; or somebody who signs in otherwise, as
+    /// `ssh:alice`.
+    pub(super) name: Option<String>,
+    /// Whether nothing is permitted to them, and their tokens are revoked.
+    pub(super) suspended: Option<bool>,
 }
 
 /// The server's own tokens.

@@ -487,8 +487,10 @@ pub(super) fn files(written: &Written) -> Vec<PathBuf> {
     let options = [&written.auth_opts_get, &written.auth_opts_put];
     let one = options.into_iter().filter_map(|options| options.oidc.as_ref());
     let providers = one.chain(written.auth.issuers.iter().flatten());
+    let of_jobs = written.auth.federation.issuers.iter().flatten();
     let authorities = providers
         .filter_map(|provider| provider.ca_file.as_ref())
+        .chain(of_jobs.filter_map(|issuer| issuer.ca_file.as_ref()))
         .chain(written.ldap.iter().filter_map(|ldap| ldap.ca_file.as_ref()));
     let tls = written.listen.tls.iter().filter_map(|tls| tls.cert_file.as_ref());
     let public = authorities.chain(tls).map(PathBuf::from);

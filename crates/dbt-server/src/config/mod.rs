@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::args::Flags;
+use crate::authn;
 use crate::authn::ssh::Audiences;
 use crate::authz::{Access, Policy};
 use crate::env::Environment;
@@ -23,14 +24,18 @@ use crate::tokens;
 mod api_tokens;
 mod audit;
 mod error;
+mod federation;
 mod file;
 mod keys;
 mod ldap;
 mod methods;
+mod mode;
 mod oidc;
 mod operating;
 mod policies;
 mod publishing;
+mod roles;
+mod users;
 mod variables;
 
 pub use self::audit::AuditSettings;
@@ -39,6 +44,7 @@ use self::file::Written;
 use self::methods::Verb;
 pub use self::methods::{Door, Method};
 pub use self::policies::Names;
+pub use self::users::Managed;
 
 /// Everything decided.
 #[derive(Clone, Debug)]
@@ -65,8 +71,14 @@ pub struct Config {
     pub refuse_case_variants: bool,
     /// Whether what is published must be signed by somebody in the truststore.
     pub verify_uploads: VerifyUploads,
+    /// Which kinds of proof people may show, if that is limited.
+    pub mode: Option<authn::Mode>,
+    /// The people whom the settings manage.
+    pub users: Vec<Managed>,
     /// How long the server's own tokens count, and how many there may be.
     pub tokens: tokens::Settings,
+    /// Which jobs of CI systems get which rights, if any do.
+    pub federation: Option<authn::federation::Settings>,
     /// How the record of who did what is kept.
     pub audit: AuditSettings,
     /// How much of everything.
@@ -100,14 +112,21 @@ const DEFAULT_ADDRESS: &str = "0.0.0.0";
 const DEFAULT_PORT: u16 = 9999;
 
 /// What holds without them, for settings that have no value of their own then.
-const UNSET: [(&str, &str); 13] = [
+const UNSET: [(&str, &str); 20] = [
     ("stateDir", "(`.reposerver/state` in `serverRoot`, once something is written)"),
     ("publicUrls", "(none: signing in with SSH keys works on this machine only)"),
     ("policies", "(none: whoever may write may write everything)"),
     ("auth.roles", "(none)"),
     ("auth.groups", "(none)"),
     ("auth.issuers", "(none)"),
+    ("auth.mode", "(none: people show what is configured)"),
+    ("auth.defaultRole", "(none)"),
+    ("auth.oidc.defaultRole", "(none)"),
+    ("auth.oidc.roleMappings", "(none)"),
+    ("auth.users", "(none)"),
     ("auth.apiTokens.maxDays", "(none: a token may count for ever)"),
+    ("auth.federation.issuers", "(none)"),
+    ("auth.federation.rules", "(none: jobs of CI systems have no rights of their own)"),
     ("tokens", "(none)"),
     ("limits.quotas", "(none: the disk is the limit)"),
     ("listen.metrics", "(none: `/-/metrics` is where everything else is, for `metrics.read`)"),
@@ -150,8 +169,12 @@ impl Config {
         let refuse_case_variants = decide.sourced_if(written.refuse_case_variants);
         let refuse_case_variants = decide.or("refuseCaseVariants", refuse_case_variants, false);
         let verify_uploads = decide.verify_uploads(&written);
-        let (policy, names) =
+        let (mut policy, names) =
             policies::policy(&written, &reads, &writes, immutable, &mut decide.notices)?;
+        let users = decide.users(&written, &names)?;
+        let mode = decide.mode(&written, [&reads, &writes], &users)?;
+        let federation = decide.federation(&written, environment, &reads, &writes)?;
+        policy.rules = policy.rules.with(federation::rights(federation.as_ref()));
         decide.notice_audiences(&reads, &writes);
         decide.notice_issuers(&reads, &writes);
         let tokens = decide.api_tokens(&written)?;
@@ -177,7 +200,10 @@ impl Config {
             immutable,
             refuse_case_variants,
             verify_uploads,
+            mode,
+            users,
             tokens,
+            federation,
             audit,
             limits,
             tls,

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ConfigError;
 use super::file::{Written, WrittenPolicy};
 use super::methods::{Door, Method};
-use crate::authn::{AGENT, Group, Scope, Subject, ssh};
+use super::roles::Given;
+use super::{ConfigError, users};
+use crate::authn::{AGENT, Group, Scope, Subject, USER, ssh};
 use crate::authz::permission::Permission;
 use crate::authz::rules::{self, BUILT_IN_ROLES, Paths, Rule, Rules};
 use crate::authz::subject::Who;
@@ -17,6 +18,7 @@ pub struct Names {
     methods: Vec<Enabled>,
     groups: BTreeMap<String, Vec<Who>>,
     roles: BTreeSet<String>,
+    users: Vec<String>,
 }
 
 /// A configured method, as far as names go.
@@ -65,7 +67,7 @@ impl Names {
 
     /// Returns for what the method of a subject is configured.
     pub fn scopes(&self, subject: &Subject) -> &[Scope] {
-        if subject.method == AGENT {
+        if [AGENT, USER].contains(&subject.method) {
             return &Scope::ALL;
         }
         let method = self.methods.iter().find(|known| known.word == subject.method);
@@ -111,6 +113,16 @@ impl Names {
                     text.escape_debug()
                 ))
             };
+        }
+        if let Some(name) = text.strip_prefix("user:") {
+            return if self.users.iter().any(|known| known == name) {
+                Ok(Subject::local(USER, name))
+            } else {
+                Err(format!("`{}`: they are not in `auth.users`", text.escape_debug()))
+            };
+        }
+        if self.methods.is_empty() && self.users.iter().any(|known| known == text) {
+            return Ok(Subject::local(USER, text));
         }
         let prefixed = text.split_once(':').and_then(|(word, id)| {
             let method = self.methods.iter().find(|known| known.word == word)?;
@@ -188,8 +200,15 @@ pub(super) fn policy(
     notices: &mut Vec<String>,
 ) -> Result<(Policy, Names), ConfigError> {
     let mut names = Names::of(reads, writes);
+    names.users = users::named(written)?;
     names.groups = own_groups(written, &names)?;
-    let holders = holders(written, &names)?;
+    let mut holders = holders(written, &names)?;
+    let given = Given::read(written, [reads, writes])?;
+    for role in given.names() {
+        if !holders.iter().any(|(known, _subjects)| known == role) {
+            holders.push((role.clone(), Vec::new()));
+        }
+    }
     names.roles = holders.iter().map(|(role, _subjects)| role.clone()).collect();
     let Some(policies) = &written.policies else {
         if let Some(method) =
@@ -204,7 +223,8 @@ pub(super) fn policy(
             ));
         }
         if !holders.is_empty() {
-            return Err(ConfigError::setting("auth.roles", "has no effect without `policies`"));
+            let key = given.key().unwrap_or("auth.roles");
+            return Err(ConfigError::setting(key, "has no effect without `policies`"));
         }
         if writes.access() == Access::Proven {
             notices.push(
@@ -226,10 +246,13 @@ pub(super) fn policy(
     }
     let writable = writes.access() == Access::Proven;
     contradictions(&rules, &holders, writable)?;
+    given.permit_something(&rules)?;
+    notices.extend(given.notices([reads, writes]));
     if reads.access() == Access::Anyone {
         rules.push(rules::reads_rule(true));
     }
-    Ok((Policy { rules: Rules::new(rules, holders), writable, immutable }, names))
+    let rules = Rules::new(rules, holders).otherwise(given.otherwise);
+    Ok((Policy { rules, writable, immutable }, names))
 }
 
 /// Says whether the list speaks of reading, so that it and not `authGets` decides.

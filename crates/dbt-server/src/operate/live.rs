@@ -157,6 +157,7 @@ impl Live {
         // Opened by name, as at the start: a file that cannot be used is refused here.
         notices.extend(app::complaints(&config)?);
         let app = App::succeeding(current, &config, &mut kept)?;
+        notices.extend(app.notices.iter().cloned());
         Ok((config, app, Reloaded { notices, kept }))
     }
 

@@ -1,11 +1,13 @@
 //! Running for years: how the server is, what it tells of itself, and how it takes new settings
 //! without a restart. Nothing here decides who may do what.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
 
 use self::clients::Clients;
 use self::gate::Gate;
@@ -13,7 +15,9 @@ use self::health::Health;
 use self::metrics::Metrics;
 use self::proxies::Proxies;
 use self::quota::Reserved;
+use crate::authn::rate::{Rate, Rates, network};
 use crate::content::LargeChunks;
+use crate::limits;
 
 pub mod account;
 mod certificate;
@@ -48,9 +52,67 @@ pub struct Running {
     pub large_chunks: LargeChunks,
     /// How reading the settings went.
     pub settings: Standing,
+    /// Who showed identities of jobs in vain.
+    pub failed_exchanges: FailedExchanges,
     /// Whether it was said already that a proxy says something that does not count.
     pub hinted: AtomicBool,
     orders: OnceLock<mpsc::Sender<Order>>,
+}
+
+/// Who showed identities of jobs in vain, by their network: what one address makes us verify is bounded.
+///
+/// Others may share it, so that a right identity has to count at any time: where there were too many in
+/// vain, they are verified one after the other.
+pub struct FailedExchanges {
+    rates: Mutex<Rates<IpAddr>>,
+    slow: Semaphore,
+}
+
+/// An identity that is being verified. It counts as one in vain unless that is taken back.
+#[must_use]
+pub struct Verifying<'a> {
+    of: &'a FailedExchanges,
+    network: IpAddr,
+    /// Held where there were too many in vain before it.
+    slow: Option<SemaphorePermit<'a>>,
+}
+
+impl Default for FailedExchanges {
+    fn default() -> Self {
+        let (at_once, every) = (limits::FAILED_EXCHANGES, limits::FAILED_EXCHANGE_EVERY);
+        let rates = Mutex::new(Rates::new(Rate { at_once, every }));
+        Self { rates, slow: Semaphore::new(1) }
+    }
+}
+
+impl FailedExchanges {
+    /// Waits until an identity from an address may be verified.
+    pub async fn turn(&self, peer: IpAddr) -> Verifying<'_> {
+        let network = network(peer);
+        let is_at_once = self.rates().take_now(network, Instant::now());
+        // Nobody closes it; and without it, they would only be verified at the same time.
+        let slow = if is_at_once { None } else { self.slow.acquire().await.ok() };
+        Verifying { of: self, network, slow }
+    }
+
+    fn rates(&self) -> MutexGuard<'_, Rates<IpAddr>> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Verifying<'_> {
+    /// Takes back that it was in vain.
+    pub fn was_not_in_vain(self) {
+        if self.slow.is_none() {
+            self.of.rates().give_back(&self.network);
+        }
+    }
+
+    /// Notes that it was in vain; returns after how long the next one may be, if there were too many.
+    pub fn was_in_vain(self) -> Option<Duration> {
+        let wait = || self.of.rates().wait(&self.network, Instant::now());
+        self.slow.as_ref().map(|_turn| wait().max(limits::FAILED_EXCHANGE_EVERY))
+    }
 }
 
 /// How the last reading of the settings went.

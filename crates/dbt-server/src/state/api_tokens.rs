@@ -65,7 +65,7 @@ impl Ending {
         }
     }
 
-    fn of(word: &str) -> Self {
+    pub(super) fn of(word: &str) -> Self {
         let known = [Self::Spent, Self::Restored].into_iter().find(|it| it.as_str() == word);
         known.unwrap_or(Self::Revoked)
     }
@@ -151,8 +151,12 @@ const COUNTS: &str = "ended IS NULL AND (expires IS NULL OR expires > ?1)";
 /// What was true of a token that ended only now, at the time `?1`.
 const COUNTED: &str = "expires IS NULL OR expires > ?1";
 
+/// What is true of the tokens that jobs got for their identities, which have places of their own: no other
+/// subjects are between these.
+pub(super) const OF_JOBS: &str = "(subject >= 'ci:' AND subject < 'ci;')";
+
 /// When a token ended, or will. There is an index of this.
-const END: &str = "coalesce(ended, expires)";
+pub(super) const END: &str = "coalesce(ended, expires)";
 
 impl State {
     /// Looks for the token with a digest.
@@ -250,8 +254,8 @@ pub(crate) fn add(
         return Ok(Added::Gone(ending));
     }
     let has_room = drop_old(transaction, now)?;
-    let all: i64 =
-        transaction.query_row("SELECT count(*) FROM api_tokens", [], |row| row.get(0))?;
+    let query = format!("SELECT count(*) FROM api_tokens WHERE NOT {OF_JOBS}");
+    let all: i64 = transaction.query_row(&query, [], |row| row.get(0))?;
     if !has_room || all - ended_at(transaction, time)? >= i64::from(limits::TOKENS) {
         return Ok(Added::Full);
     }
@@ -266,6 +270,12 @@ pub(crate) fn add(
         let query = "UPDATE api_tokens SET ended = ?1, ending = ?3 WHERE id = ?2";
         transaction.execute(query, params![time, spent, Ending::Spent.as_str()])?;
     }
+    insert(transaction, new)?;
+    Ok(Added::Kept { ended })
+}
+
+/// Adds a token, whatever there is.
+pub(super) fn insert(transaction: &Transaction<'_>, new: &Row) -> rusqlite::Result<()> {
     let query = format!(
         "INSERT INTO api_tokens ({COLUMNS}) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL, NULL, NULL)"
@@ -276,7 +286,7 @@ pub(crate) fn add(
         &query,
         params![id, digest, subject, created_by, origin, made_with, about, created, expires],
     )?;
-    Ok(Added::Kept { ended })
+    Ok(())
 }
 
 /// Ends tokens, and all that was made with them unless that is to stay.
@@ -383,7 +393,7 @@ fn counts(
 
 /// Returns how many tokens had ended at some time.
 fn ended_at(transaction: &Transaction<'_>, time: i64) -> rusqlite::Result<i64> {
-    let query = format!("SELECT count(*) FROM api_tokens WHERE {END} <= ?1");
+    let query = format!("SELECT count(*) FROM api_tokens WHERE {END} <= ?1 AND NOT {OF_JOBS}");
     transaction.query_row(&query, [time], |row| row.get(0))
 }
 
@@ -394,7 +404,7 @@ fn drop_old(transaction: &Transaction<'_>, now: SystemTime) -> rusqlite::Result<
     let long_ago = now.checked_sub(limits::ENDED_TOKEN_TIME).unwrap_or(SystemTime::UNIX_EPOCH);
     let query = format!(
         "DELETE FROM api_tokens WHERE id IN (SELECT id FROM api_tokens it WHERE {END} <= ?1 \
-         AND NOT EXISTS (SELECT 1 FROM api_tokens WHERE made_with = it.id) \
+         AND NOT {OF_JOBS} AND NOT EXISTS (SELECT 1 FROM api_tokens WHERE made_with = it.id) \
          ORDER BY {END}, id LIMIT ?2)"
     );
     let mut drop = transaction.prepare_cached(&query)?;
@@ -424,11 +434,11 @@ fn row(columns: &Columns<'_>) -> rusqlite::Result<Row> {
     })
 }
 
-fn seconds(time: SystemTime) -> i64 {
+pub(super) fn seconds(time: SystemTime) -> i64 {
     i64::try_from(time::since_epoch(time).as_secs()).unwrap_or(i64::MAX)
 }
 
-fn moment(seconds: i64) -> SystemTime {
+pub(super) fn moment(seconds: i64) -> SystemTime {
     // Nobody lives to see more, and the clock cannot count further.
     let most = Duration::from_secs(253_402_300_799);
     SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(most)

@@ -1,5 +1,5 @@
 //! What the server must not forget, in `state.db`: the record, what was deleted where nothing may
-//! change, which tokens were used, and the server's own tokens.
+//! change, which tokens were used, the server's own tokens, and who is suspended.
 //!
 //! One thread writes, everything that waits in one transaction: what is told to be written is on
 //! the disk. The database is never begun anew silently: see [`Unusable`].
@@ -14,10 +14,12 @@ use tokio::sync::oneshot;
 
 mod api_tokens;
 mod copies;
+mod exchanges;
 mod opening;
 mod reserve;
 mod tokens;
 mod unusable;
+mod users;
 mod writer;
 
 pub use self::api_tokens::{
@@ -26,10 +28,19 @@ pub use self::api_tokens::{
 };
 pub(crate) use self::api_tokens::{add as add_token, end as end_tokens, end_all as end_all_tokens};
 pub use self::copies::{BackupError, amended_copy, copy};
+pub use self::exchanges::{Exchange, Exchanged, Exchanging, Known};
 pub use self::opening::{FILE, Id};
 pub use self::tokens::UsedToken;
 pub(crate) use self::tokens::forget_before as forget_tokens_before;
 pub use self::unusable::Unusable;
+pub use self::users::{
+    Bar, Barred, Changed, Difference, Page as PageOfUsers, Reconciled, SETTINGS, Suspension, User,
+    are_known as are_users_known, bar, id as user_id, page as page_of_users,
+};
+pub(crate) use self::users::{
+    own as own_token, reactivate as reactivate_user, reconcile as reconcile_users,
+    suspend as suspend_user,
+};
 use self::writer::{Job, Reply, Work};
 
 /// The database. Clones share it; it is closed with the last of them.

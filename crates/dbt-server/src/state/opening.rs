@@ -19,7 +19,7 @@ pub const FILE: &str = "state.db";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What makes a database of each version one of the next. What stands here stays as it is.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     INSERT INTO about VALUES ('id', lower(hex(randomblob(16))));
@@ -49,6 +49,22 @@ const MIGRATIONS: [&str; 2] = [
     CREATE INDEX api_tokens_by_subject ON api_tokens (subject);
     CREATE INDEX api_tokens_by_parent ON api_tokens (made_with) WHERE made_with IS NOT NULL;
     CREATE INDEX api_tokens_by_end ON api_tokens (coalesce(ended, expires));
+",
+    "
+    CREATE TABLE exchanges (token TEXT PRIMARY KEY, identity BLOB UNIQUE, source BLOB NOT NULL,
+        salt BLOB NOT NULL, until INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE INDEX exchanges_by_end ON exchanges (until);
+    CREATE INDEX exchanges_by_source ON exchanges (source);
+",
+    "
+    CREATE TABLE users (subject TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, managed INTEGER NOT NULL,
+        created INTEGER NOT NULL, seen INTEGER, suspended INTEGER, suspended_by TEXT,
+        suspended_because TEXT, disowned INTEGER, deleted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+    CREATE INDEX users_barred ON users (subject)
+        WHERE suspended IS NOT NULL OR disowned IS NOT NULL;
+    CREATE INDEX users_managed ON users (subject) WHERE managed;
+    CREATE TABLE token_owners (token TEXT PRIMARY KEY, owner TEXT NOT NULL, since INTEGER NOT NULL)
+        WITHOUT ROWID;
 ",
 ];
 
@@ -274,19 +290,27 @@ mod tests {
     /// A backup may be older than the program that puts it back.
     #[test]
     fn what_an_earlier_version_made_can_be_looked_at_and_is_brought_up_to_date_when_it_is_opened() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut connection = Connection::open(directory.path().join(FILE)).unwrap();
-        prepare(&mut connection, &MIGRATIONS[..1]).unwrap();
-        drop(connection);
         let tables = |connection: &Connection| {
-            let query = "SELECT count(*) FROM sqlite_master WHERE name = 'api_tokens'";
+            let query = "SELECT count(*) FROM sqlite_master WHERE name IN \
+                         ('audit', 'api_tokens', 'exchanges', 'users', 'token_owners')";
             connection.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap()
         };
-        let looked = look_at(directory.path()).unwrap();
-        assert_eq!((version(&looked).unwrap(), tables(&looked)), (1, 0));
-        drop(looked);
-        let opened = open_existing(directory.path(), None).unwrap();
-        assert_eq!((version(&opened.writes).unwrap(), tables(&opened.reads)), (2, 1));
+        for (earlier, had) in [(1, 1), (2, 2), (3, 3)] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut connection = Connection::open(directory.path().join(FILE)).unwrap();
+            prepare(&mut connection, &MIGRATIONS[..earlier]).unwrap();
+            let kept = "INSERT INTO tombstones VALUES ('dbt/x', x'00')";
+            connection.execute(kept, []).unwrap();
+            drop(connection);
+            let looked = look_at(directory.path()).unwrap();
+            assert_eq!((version(&looked).unwrap(), tables(&looked)), (earlier, had));
+            drop(looked);
+            let opened = open_existing(directory.path(), None).unwrap();
+            assert_eq!((version(&opened.writes).unwrap(), tables(&opened.reads)), (4, 5));
+            let kept = "SELECT count(*) FROM tombstones WHERE path = 'dbt/x'";
+            assert_eq!(opened.reads.query_row(kept, [], |row| row.get::<_, i64>(0)), Ok(1));
+        }
+        assert_eq!(MIGRATIONS.len(), 4, "each earlier version is tried here");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use dbt_core::clock::Clock;
 use dbt_core::digest::Digest;
 use dbt_core::repo_path::RepoPath;
+use dbt_core::trust::TrustStore;
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
 
@@ -169,6 +170,11 @@ pub trait Storage: Send + Sync {
     /// Returns the directory of the version that a release is of.
     fn version_of_release(&self, _id: &str) -> Option<RepoPath> {
         None
+    }
+
+    /// Returns what signatures of what is written are verified with; nothing where they are not.
+    fn trust(&self, _now: SystemTime) -> BoxFuture<'_, Result<Option<TrustStore>, StorageError>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 
     /// Goes by other rules from now on, as far as they can change meanwhile.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::text;
-use crate::authn::{AGENT, Group, Proof, static_token};
+use crate::authn::federation::rules::KnownRule;
+use crate::authn::{AGENT, Group, Job, Proof, federation, static_token};
 use crate::authz::ceiling::Ceiling;
 use crate::state::{Ending, Making, Row};
 use crate::time;
@@ -64,6 +65,19 @@ pub struct About {
     pub proven: Vec<Proof>,
     /// Whether the first token that is made with it ends it.
     pub once: bool,
+    /// What a job got it by, where it is one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchanged: Option<Exchanged>,
+}
+
+/// By what a job got a token.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exchanged {
+    /// The rules, of which it has the rights as long as they are the very same.
+    pub rules: Vec<KnownRule>,
+    /// Which job, if its identity says that.
+    pub job: Option<Job>,
 }
 
 /// A ceiling as it is kept.
@@ -79,7 +93,7 @@ pub struct KeptCeiling {
 impl About {
     /// Says whether its subject is a program and no person.
     pub fn is_of_agent(&self) -> bool {
-        [AGENT, static_token::NAME].contains(&self.method.as_str())
+        [AGENT, static_token::NAME, federation::WORD].contains(&self.method.as_str())
     }
 
     /// Returns what is kept. It is made of texts alone.
@@ -137,6 +151,27 @@ impl ApiToken {
         self.expires.into_iter().chain(at_most).min()
     }
 
+    /// Returns the row that is kept of it where this is its text.
+    pub(super) fn row(&self, text: &Secret<String>) -> Row {
+        let Self { id, subject, created_by, origin, made_with, .. } = self.clone();
+        let Self { created, expires, used, ended, about, .. } = self.clone();
+        let digest = text::digest(text);
+        let about = about.as_ref().map(About::text).unwrap_or_default();
+        Row {
+            id,
+            digest,
+            subject,
+            created_by,
+            origin,
+            made_with,
+            about,
+            created,
+            expires,
+            used,
+            ended,
+        }
+    }
+
     /// Returns the word for how it is now.
     pub fn standing(&self, now: SystemTime) -> &'static str {
         match self.ended {
@@ -150,7 +185,7 @@ impl ApiToken {
     /// Says for the record, and on a terminal, what it is: of much, how it begins.
     pub fn told(&self) -> String {
         let subject = self.subject.escape_debug();
-        let Some(About { name, roles, ceilings, groups, .. }) = &self.about else {
+        let Some(About { name, roles, ceilings, groups, exchanged, .. }) = &self.about else {
             return format!("what cannot be read, for `{subject}`");
         };
         let end = match self.expires {
@@ -158,7 +193,9 @@ impl ApiToken {
             None => "for ever".to_owned(),
         };
         let groups: Vec<String> = groups.iter().map(|(from, it)| format!("{from}#{it}")).collect();
-        let lists = [("roles", roles), ("groups", &groups)].into_iter();
+        let rules = exchanged.iter().flat_map(|it| it.rules.iter().map(|rule| rule.name.clone()));
+        let rules: Vec<String> = rules.collect();
+        let lists = [("roles", roles), ("groups", &groups), ("by the rules", &rules)].into_iter();
         let lists = lists.chain(ceilings.iter().map(|ceiling| ("within", &ceiling.paths)));
         let mut more = String::new();
         for (what, texts) in lists.filter(|(_what, texts)| !texts.is_empty()) {
@@ -178,6 +215,7 @@ impl ApiToken {
         let time = |time: Option<SystemTime>| time.map(time::rfc_3339);
         let groups: Vec<String> =
             about.groups.iter().map(|(issuer, name)| format!("{issuer}#{name}")).collect();
+        let by = about.exchanged.iter().flat_map(|it| it.rules.iter().map(|rule| &rule.name));
         json!({
             "id": self.id,
             "prefix": about.beginning,
@@ -187,6 +225,7 @@ impl ApiToken {
             "roles": about.roles,
             "groups": groups,
             "within": about.ceilings,
+            "rules": by.collect::<Vec<_>>(),
             "createdBy": self.created_by,
             "madeWith": self.made_with,
             "created": time::rfc_3339(self.created),
@@ -233,20 +272,6 @@ impl NewToken {
 
     /// Returns the row that is kept.
     pub fn row(&self, text: &Secret<String>) -> Row {
-        let ApiToken { id, subject, created_by, origin, made_with, .. } = self.token.clone();
-        let ApiToken { created, expires, used, ended, about, .. } = self.token.clone();
-        Row {
-            id,
-            digest: text::digest(text),
-            subject,
-            created_by,
-            origin,
-            made_with,
-            about: about.as_ref().map(About::text).unwrap_or_default(),
-            created,
-            expires,
-            used,
-            ended,
-        }
+        self.token.row(text)
     }
 }

@@ -173,6 +173,7 @@ impl Minter<'_> {
             ceilings: self.ceilings(own)?,
             proven,
             once: false,
+            exchanged: None,
         };
         if about.text().len() > ABOUT_BYTES {
             return wrong(format!(
@@ -200,7 +201,7 @@ impl Minter<'_> {
     /// Refuses those to whom an identity provider gives another identity whenever they run. Most jobs do
     /// not say in their claims that they are some, so that providers of people have to be named.
     fn is_nobody_for_minutes(&self) -> Result<(), Refusal> {
-        if self.caller.job().is_some() {
+        if self.caller.job().is_some() || self.caller.is_job() {
             return beyond(
                 "a job has its own identity for as long as it runs, and makes no tokens".to_owned(),
             );

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use dbt_core::clock::Clock;
@@ -15,11 +15,14 @@ use crate::authn::rate::{Rate, Rates, network};
 use crate::limits;
 use crate::state::{self, Claim, Making, Revoked, Revoking, Row, State, StateError, Unusable};
 
+mod exchange;
 mod kept;
 pub mod mint;
 pub mod text;
 
-pub use self::kept::{About, ApiToken, KeptCeiling, NewToken};
+pub(crate) use self::exchange::under;
+pub use self::exchange::{Came, Exchanging};
+pub use self::kept::{About, ApiToken, Exchanged, KeptCeiling, NewToken};
 
 /// How many tokens that count one subject may have, unless the settings say otherwise.
 pub const EACH: u32 = 50;
@@ -65,6 +68,8 @@ pub struct Tokens {
     failed: Mutex<Rates<IpAddr>>,
     listed: Mutex<Option<(Instant, HashSet<[u8; 32]>)>>,
     lookups: AtomicU64,
+    /// The digests of the rules of trusted publishing that are in force.
+    rules: RwLock<HashSet<String>>,
 }
 
 impl Tokens {
@@ -77,6 +82,7 @@ impl Tokens {
             failed: Mutex::new(Rates::new(failed)),
             listed: Mutex::default(),
             lookups: AtomicU64::new(0),
+            rules: RwLock::default(),
         }
     }
 
@@ -111,7 +117,11 @@ impl Tokens {
         self.lookups.fetch_add(1, Ordering::Relaxed);
         let row = self.usable().and_then(|state| state.token(id));
         match row {
-            Ok(Some(row)) => row.ended.is_none() && row.expires.is_none_or(|expires| expires > now),
+            Ok(Some(row)) => {
+                row.ended.is_none()
+                    && row.expires.is_none_or(|expires| expires > now)
+                    && self.are_in_force(&row)
+            }
             Ok(None) => false,
             Err(error) => {
                 tracing::error!(%error, "a token could not be looked up again");

@@ -1,12 +1,18 @@
 //! How the server's own tokens are written: a beginning that scanners of secrets know, letters and
 //! digits by chance, and one that tells a mistyped token from an unknown one.
 
+use std::convert::Infallible;
+
 use dbt_core::secret::Secret;
+use ring::hmac;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
 /// What every token begins with.
 pub const PREFIX: &str = "dbt_";
+
+/// What those begin with that jobs get for their identity.
+const OF_JOB: &str = "dbt_tp_";
 
 /// How many characters are by chance: 184 bits, so that nobody finds one by trying.
 const RANDOM: usize = 31;
@@ -23,18 +29,52 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 
 /// Makes a token that nobody has.
 pub fn new() -> Result<Secret<String>, getrandom::Error> {
-    let mut text = String::with_capacity(PREFIX.len() + RANDOM + 1);
-    text.push_str(PREFIX);
+    written(PREFIX, |supply| getrandom::fill(supply))
+}
+
+/// Makes the token that belongs to a secret, for a job: the same for the same texts, so that an answer that
+/// was lost can be given again. Who has only what is kept of it, which is the salt, cannot make it, nor can
+/// who has only the secret.
+pub fn of_secret(salt: &[u8; 32], secret: &Secret<String>, texts: &[&str]) -> Secret<String> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, salt);
+    let mut seed = hmac::Context::with_key(&key);
+    for text in [secret.expose().as_str()].iter().chain(texts) {
+        // The length keeps apart what only together has the same letters.
+        seed.update(&(text.len() as u64).to_be_bytes());
+        seed.update(text.as_bytes());
+    }
+    let seed = hmac::Key::new(hmac::HMAC_SHA256, seed.sign().as_ref());
+    let mut count = 0_u64;
+    let made: Result<_, Infallible> = written(OF_JOB, |supply| {
+        for part in supply.chunks_mut(32) {
+            let block = hmac::sign(&seed, &count.to_be_bytes());
+            part.iter_mut().zip(block.as_ref()).for_each(|(to, from)| *to = *from);
+            count += 1;
+        }
+        Ok(())
+    });
+    match made {
+        Ok(text) => text,
+    }
+}
+
+/// Writes a token of the bytes of a supply that is filled as often as it takes.
+fn written<E>(
+    prefix: &str,
+    mut fill: impl FnMut(&mut [u8; 64]) -> Result<(), E>,
+) -> Result<Secret<String>, E> {
+    let mut text = String::with_capacity(prefix.len() + RANDOM + 1);
+    text.push_str(prefix);
     let mut supply = [0; 64];
-    while text.len() < PREFIX.len() + RANDOM {
-        getrandom::fill(&mut supply)?;
+    while text.len() < prefix.len() + RANDOM {
+        fill(&mut supply)?;
         // Larger ones would make the first characters likelier than the others.
         let fair = supply.iter().filter(|byte| usize::from(**byte) < 4 * ALPHABET.len());
-        let missing = PREFIX.len() + RANDOM - text.len();
+        let missing = prefix.len() + RANDOM - text.len();
         text.extend(fair.take(missing).map(|byte| character(usize::from(*byte))));
     }
     supply.zeroize();
-    let check = check(text.get(PREFIX.len()..).unwrap_or_default().as_bytes());
+    let check = check(text.get(prefix.len()..).unwrap_or_default().as_bytes());
     text.push(character(check.unwrap_or_default()));
     Ok(Secret::new(text))
 }
@@ -52,7 +92,8 @@ pub enum Form {
 
 /// Says what a text looks like. Whatever begins as a token was meant as one: nobody else gets to see it.
 pub fn form(text: &str) -> Form {
-    let Some(rest) = text.strip_prefix(PREFIX) else { return Form::Other };
+    let of_job = text.strip_prefix(OF_JOB);
+    let Some(rest) = of_job.or_else(|| text.strip_prefix(PREFIX)) else { return Form::Other };
     match rest.as_bytes().split_last() {
         Some((last, body))
             if body.len() == RANDOM && check(body).is_some_and(|it| value(*last) == Some(it)) =>
@@ -82,14 +123,16 @@ pub fn masked(text: &str) -> String {
 /// Returns where in a text the part of a token that is not shown begins, and where it ends.
 fn found(text: &str) -> Option<(usize, usize)> {
     text.match_indices(PREFIX).find_map(|(start, _prefix)| {
-        let body = text.get(start + PREFIX.len()..)?;
+        let of_job = text.get(start..).is_some_and(|text| text.starts_with(OF_JOB));
+        let prefix = if of_job { OF_JOB } else { PREFIX };
+        let body = text.get(start + prefix.len()..)?;
         // Everything that is asked for is looked at, so that a long text must cost little: how long one is
         // matters only where one is.
         let likely = body.bytes().take(LIKELY).filter(u8::is_ascii_alphanumeric).count() == LIKELY;
         likely.then(|| {
             let is_of_it = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
             let length = body.bytes().take_while(is_of_it).count();
-            (start + SHOWN, start + PREFIX.len() + length)
+            (start + SHOWN, start + prefix.len() + length)
         })
     })
 }
@@ -225,6 +268,32 @@ mod tests {
         assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
         let token = new().unwrap().expose().clone();
         assert_eq!(masked(&format!("{text}{token}")), format!("{text}{}…", &token[..SHOWN]));
+    }
+
+    #[test]
+    fn the_token_of_a_job_is_the_same_for_the_same_secret_salt_and_texts_and_for_nothing_else() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let made = |salt: u8, text: &str, texts: &[&str]| {
+            of_secret(&[salt; 32], &secret(text), texts).expose().clone()
+        };
+        let token = made(1, "a.b.c", &["write", "x"]);
+        assert_eq!(token, made(1, "a.b.c", &["write", "x"]));
+        for other in [
+            made(2, "a.b.c", &["write", "x"]),
+            made(1, "a.b.d", &["write", "x"]),
+            made(1, "a.b.c", &["writex", ""]),
+            made(1, "a.b.c", &["write"]),
+            made(1, "a.b.cwrite", &["x"]),
+        ] {
+            assert_ne!(other, token);
+            assert_eq!(form(&other), Form::Token, "{other}");
+        }
+        assert!(token.starts_with(OF_JOB) && token.len() == OF_JOB.len() + RANDOM + 1, "{token}");
+        assert_eq!(form(&token.replace(OF_JOB, PREFIX)), Form::Token, "only another beginning");
+        assert_eq!(form(&token[..token.len() - 1]), Form::Mistyped);
+        for text in [token.clone(), format!("/x/{token}/y"), format!("Bearer {token}")] {
+            assert!(has_token(&text) && !masked(&text).contains(&token[12..]), "{text}");
+        }
     }
 
     #[test]

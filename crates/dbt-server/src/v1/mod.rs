@@ -1,5 +1,6 @@
 //! The API under `/-/api/v1/`, described by `openapi.json`: what there is, releases of several
-//! platforms at once, uploads in parts, the trash, the server's own tokens, and administration.
+//! platforms at once, uploads in parts, the trash, the server's own tokens, trusted publishing, who
+//! asks, and administration.
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::storage::StorageError;
 use crate::tokens::text::{self, Form};
 use crate::upload::BodyReader;
 
+mod exchange;
 mod query;
 mod releases;
 mod reload;
@@ -25,8 +27,11 @@ mod tokens;
 mod tools;
 mod trash;
 mod uploads;
+mod users;
+mod whoami;
 
 pub(crate) use self::uploads::UPLOAD_OFFSET;
+pub(crate) use self::users::{REASON_BYTES, shown as shown_user};
 
 /// What the API can do, for programs: `OpenAPI` 3.1. A test runs it against the server.
 pub const DESCRIPTION: &str = include_str!("openapi.json");
@@ -77,6 +82,22 @@ pub enum Ask {
     RevokeToken(String),
     /// To revoke all tokens of somebody, or all that somebody made.
     RevokeTokens,
+    /// To take a token over from whoever owns it.
+    OwnToken(String),
+    /// Who is known.
+    Users,
+    /// What is kept of somebody.
+    User(String),
+    /// To suspend somebody.
+    Suspend(String),
+    /// To take that back.
+    Reactivate(String),
+    /// For whom identities of jobs must be.
+    Audience,
+    /// To exchange the identity of a job for a token.
+    Exchange,
+    /// As whom the server knows the caller.
+    Whoami,
 }
 
 impl Ask {
@@ -98,12 +119,15 @@ impl Ask {
                 let Ok(name) = name.parse() else { return Ok(None) };
                 (is_read.then_some(Self::Tool(name)), READ)
             }
+            ["whoami"] => (is_read.then_some(Self::Whoami), READ),
             ["reload"] => ((*method == Method::POST).then_some(Self::Reload), POST),
             ["tokens"] => match *method {
                 Method::POST => (Some(Self::MakeToken), ALL_OF_TOKENS),
                 Method::DELETE => (Some(Self::RevokeTokens), ALL_OF_TOKENS),
                 _ => (is_read.then_some(Self::Tokens), ALL_OF_TOKENS),
             },
+            ["oidc", "audience"] => (is_read.then_some(Self::Audience), READ),
+            ["oidc", "exchange"] => ((*method == Method::POST).then_some(Self::Exchange), POST),
             ["tokens", token] if text::form(token) != Form::Other || text::has_token(token) => {
                 let detail = "give the id of the token, and not the token".to_owned();
                 return Err(ApiError::BadRequest { code: "bad-path", detail });
@@ -112,6 +136,17 @@ impl Ask {
                 Method::DELETE => (Some(Self::RevokeToken(id(token))), READ_AND_DELETE),
                 _ => (is_read.then(|| Self::Token(id(token))), READ_AND_DELETE),
             },
+            ["tokens", token, "own"] => {
+                ((*method == Method::POST).then(|| Self::OwnToken(id(token))), POST)
+            }
+            ["users"] => (is_read.then_some(Self::Users), READ),
+            ["users", user] => (is_read.then(|| Self::User(id(user))), READ),
+            ["users", user, "suspend"] => {
+                ((*method == Method::POST).then(|| Self::Suspend(id(user))), POST)
+            }
+            ["users", user, "reactivate"] => {
+                ((*method == Method::POST).then(|| Self::Reactivate(id(user))), POST)
+            }
             _ if !writable => return Ok(None),
             ["releases"] => ((*method == Method::POST).then_some(Self::BeginRelease), POST),
             ["releases", release] => match *method {
@@ -161,7 +196,11 @@ impl Ask {
             | Self::MakeToken
             | Self::Token(_)
             | Self::RevokeToken(_)
-            | Self::RevokeTokens => "v1-tokens",
+            | Self::RevokeTokens
+            | Self::OwnToken(_) => "v1-tokens",
+            Self::Users | Self::User(_) | Self::Suspend(_) | Self::Reactivate(_) => "v1-users",
+            Self::Audience | Self::Exchange => "v1-exchange",
+            Self::Whoami => "v1-whoami",
         }
     }
 
@@ -179,7 +218,11 @@ impl Ask {
             | Self::Reload
             | Self::MakeToken
             | Self::RevokeToken(_)
-            | Self::RevokeTokens => true,
+            | Self::RevokeTokens
+            | Self::OwnToken(_)
+            | Self::Suspend(_)
+            | Self::Reactivate(_)
+            | Self::Exchange => true,
             Self::Description
             | Self::Tools
             | Self::Tool(_)
@@ -187,7 +230,11 @@ impl Ask {
             | Self::Upload(_)
             | Self::Trash
             | Self::Tokens
-            | Self::Token(_) => false,
+            | Self::Token(_)
+            | Self::Users
+            | Self::User(_)
+            | Self::Audience
+            | Self::Whoami => false,
         }
     }
 }
@@ -249,6 +296,14 @@ async fn dispatch(
         Ask::Token(id) => tokens::show(app, asked, &id).await,
         Ask::RevokeToken(id) => tokens::revoke(app, asked, &id).await,
         Ask::RevokeTokens => tokens::revoke_all(app, asked).await,
+        Ask::OwnToken(id) => tokens::own(app, asked, &id).await,
+        Ask::Users => users::list(app, asked).await,
+        Ask::User(who) => users::show(app, asked, &who).await,
+        Ask::Suspend(who) => users::suspend(app, asked, &who, body).await,
+        Ask::Reactivate(who) => users::reactivate(app, asked, &who).await,
+        Ask::Audience => exchange::audience(app, asked).await,
+        Ask::Exchange => exchange::exchange(app, asked, body).await,
+        Ask::Whoami => whoami::show(app, asked).await,
     }
 }
 
@@ -302,6 +357,14 @@ mod tests {
             ("HEAD", "tokens/1", Ask::Token("1".to_owned())),
             ("DELETE", "tokens/1", Ask::RevokeToken("1".to_owned())),
             ("DELETE", "tokens", Ask::RevokeTokens),
+            ("POST", "tokens/1/own", Ask::OwnToken("1".to_owned())),
+            ("HEAD", "users", Ask::Users),
+            ("GET", "users/ssh:a", Ask::User("ssh:a".to_owned())),
+            ("POST", "users/1/suspend", Ask::Suspend("1".to_owned())),
+            ("POST", "users/1/reactivate", Ask::Reactivate("1".to_owned())),
+            ("GET", "oidc/audience", Ask::Audience),
+            ("POST", "oidc/exchange", Ask::Exchange),
+            ("GET", "whoami", Ask::Whoami),
         ] {
             assert_eq!(asked(method, path).unwrap(), Some(ask), "{method} {path}");
         }
@@ -315,6 +378,13 @@ mod tests {
             ("DELETE", "trash"),
             ("PUT", "tokens"),
             ("POST", "tokens/1"),
+            ("GET", "tokens/1/own"),
+            ("POST", "users"),
+            ("DELETE", "users/1"),
+            ("GET", "users/1/suspend"),
+            ("POST", "oidc/audience"),
+            ("GET", "oidc/exchange"),
+            ("POST", "whoami"),
         ] {
             assert_eq!(asked(method, path).unwrap_err().status(), 405, "{method} {path}");
         }

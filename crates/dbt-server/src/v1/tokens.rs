@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use super::query::{self, Query};
 use super::{json, object};
-use crate::action::tokens::{Deed, Make, OfTokens, Revoke, See, Whose};
+use crate::action::tokens::{Deed, Make, OfTokens, Own, Revoke, See, Whose};
 use crate::app::App;
 use crate::audit::{AuditError, Outcome};
 use crate::authn::api_tokens;
 use crate::authz::{Grant, Guarded as _};
 use crate::content::{self, Body};
 use crate::error::ApiError;
-use crate::pipeline::{Asked, identify, permit};
+use crate::pipeline::{self, Asked, identify, permit};
 use crate::request_id::RequestId;
 use crate::state::{Added, Revoked, Revoking, State, Which};
 use crate::tokens::mint::{Minter, Refusal, Wanted, subject_of_tokens};
@@ -159,7 +159,45 @@ pub(super) async fn list(app: &App, asked: &Asked) -> Result<Response<Body>, Api
 pub(super) async fn show(app: &App, asked: &Asked, id: &str) -> Result<Response<Body>, ApiError> {
     let grant = admit::<See>(app, asked, Some(id)).await?;
     let token = find(app, &grant, id)?;
-    json(StatusCode::OK, &token.shown(app.clock.now()))
+    let mut shown = token.shown(app.clock.now());
+    shown["owner"] = json!(state(app)?.owner(id)?);
+    json(StatusCode::OK, &shown)
+}
+
+/// Takes one over from whoever owns it, so that it counts although that one is suspended. Only an
+/// administrator does: it may be good for more than others have.
+pub(super) async fn own(
+    app: &Arc<App>,
+    asked: &Asked,
+    id: &str,
+) -> Result<Response<Body>, ApiError> {
+    let own = OfTokens::<Own>::new(Whose::Anybodys, Some(id));
+    let grant = pipeline::admit(app, asked, own).await?;
+    if !app.policy.is_administrator(grant.caller()) {
+        let detail = "only an administrator takes tokens over".to_owned();
+        return Err(ApiError::Forbidden { detail });
+    }
+    let token = find(app, &grant, id)?;
+    let owner = grant.caller().subject().map(ToString::to_string).unwrap_or_default();
+    let (worker, origin, id) = (Arc::clone(app), asked.origin.clone(), id.to_owned());
+    let told = format!("by `{}`: {}", owner.escape_debug(), token.told());
+    let work = tokio::spawn(async move {
+        let entry = worker.audit.open(&origin, &grant).await?;
+        let came = match worker.users.own(id, owner, worker.clock).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(bad_token("the token was revoked, and stays so".to_owned())),
+            Err(error) => Err(error.into()),
+        };
+        let outcome = match &came {
+            Ok(()) => Outcome::Noted { effect: "taken over", detail: told },
+            Err(error) => Outcome::failed(error),
+        };
+        worker.audit.close(entry, outcome).await;
+        came
+    });
+    work.await.map_err(|error| ApiError::Internal(error.to_string()))??;
+    let answer = Response::builder().status(StatusCode::NO_CONTENT).header(CONTENT_LENGTH, 0);
+    respond::finish(answer, content::empty())
 }
 
 /// Revokes one.

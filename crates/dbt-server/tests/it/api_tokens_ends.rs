@@ -199,7 +199,7 @@ fn an_upload_that_is_under_way_when_its_token_is_revoked_is_not_published() {
         let reply = Reply::read(&mut stream, false);
         reply.is_refused(401, "unauthorised");
         assert_eq!(reply.all("www-authenticate").len(), 1, "{reply:?}");
-        assert_eq!(reply.json()["detail"], "the token counts no more", "{path}");
+        assert_eq!(reply.json()["detail"], "the credential counts no more", "{path}");
     }
     assert_eq!(server.tree(), [""; 0]);
     assert_eq!(server.drafts(), [""; 0]);

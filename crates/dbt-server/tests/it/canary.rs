@@ -190,6 +190,9 @@ fn nothing_secret_is_left_anywhere_when_things_break() {
     for words in [
         &["explain", "static-token:one", "PUT", "/dbt/latest"][..],
         &["explain", "htpasswd:carol", "GET", "/"],
+        &["user", "list", "--json"],
+        &["user", "suspend", "htpasswd:carol", "--reason", "left"],
+        &["user", "show", "htpasswd:carol"],
     ] {
         assert!(!server.command_beside(words).is_empty(), "{words:?}");
     }

@@ -10,8 +10,21 @@ use crate::world::{Place, Reply, Server, WRITABLE, looked_through};
 fn a_configuration_that_leaves_a_door_open_by_mistake_stops_the_start() {
     for (members, words) in [
         (r#""authGets": true"#, "error: `authGets` is true but `authTypeGet` is empty\n"),
+        (r#""authGets": true, "authTypeGet": """#, "`authTypeGet` is empty\n"),
+        (r#""authGets": true, "authTypeGet": " ""#, "`authTypeGet` is empty\n"),
         (r#""authTypePut": "static-token""#, "error: `static-token` needs a token"),
+        (
+            r#""authTypePut": "static-token", "authOptsPut": {"staticToken": ""}"#,
+            "error: `static-token` needs a token",
+        ),
+        (
+            r#""authTypePut": "static-token", "tokens": [{"name": "ci", "sha256": ""}]"#,
+            "error: `tokens[0]",
+        ),
         (r#""authTypePut": "static-token,""#, "empty place between its commas"),
+        (r#""authTypePut": ",static-token""#, "empty place between its commas"),
+        (r#""authTypePut": "static-token,,oidc""#, "empty place between its commas"),
+        (r#""authTypePut": "static-token oidc""#, "is no method of authentication"),
         (r#""authTypePut": "statictoken""#, "is no method of authentication"),
         (r#""authTypePut": "ssh-agent-ldap""#, "`ssh-agent-ldap`, which is not available yet"),
         (r#""autGets": true"#, "unknown key `autGets`; the nearest known key is `authGets`"),

@@ -65,15 +65,21 @@ enum Kind {
     Trash,
     /// The server's own tokens, which take a body that says what one is to be.
     Tokens,
+    /// For whom the identities of jobs must be, which everybody may know.
+    Audience,
+    /// Where jobs exchange them, which takes a body with one.
+    Exchange,
     /// What only administrators may have done.
     Order,
     /// One of what writers have under way or deleted, which nobody has: what may be asked of it.
     One(&'static [&'static str]),
+    /// Something that only administrators may ask for, and that is not there: what may be asked of it.
+    Administered(&'static [&'static str]),
     /// What is not there, and cannot be written.
     Nothing,
 }
 
-const ROUTES: [(&str, Kind); 34] = [
+const ROUTES: [(&str, Kind); 42] = [
     ("/healthz", Kind::Health),
     ("/-/livez", Kind::Health),
     ("/-/readyz", Kind::Health),
@@ -96,6 +102,7 @@ const ROUTES: [(&str, Kind); 34] = [
     ("/-/api/v1/releases", Kind::Releases),
     ("/-/api/v1/trash", Kind::Trash),
     ("/-/api/v1/tools/x", Kind::Api),
+    ("/-/api/v1/whoami", Kind::Api),
     ("/-/api/v1/releases/01M81Z943VQVW0X8R1ESWY9315", Kind::One(&["GET", "HEAD", "DELETE"])),
     ("/-/api/v1/releases/01M81Z943VQVW0X8R1ESWY9315/commit", Kind::One(&["POST"])),
     (
@@ -106,6 +113,13 @@ const ROUTES: [(&str, Kind); 34] = [
     ("/-/api/v1/trash/01M81Z943VQVW0X8R1ESWY9315/restore", Kind::One(&["POST"])),
     ("/-/api/v1/tokens", Kind::Tokens),
     ("/-/api/v1/tokens/01M81Z943VQVW0X8R1ESWY9315", Kind::One(&["GET", "HEAD", "DELETE"])),
+    ("/-/api/v1/tokens/01M81Z943VQVW0X8R1ESWY9315/own", Kind::Administered(&["POST"])),
+    ("/-/api/v1/users", Kind::Secret),
+    ("/-/api/v1/users/00000000000000000000000000000000", Kind::Administered(&["GET", "HEAD"])),
+    ("/-/api/v1/users/00000000000000000000000000000000/suspend", Kind::Administered(&["POST"])),
+    ("/-/api/v1/users/00000000000000000000000000000000/reactivate", Kind::Administered(&["POST"])),
+    ("/-/api/v1/oidc/audience", Kind::Audience),
+    ("/-/api/v1/oidc/exchange", Kind::Exchange),
     ("/-/api/v1/unknown", Kind::Nothing),
     ("/-/api/unknown", Kind::Nothing),
     ("/.reposerver/lock", Kind::Nothing),
@@ -128,6 +142,10 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
                 _ => 400,
             };
         }
+        // Whatever else is shown, the identity is missing.
+        "POST" if kind == Kind::Exchange => return 400,
+        _ if kind == Kind::Exchange => return 405,
+        "GET" | "HEAD" if kind == Kind::Audience => return 200,
         // Of whom they are revoked is missing.
         "DELETE" if kind == Kind::Tokens => {
             return match holds {
@@ -146,6 +164,14 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
             };
         }
         _ if kind == Kind::Order => return 405,
+        _ if let Kind::Administered(methods) = kind => {
+            return match holds {
+                _ if !methods.contains(&method) => 405,
+                Holds::Nothing | Holds::Wrong | Holds::Expired => 401,
+                Holds::ReadOnly | Holds::Publisher => 403,
+                Holds::Administrator => 404,
+            };
+        }
         _ if let Kind::One(methods) = kind => {
             return match holds {
                 _ if !methods.contains(&method) => 405,
@@ -397,10 +423,15 @@ fn start(way: &Way) -> Server {
     }
     let (before, after) = &way.around;
     let subject = |name: &str| format!("{before}{name}{after}");
+    let url = "https://ci.example.com";
     let roles = json!({"roles": {
         "readonly": [subject("reader")],
         "publisher": [subject("publisher")],
         "admin": [subject("root")],
+    }, "federation": {
+        "issuers": [{"issuerUrl": url, "audience": "https://dbt.example.com"}],
+        "rules": [{"name": "jobs", "issuer": url, "claims": {"sub": "x"}, "tools": ["x"],
+            "permits": ["publish"]}],
     }});
     // A rule for administrators alone speaks of reading, so that reading is by rules.
     let policies = json!([{

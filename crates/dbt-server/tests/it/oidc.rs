@@ -46,6 +46,11 @@ impl Issuer {
         self.idp.url()
     }
 
+    /// Returns what it signs with.
+    pub(crate) const fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
     /// Has it answer nobody, or everybody again.
     pub(crate) fn be_away(&self, is_away: bool) {
         self.idp.be_away(is_away);
@@ -86,6 +91,26 @@ fn the_settings_of_the_reference_are_enough() {
     assert!(!server.root().join("dbt/new").exists());
     assert_eq!(ask(&server, "PUT", "/dbt/new", "x").status, 401);
     assert_eq!(server.get("/dbt/latest").status, 401);
+}
+
+#[test]
+fn whoever_asks_is_told_what_the_provider_calls_them_and_until_when() {
+    let issuer = Issuer::new();
+    let put = format!(r#""authTypePut": "oidc", "authOptsPut": {{"oidc": {}}}"#, issuer.options());
+    let server = Server::with(&put);
+    let known = |others: &Value| {
+        ask(&server, "GET", "/-/api/v1/whoami", &issuer.token("alice", others)).json()
+    };
+    let alice = known(&json!({
+        "name": "Alice", "email": "alice@example.com", "email_verified": true, "groups": ["a"],
+    }));
+    assert_eq!(alice["subject"], format!("{}alice", issuer.word()));
+    assert_eq!((&alice["name"], &alice["email"]), (&json!("Alice"), &json!("alice@example.com")));
+    assert_eq!(alice["groups"].as_array().unwrap().len(), 1);
+    assert!(alice["expires"].as_str().unwrap().ends_with('Z'), "{alice}");
+    // What nobody has verified could be anybody's.
+    let stranger = known(&json!({"preferred_username": "al", "email": "root@example.com"}));
+    assert_eq!((&stranger["name"], &stranger["email"]), (&json!("al"), &Value::Null));
 }
 
 #[test]

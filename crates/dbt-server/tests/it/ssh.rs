@@ -132,6 +132,20 @@ fn a_token_writes_once_and_a_token_of_reads_writes_never() {
 }
 
 #[test]
+fn a_token_for_reads_that_nobody_has_shown_before_writes_nothing() {
+    let key = Key::ed25519(7);
+    let server = server(&[("alice", key.line())]);
+    let mut claims = claims("alice");
+    claims["htm"] = json!("GET");
+    let header = format!("Token: {}", key.signed(&claims));
+    put(&server, &header).is_refused(401, "unauthorised");
+    server.send("DELETE", "/dbt/new", &[&header], b"").is_refused(401, "unauthorised");
+    let reply = server.send("POST", "/-/api/v1/tokens", &[&header], b"{}");
+    reply.is_refused(401, "unauthorised");
+    assert!(server.tree().is_empty());
+}
+
+#[test]
 fn of_many_who_show_the_same_token_at_once_one_writes() {
     let key = Key::ed25519(7);
     let server = server(&[("alice", key.line())]);
@@ -330,6 +344,36 @@ fn without_public_urls_only_clients_on_this_machine_sign_in_and_the_host_header_
     assert_eq!(with_audience(AUDIENCE), 401);
     assert_eq!(with_audience("127.0.0.1"), 201);
     assert_eq!(with_audience("localhost"), 200);
+}
+
+/// What its client has signed for a hostile server, and that passes on: as it is, and with all that
+/// proxies say of where a request was meant to go.
+#[test]
+fn a_token_that_another_server_was_shown_opens_nothing_here() {
+    let key = Key::ed25519(7);
+    let server = server(&[("alice", key.line())]);
+    server.put_on_disk("dbt/latest", b"1.0.0");
+    for audience in ["evil.example.com", "https://evil.example.com", "example.com", "evil", "*"] {
+        let mut claims = claims("alice");
+        claims["aud"] = json!([audience]);
+        let token = format!("Token: {}", key.signed(&claims));
+        for said in [
+            "X-Forwarded-Host: evil.example.com",
+            "Forwarded: host=evil.example.com;proto=https",
+            "X-Original-Host: evil.example.com",
+            "Via: 1.1 evil.example.com",
+        ] {
+            for (method, path, body) in
+                [("GET", "/dbt/latest", &b""[..]), ("PUT", "/dbt/new", b"body")]
+            {
+                let reply = server.send(method, path, &[&token, said], body);
+                let reply = reply.is_refused(401, "unauthorised");
+                assert_eq!(reply.json()["detail"], "the token is for another server (its `aud`)");
+            }
+        }
+    }
+    assert!(!server.root().join("dbt/new").exists());
+    assert_eq!(get(&server, &key.header_of("alice")).text(), "1.0.0");
 }
 
 #[test]

@@ -1,138 +1,47 @@
 //! A real ssh-agent signs tokens, as clients have it done.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use dbt_testkit::ssh_agent::{Agent, fields, framed};
 
 use crate::tokens::{claims, key_file};
 use crate::world::{Place, Reply, Server};
-
-/// An agent of its own, with keys in a directory. It ends when this goes.
-struct Agent {
-    directory: tempfile::TempDir,
-    process: Child,
-}
 
 /// How an RSA key signs: the flags of the agent's protocol.
 const SHA1: u32 = 0;
 const SHA256: u32 = 2;
 const SHA512: u32 = 4;
 
-impl Agent {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let process = Command::new("ssh-agent")
-            .args(["-D", "-a"])
-            .arg(directory.path().join("agent"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let agent = Self { directory, process };
-        let started = Instant::now();
-        while UnixStream::connect(agent.socket()).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(10), "the agent does not start");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        agent
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("agent")
-    }
-
-    /// Makes a key, gives it to the agent, and returns the line of its public half.
-    fn key(&self, name: &str, kind: &[&str]) -> String {
-        let path = self.directory.path().join(name);
-        run(Command::new("ssh-keygen").args(["-q", "-N", "", "-f"]).arg(&path).args(kind));
-        run(Command::new("ssh-add").arg(&path).env("SSH_AUTH_SOCK", self.socket()));
-        std::fs::read_to_string(Path::new(&path).with_extension("pub")).unwrap()
-    }
-
-    /// Returns the line of a certificate of somebody's key that an authority signed.
-    fn certificate(&self, authority: &str, name: &str) -> String {
-        let path = |name: &str| self.directory.path().join(name);
-        let key = path(name).with_extension("pub");
-        run(Command::new("ssh-keygen")
-            .args(["-q", "-I", "an id", "-n", name, "-V", "-1d:+1d", "-s"])
-            .arg(path(authority))
-            .arg(key));
-        std::fs::read_to_string(path(&format!("{name}-cert.pub"))).unwrap()
-    }
-
-    /// Has bytes signed, and returns what a token takes of the answer.
-    fn sign(&self, line: &str, bytes: &[u8], flags: u32) -> Vec<u8> {
-        let key = STANDARD.decode(line.split(' ').nth(1).unwrap()).unwrap();
-        let mut request = vec![13];
-        request.extend(framed(&key));
-        request.extend(framed(bytes));
-        request.extend(flags.to_be_bytes());
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream.write_all(&framed(&request)).unwrap();
-        let mut length = [0; 4];
-        stream.read_exact(&mut length).unwrap();
-        let mut answer = vec![0; u32::from_be_bytes(length) as usize];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(answer.first(), Some(&14), "the agent refuses");
-        let signature = fields(&answer[1..]).remove(0);
-        let parts = fields(&signature);
-        match line.split(' ').next().unwrap() {
-            "ecdsa-sha2-nistp256" => fixed(&parts[1], 32),
-            "ecdsa-sha2-nistp384" => fixed(&parts[1], 48),
-            "ecdsa-sha2-nistp521" => fixed(&parts[1], 66),
-            _ => parts[1].clone(),
-        }
-    }
-
-    /// Returns a header line that is good once.
-    fn header(&self, user: &str, line: &str, algorithm: &str, flags: u32) -> String {
-        let header = format!(r#"{{"alg":"{algorithm}","typ":"JWT"}}"#);
-        let claims = claims(user).to_string();
-        let signed =
-            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let signature = URL_SAFE_NO_PAD.encode(self.sign(line, signed.as_bytes(), flags));
-        format!("Token: {signed}.{signature}")
+/// Has bytes signed, and returns what a token takes of the answer.
+fn sign(agent: &Agent, line: &str, bytes: &[u8], flags: u32) -> Vec<u8> {
+    let key = STANDARD.decode(line.split(' ').nth(1).unwrap()).unwrap();
+    let mut request = vec![13];
+    request.extend(framed(&key));
+    request.extend(framed(bytes));
+    request.extend(flags.to_be_bytes());
+    let answer = agent.ask(&request);
+    assert_eq!(answer.first(), Some(&14), "the agent refuses");
+    let parts = fields(fields(&answer[1..])[0]);
+    match line.split(' ').next().unwrap() {
+        "ecdsa-sha2-nistp256" => fixed(parts[1], 32),
+        "ecdsa-sha2-nistp384" => fixed(parts[1], 48),
+        "ecdsa-sha2-nistp521" => fixed(parts[1], 66),
+        _ => parts[1].to_vec(),
     }
 }
 
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _already_dead = self.process.kill();
-        let _already_waited = self.process.wait();
-    }
-}
-
-fn run(command: &mut Command) {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-}
-
-fn framed(bytes: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
-    [&length, bytes].concat()
-}
-
-/// Reads texts with their lengths before them, until there are no more.
-fn fields(mut bytes: &[u8]) -> Vec<Vec<u8>> {
-    let mut fields = Vec::new();
-    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
-        let (field, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
-        fields.push(field.to_vec());
-        bytes = rest;
-    }
-    fields
+/// Returns a header line that is good once.
+fn header(agent: &Agent, user: &str, line: &str, algorithm: &str, flags: u32) -> String {
+    let header = format!(r#"{{"alg":"{algorithm}","typ":"JWT"}}"#);
+    let claims = claims(user).to_string();
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signature = URL_SAFE_NO_PAD.encode(sign(agent, line, signed.as_bytes(), flags));
+    format!("Token: {signed}.{signature}")
 }
 
 /// Puts the two numbers of an ECDSA signature beside each other, each of the same length.
 fn fixed(blob: &[u8], length: usize) -> Vec<u8> {
-    let number = |number: &Vec<u8>| {
+    let number = |number: &&[u8]| {
         let digits: Vec<u8> = number.iter().copied().skip_while(|byte| *byte == 0).collect();
         [vec![0; length - digits.len()], digits].concat()
     };
@@ -179,7 +88,7 @@ fn what_a_real_agent_signs_publishes_and_weak_signatures_do_not() {
         ("p521", &p521, "ES384", 0),
         ("p256", &ed25519, "EdDSA", 0),
     ] {
-        let refused = put(&server, &agent.header(user, line, algorithm, flags));
+        let refused = put(&server, &header(&agent, user, line, algorithm, flags));
         refused.is_refused(401, "unauthorised");
         assert!(server.tree().is_empty(), "{user} {algorithm} {flags}");
     }
@@ -192,7 +101,7 @@ fn what_a_real_agent_signs_publishes_and_weak_signatures_do_not() {
         ("p256", &p256, "ES256", 0),
         ("p384", &p384, "ES384", 0),
     ] {
-        let status = put(&server, &agent.header(user, line, algorithm, flags)).status;
+        let status = put(&server, &header(&agent, user, line, algorithm, flags)).status;
         assert!(matches!(status, 200 | 201), "{user} {algorithm} {flags}: {status}");
     }
 }
@@ -225,7 +134,7 @@ fn real_certificates_are_refused_with_the_reason_and_their_keys_count_by_themsel
         for is_command in [false, true] {
             let server = if is_command { asking(lines) } else { reading(lines) };
             for (name, key, _, algorithm) in &users {
-                let refused = put(&server, &agent.header(name, key, algorithm, SHA256));
+                let refused = put(&server, &header(&agent, name, key, algorithm, SHA256));
                 refused.is_refused(401, "unauthorised");
                 assert!(server.tree().is_empty(), "{name}");
             }
@@ -236,7 +145,7 @@ fn real_certificates_are_refused_with_the_reason_and_their_keys_count_by_themsel
     let keys: Vec<_> = users.iter().map(|(name, key, ..)| (*name, key.clone())).collect();
     for server in [reading(&keys), asking(&keys)] {
         for (name, key, _, algorithm) in &users {
-            let status = put(&server, &agent.header(name, key, algorithm, SHA256)).status;
+            let status = put(&server, &header(&agent, name, key, algorithm, SHA256)).status;
             assert!(matches!(status, 200 | 201), "{name}: {status}");
         }
     }

@@ -1,4 +1,4 @@
-//! Real programs in front of the server, beside it and against it: curl, nginx and Apache as
+//! Real programs in front of the server, beside it and against it: curl, jq, nginx and Apache as
 //! proxies, a tester of APIs, an identity provider, a directory service and an ssh-agent; and what
 //! checks the files that it is deployed and watched with. `make test-peers` runs this;
 //! `scripts/install-peers` brings what it needs.
@@ -24,3 +24,4 @@ mod slapd;
 #[path = "../it/ssh_agent.rs"]
 mod ssh_agent;
 mod systemd;
+mod trusted_publishing;

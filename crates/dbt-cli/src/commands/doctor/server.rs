@@ -212,7 +212,7 @@ fn fix_of(session: &Session<'_>, error: &FetchError, kind: Kind) -> String {
                 .to_owned()
         }
         Kind::CERTIFICATES_FILE => "correct `caFile`, or `SSL_CERT_FILE`".to_owned(),
-        Kind::SERVER_SIGN_IN => session.settings.server.sign_in_hint.clone().unwrap_or_else(|| {
+        Kind::SERVER_SIGN_IN => settings.server.hint_to_sign_in().unwrap_or_else(|| {
             format!("`username` and `password`, or `token`, in `servers.{name}`")
         }),
         Kind::SERVER_FORBIDDEN => "ask the server's administrator for leave to read".to_owned(),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use super::Settings;
+use super::{Settings, roles};
 use crate::authn::jwt::CLOCK_SKEW;
 use crate::authn::{Group, Identity, Job, Subject, Why};
 use crate::limits;
@@ -55,6 +55,8 @@ pub fn identity(claims: &Claims, settings: &Settings) -> Result<Identity, String
             id: id.to_owned(),
         },
         groups: groups.into_iter().map(group).collect(),
+        roles: roles::held(claims, settings),
+        groups_left_out: has_overage(claims, settings),
         once: None,
         default_rights: !settings.is_for_all,
         job: Job::of_claims(claims).map(Box::new),
@@ -102,7 +104,8 @@ fn times(claims: &Claims, now: SystemTime) -> Result<(), (Why, String)> {
     Ok(())
 }
 
-fn time(claims: &Claims, claim: &str) -> Result<Option<SystemTime>, String> {
+/// Returns a claim that is a time, if there is one.
+pub(crate) fn time(claims: &Claims, claim: &str) -> Result<Option<SystemTime>, String> {
     let Some(value) = claims.get(claim) else { return Ok(None) };
     // Until the year 9999; what is later cannot be added to.
     let seconds = value.as_f64().filter(|seconds| (0.0..253_402_300_800.0).contains(seconds));
@@ -168,7 +171,8 @@ fn name<'a>(claims: &'a Claims, claim: &str) -> Result<Option<&'a str>, String> 
     if is_name { Ok(Some(name)) } else { Err(unusable()) }
 }
 
-fn required(claims: &Claims, claim: &str, accepted: &[String]) -> Result<(), String> {
+/// Refuses claims of which one is none of those that are accepted.
+pub(super) fn required(claims: &Claims, claim: &str, accepted: &[String]) -> Result<(), String> {
     let Some(value) = lookup(claims, claim) else {
         return Err(format!("it has no `{claim}`, which is required"));
     };
@@ -185,7 +189,6 @@ fn allowed(claims: &Claims, settings: &Settings, groups: &[String]) -> Result<()
     if settings.allowed_groups.is_empty() {
         return Ok(());
     }
-    let bare = |name: &str| name.strip_prefix('/').unwrap_or(name).to_owned();
     let is_allowed =
         |group: &String| settings.allowed_groups.iter().any(|one| bare(one) == bare(group));
     if groups.iter().any(is_allowed) {
@@ -197,7 +200,13 @@ fn allowed(claims: &Claims, settings: &Settings, groups: &[String]) -> Result<()
     Err(format!("none of its {} groups in `{}` is allowed", groups.len(), settings.groups_claim))
 }
 
-fn groups(claims: &Claims, claim: &str) -> Vec<String> {
+/// Returns a group's name without the slash that some providers put before every one.
+pub(super) fn bare(name: &str) -> &str {
+    name.strip_prefix('/').unwrap_or(name)
+}
+
+/// Returns the groups that a claim lists.
+pub(super) fn groups(claims: &Claims, claim: &str) -> Vec<String> {
     let usable = |name: &&str| !name.is_empty() && !name.contains(|c: char| c.is_control());
     let names: Vec<&str> = match lookup(claims, claim) {
         Some(Value::String(one)) => vec![one],
@@ -211,7 +220,7 @@ fn groups(claims: &Claims, claim: &str) -> Vec<String> {
 
 /// Finds a claim: by its whole name, which may have dots (`https://example.com/groups`), or along
 /// the dots through objects (`realm_access.roles`).
-fn lookup<'a>(claims: &'a Claims, path: &str) -> Option<&'a Value> {
+pub(crate) fn lookup<'a>(claims: &'a Claims, path: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(path) {
         return Some(value);
     }
@@ -226,7 +235,7 @@ fn is_true(value: &Value) -> bool {
 }
 
 /// Returns a value as configurations write it: providers send numbers as texts and the other way.
-fn plain(value: &Value) -> Option<String> {
+pub(crate) fn plain(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Bool(truth) => Some(truth.to_string()),

@@ -24,10 +24,12 @@ use crate::outbound::tls::{Tls, TlsError};
 pub mod claims;
 pub mod keys;
 pub mod provider;
+pub mod roles;
 pub mod shared;
 
 use self::claims::Required;
 use self::provider::Provider;
+use self::roles::Mapping;
 
 /// The method's name in the configuration, and before the names that it proves.
 pub const NAME: &str = "oidc";
@@ -63,6 +65,8 @@ pub struct Settings {
     pub is_for_all: bool,
     /// Whether its users are people, who may make tokens of this server's own.
     pub is_for_people: bool,
+    /// Which roles its users hold by what their tokens claim.
+    pub role_mappings: Vec<Mapping>,
 }
 
 impl Settings {

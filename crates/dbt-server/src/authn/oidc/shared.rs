@@ -14,7 +14,7 @@ pub struct Shared {
 /// Where the tenants of Entra ID sign in.
 const ENTRA: &str = "login.microsoftonline.com";
 
-const SHARED: [Shared; 11] = [
+const SHARED: [Shared; 14] = [
     Shared {
         host: "token.actions.githubusercontent.com",
         paths: &[],
@@ -54,6 +54,13 @@ const SHARED: [Shared; 11] = [
     Shared { host: "appleid.apple.com", paths: &[], owners: &["email", "sub"] },
     Shared { host: "codeberg.org", paths: &[], owners: &["sub"] },
     Shared { host: "gitea.com", paths: &[], owners: &["sub"] },
+    Shared { host: "oidc.codefresh.io", paths: &[], owners: &["account_id", "sub"] },
+    Shared {
+        host: "oidc.cirrus-ci.com",
+        paths: &[],
+        owners: &["owner_id", "repository_id", "sub"],
+    },
+    Shared { host: "oidc.vercel.com", paths: &[], owners: &["owner_id", "project_id", "sub"] },
     Shared { host: "slack.com", paths: &[], owners: &["https://slack.com/team_id", "sub"] },
 ];
 

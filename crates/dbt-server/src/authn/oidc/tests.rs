@@ -9,6 +9,8 @@ use super::*;
 use crate::authn::Credential;
 use crate::authn::testing::{after, start, verdict};
 
+mod providers;
+mod roles;
 mod rotation;
 mod tokens;
 
@@ -80,6 +82,7 @@ fn believing(idp: &IdentityProvider, change: impl FnOnce(&mut Settings)) -> Oidc
         proxies: Proxies::default(),
         is_for_all: false,
         is_for_people: false,
+        role_mappings: Vec::new(),
     };
     change(&mut settings);
     Oidc::new(settings).unwrap()

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use dbt_core::digest::Digest;
 use dbt_core::repo_path::RepoPath;
+use dbt_core::trust::TrustStore;
 use dbt_core::version::Version;
 use tokio::sync::{Mutex, RwLock, Semaphore};
 
@@ -20,6 +21,7 @@ use self::beneath::Root;
 use self::bytes::{LocalContent, hash};
 use self::drafts::Drafts;
 use self::index::Index;
+use self::on_disk::{Interrupted, on_disk};
 use self::released::Released;
 use self::remembered::{Identity, Remembered};
 use self::state_dir::StateDir;
@@ -54,6 +56,7 @@ mod host;
 mod index;
 mod judge;
 mod list;
+mod on_disk;
 mod private;
 mod publish;
 mod records;
@@ -440,6 +443,11 @@ impl Storage for Local {
         self.0.drafts.of_release(id).or_else(|| self.0.released.version(id))
     }
 
+    fn trust(&self, now: SystemTime) -> BoxFuture<'_, Result<Option<TrustStore>, StorageError>> {
+        let tree = Arc::clone(&self.0);
+        Box::pin(on_disk(move || tree.trust(now)))
+    }
+
     fn adapt(&self, rules: &Rules) {
         *self.0.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules.clone());
         self.0.amounts.keep(&rules.with_quota);
@@ -667,33 +675,5 @@ fn reading(path: &RepoPath, source: io::Error) -> StorageError {
         StorageError::NotReadable
     } else {
         StorageError::Io { action: "read", path: path.to_string(), source }
-    }
-}
-
-/// Does something slow on a thread that may wait.
-async fn on_disk<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
-where
-    T: Send + 'static,
-    E: From<Interrupted> + Send + 'static,
-{
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(panicked) => Err(Interrupted(panicked).into()),
-    }
-}
-
-/// Work on the disk panicked or was given up at the end of the program.
-struct Interrupted(tokio::task::JoinError);
-
-impl From<Interrupted> for StorageError {
-    fn from(interrupted: Interrupted) -> Self {
-        let source = io::Error::other(interrupted.0);
-        Self::Io { action: "work on", path: String::new(), source }
-    }
-}
-
-impl From<Interrupted> for io::Error {
-    fn from(interrupted: Interrupted) -> Self {
-        Self::other(interrupted.0)
     }
 }

@@ -218,6 +218,20 @@ async fn a_provider_that_never_answers_is_not_waited_for_long() {
 }
 
 #[tokio::test]
+async fn half_an_answer_of_a_provider_is_none() {
+    let world = World::new();
+    world.idp.break_off(true);
+    let refusal = world.judge(&json!({})).await.unwrap_err();
+    assert!(refusal.contains(AWAY), "{refusal}");
+    assert_eq!(world.idp.take_requests(), [DISCOVERY], "half a document leads nowhere");
+    world.idp.break_off(false);
+    judge(&world.oidc, &at(&world, &world.key, 11), after(11)).await.unwrap();
+    // And half of new keys takes none of the old ones away.
+    world.idp.break_off(true);
+    judge(&world.oidc, &at(&world, &world.key, 4000), after(4000)).await.unwrap();
+}
+
+#[tokio::test]
 async fn keys_and_documents_can_be_where_the_configuration_says() {
     let key = SigningKey::ed25519("first");
     let idp = IdentityProvider::start(&[&key]);
@@ -241,4 +255,111 @@ async fn keys_and_documents_can_be_where_the_configuration_says() {
     });
     judge(&by_keys, &key.token(&claims), start()).await.unwrap();
     assert_eq!(idp.take_requests(), [KEYS]);
+}
+
+/// What happens to the keys of a provider, who signs then, and whether that counts.
+struct Change<'a> {
+    what: &'a str,
+    /// What is published from the first second on.
+    published: Value,
+    signer: &'a SigningKey,
+    /// Without a `kid`.
+    is_nameless: bool,
+    seconds: u64,
+    counts: bool,
+}
+
+#[tokio::test]
+async fn each_change_of_keys_counts_when_it_must_and_nothing_else_does() {
+    let (first, second) = (SigningKey::ed25519("first"), SigningKey::p256("second"));
+    let another_first = SigningKey::ed25519("first");
+    let set = |keys: &[&SigningKey]| json!({"keys": keys.iter().map(|key| key.public()).collect::<Vec<_>>()});
+    let without_names = |keys: &[&SigningKey]| {
+        let mut set = set(keys);
+        for key in set["keys"].as_array_mut().unwrap() {
+            key.as_object_mut().unwrap().remove("kid");
+        }
+        set
+    };
+    let for_encryption = |key: &SigningKey| {
+        let mut set = set(&[key]);
+        set["keys"][0]["use"] = "enc".into();
+        set
+    };
+    let (both, one) = (set(&[&first, &second]), set(&[&second]));
+    let change = |what, published: &Value, signer, seconds, counts| Change {
+        what,
+        published: published.clone(),
+        signer,
+        is_nameless: false,
+        seconds,
+        counts,
+    };
+    let nameless = |change| Change { is_nameless: true, ..change };
+    let day = 24 * 3600;
+    for change in [
+        change("nothing", &set(&[&first]), &first, 5000, true),
+        change("another key beside it", &both, &second, 1, true),
+        change("another key beside it, and the old one signs", &both, &first, 5000, true),
+        change("another key in its place", &one, &second, 1, true),
+        change("another key in its place, and the old one signs", &one, &first, 3599, true),
+        change("the same, when the keys are asked for again", &one, &first, 3600, false),
+        change("another key of its name", &set(&[&another_first]), &another_first, 1, false),
+        change(
+            "the same, when they are asked for",
+            &set(&[&another_first]),
+            &another_first,
+            3600,
+            true,
+        ),
+        change("the same, and the old one signs", &set(&[&another_first]), &first, 3600, false),
+        change("two keys of one name", &set(&[&first, &another_first]), &another_first, 3600, true),
+        change("keys without names", &without_names(&[&second]), &second, 1, true),
+        change("the same, and the old one signs", &without_names(&[&second]), &first, 3600, false),
+        change("a key that is for something else", &for_encryption(&second), &second, 1, false),
+        // A set without keys is an accident: the last ones count, for a day.
+        change("no keys", &json!({"keys": []}), &first, 3600, true),
+        change("no keys, for a day", &json!({"keys": []}), &first, 3600 + day, false),
+        change("no set at all", &json!([]), &first, 3600, true),
+        nameless(change("a token that names none of two", &both, &second, 1, true)),
+        nameless(change("a token that names none, of an old key", &one, &first, 3600, false)),
+    ] {
+        let idp = IdentityProvider::start(&[&first]);
+        let oidc = believing(&idp, |_settings| ());
+        let token = |key: &SigningKey, seconds: u64| {
+            let claims = json!({
+                "iss": idp.url(), "sub": "alice", "aud": AUDIENCE,
+                "iat": 1_800_000_000 + seconds, "exp": 1_800_000_600 + seconds,
+            });
+            let header = json!({"alg": key.algorithm()});
+            if change.is_nameless { key.token_with(&header, &claims) } else { key.token(&claims) }
+        };
+        judge(&oidc, &token(&first, 0), after(0)).await.unwrap();
+        idp.say(KEYS, &change.published);
+        let judged =
+            judge(&oidc, &token(change.signer, change.seconds), after(change.seconds)).await;
+        let Change { what, is_nameless, seconds, counts, .. } = change;
+        assert_eq!(judged.is_ok(), counts, "{what}, {seconds} s ({is_nameless}): {judged:?}");
+    }
+}
+
+#[tokio::test]
+async fn keys_are_asked_for_again_as_often_as_the_settings_say() {
+    for fresh in [60, 300, 86_400] {
+        let key = SigningKey::ed25519("first");
+        let idp = IdentityProvider::start(&[&key]);
+        let oidc = believing(&idp, |settings| settings.keys_fresh = Duration::from_secs(fresh));
+        let token = |seconds: u64| {
+            key.token(&json!({
+                "iss": idp.url(), "sub": "alice", "aud": AUDIENCE,
+                "iat": 1_800_000_000 + seconds, "exp": 1_800_000_600 + seconds,
+            }))
+        };
+        for (seconds, asked) in [(0, 2), (fresh - 1, 0), (fresh, 2), (2 * fresh - 1, 0)] {
+            judge(&oidc, &token(seconds), after(seconds)).await.unwrap();
+            assert_eq!(idp.take_requests().len(), asked, "{fresh}: at {seconds}");
+        }
+        idp.publish(&[&SigningKey::ed25519("second")]);
+        judge(&oidc, &token(2 * fresh), after(2 * fresh)).await.unwrap_err();
+    }
 }

@@ -444,3 +444,26 @@ async fn algorithms_that_are_not_listed_count_in_no_spelling() {
     }
     assert_eq!(world.idp.take_requests(), [""; 0]);
 }
+
+#[tokio::test]
+async fn a_key_counts_for_no_other_algorithm_than_its_set_says() {
+    let algorithms = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
+    let key = SigningKey::rsa("rsa");
+    let idp = IdentityProvider::start(&[&key]);
+    let claims = json!({
+        "iss": idp.url(), "sub": "alice", "aud": AUDIENCE,
+        "iat": 1_800_000_000, "exp": 1_800_000_600,
+    });
+    for only in algorithms {
+        let mut published = key.public();
+        published["alg"] = only.into();
+        idp.say(KEYS, &json!({"keys": [published]}));
+        let oidc = believing(&idp, |_settings| ());
+        for algorithm in algorithms {
+            for header in [json!({"alg": algorithm, "kid": "rsa"}), json!({"alg": algorithm})] {
+                let judged = judge(&oidc, &key.token_with(&header, &claims), start()).await;
+                assert_eq!(judged.is_ok(), algorithm == only, "{only}: {header}");
+            }
+        }
+    }
+}

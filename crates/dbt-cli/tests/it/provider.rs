@@ -1,0 +1,227 @@
+//! Signing in with an identity provider: which way is gone, who is asked what, and that one sign-in
+//! serves every run until its session ends.
+
+mod browser;
+mod keys;
+mod logout;
+mod offer;
+mod runs;
+
+use dbt_testkit::exits;
+use dbt_testkit::server::FileServer;
+use dbt_testkit::token_endpoint::{DEVICE_CODE, TOKEN, TokenEndpoint};
+use dbt_testkit::world::World;
+use serde_json::{Value, json};
+
+use crate::pinned;
+
+/// A provider, and a server that takes its tokens and no others.
+fn world() -> (TokenEndpoint, World) {
+    let (provider, world) = (TokenEndpoint::start(), pinned());
+    world.repository().publish("deploy", "1.4.0").now();
+    world.server().require_token_of(&provider);
+    world.set("authType", "oidc");
+    world.set("issuerUrl", provider.url());
+    world.set("oidcClientId", "app");
+    world.may_keep_tokens();
+    (provider, world)
+}
+
+/// The same, where somebody has signed in, and nothing was asked since.
+fn signed_in() -> (TokenEndpoint, World) {
+    let (provider, world) = world();
+    provider.confirm_at_once();
+    world.dbt(["login", "--device"]).exits_with(0);
+    provider.take_asked();
+    world.server().take_requests();
+    (provider, world)
+}
+
+/// Returns what a provider was asked, as paths.
+fn asked(provider: &TokenEndpoint) -> Vec<String> {
+    provider.take_asked().iter().map(|asked| asked.path().to_owned()).collect()
+}
+
+/// Returns how often a server was told who asks.
+fn told(server: &FileServer) -> usize {
+    let requests = server.take_requests();
+    requests.iter().filter(|it| it.request.header("authorization").is_some()).count()
+}
+
+#[test]
+fn a_code_is_shown_with_its_page_and_what_it_is_exchanged_for_serves_later_runs() {
+    let (provider, world) = world();
+    provider.confirm_at_once();
+    let run = world.dbt(["login", "--device"]);
+    let url = provider.url();
+    run.exits_with(0)
+        .mentions(&format!("open {url}/device on any device and enter the code WDJB-MJHT"))
+        .mentions(&format!("or open {url}/device?user_code=WDJB-MJHT, where the same code"))
+        .mentions("this is possible for 5 minutes")
+        .mentions("signed in to the server `acme` as alice");
+    assert!(run.stdout().is_empty());
+    assert_eq!(asked(&provider), ["/.well-known/openid-configuration", DEVICE_CODE, TOKEN]);
+
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    assert!(asked(&provider).is_empty());
+}
+
+#[test]
+fn a_code_that_is_denied_signs_nobody_in() {
+    let (provider, world) = world();
+    provider.confirm_at_once();
+    provider.refuse_next(TOKEN, 400, "access_denied", "The user said no.");
+    world
+        .dbt(["login", "--device"])
+        .exits_with(exits::REFUSED)
+        .mentions("failed to sign in to the server `acme`")
+        .mentions("somebody, or a rule, has said no (access_denied: The user said no.)");
+    assert!(!world.dbt_home().join("state/tokens.json").exists());
+    world.dbt(["deploy"]).exits_with(exits::REFUSED).mentions("`dbt login` signs you in");
+    world.nothing_happened();
+}
+
+#[test]
+fn a_way_that_the_provider_does_not_offer_is_told_with_the_others() {
+    let (provider, world) = world();
+    provider.offer("device_authorization_endpoint", Value::Null);
+    world
+        .dbt(["login", "--device"])
+        .exits_with(exits::REFUSED)
+        .mentions("does not offer signing in by a code that is confirmed elsewhere")
+        .mentions("`dbt login --browser`, `--device`, `--ssh` or `--token`");
+    assert_eq!(asked(&provider), ["/.well-known/openid-configuration"]);
+}
+
+#[test]
+fn a_token_that_the_server_does_not_take_is_not_kept() {
+    let (provider, world) = world();
+    provider.confirm_at_once();
+    world.server().require_token("dbt_the_only_token");
+    world
+        .dbt(["login", "--device"])
+        .exits_with(exits::REFUSED)
+        .mentions(&format!("the server `acme` does not accept the token of `{}`", provider.url()));
+    assert!(!world.dbt_home().join("state/tokens.json").exists());
+}
+
+#[test]
+fn without_a_provider_no_way_to_one_is_gone() {
+    let world = crate::world();
+    for flag in ["--ssh", "--device", "--browser"] {
+        world
+            .dbt(["login", flag])
+            .exits_with(exits::CONFIGURATION)
+            .mentions(&format!("`{flag}` signs in with an identity provider, and none is"))
+            .mentions("`issuerUrl` and `oidcClientId` name one");
+    }
+    assert_eq!(world.server().take_lines(), [""; 0]);
+}
+
+#[test]
+fn where_the_server_could_be_listened_to_nobody_signs_in() {
+    let (provider, world) = world();
+    world.move_server("http://repo.test");
+    let run = world.invoke(["login", "--device"]).env("HTTP_PROXY", world.server().url()).run();
+    run.exits_with(exits::CONFIGURATION)
+        .mentions("refusing to send credentials to `http://repo.test` without TLS");
+    assert!(asked(&provider).is_empty());
+    assert_eq!(world.server().take_lines(), [""; 0]);
+}
+
+#[test]
+fn a_provider_that_is_somebody_else_is_asked_for_nothing() {
+    let (provider, world) = world();
+    provider.offer("issuer", "https://evil.example.com".into());
+    world
+        .dbt(["login", "--device"])
+        .exits_with(exits::REFUSED)
+        .mentions("is the provider `https://evil.example.com`, and not");
+    assert_eq!(asked(&provider), ["/.well-known/openid-configuration"]);
+}
+
+#[test]
+fn a_secret_of_the_client_is_shown_to_the_provider_alone() {
+    let (provider, world) = world();
+    provider.demand_secret("hunter2-of-the-client");
+    world.set("oidcClientSecret", "hunter2-of-the-client");
+    provider.confirm_at_once();
+    let run = world.invoke(["-V", "login", "--device"]).run();
+    run.exits_with(0);
+    world.dbt(["-V", "deploy"]).prints("deploy 1.4.0\n");
+    world.dbt(["doctor", "--report"]);
+}
+
+#[test]
+fn a_token_of_a_provider_goes_to_its_own_server_alone() {
+    let ((provider, world), other) = (signed_in(), pinned());
+    other.repository().publish("deploy", "1.4.0").now();
+    world.configure(|config| config["servers"]["other"] = other.server_entry());
+    world.dbt(["-s", "other", "deploy"]).exits_with(0);
+    // Nor does it follow the name of its server to another address.
+    world.move_server(&other.server().url());
+    world.dbt(["deploy"]).exits_with(0);
+    assert_eq!(told(other.server()), 0);
+    assert!(asked(&provider).is_empty());
+}
+
+#[test]
+fn whoami_says_what_the_token_does_where_the_server_says_nothing() {
+    let (provider, world) = signed_in();
+    let url = provider.url();
+    for words in ["whoami", "--auth-check"] {
+        let shown = world.dbt([words]).exits_with(0).stdout();
+        let expected = format!("server: acme\nsigns in with: the token of `{url}`\nsent to: ");
+        assert!(shown.starts_with(&expected), "{shown}");
+        let known = "known as: alice\ne-mail: alice@example.com\ngroups: developers\nproved by: oidc\nuntil: ";
+        assert!(shown.contains(known), "{shown}");
+    }
+    let run = world.dbt(["whoami", "--json"]);
+    let shown: Value = serde_json::from_str(&run.exits_with(0).stdout()).unwrap();
+    assert_eq!((&shown["kind"], &shown["from"]), (&json!("oidc"), &json!(url)));
+    assert_eq!(shown["identity"]["subject"], "alice");
+    assert_eq!(shown["identity"]["groups"], json!(["developers"]));
+    assert!(asked(&provider).is_empty());
+}
+
+#[test]
+fn whoami_says_that_nobody_is_signed_in_and_asks_nobody() {
+    let (provider, world) = world();
+    let run = world.dbt(["whoami"]);
+    run.exits_with(exits::REFUSED)
+        .mentions("nobody is signed in to the server `acme`")
+        .mentions("`dbt login` signs you in");
+    assert!(run.stdout().starts_with("server: acme\n"), "{run:?}");
+    assert!(asked(&provider).is_empty());
+    assert_eq!(world.server().take_lines(), [""; 0]);
+}
+
+#[test]
+fn nobody_signs_in_to_a_server_whose_tokens_count_at_another_one() {
+    let (provider, world) = world();
+    provider.confirm_at_once();
+    let other = pinned();
+    let mut entry = other.server_entry();
+    entry["authType"] = json!("oidc");
+    entry["issuerUrl"] = json!(provider.url());
+    entry["oidcClientId"] = json!("app");
+    world.configure(|config| config["servers"]["evil"] = entry);
+    for (server, named) in [("evil", "`evil` and `acme`"), ("acme", "`acme` and `evil`")] {
+        for arguments in [["-s", server, "login", "--device"], ["-s", server, "login", "--ssh"]] {
+            world
+                .dbt(arguments)
+                .exits_with(exits::CONFIGURATION)
+                .mentions(&format!("cannot sign in to the server `{server}` as configured"))
+                .mentions(&format!("the servers {named} are the same client `app` at"));
+        }
+    }
+    world.dbt(["deploy"]).exits_with(exits::REFUSED).mentions("are the same client");
+    assert!(asked(&provider).is_empty(), "no token was asked for");
+    assert_eq!(told(other.server()), 0);
+
+    // One audience is not two: the provider may not look at it.
+    world.configure(|config| config["servers"]["evil"]["oidcAudience"] = json!("evil"));
+    world.dbt(["-s", "acme", "login", "--device"]).exits_with(exits::CONFIGURATION);
+    world.set("oidcAudience", "acme");
+    world.dbt(["-s", "acme", "login", "--device"]).exits_with(0);
+}

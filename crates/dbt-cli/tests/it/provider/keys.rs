@@ -1,0 +1,138 @@
+//! Signing in with a key of the SSH agent, which a provider exchanges for its token.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use dbt_testkit::exits;
+use dbt_testkit::invocation::Run;
+use dbt_testkit::ssh_agent::Agent;
+use dbt_testkit::token_endpoint::{TOKEN, TokenEndpoint};
+use dbt_testkit::world::World;
+use serde_json::Value;
+
+use super::{asked, world};
+
+/// A provider with a connector for SSH keys, and an agent.
+fn with_agent() -> (TokenEndpoint, World, Agent) {
+    let ((provider, world), agent) = (world(), Agent::start());
+    world.set("connectorId", "ssh");
+    world.set("oidcAudience", "dbt-server");
+    world.set("oidcUsername", "alice");
+    (provider, world, agent)
+}
+
+fn run(world: &World, agent: &Agent, words: &[&str]) -> Run {
+    world.invoke(words).env("SSH_AUTH_SOCK", agent.socket()).run()
+}
+
+#[test]
+fn each_kind_of_key_signs_in_without_a_sign_in_and_one_request_serves_every_run() {
+    for (name, kind, length) in [
+        ("ed25519", &["-t", "ed25519"][..], 64..=64),
+        ("rsa", &["-t", "rsa", "-b", "2048"], 256..=256),
+        ("p256", &["-t", "ecdsa", "-b", "256"], 70..=80),
+        ("p521", &["-t", "ecdsa", "-b", "521"], 130..=145),
+    ] {
+        let (provider, world, agent) = with_agent();
+        agent.key(name, kind);
+        run(&world, &agent, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+        let requests = provider.take_asked();
+        assert_eq!(requests.len(), 1, "{name}: a Dex is not asked what it offers");
+        let request = &requests[0];
+        let field = |name: &str| request.field(name).unwrap_or_default();
+        assert_eq!((request.path(), field("connector_id").as_str()), (TOKEN, "ssh"));
+        assert_eq!(field("audience"), "dbt-server");
+        let token = field("subject_token");
+        let parts: Vec<Vec<u8>> =
+            token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
+        assert_eq!(parts[0], br#"{"alg":"SSH","typ":"JWT"}"#);
+        let claims: Value = serde_json::from_slice(&parts[1]).unwrap();
+        assert_eq!((&claims["iss"], &claims["sub"]), (&"kubectl-ssh-oidc".into(), &"alice".into()));
+        assert_eq!(claims["aud"], provider.url());
+        assert_eq!(claims["target_audience"], "dbt-server");
+        let signature = STANDARD.decode(&parts[2]).unwrap();
+        assert!(length.contains(&signature.len()), "{name}: {}", signature.len());
+
+        run(&world, &agent, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+        world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+        assert!(asked(&provider).is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn keys_are_shown_in_the_agents_order_until_one_is_known() {
+    let (provider, world, agent) = with_agent();
+    for name in ["one", "two", "three"] {
+        agent.key(name, &["-t", "ed25519"]);
+    }
+    provider.refuse_next(TOKEN, 401, "access_denied", "");
+    run(&world, &agent, &["login"]).exits_with(0).mentions("signed in to the server `acme`");
+    assert_eq!(asked(&provider), [TOKEN, TOKEN]);
+}
+
+#[test]
+fn a_provider_that_knows_no_key_is_told_with_each_of_them() {
+    let (provider, world, agent) = with_agent();
+    agent.key("one", &["-t", "ed25519", "-C", "alice@laptop"]);
+    agent.key("two", &["-t", "ed25519", "-C", "alice@desk"]);
+    provider.know(|_token| None);
+    for words in [&["deploy"][..], &["login"], &["whoami"]] {
+        run(&world, &agent, words)
+            .exits_with(exits::REFUSED)
+            .mentions("accepts none of your 2 keys: SHA256:")
+            .mentions(" alice@laptop (it is not known there)");
+        assert_eq!(asked(&provider), [TOKEN, TOKEN], "{words:?}");
+    }
+    world.nothing_happened();
+}
+
+#[test]
+fn the_key_that_is_configured_is_the_only_one_that_is_shown() {
+    let (provider, world, agent) = with_agent();
+    agent.key("other", &["-t", "ed25519"]);
+    let line = agent.key("mine", &["-t", "ed25519"]);
+    world.set("pubkey", line);
+    provider.know(|_token| None);
+    run(&world, &agent, &["deploy"])
+        .exits_with(exits::REFUSED)
+        .mentions("accepts none of your keys: SHA256:");
+    assert_eq!(asked(&provider), [TOKEN]);
+}
+
+#[test]
+fn without_an_agent_a_run_says_what_helps_and_asks_nobody() {
+    let (provider, world, agent) = with_agent();
+    world
+        .dbt(["deploy"])
+        .exits_with(exits::REFUSED)
+        .mentions("no SSH agent is known: `SSH_AUTH_SOCK` is not set")
+        .mentions("`dbt login`");
+    run(&world, &agent, &["deploy"])
+        .exits_with(exits::REFUSED)
+        .mentions("there is no key to sign in with at");
+    assert!(asked(&provider).is_empty());
+    // A sign-in goes on with another way, and says why.
+    provider.confirm_at_once();
+    world
+        .dbt(["login"])
+        .exits_with(0)
+        .mentions("warning: no SSH agent is known")
+        .mentions("signed in to the server `acme` as alice");
+    // Unless this one was asked for.
+    world.dbt(["login", "--ssh"]).exits_with(exits::REFUSED).mentions("no SSH agent is known");
+}
+
+#[test]
+fn a_key_signs_a_plain_token_where_the_provider_is_no_dex() {
+    let ((provider, world), agent) = (world(), Agent::start());
+    let line = agent.key("mine", &["-t", "ed25519"]);
+    world.set("pubkey", line);
+    world.set("username", "alice");
+    run(&world, &agent, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    let requests = provider.take_asked();
+    assert_eq!(requests.len(), 2, "what it offers, and the exchange");
+    let token = requests[1].field("subject_token").unwrap();
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+    assert_eq!(header, br#"{"alg":"EdDSA","typ":"JWT"}"#);
+    let kind = requests[1].field("subject_token_type").unwrap();
+    assert_eq!(kind, "urn:ietf:params:oauth:token-type:jwt");
+}

@@ -1,0 +1,668 @@
+//! Tokens that providers and servers gave, kept for all processes of one user.
+//!
+//! A token is good for the server that it was got for and for no other: an entry belongs to an
+//! issuer, a client, an audience, the server's origin and somebody ([`Key`]). All are in one file,
+//! `state/tokens.json` below the home of ours, which nobody else can read; where nothing can be
+//! written they live in memory. Those of CI jobs always do: the home of a runner outlives the job,
+//! and is the next one's.
+//!
+//! As long as a token is good nobody is asked. In the last fifth of its life, five minutes at most,
+//! one process gets the next one while the others go on with it; when it is over, one does and the
+//! others wait for what it gets. Where locks do not work everybody gets one; what is written is
+//! whole all the same.
+
+mod file;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, SystemTime};
+
+use dbt_core::digest::Digest;
+use dbt_core::secret::Secret;
+
+use self::file::TokenFile;
+use crate::fsx::{FsxError, Lock};
+use crate::oidc::Tokens;
+use crate::ownership::{self, Distrust};
+use crate::settings::Places;
+use crate::url::Origin;
+
+/// How long before its end a token is renewed, at most; a fifth of its life where that is less.
+pub const RENEWED_BEFORE: Duration = Duration::from_mins(5);
+
+/// How long before its end a token is not used any more, at most; a tenth of its life where that
+/// is less. (The reference has the same, wire formats, 2.3.)
+pub const NOT_USED_BEFORE: Duration = Duration::from_secs(30);
+
+/// How far this machine's clock may have been behind when a token came. Further back, it was
+/// changed since, and nobody knows how long the token is still good.
+const CLOCK_STEP: Duration = Duration::from_mins(1);
+
+/// How long a renewal is not tried again that failed while the token was still good.
+const TRIED_AGAIN_AFTER: Duration = Duration::from_mins(1);
+
+/// How long an entry is kept after its token has ended, for what gets the next one.
+const KEPT_AFTER_END: Duration = Duration::from_hours(24 * 180);
+
+/// How many entries are kept.
+const ENTRY_LIMIT: usize = 256;
+
+/// How many of them one server has, at most: it does not push out what others have given.
+const ORIGIN_LIMIT: usize = 32;
+
+/// How many bytes all entries may have in the file, so that there is room for the largest one more. A
+/// larger file than its reader takes would be taken away, with everybody's sign-ins.
+const BYTES_LIMIT: usize = 3 * 1024 * 1024;
+
+/// Who gave the tokens of jobs: the name of no issuer, which are URLs.
+const JOB: &str = "job";
+
+/// Whose token it is, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Who gave it: the issuer's URL as configured; empty for a token of the server's own.
+    pub issuer: String,
+    /// The client's name at the issuer.
+    pub client: String,
+    /// Whom it is meant for.
+    pub audience: String,
+    /// The server that is shown it, and no other.
+    pub origin: Origin,
+    /// In whose name the configuration asks for it, as a digest: one person may have two entries for
+    /// one server, their own and a program's. Empty where it names nobody.
+    pub who: String,
+}
+
+impl Key {
+    /// Returns the key of a token that a server gave itself, for `login --token`.
+    pub fn of_server(origin: Origin) -> Self {
+        let (issuer, client, audience) = (String::new(), String::new(), String::new());
+        Self { issuer, client, audience, origin, who: String::new() }
+    }
+
+    /// Returns the key of a token that a server gave for the identity of a job.
+    pub fn of_job(job: String, origin: Origin) -> Self {
+        let audience = origin.to_string();
+        Self { issuer: JOB.to_owned(), client: job, audience, origin, who: String::new() }
+    }
+
+    fn is_of_job(&self) -> bool {
+        self.issuer == JOB
+    }
+
+    /// Returns a name for files: the same for the same key, and no other's.
+    fn short(&self) -> String {
+        let Self { issuer, client, audience, origin, who } = self;
+        let text = format!("{issuer}\n{client}\n{audience}\n{origin}\n{who}");
+        Digest::of(text.as_bytes()).to_string().chars().take(16).collect()
+    }
+}
+
+/// What is kept under one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    key: Key,
+    tokens: Tokens,
+    /// When the next one could last not be had.
+    tried: Option<SystemTime>,
+}
+
+/// How long a token is still good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Good,
+    /// It is good, and somebody should get the next one.
+    Ends,
+    Over,
+}
+
+/// When a token is needed, and what is known about it.
+#[derive(Debug)]
+pub struct Need<'a> {
+    /// The time.
+    pub now: SystemTime,
+    /// How long another process is waited for that gets it.
+    pub patience: Duration,
+    /// The token that the server has just refused, although it seemed good: any other will do.
+    pub refused: Option<&'a Secret<String>>,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoToken<E> {
+    /// It could not be had.
+    #[error(transparent)]
+    Obtain(E),
+    /// Another process is about to get it, and has not in time.
+    #[error("another process was still signing in after {} s", .waited.as_secs_f64().round())]
+    Busy {
+        /// How long was waited.
+        waited: Duration,
+    },
+}
+
+impl<E> NoToken<E> {
+    /// Returns what went wrong where it was tried.
+    pub fn into_cause(self) -> Option<E> {
+        match self {
+            Self::Obtain(error) => Some(error),
+            Self::Busy { .. } => None,
+        }
+    }
+}
+
+/// The cache. One for a process, shared by its threads.
+pub struct TokenCache {
+    place: Place,
+    say: Box<dyn Fn(&CacheProblem) + Send + Sync>,
+    /// What this process has seen.
+    memory: Mutex<BTreeMap<Key, Entry>>,
+    /// Held by the thread that gets a token.
+    turn: Mutex<()>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory,
+    /// What was written when it could be.
+    ReadOnly(TokenFile),
+    File(TokenFile),
+}
+
+impl TokenCache {
+    /// Returns the cache of the user whose places these are; reads and writes nothing yet. `say` is
+    /// told what is wrong with what is kept, once: no run stops for that.
+    pub fn open(places: &Places, say: impl Fn(&CacheProblem) + Send + Sync + 'static) -> Self {
+        let said = Mutex::new(BTreeSet::new());
+        let say = move |problem: &CacheProblem| {
+            // Every look at the file finds the same.
+            if lock_memory(&said).insert(problem.to_string()) {
+                say(problem);
+            }
+        };
+        let state = |home: &PathBuf| (home.clone(), home.join("state"));
+        let place = match (&places.home, &places.read_only_home) {
+            (Some(home), _) => Some((state(home), true)),
+            (None, Some(home)) => Some((state(home), false)),
+            (None, None) => None,
+        };
+        let place = match place {
+            None => Place::Memory,
+            Some(((home, directory), is_writable)) => match ownership::of_ours(&home, &directory) {
+                Err(distrust) => {
+                    say(&CacheProblem::Distrusted(distrust));
+                    Place::Memory
+                }
+                Ok(()) if is_writable => Place::File(TokenFile::in_directory(directory)),
+                Ok(()) => Place::ReadOnly(TokenFile::in_directory(directory)),
+            },
+        };
+        Self { place, say: Box::new(say), memory: Mutex::default(), turn: Mutex::default() }
+    }
+
+    /// Returns a cache that ends with the process.
+    pub fn in_memory() -> Self {
+        let (memory, turn) = (Mutex::default(), Mutex::default());
+        Self { place: Place::Memory, say: Box::new(|_problem| {}), memory, turn }
+    }
+
+    /// Returns what is kept under a key, good or not.
+    pub fn peek(&self, key: &Key) -> Option<Tokens> {
+        self.by_now(key).map(|entry| entry.tokens)
+    }
+
+    /// Returns a token that is good, and gets one with `obtain` where there is none: once among all
+    /// processes and threads that need it at the same time. It is kept before it is returned, so
+    /// that what gets the next one is not lost where that counts once.
+    ///
+    /// Where a token that is still good cannot be renewed, it is returned; that is tried again a
+    /// minute later. `obtain` must not use this cache, but what it is given.
+    pub fn get_or_obtain<E>(
+        &self,
+        key: &Key,
+        need: &Need<'_>,
+        obtain: impl FnOnce(&mut Renewal<'_>) -> Result<Tokens, E>,
+    ) -> Result<Tokens, NoToken<E>> {
+        let seen = self.seen(key, need);
+        let _turn;
+        let lock;
+        match &seen {
+            Some((entry, Standing::Good)) => return Ok(entry.tokens.clone()),
+            Some((entry, Standing::Ends)) => {
+                let rests =
+                    entry.tried.is_some_and(|tried| is_within(tried, TRIED_AGAIN_AFTER, need.now));
+                let turn = if rests { None } else { self.turn_if_free() };
+                let Some(turn) = turn else { return Ok(entry.tokens.clone()) };
+                _turn = turn;
+                lock = self.lock_for(key, Duration::ZERO);
+                if lock.as_ref().is_some_and(is_anothers) {
+                    return Ok(entry.tokens.clone());
+                }
+            }
+            Some((_, Standing::Over)) | None => {
+                _turn = lock_memory(&self.turn);
+                lock = self.lock_for(key, need.patience);
+            }
+        }
+        let by_now = self.by_now(key);
+        let standing = by_now.as_ref().map(|entry| entry.standing(need));
+        if let Some((entry, Standing::Good)) = by_now.as_ref().zip(standing) {
+            self.remember(entry.clone());
+            return Ok(entry.tokens.clone());
+        }
+        if lock.as_ref().is_some_and(is_anothers) {
+            return Err(NoToken::Busy { waited: need.patience });
+        }
+        let mut renewal = Renewal::of(self, key, by_now, lock.as_ref());
+        match (obtain(&mut renewal), renewal.before) {
+            (Ok(tokens), before) => {
+                self.keep(key, &tokens, before.as_ref());
+                Ok(tokens)
+            }
+            (Err(_later), Some(still)) if still.standing(need) == Standing::Ends => {
+                self.put_off(&still, need.now);
+                Ok(still.tokens)
+            }
+            (Err(error), _) => Err(NoToken::Obtain(error)),
+        }
+    }
+
+    /// Keeps what a person has signed in with.
+    pub fn store(&self, key: &Key, tokens: &Tokens) {
+        self.keep(key, tokens, None);
+    }
+
+    /// Says whether other processes find this token under a key.
+    pub fn is_kept(&self, key: &Key, tokens: &Tokens) -> bool {
+        let Place::File(file) = self.place_of(key) else { return false };
+        file.read(&*self.say)
+            .iter()
+            .any(|entry| entry.key == *key && entry.tokens.token == tokens.token)
+    }
+
+    /// Forgets the tokens of a server's origins, and returns them: whoever signs out may want to
+    /// end them where they came from.
+    pub fn forget(&self, origins: &[Origin]) -> Vec<(Key, Tokens)> {
+        self.forget_each(|key| origins.contains(&key.origin))
+    }
+
+    /// Forgets what is in the way of a token under a key: what a person gave for its server, and
+    /// what the same person was given before. Other people's stay.
+    pub fn make_way_for(&self, new: &Key) {
+        let is_theirs = |key: &Key| key.issuer.is_empty() || key.who == new.who;
+        self.forget_each(|key| key.origin == new.origin && is_theirs(key));
+    }
+
+    /// Says whether a token for these origins is left in the file of a user, looking at it anew. It is
+    /// not known where the file cannot be read.
+    pub fn is_left(places: &Places, origins: &[Origin]) -> Result<bool, CacheProblem> {
+        let Some(home) = places.home.as_ref().or(places.read_only_home.as_ref()) else {
+            return Ok(false);
+        };
+        let directory = home.join("state");
+        let file = TokenFile::in_directory(directory.clone());
+        if !file.is_there() {
+            return Ok(false);
+        }
+        ownership::of_ours(home, &directory).map_err(CacheProblem::Distrusted)?;
+        Ok(file.entries()?.iter().any(|entry| origins.contains(&entry.key.origin)))
+    }
+
+    fn forget_each(&self, is_its: impl Fn(&Key) -> bool) -> Vec<(Key, Tokens)> {
+        let mut memory = lock_memory(&self.memory);
+        let mut forgotten: BTreeMap<Key, Entry> =
+            memory.extract_if(.., |key, _entry| is_its(key)).collect();
+        drop(memory);
+        let mut in_file = |entries: &mut Vec<Entry>| {
+            let gone = entries.extract_if(.., |entry| is_its(&entry.key));
+            forgotten.extend(gone.map(|entry| (entry.key.clone(), entry)));
+        };
+        match &self.place {
+            Place::Memory => {}
+            Place::File(file) => file.change(&*self.say, in_file),
+            Place::ReadOnly(file) => {
+                let mut entries = file.read(&*self.say);
+                let before = entries.len();
+                in_file(&mut entries);
+                if entries.len() < before {
+                    (self.say)(&file.cannot_be_changed());
+                }
+            }
+        }
+        forgotten.into_iter().map(|(key, entry)| (key, entry.tokens)).collect()
+    }
+
+    /// Returns what is known of a key without a lock: what this process has seen, as long as that
+    /// is good, and else what is in the file.
+    fn seen(&self, key: &Key, need: &Need<'_>) -> Option<(Entry, Standing)> {
+        let with_standing = |entry: Entry| {
+            let standing = entry.standing(need);
+            (entry, standing)
+        };
+        let known = lock_memory(&self.memory).get(key).cloned().map(with_standing);
+        if let Some((_, Standing::Good)) = known {
+            return known;
+        }
+        let found = self.by_now(key)?;
+        self.remember(found.clone());
+        Some(with_standing(found))
+    }
+
+    /// Returns what is kept under a key in this moment.
+    fn by_now(&self, key: &Key) -> Option<Entry> {
+        let in_file = match self.place_of(key) {
+            Place::Memory => return lock_memory(&self.memory).get(key).cloned(),
+            Place::ReadOnly(file) => {
+                // What this process got since is newer.
+                let known = lock_memory(&self.memory).get(key).cloned();
+                if known.is_some() {
+                    return known;
+                }
+                file.read(&*self.say)
+            }
+            Place::File(file) => file.read(&*self.say),
+        };
+        in_file.into_iter().find(|entry| entry.key == *key)
+    }
+
+    /// Returns where what is under a key is kept.
+    fn place_of(&self, key: &Key) -> &Place {
+        if key.is_of_job() { &Place::Memory } else { &self.place }
+    }
+
+    fn remember(&self, entry: Entry) {
+        lock_memory(&self.memory).insert(entry.key.clone(), entry);
+    }
+
+    /// Keeps a token. Where it continues one that is gone meanwhile, somebody has signed out since,
+    /// and it lives for this process only.
+    fn keep(&self, key: &Key, tokens: &Tokens, before: Option<&Entry>) {
+        let entry = Entry { key: key.clone(), tokens: tokens.clone(), tried: None };
+        self.remember(entry.clone());
+        let Place::File(file) = self.place_of(key) else { return };
+        file.change(&*self.say, |entries| {
+            let place = entries.iter().position(|it| it.key == *key);
+            if let Some(place) = place {
+                entries.remove(place);
+            } else if before.is_some() {
+                return;
+            }
+            make_room(entries, tokens.received);
+            entries.push(entry);
+        });
+    }
+
+    /// Remembers that a renewal failed, unless somebody else's did not.
+    fn put_off(&self, entry: &Entry, now: SystemTime) {
+        let tried = Entry { tried: Some(now), ..entry.clone() };
+        self.remember(tried.clone());
+        if let Place::File(file) = self.place_of(&entry.key) {
+            file.change(&*self.say, |entries| {
+                if let Some(same) = entries.iter_mut().find(|it| *it == entry) {
+                    *same = tried;
+                }
+            });
+        }
+    }
+
+    /// Says whether the next token can be kept by whoever has this lock. Many providers let what gets
+    /// the next one count once, and end the session when it comes again: it is not spent where the
+    /// next one would end with this process, and others would show the old one.
+    fn can_keep_the_next(&self, key: &Key, lock: Option<&Lock>) -> bool {
+        let file = match self.place_of(key) {
+            Place::Memory => return true,
+            Place::ReadOnly(file) => {
+                (self.say)(&file.not_renewed());
+                return false;
+            }
+            Place::File(file) => file,
+        };
+        let can = lock.is_some_and(Lock::is_held) && file.can_be_written();
+        if !can {
+            (self.say)(&file.not_renewed());
+        }
+        can
+    }
+
+    fn turn_if_free(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Takes the lock of a key among processes; nothing where locks do not work.
+    fn lock_for(&self, key: &Key, patience: Duration) -> Option<Lock> {
+        match self.place_of(key) {
+            Place::File(file) => file.lock_for(key, patience),
+            Place::Memory | Place::ReadOnly(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for TokenCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCache").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// The work of getting a token that everybody waits for.
+#[derive(Debug)]
+pub struct Renewal<'a> {
+    cache: &'a TokenCache,
+    key: &'a Key,
+    before: Option<Entry>,
+    shown: Option<Tokens>,
+}
+
+impl<'a> Renewal<'a> {
+    fn of(cache: &'a TokenCache, key: &'a Key, before: Option<Entry>, lock: Option<&Lock>) -> Self {
+        let shown = before.as_ref().map(|entry| {
+            let tokens = entry.tokens.clone();
+            let is_shown = tokens.refresh_token.is_none() || cache.can_keep_the_next(key, lock);
+            if is_shown { tokens } else { tokens.renewed_by(None) }
+        });
+        Self { cache, key, before, shown }
+    }
+
+    /// Returns what was kept: its token has ended or is about to, or the server has refused it. It
+    /// has nothing that gets the next one where that one could not be kept.
+    pub fn before(&self) -> Option<&Tokens> {
+        self.shown.as_ref()
+    }
+
+    /// Forgets what was kept, at once: its giver has said that it counts no more.
+    pub fn forget(&mut self) {
+        let Some(gone) = self.before.take() else { return };
+        self.shown = None;
+        lock_memory(&self.cache.memory).remove(self.key);
+        if let Place::File(file) = self.cache.place_of(self.key) {
+            // Where locks do not work another process may have put the next one there.
+            file.change(&*self.cache.say, |entries| entries.retain(|it| it.tokens != gone.tokens));
+        }
+    }
+}
+
+impl Entry {
+    /// Returns how many bytes it has in the file at most.
+    fn size(&self) -> usize {
+        let Self { key: Key { issuer, client, audience, origin: _, who }, tokens, tried: _ } = self;
+        let secrets = [Some(&tokens.token), tokens.refresh_token.as_ref()].into_iter().flatten();
+        let texts = [issuer, client, audience, who].into_iter().map(String::len);
+        // Each of their characters may be written as two; the rest has names, times and a host.
+        2 * (texts.sum::<usize>() + secrets.map(|it| it.expose().len()).sum::<usize>()) + 1024
+    }
+
+    /// Returns how long the token is still good.
+    fn standing(&self, need: &Need<'_>) -> Standing {
+        let Tokens { token, received, expires, refresh_token: _ } = &self.tokens;
+        if need.refused == Some(token) {
+            return Standing::Over;
+        }
+        let Some(expires) = expires else { return Standing::Good };
+        let clock_went_back = received.duration_since(need.now).is_ok_and(|by| by > CLOCK_STEP);
+        let life = expires.duration_since(*received).unwrap_or_default();
+        let left = expires.duration_since(need.now).unwrap_or_default();
+        if clock_went_back || left <= NOT_USED_BEFORE.min(life / 10) {
+            Standing::Over
+        } else if left <= RENEWED_BEFORE.min(life / 5) {
+            Standing::Ends
+        } else {
+            Standing::Good
+        }
+    }
+}
+
+/// Drops what is of no use any more, and the oldest where there is too much.
+fn make_room(entries: &mut Vec<Entry>, now: SystemTime) {
+    entries.retain(|entry| {
+        if entry.key.is_of_job() {
+            return false;
+        }
+        let Some(expires) = entry.tokens.expires else { return true };
+        let is_renewable = entry.tokens.refresh_token.is_some();
+        let kept = if is_renewable { KEPT_AFTER_END } else { Duration::ZERO };
+        now.duration_since(expires).map_or(true, |since| since <= kept)
+    });
+    entries.sort_by_key(|entry| entry.tokens.received);
+    entries.reverse();
+    let (mut count, mut bytes, mut of_origin) = (0, 0, BTreeMap::<Origin, usize>::new());
+    entries.retain(|entry| {
+        let its = of_origin.entry(entry.key.origin.clone()).or_default();
+        *its += 1;
+        let is_kept =
+            *its < ORIGIN_LIMIT && count + 1 < ENTRY_LIMIT && bytes + entry.size() <= BYTES_LIMIT;
+        if is_kept {
+            count += 1;
+            bytes += entry.size();
+        }
+        is_kept
+    });
+    entries.reverse();
+}
+
+/// Says whether another process held a lock until patience ended. Where locks do not work, nobody
+/// was waited for.
+fn is_anothers(lock: &Lock) -> bool {
+    !lock.is_held() && lock.has_waited()
+}
+
+fn is_within(since: SystemTime, limit: Duration, now: SystemTime) -> bool {
+    now.duration_since(since).is_ok_and(|age| age < limit)
+}
+
+fn lock_memory<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is wrong with what is kept. The run goes on, perhaps with a new token.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CacheProblem {
+    /// Others could change the directory.
+    #[error("tokens are not remembered: {0}")]
+    Distrusted(Distrust),
+    /// It belongs to another user.
+    #[error("`{}` belongs to user {owner}; its tokens are not used, and it is taken away", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// Others could read it.
+    #[error(
+        "other users could read `{}` (mode {mode:04o}); its tokens are not used, and it is taken away",
+        path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// It is a link, a pipe or a directory.
+    #[error("`{}` is not a regular file; it is taken away", path.display())]
+    NoFile {
+        /// What is there.
+        path: PathBuf,
+    },
+    /// It holds something else than tokens.
+    #[error("`{}` is damaged; it is taken away", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer program wrote it.
+    #[error("`{}` was written by a newer version; its tokens are not used, and none are remembered", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What gets the next token counts once, and the next one could not be kept.
+    #[error("a sign-in is not renewed, since `{}` cannot be locked and written", path.display())]
+    NotRenewed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process has it.
+    #[error("`{}` is not changed: another process had it for {} s", path.display(), .waited.as_secs())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// It could not be read.
+    #[error("tokens that were remembered are not used")]
+    Read(#[source] FsxError),
+    /// It could not be written.
+    #[error("tokens are not remembered")]
+    Write(#[source] FsxError),
+}
+
+impl CacheProblem {
+    /// Says whether what is there can never be used.
+    fn is_replaced(&self) -> bool {
+        match self {
+            Self::Foreign { .. }
+            | Self::Open { .. }
+            | Self::NoFile { .. }
+            | Self::Damaged { .. } => true,
+            Self::Distrusted(_)
+            | Self::Newer { .. }
+            | Self::NotRenewed { .. }
+            | Self::Busy { .. }
+            | Self::Read(_)
+            | Self::Write(_) => false,
+        }
+    }
+
+    /// Returns what the user can do about it, if anything.
+    pub fn hint(&self) -> Option<String> {
+        let program = dbt_core::brand::PROGRAM;
+        match self {
+            Self::Distrusted(distrust) => Some(distrust.hint()),
+            Self::Open { .. } => Some(format!(
+                "sign in again with `{program} login`; who has read the file could use its tokens \
+                 until they end, which your identity provider can do at once"
+            )),
+            Self::Foreign { .. } | Self::Damaged { .. } | Self::NoFile { .. } => {
+                Some(format!("sign in again with `{program} login`"))
+            }
+            Self::Newer { .. } => Some(format!("use the newer version of `{program}`")),
+            Self::NotRenewed { .. } | Self::Busy { .. } | Self::Read(_) | Self::Write(_) => {
+                Some(format!(
+                    "`{program} doctor` checks whose the files are and what may be done to them"
+                ))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

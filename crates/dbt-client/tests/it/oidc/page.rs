@@ -1,0 +1,170 @@
+//! docs/providers: the client's settings are read as they are written, and every message of a sign-in is
+//! on the page about errors.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dbt_client::config::ConfigFile;
+use dbt_client::fsx::FsxError;
+use dbt_client::oidc::{ErrorCode, OidcError, Provider, Refusal, TriedKey, What};
+use dbt_client::token_cache::CacheProblem;
+use dbt_testkit::http::Answer;
+use dbt_testkit::identity_provider::DISCOVERY;
+use dbt_testkit::token_endpoint::TokenEndpoint;
+use serde_json::Value;
+
+use super::{addresses, channel, said};
+
+fn pages() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/providers")
+}
+
+/// Returns the blocks of JSON of all pages in which a client is configured.
+fn configurations() -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(pages()).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for block in text.split("```json\n").skip(1) {
+            let block: Value = serde_json::from_str(block.split("```").next().unwrap()).unwrap();
+            if block.get("servers").is_some() {
+                found.push((path.file_name().unwrap().to_string_lossy().into_owned(), block));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_client_of_each_page_is_configured_as_it_is_written() {
+    let configurations = configurations();
+    assert_eq!(configurations.len(), 7);
+    for (page, block) in configurations {
+        let file = ConfigFile::parse(block.to_string().as_bytes());
+        let file = file.unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(file.unknown.is_empty(), "{page}: {:?}", file.unknown);
+        let [server] = file.servers.as_slice() else { panic!("{page}") };
+        let written = &block["servers"][server.name.as_str()];
+        let auth_type = server.sign_in.auth_type.as_ref().unwrap();
+        assert_eq!(auth_type.as_written().expose(), "oidc", "{page}");
+        let issuer = server.sign_in.issuer_url.as_ref().unwrap().as_written().expose();
+        assert_eq!(written["issuerUrl"], **issuer, "{page}");
+        issuer
+            .parse::<dbt_client::oidc::Issuer>()
+            .unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(written["oidcClientId"].is_string(), "{page}");
+    }
+}
+
+/// Returns the messages of the page; `…` stands for anything.
+fn messages() -> Vec<Vec<String>> {
+    let page = std::fs::read_to_string(pages().join("errors.md")).unwrap();
+    let section = page.split("\n## What dbt says of an identity provider\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let cells = section.lines().filter_map(|line| line.split(" | ").next());
+    let texts = cells.flat_map(|cell| cell.split("``").skip(1).step_by(2).map(str::trim));
+    texts.map(|text| text.split('…').map(str::to_owned).collect()).collect()
+}
+
+/// Expects that one of the messages is in what was said: a refusal has who refuses what before it,
+/// and the provider's words behind it.
+#[track_caller]
+fn is_there(messages: &[Vec<String>], text: &str) {
+    let fits = |parts: &Vec<String>| {
+        let mut rest = text;
+        parts.iter().all(|part| {
+            let found = rest.split_once(part.as_str()).map(|(_before, after)| rest = after);
+            found.is_some()
+        })
+    };
+    // What is nothing but `…` would fit everything.
+    let is_specific = |parts: &&Vec<String>| parts.iter().map(String::len).sum::<usize>() >= 10;
+    assert!(messages.iter().filter(is_specific).any(fits), "the page lacks: {text}");
+}
+
+fn refusals() -> Vec<OidcError> {
+    use ErrorCode as Code;
+    let of = |what, code| {
+        let url = "https://id.example.com/token".to_owned();
+        OidcError::from(Refusal { url, what, code, description: None })
+    };
+    vec![
+        of(What::Exchange, Code::InvalidRequest),
+        of(What::Device, Code::InvalidClient),
+        of(What::Renewal, Code::InvalidGrant),
+        of(What::Device, Code::InvalidGrant),
+        of(What::Code, Code::InvalidGrant),
+        of(What::Exchange, Code::InvalidGrant),
+        of(What::DeviceCode, Code::UnauthorizedClient),
+        of(What::DeviceCode, Code::UnsupportedGrantType),
+        of(What::Authorization, Code::InvalidScope),
+        of(What::Exchange, Code::InvalidTarget),
+        of(What::Exchange, Code::AccessDenied),
+        of(What::Authorization, Code::AccessDenied),
+        of(What::Device, Code::ExpiredToken),
+        of(What::Device, Code::ServerError),
+        of(What::Device, Code::TemporarilyUnavailable),
+        of(What::Device, Code::Other("odd".to_owned())),
+    ]
+}
+
+fn errors() -> Vec<OidcError> {
+    let url = || "https://id.example.com/token".to_owned();
+    let issuer = || "https://id.example.com".to_owned();
+    let key = |name: &str| TriedKey { name: name.to_owned(), answer: "no".to_owned() };
+    let not_an_endpoint = || "x".parse::<dbt_client::source::EndpointUrl>().unwrap_err();
+    let id_token = |problem| OidcError::IdToken { issuer: issuer(), problem };
+    vec![
+        OidcError::Url { name: "issuerUrl", source: not_an_endpoint() },
+        OidcError::OtherIssuer { url: url(), expected: issuer(), found: "x".to_owned() },
+        OidcError::NotOffered { issuer: issuer(), what: "tokens" },
+        OidcError::Malformed { url: url(), problem: "it is none" },
+        OidcError::NoKeyAccepted { url: url(), tried: vec![key("a")] },
+        OidcError::NoKeyAccepted { url: url(), tried: vec![key("a"), key("b")] },
+        OidcError::NoKey { url: url() },
+        OidcError::TimeOver { limit: Duration::from_mins(5) },
+        OidcError::Cancelled,
+        OidcError::Listen(io::Error::from(io::ErrorKind::AddrInUse)),
+        OidcError::Pasted { problem: "it belongs to another sign-in" },
+        OidcError::NoRandomness,
+        id_token("it is for another client"),
+        id_token("another provider made it"),
+        id_token("it belongs to another sign-in"),
+        OidcError::IdentityFile {
+            variable: "DBT_ID_TOKEN_FILE".to_owned(),
+            path: PathBuf::from("/x"),
+            source: io::Error::from(io::ErrorKind::NotFound),
+        },
+        OidcError::NoIdentity { variable: "DBT_ID_TOKEN".to_owned() },
+    ]
+}
+
+#[test]
+fn every_message_of_a_sign_in_is_on_the_page_about_errors() {
+    let messages = messages();
+    for error in errors().into_iter().chain(refusals()) {
+        is_there(&messages, &error.to_string());
+    }
+    let endpoint = TokenEndpoint::start();
+    for answer in [Answer::text(502, "away"), Answer::of(200, "text/html", b"<html>".to_vec())] {
+        endpoint.next(DISCOVERY, answer);
+        let error = Provider::discover(&channel(), &addresses(&endpoint)).unwrap_err();
+        is_there(&messages, &said(&error, &endpoint));
+    }
+    let path = || PathBuf::from("/home/alice/.dbt/state/tokens.json");
+    let failed = |action| FsxError::new(action, path(), io::Error::from(io::ErrorKind::Other));
+    for problem in [
+        CacheProblem::Foreign { path: path(), owner: 7 },
+        CacheProblem::Open { path: path(), mode: 0o644 },
+        CacheProblem::NoFile { path: path() },
+        CacheProblem::Damaged { path: path() },
+        CacheProblem::Newer { path: path() },
+        CacheProblem::NotRenewed { path: path() },
+        CacheProblem::Busy { path: path(), waited: Duration::from_secs(10) },
+        CacheProblem::Read(failed("read")),
+        CacheProblem::Write(failed("write")),
+    ] {
+        is_there(&messages, &problem.to_string());
+    }
+}
