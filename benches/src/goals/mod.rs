@@ -7,6 +7,7 @@ mod install;
 mod offline;
 mod online;
 mod outage;
+mod signed_in;
 
 use dbt_bench::Fault;
 use dbt_bench::report::Row;
@@ -32,5 +33,6 @@ pub(crate) const ALL: &[(&str, Measure)] = &[
     ("P14", counts::size),
     ("P15", online::secure),
     ("P17", outage::black_hole),
+    ("P18", signed_in::warm),
     ("P19", online::built_in),
 ];
