@@ -75,15 +75,18 @@ pub(super) fn accepted(
             let code = ErrorCode::of(&form.hide_in(&error));
             Err(Refusal { url: url.to_string(), what, code, description }.into())
         }
-        None => reply.into_result().map_err(|error| {
-            let is_bare_no = matches!(error.failure(), Failure::Status { status: 400 });
-            if what != What::Renewal || !is_bare_no {
-                return error.into();
-            }
-            // Some say no more than that of a session that has ended.
-            let (url, code) = (url.to_string(), ErrorCode::InvalidGrant);
-            Refusal { url, what, code, description: None }.into()
-        }),
+        None => {
+            let is_silent = reply.body.expose().trim_ascii().is_empty();
+            reply.into_result().map_err(|error| {
+                let is_no = is_silent && matches!(error.failure(), Failure::Status { status: 400 });
+                if what != What::Renewal || !is_no {
+                    return error.into();
+                }
+                // Some say no more than that of a session that has ended.
+                let (url, code) = (url.to_string(), ErrorCode::InvalidGrant);
+                Refusal { url, what, code, description: None }.into()
+            })
+        }
     }
 }
 

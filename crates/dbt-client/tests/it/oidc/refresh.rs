@@ -106,6 +106,20 @@ fn a_provider_that_refuses_without_words_has_ended_the_session_too() {
 }
 
 #[test]
+fn words_that_are_no_refusal_end_no_session() {
+    for words in ["<html>Bad Request</html>", r#"{"Error": "invalid_grant"}"#] {
+        let (endpoint, home) = (TokenEndpoint::start(), tempfile::tempdir().unwrap());
+        cache_in(home.path()).store(&key(&endpoint), &ended(&endpoint));
+        endpoint.next(TOKEN, Answer::text(400, words));
+        let error = get(&cache_in(home.path()), &endpoint).unwrap_err().into_cause().unwrap();
+        assert!(!error.ends_the_session());
+        let words = "failed to ask `URL/token`: the server gave an unexpected answer (400)";
+        assert_eq!(said(&error, &endpoint), words);
+        get(&cache_in(home.path()), &endpoint).unwrap();
+    }
+}
+
+#[test]
 fn an_outage_ends_no_session() {
     let (endpoint, home) = (TokenEndpoint::start(), tempfile::tempdir().unwrap());
     cache_in(home.path()).store(&key(&endpoint), &ended(&endpoint));
