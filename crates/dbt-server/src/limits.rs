@@ -156,6 +156,13 @@ pub const FAILED_EXCHANGES: u32 = 60;
 /// After how long one more is looked at.
 pub const FAILED_EXCHANGE_EVERY: Duration = Duration::from_secs(1);
 
+/// How many identities of one subject are exchanged without a delay, to read or to write: what an exchange
+/// is recorded in has a reserve that is for all writes. A release of many parts is begun by as many jobs.
+pub const EXCHANGES_OF_SUBJECT: u32 = 1000;
+
+/// After how long one more is. Of tokens there are fewer ([`TOKENS_OF_JOB`]); so many are fetched again.
+pub const EXCHANGE_OF_SUBJECT_EVERY: Duration = Duration::from_secs(1);
+
 /// How many commands that look for SSH keys one address may cause at once.
 pub const COMMANDS_OF_ADDRESS: u32 = 30;
 

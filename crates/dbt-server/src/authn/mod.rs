@@ -49,7 +49,7 @@ pub use self::refused::{BadCredential, Excess, Why, away};
 use self::replay::Once;
 
 /// For what a method of authentication is valid: the configuration has one list for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// For reading.
@@ -315,14 +315,21 @@ impl Caller {
     }
 
     /// Returns whose that is which the caller begins. What was begun with a token that is good for less
-    /// than its subject's others is not theirs, nor is theirs its.
+    /// than its subject's others is not theirs, nor is theirs its: it is narrowed, or a job got it by other
+    /// rules than another job of one name.
     pub fn as_owner(&self) -> String {
         let subject = self.subject().map_or_else(|| "anonymous".to_owned(), ToString::to_string);
-        let ceilings: Vec<String> = self.ceilings().iter().map(ToString::to_string).collect();
-        if ceilings.is_empty() {
+        let token = self.token.as_deref();
+        let rules = token.iter().flat_map(|token| &token.rules);
+        // By their names: what a rule says of a job may change while a version is uploaded by several.
+        let mut grounds: Vec<String> = rules.map(|rule| format!("rule {}", rule.name)).collect();
+        // The same settings in another order are the same rules.
+        grounds.sort();
+        grounds.extend(self.ceilings().iter().map(ToString::to_string));
+        if grounds.is_empty() {
             return subject;
         }
-        let digest = Digest::of(ceilings.join("\n").as_bytes()).to_string();
+        let digest = Digest::of(grounds.join("\n").as_bytes()).to_string();
         format!("{WITHIN}{}) {subject}", digest.get(..32).unwrap_or_default())
     }
 
