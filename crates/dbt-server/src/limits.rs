@@ -116,7 +116,10 @@ pub const LISTED_TOKENS_TIME: Duration = Duration::from_secs(1);
 /// How many people are remembered who have signed in. Further ones sign in as well, and are not listed.
 pub const USERS: u32 = 100_000;
 
-/// How long the list of suspended people counts for requests that only read. Whoever writes or administers
+/// How many people somebody has added: each is looked at where the roles are read that were given.
+pub const ADDED_USERS: u32 = 10_000;
+
+/// How long the list of suspended people, and that of given roles, counts for requests that only read. Whoever writes or administers
 /// is looked up each time; what this server itself changes is known to it at once.
 pub const LISTED_SUSPENSIONS_TIME: Duration = Duration::from_secs(1);
 

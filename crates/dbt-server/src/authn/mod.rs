@@ -118,6 +118,11 @@ pub const AGENT: &str = "agent";
 /// server's own.
 pub const USER: &str = "user";
 
+/// Says whether those are people who sign in by a method.
+pub fn is_method_of_people(method: &str) -> bool {
+    [oidc::NAME, ssh::WORD, htpasswd::WORD, ldap::WORD, USER].contains(&method)
+}
+
 /// What the name of an owner begins with that is no subject alone. No method has such a name.
 const WITHIN: &str = "(within ";
 
@@ -157,6 +162,7 @@ pub struct Caller {
     subject: Option<Subject>,
     groups: Vec<Group>,
     roles: Vec<String>,
+    given_roles: Vec<String>,
     groups_left_out: bool,
     proofs: Vec<Proof>,
     default_rights: bool,
@@ -171,6 +177,7 @@ impl Caller {
             subject: None,
             groups: Vec::new(),
             roles: Vec::new(),
+            given_roles: Vec::new(),
             groups_left_out: false,
             proofs: Vec::new(),
             default_rights: false,
@@ -228,8 +235,29 @@ impl Caller {
             job,
             token,
         } = identity;
-        let subject = Some(subject);
-        Self { subject, groups, roles, groups_left_out, proofs, default_rights, job, token }
+        let (subject, given_roles) = (Some(subject), Vec::new());
+        Self {
+            subject,
+            groups,
+            roles,
+            given_roles,
+            groups_left_out,
+            proofs,
+            default_rights,
+            job,
+            token,
+        }
+    }
+
+    /// Has a caller hold these roles besides, which this server keeps of them.
+    pub(crate) fn given(self, given_roles: Vec<String>) -> Self {
+        Self { given_roles, ..self }
+    }
+
+    /// Says whether it is a person, and neither a program nor a job.
+    pub fn is_person(&self) -> bool {
+        let is_of_one = |subject: &Subject| is_method_of_people(subject.method);
+        self.subject.as_ref().is_some_and(is_of_one) && self.job.is_none()
     }
 
     /// Says whether nothing is known of the caller.
@@ -280,6 +308,11 @@ impl Caller {
     /// Returns the roles that the caller holds by what an identity provider says of them.
     pub fn roles_by_claims(&self) -> &[String] {
         &self.roles
+    }
+
+    /// Returns the roles that somebody with the right to has given the caller.
+    pub fn given_roles(&self) -> &[String] {
+        &self.given_roles
     }
 
     /// Says whether an identity provider left out the groups that the caller is in, because they are too
