@@ -148,6 +148,15 @@ pub enum ApiError {
         detail: &'static str,
     },
 
+    /// What was asked for of somebody does not fit what is kept of them.
+    #[error("{detail}")]
+    UserConflict {
+        /// The stable code of the problem.
+        code: &'static str,
+        /// Why.
+        detail: String,
+    },
+
     /// There are as many tokens as may be.
     #[error("the server has as many tokens that count as there may be; revoke some")]
     NoRoomForTokens,
@@ -314,6 +323,9 @@ impl ApiError {
             }
             Self::TooManyTokens { .. } | Self::NoRoomForTokens => {
                 Outside::new(StatusCode::CONFLICT, "token-limit", self.to_string())
+            }
+            Self::UserConflict { code, detail } => {
+                Outside::new(StatusCode::CONFLICT, code, detail)
             }
             Self::IdentityUsed { detail } => identity_used(detail),
             Self::State(error) => state(error),

@@ -49,7 +49,7 @@ pub use self::refused::{BadCredential, Excess, Why, away};
 use self::replay::Once;
 
 /// For what a method of authentication is valid: the configuration has one list for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// For reading.
@@ -118,6 +118,11 @@ pub const AGENT: &str = "agent";
 /// server's own.
 pub const USER: &str = "user";
 
+/// Says whether those are people who sign in by a method.
+pub fn is_method_of_people(method: &str) -> bool {
+    [oidc::NAME, ssh::WORD, htpasswd::WORD, ldap::WORD, USER].contains(&method)
+}
+
 /// What the name of an owner begins with that is no subject alone. No method has such a name.
 const WITHIN: &str = "(within ";
 
@@ -157,6 +162,7 @@ pub struct Caller {
     subject: Option<Subject>,
     groups: Vec<Group>,
     roles: Vec<String>,
+    given_roles: Vec<String>,
     groups_left_out: bool,
     proofs: Vec<Proof>,
     default_rights: bool,
@@ -171,6 +177,7 @@ impl Caller {
             subject: None,
             groups: Vec::new(),
             roles: Vec::new(),
+            given_roles: Vec::new(),
             groups_left_out: false,
             proofs: Vec::new(),
             default_rights: false,
@@ -228,8 +235,29 @@ impl Caller {
             job,
             token,
         } = identity;
-        let subject = Some(subject);
-        Self { subject, groups, roles, groups_left_out, proofs, default_rights, job, token }
+        let (subject, given_roles) = (Some(subject), Vec::new());
+        Self {
+            subject,
+            groups,
+            roles,
+            given_roles,
+            groups_left_out,
+            proofs,
+            default_rights,
+            job,
+            token,
+        }
+    }
+
+    /// Has a caller hold these roles besides, which this server keeps of them.
+    pub(crate) fn given(self, given_roles: Vec<String>) -> Self {
+        Self { given_roles, ..self }
+    }
+
+    /// Says whether it is a person, and neither a program nor a job.
+    pub fn is_person(&self) -> bool {
+        let is_of_one = |subject: &Subject| is_method_of_people(subject.method);
+        self.subject.as_ref().is_some_and(is_of_one) && self.job.is_none()
     }
 
     /// Says whether nothing is known of the caller.
@@ -282,6 +310,11 @@ impl Caller {
         &self.roles
     }
 
+    /// Returns the roles that somebody with the right to has given the caller.
+    pub fn given_roles(&self) -> &[String] {
+        &self.given_roles
+    }
+
     /// Says whether an identity provider left out the groups that the caller is in, because they are too
     /// many.
     pub const fn has_groups_left_out(&self) -> bool {
@@ -315,14 +348,21 @@ impl Caller {
     }
 
     /// Returns whose that is which the caller begins. What was begun with a token that is good for less
-    /// than its subject's others is not theirs, nor is theirs its.
+    /// than its subject's others is not theirs, nor is theirs its: it is narrowed, or a job got it by other
+    /// rules than another job of one name.
     pub fn as_owner(&self) -> String {
         let subject = self.subject().map_or_else(|| "anonymous".to_owned(), ToString::to_string);
-        let ceilings: Vec<String> = self.ceilings().iter().map(ToString::to_string).collect();
-        if ceilings.is_empty() {
+        let token = self.token.as_deref();
+        let rules = token.iter().flat_map(|token| &token.rules);
+        // By their names: what a rule says of a job may change while a version is uploaded by several.
+        let mut grounds: Vec<String> = rules.map(|rule| format!("rule {}", rule.name)).collect();
+        // The same settings in another order are the same rules.
+        grounds.sort();
+        grounds.extend(self.ceilings().iter().map(ToString::to_string));
+        if grounds.is_empty() {
             return subject;
         }
-        let digest = Digest::of(ceilings.join("\n").as_bytes()).to_string();
+        let digest = Digest::of(grounds.join("\n").as_bytes()).to_string();
         format!("{WITHIN}{}) {subject}", digest.get(..32).unwrap_or_default())
     }
 
