@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anstyle::{AnsiColor, Style};
 use dbt_core::brand;
-use indicatif::ProgressDrawTarget;
 
 use crate::exit_code::ExitCode;
 use crate::printable;
@@ -140,10 +139,7 @@ impl Printer {
 
     /// Returns how wide the terminal is that data goes to, if it goes to one.
     fn data_width(&self) -> Option<usize> {
-        if !self.data_is_seen {
-            return None;
-        }
-        ProgressDrawTarget::stdout().width().map(usize::from).filter(|width| *width > 0)
+        if self.data_is_seen { terminal_width() } else { None }
     }
 
     /// Writes a JSON document to stdout and ends its line. Characters that a terminal would obey
@@ -214,6 +210,18 @@ impl Printer {
         let mut stream = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
         let _nobody_to_tell = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
     }
+}
+
+/// Returns how wide the terminal of stdout is; nothing where it does not say.
+#[cfg(unix)]
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
+}
+
+#[cfg(not(unix))]
+const fn terminal_width() -> Option<usize> {
+    None
 }
 
 /// What a [`Printer::captured`] wrote.
