@@ -20,8 +20,8 @@ use crate::authz::Grant;
 use crate::content::Body;
 use crate::error::ApiError;
 use crate::limits;
-use crate::pipeline::{Asked, admit, caching};
-use crate::respond;
+use crate::pipeline::{Asked, admit_by_proof};
+use crate::respond::{self, Caching};
 use crate::storage::{Shelf, Shelved, Standing, StorageError};
 use crate::time;
 
@@ -71,7 +71,8 @@ pub(super) async fn list(
     asked: &Asked,
     after: Option<ToolName>,
 ) -> Result<Response<Body>, ApiError> {
-    let grant = admit(app, asked, listing(&[])?).await?;
+    // Where everybody may list the tools, some of them may still be for some people only.
+    let grant = admit_by_proof(app, asked, listing(&[])?).await?;
     let seen = Seen { app, grant: &grant };
     let mut from = after;
     let shelf = loop {
@@ -89,7 +90,8 @@ pub(super) async fn list(
     let mut text =
         serde_json::to_string(&part).map_err(|error| ApiError::Internal(error.to_string()))?;
     text.push('\n');
-    respond::page(&asked.parts.headers, "application/json", text, None, caching(&grant))
+    let caching = Caching { shared: grant.caller().is_anonymous(), immutable: false };
+    respond::page(&asked.parts.headers, "application/json", text, None, caching)
 }
 
 /// Looks at the tree, unless that was done a moment ago and nothing has changed since.
