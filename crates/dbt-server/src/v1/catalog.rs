@@ -41,6 +41,16 @@ impl Kept {
     fn is_current(&self, changes: u64) -> bool {
         self.changes == changes && self.since.elapsed() < limits::SHELF_KEPT
     }
+
+    /// Says whether the tools after one are in it: so that nobody makes us look again and again by
+    /// beginning elsewhere.
+    fn covers(&self, after: Option<&ToolName>) -> bool {
+        let is_before_the_end = || match (after, self.shelf.tools.last()) {
+            (Some(after), Some(last)) => *after < last.name,
+            (None, _) | (_, None) => true,
+        };
+        self.after.as_ref() <= after && (!self.shelf.goes_on || is_before_the_end())
+    }
 }
 
 #[derive(Serialize)]
@@ -74,17 +84,19 @@ pub(super) async fn list(
     // Where everybody may list the tools, some of them may still be for some people only.
     let grant = admit_by_proof(app, asked, listing(&[])?).await?;
     let seen = Seen { app, grant: &grant };
-    let mut from = after;
+    let mut from = after.clone();
+    let is_asked_for = |tool: &&Shelved| after.as_ref().is_none_or(|after| tool.name > *after);
     let shelf = loop {
         let shelf = look(app, &grant, from).await?;
-        let shows_one = shelf.tools.iter().any(|tool| seen.tool(tool).is_some());
+        let mut tools = shelf.tools.iter().filter(is_asked_for);
         // Where the next part begins is told by a tool that the caller may see.
-        if shows_one || !shelf.goes_on {
+        if tools.any(|tool| seen.tool(tool).is_some()) || !shelf.goes_on {
             break shelf;
         }
         from = shelf.tools.last().map(|tool| tool.name.clone());
     };
-    let tools: Vec<Tool<'_>> = shelf.tools.iter().filter_map(|tool| seen.tool(tool)).collect();
+    let tools = shelf.tools.iter().filter(is_asked_for);
+    let tools: Vec<Tool<'_>> = tools.filter_map(|tool| seen.tool(tool)).collect();
     let next = tools.last().map(|tool| tool.name).filter(|_last| shelf.goes_on);
     let part = Part { tools, next };
     let mut text =
@@ -104,7 +116,7 @@ async fn look(
     let mut kept = app.running.shelves.0.lock().await;
     let changes = app.audit.ended();
     kept.retain(|kept| kept.is_current(changes));
-    if let Some(kept) = kept.iter().find(|kept| kept.after == after) {
+    if let Some(kept) = kept.iter().find(|kept| kept.covers(after.as_ref())) {
         return Ok(Arc::clone(&kept.shelf));
     }
     let since = Instant::now();

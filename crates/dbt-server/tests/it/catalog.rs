@@ -147,4 +147,8 @@ fn many_tools_come_in_parts_and_each_once() {
     all.extend(names(&second));
     let expected: Vec<String> = (0..1005).map(|number| format!("t{number:04}")).collect();
     assert_eq!(all, expected);
+    let middle = names(&server.get(&format!("{CATALOG}/after/t0500")));
+    assert_eq!((middle.first().unwrap().as_str(), middle.len()), ("t0501", 499));
+    let end = server.get(&format!("{CATALOG}/after/zzz"));
+    assert!(names(&end).is_empty() && end.json()["next"].is_null());
 }
