@@ -291,14 +291,35 @@ pub(crate) async fn identify<A: Action + Guarded>(
     if let Door::Host(user) = asked.door {
         return Ok(asked.from(Caller::on_the_host(user)));
     }
-    let is_open = app.policy.is_open(action);
-    if is_open && !app.storage.has_draft(action.path()) {
+    if app.policy.is_open(action) && !app.storage.has_draft(action.path()) {
         return Ok(Caller::anonymous());
     }
+    by_proof(app, asked, action).await
+}
+
+/// Identifies the caller by what the request shows, also where everybody may do the same, and
+/// authorises the action: for answers that show more to some than to others.
+pub(crate) async fn admit_by_proof<A: Action + Guarded>(
+    app: &App,
+    asked: &Asked,
+    action: A,
+) -> Result<Grant<A>, ApiError> {
+    let caller = match asked.door {
+        Door::Host(user) => asked.from(Caller::on_the_host(user)),
+        Door::Network(_) | Door::Metrics(_) => by_proof(app, asked, &action).await?,
+    };
+    permit(app, asked, caller, action)
+}
+
+async fn by_proof<A: Action + Guarded>(
+    app: &App,
+    asked: &Asked,
+    action: &A,
+) -> Result<Caller, ApiError> {
     match proven(app, asked, scope(A::KIND)).await {
         Ok(caller) => Ok(asked.from(caller)),
         // What is open to everybody is open to those with a stale credential too.
-        Err(_error) if is_open => Ok(Caller::anonymous()),
+        Err(_error) if app.policy.is_open(action) => Ok(Caller::anonymous()),
         Err(unknown) => Err(unknown.answer(app, asked, action)),
     }
 }

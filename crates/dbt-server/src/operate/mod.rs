@@ -19,6 +19,7 @@ use crate::authn::Scope;
 use crate::authn::rate::{Rate, Rates, network};
 use crate::content::LargeChunks;
 use crate::limits;
+use crate::v1::Shelves;
 
 pub mod account;
 mod certificate;
@@ -57,6 +58,8 @@ pub struct Running {
     pub failed_exchanges: FailedExchanges,
     /// How often the identities of each subject were exchanged.
     pub exchanges: Exchanges,
+    /// Parts of the catalog that were looked at a moment ago.
+    pub shelves: Shelves,
     /// Whether it was said already that a proxy says something that does not count.
     pub hinted: AtomicBool,
     orders: OnceLock<mpsc::Sender<Order>>,
