@@ -1,7 +1,7 @@
 //! Tokens that providers and servers gave, kept for all processes of one user.
 //!
 //! A token is good for the server that it was got for and for no other: an entry belongs to an
-//! issuer, a client, an audience, the server's origin and somebody ([`Key`]). All are in one file,
+//! issuer, a client, an audience, a server ([`Recipient`]) and somebody ([`Key`]). All are in one file,
 //! `state/tokens.json` below the home of ours, which nobody else can read; where nothing can be
 //! written they live in memory. Those of CI jobs always do: the home of a runner outlives the job,
 //! and is the next one's.
@@ -12,6 +12,7 @@
 //! whole all the same.
 
 mod file;
+mod key;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,15 +20,15 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
 
-use dbt_core::digest::Digest;
 use dbt_core::secret::Secret;
 
 use self::file::TokenFile;
+pub(crate) use self::file::locks;
+pub use self::key::{Key, Recipient};
 use crate::fsx::{FsxError, Lock};
 use crate::oidc::Tokens;
 use crate::ownership::{self, Distrust};
 use crate::settings::Places;
-use crate::url::Origin;
 
 /// How long before its end a token is renewed, at most; a fifth of its life where that is less.
 pub const RENEWED_BEFORE: Duration = Duration::from_mins(5);
@@ -50,55 +51,11 @@ const KEPT_AFTER_END: Duration = Duration::from_hours(24 * 180);
 const ENTRY_LIMIT: usize = 256;
 
 /// How many of them one server has, at most: it does not push out what others have given.
-const ORIGIN_LIMIT: usize = 32;
+const SERVER_LIMIT: usize = 32;
 
 /// How many bytes all entries may have in the file, so that there is room for the largest one more. A
 /// larger file than its reader takes would be taken away, with everybody's sign-ins.
 const BYTES_LIMIT: usize = 3 * 1024 * 1024;
-
-/// Who gave the tokens of jobs: the name of no issuer, which are URLs.
-const JOB: &str = "job";
-
-/// Whose token it is, and for whom.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// Who gave it: the issuer's URL as configured; empty for a token of the server's own.
-    pub issuer: String,
-    /// The client's name at the issuer.
-    pub client: String,
-    /// Whom it is meant for.
-    pub audience: String,
-    /// The server that is shown it, and no other.
-    pub origin: Origin,
-    /// In whose name the configuration asks for it, as a digest: one person may have two entries for
-    /// one server, their own and a program's. Empty where it names nobody.
-    pub who: String,
-}
-
-impl Key {
-    /// Returns the key of a token that a server gave itself, for `login --token`.
-    pub fn of_server(origin: Origin) -> Self {
-        let (issuer, client, audience) = (String::new(), String::new(), String::new());
-        Self { issuer, client, audience, origin, who: String::new() }
-    }
-
-    /// Returns the key of a token that a server gave for the identity of a job.
-    pub fn of_job(job: String, origin: Origin) -> Self {
-        let audience = origin.to_string();
-        Self { issuer: JOB.to_owned(), client: job, audience, origin, who: String::new() }
-    }
-
-    fn is_of_job(&self) -> bool {
-        self.issuer == JOB
-    }
-
-    /// Returns a name for files: the same for the same key, and no other's.
-    fn short(&self) -> String {
-        let Self { issuer, client, audience, origin, who } = self;
-        let text = format!("{issuer}\n{client}\n{audience}\n{origin}\n{who}");
-        Digest::of(text.as_bytes()).to_string().chars().take(16).collect()
-    }
-}
 
 /// What is kept under one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,7 +168,9 @@ impl TokenCache {
 
     /// Returns what is kept under a key, good or not.
     pub fn peek(&self, key: &Key) -> Option<Tokens> {
-        self.by_now(key).map(|entry| entry.tokens)
+        let entry = self.by_now(key)?;
+        self.remember(entry.clone());
+        Some(entry.tokens)
     }
 
     /// Returns a token that is good, and gets one with `obtain` where there is none: once among all
@@ -275,6 +234,16 @@ impl TokenCache {
         self.keep(key, tokens, None);
     }
 
+    /// Says whether anything is kept under a key for the same, for which an agent signed.
+    pub fn has_of_agents(&self, key: &Key) -> bool {
+        let is_its = |entry: &Entry| entry.key.is_same_but_for_agent(key) && entry.key != *key;
+        let in_file = match self.place_of(key) {
+            Place::Memory => Vec::new(),
+            Place::ReadOnly(file) | Place::File(file) => file.read(&*self.say),
+        };
+        in_file.iter().any(is_its) || lock_memory(&self.memory).values().any(is_its)
+    }
+
     /// Says whether other processes find this token under a key.
     pub fn is_kept(&self, key: &Key, tokens: &Tokens) -> bool {
         let Place::File(file) = self.place_of(key) else { return false };
@@ -283,22 +252,28 @@ impl TokenCache {
             .any(|entry| entry.key == *key && entry.tokens.token == tokens.token)
     }
 
-    /// Forgets the tokens of a server's origins, and returns them: whoever signs out may want to
-    /// end them where they came from.
-    pub fn forget(&self, origins: &[Origin]) -> Vec<(Key, Tokens)> {
-        self.forget_each(|key| origins.contains(&key.origin))
+    /// Forgets the tokens that are sent to one server, and returns them: whoever signs out may want
+    /// to end them where they came from.
+    pub fn forget(&self, server: &[Recipient]) -> Vec<(Key, Tokens)> {
+        self.forget_each(|key| server.contains(&key.to))
     }
 
-    /// Forgets what is in the way of a token under a key: what a person gave for its server, and
-    /// what the same person was given before. Other people's stay.
-    pub fn make_way_for(&self, new: &Key) {
-        let is_theirs = |key: &Key| key.issuer.is_empty() || key.who == new.who;
-        self.forget_each(|key| key.origin == new.origin && is_theirs(key));
+    /// Forgets what is in the way of tokens under a key, for a server to which tokens are sent like
+    /// this: what a person gave for it, and what the same person was given before. Other people's
+    /// stay.
+    pub fn make_way_for(&self, new: &Key, server: &[Recipient]) {
+        self.forget_each(|key| {
+            if key.issuer.is_empty() {
+                server.contains(&key.to)
+            } else {
+                key.to == new.to && key.who == new.who
+            }
+        });
     }
 
-    /// Says whether a token for these origins is left in the file of a user, looking at it anew. It is
-    /// not known where the file cannot be read.
-    pub fn is_left(places: &Places, origins: &[Origin]) -> Result<bool, CacheProblem> {
+    /// Says whether a token for a server is left in the file of a user, looking at it anew. It is not
+    /// known where the file cannot be read.
+    pub fn is_left(places: &Places, server: &[Recipient]) -> Result<bool, CacheProblem> {
         let Some(home) = places.home.as_ref().or(places.read_only_home.as_ref()) else {
             return Ok(false);
         };
@@ -308,7 +283,7 @@ impl TokenCache {
             return Ok(false);
         }
         ownership::of_ours(home, &directory).map_err(CacheProblem::Distrusted)?;
-        Ok(file.entries()?.iter().any(|entry| origins.contains(&entry.key.origin)))
+        Ok(file.entries()?.iter().any(|entry| server.contains(&entry.key.to)))
     }
 
     fn forget_each(&self, is_its: impl Fn(&Key) -> bool) -> Vec<(Key, Tokens)> {
@@ -490,10 +465,10 @@ impl<'a> Renewal<'a> {
 impl Entry {
     /// Returns how many bytes it has in the file at most.
     fn size(&self) -> usize {
-        let Self { key: Key { issuer, client, audience, origin: _, who }, tokens, tried: _ } = self;
+        let Self { key: Key { issuer, client, audience, to: _, who }, tokens, tried: _ } = self;
         let secrets = [Some(&tokens.token), tokens.refresh_token.as_ref()].into_iter().flatten();
         let texts = [issuer, client, audience, who].into_iter().map(String::len);
-        // Each of their characters may be written as two; the rest has names, times and a host.
+        // Each of their characters may be written as two; the rest has names, times, a host and a server's name.
         2 * (texts.sum::<usize>() + secrets.map(|it| it.expose().len()).sum::<usize>()) + 1024
     }
 
@@ -530,12 +505,12 @@ fn make_room(entries: &mut Vec<Entry>, now: SystemTime) {
     });
     entries.sort_by_key(|entry| entry.tokens.received);
     entries.reverse();
-    let (mut count, mut bytes, mut of_origin) = (0, 0, BTreeMap::<Origin, usize>::new());
+    let (mut count, mut bytes, mut of_server) = (0, 0, BTreeMap::<Recipient, usize>::new());
     entries.retain(|entry| {
-        let its = of_origin.entry(entry.key.origin.clone()).or_default();
+        let its = of_server.entry(entry.key.to.clone()).or_default();
         *its += 1;
         let is_kept =
-            *its < ORIGIN_LIMIT && count + 1 < ENTRY_LIMIT && bytes + entry.size() <= BYTES_LIMIT;
+            *its < SERVER_LIMIT && count + 1 < ENTRY_LIMIT && bytes + entry.size() <= BYTES_LIMIT;
         if is_kept {
             count += 1;
             bytes += entry.size();

@@ -66,7 +66,8 @@ pub(crate) fn server(
 pub(crate) fn of_a_job(origins: BTreeSet<Origin>, environment: &Environment) -> Credentials {
     let home = origins.first().cloned();
     let means = Means { agent: Agent::at(None), clock: Clock::System, netrc: None, tokens: None };
-    let asked = Asked { home: home.as_ref(), variables: environment, time_scale: 1.0 };
+    let (home, variables) = (home.as_ref(), environment);
+    let asked = Asked { home, recipients: &[], variables, time_scale: 1.0 };
     let way_in = WayIn::unconfigured(origins, asked, &means);
     way_in.after_given_identity(asked, &means).credentials
 }

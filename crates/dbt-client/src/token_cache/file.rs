@@ -6,7 +6,7 @@ use std::time::Duration;
 use dbt_core::secret::Secret;
 use dbt_core::timestamp::Timestamp;
 
-use super::{CacheProblem, Entry, Key};
+use super::{CacheProblem, Entry, Key, Recipient};
 use crate::fsx::{self, FsxError, Lock};
 use crate::oidc::Tokens;
 use crate::url::RepositoryUrl;
@@ -16,6 +16,12 @@ const SCHEMA: u64 = 1;
 
 /// The most bytes of the file.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
+
+/// What the names of the locks of keys begin and end with.
+const LOCK_NAME: (&str, &str) = ("tokens-", ".lock");
+
+/// What the names of files say that are about to replace the file.
+const LABEL: &str = "tokens";
 
 /// How long a change waits for other ones: each takes milliseconds, on a slow disk much more, and
 /// there may be many.
@@ -54,6 +60,9 @@ struct Written {
     client: String,
     audience: String,
     origin: String,
+    /// The server that is sent it there, where another one may be at home.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    server: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     who: String,
     token: InFile,
@@ -150,6 +159,9 @@ impl TokenFile {
             // Written over, what that one keeps would be lost.
             return say(&CacheProblem::Busy { path: self.path(), waited: self.patience });
         }
+        if lock.as_ref().is_some_and(Lock::is_held) {
+            self.remove_staged();
+        }
         if let Err(newer @ CacheProblem::Newer { .. }) = read(&self.path()) {
             return say(&newer);
         }
@@ -170,7 +182,16 @@ impl TokenFile {
         let contents = contents.map(Secret::new).map_err(|source| {
             CacheProblem::Write(FsxError::new("write", self.path(), std::io::Error::from(source)))
         })?;
-        fsx::write_atomic(&self.path(), contents.expose(), 0o600).map_err(CacheProblem::Write)
+        fsx::write_atomic_labelled(&self.path(), contents.expose(), 0o600, LABEL)
+            .map_err(CacheProblem::Write)
+    }
+
+    /// Removes what killed writers were about to put in the place of the file, for whoever holds the
+    /// lock: all tokens are in it, also one that is about to be forgotten.
+    fn remove_staged(&self) {
+        for path in fsx::staged(&self.directory, LABEL) {
+            let _best_effort = fsx::remove(&path);
+        }
     }
 
     fn lock(&self) -> Option<Lock> {
@@ -180,20 +201,33 @@ impl TokenFile {
     /// Keeps other processes from getting a token for the same key at the same time.
     pub(super) fn lock_for(&self, key: &Key, patience: Duration) -> Option<Lock> {
         fsx::create_dir_all(&self.directory, 0o700).ok()?;
-        let name = format!("tokens-{}.lock", key.short());
+        let name = format!("{}{}{}", LOCK_NAME.0, key.short(), LOCK_NAME.1);
         fsx::lock_file(&self.directory.join(name), patience).ok()
     }
 }
 
+/// Lists the locks of keys below our home; those of keys that are gone, too.
+pub(crate) fn locks(home: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(home.join("state")).into_iter().flatten().flatten();
+    let locks = entries.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let digits = name.strip_prefix(LOCK_NAME.0).and_then(|name| name.strip_suffix(LOCK_NAME.1));
+        digits.is_some_and(|it| it.len() == 16 && it.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    });
+    locks.collect()
+}
+
 impl Written {
     fn of(entry: &Entry) -> Self {
-        let Entry { key: Key { issuer, client, audience, origin, who }, tokens, tried } = entry;
+        let Entry { key: Key { issuer, client, audience, to, who }, tokens, tried } = entry;
+        let Recipient { origin, guest } = to;
         let Tokens { token, refresh_token, received, expires } = tokens;
         Self {
             issuer: issuer.clone(),
             client: client.clone(),
             audience: audience.clone(),
             origin: origin.to_string(),
+            server: guest.clone(),
             who: who.clone(),
             token: InFile(token.clone()),
             refresh_token: refresh_token.clone().map(InFile),
@@ -207,7 +241,8 @@ impl Written {
     fn read(self) -> Option<Entry> {
         let origin = self.origin.parse::<RepositoryUrl>().ok()?.origin()?.clone();
         let (issuer, client, audience) = (self.issuer, self.client, self.audience);
-        let key = Key { issuer, client, audience, origin, who: self.who };
+        let to = Recipient { origin, guest: self.server };
+        let key = Key { issuer, client, audience, to, who: self.who };
         let (token, refresh_token) = (self.token.0, self.refresh_token.map(|InFile(it)| it));
         if !refresh_token.iter().chain([&token]).all(crate::oidc::is_token) {
             return None;
@@ -298,7 +333,7 @@ mod tests {
             Secret::new("s3cr3t".to_owned()),
             std::time::SystemTime::UNIX_EPOCH,
         );
-        let entry = Entry { key: Key::of_server(origin), tokens, tried: None };
+        let entry = Entry { key: Key::of_server(Recipient::at_home(origin)), tokens, tried: None };
         file.change(&say, |entries| entries.push(entry.clone()));
         assert!(!file.path().exists() && !file.can_be_written());
         let words =

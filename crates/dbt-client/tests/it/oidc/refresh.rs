@@ -6,7 +6,7 @@ use dbt_client::oidc::refresh::{renewed, within};
 use dbt_client::oidc::{OidcError, Tokens, UnverifiedClaims};
 use dbt_client::settings::Places;
 use dbt_client::source::Class;
-use dbt_client::token_cache::{Key, Need, NoToken, TokenCache};
+use dbt_client::token_cache::{Key, Need, NoToken, Recipient, TokenCache};
 use dbt_client::url::RepositoryUrl;
 use dbt_core::clock::Clock;
 use dbt_testkit::http::Answer;
@@ -31,7 +31,13 @@ fn ended(endpoint: &TokenEndpoint) -> Tokens {
 fn key(endpoint: &TokenEndpoint) -> Key {
     let server: RepositoryUrl = "https://dbt.example.com".parse().unwrap();
     let (issuer, origin) = (endpoint.url(), server.origin().unwrap().clone());
-    Key { issuer, client: "app".to_owned(), audience: String::new(), origin, who: String::new() }
+    Key {
+        issuer,
+        client: "app".to_owned(),
+        audience: String::new(),
+        to: Recipient::at_home(origin),
+        who: String::new(),
+    }
 }
 
 fn cache_in(home: &std::path::Path) -> TokenCache {
