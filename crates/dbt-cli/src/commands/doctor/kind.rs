@@ -254,7 +254,7 @@ kinds! {
     SERVER_SIGN_IN = "server-sign-in", Error,
         "the server does not know who asks (401)",
         "nothing new can be installed; what is cached still runs",
-        "configure `username` and `password`, or `token`";
+        "`{program} login`, or configure `username` and `password`, or `token`";
     CREDENTIALS_UNUSABLE = "credentials-unusable", Error,
         "the password or token that is configured cannot be had: its command or file fails, or takes too long",
         "nothing new can be installed; what is cached still runs",
