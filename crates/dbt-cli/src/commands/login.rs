@@ -80,7 +80,7 @@ pub(super) fn through_provider(
     provider: &ProviderTokens,
     asked: Asked,
 ) -> Result<(), Report> {
-    may_be_kept(server, way_in)?;
+    may_be_kept(process, server, way_in)?;
     let settings = process.settings()?;
     let tokens = provider::sign_in(process, &settings, provider.settings(), asked)?;
     let value = SecretValue::fixed("token", tokens.token.clone());
@@ -123,7 +123,7 @@ fn tried(
 
 /// Takes a token, asks the server whose it is, and keeps it for that server.
 fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Report> {
-    may_be_kept(server, way_in)?;
+    may_be_kept(process, server, way_in)?;
     let token = read_token(server)?;
     let own = own_origins(process, server, way_in)?;
     if own.is_empty() {
@@ -163,8 +163,9 @@ fn own_origins(process: &Process, server: &str, way_in: &WayIn) -> Result<Vec<Or
     Ok(own)
 }
 
-/// Refuses where a token would not be sent, or would be seen on the way.
-fn may_be_kept(server: &str, way_in: &WayIn) -> Result<(), Report> {
+/// Refuses where a token would not be sent, or would be seen on the way, or where the keychain that
+/// it belongs in does not take it.
+fn may_be_kept(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Report> {
     let may_come_before = matches!(
         way_in.kind,
         Kind::Nothing
@@ -190,7 +191,11 @@ fn may_be_kept(server: &str, way_in: &WayIn) -> Result<(), Report> {
         let hint = error.hint();
         return Err(Report::new(ExitCode::CONFIGURATION, error).hints(hint));
     }
-    Ok(())
+    process.tokens()?.check_keychain().map_err(|error| {
+        let message = format!("a sign-in to the server `{server}` could not be kept");
+        let hint = error.hint();
+        Report::because(ExitCode::CONFIGURATION, message, error).hint(hint)
+    })
 }
 
 /// Reads a token that a person types, unseen, or that another program writes.
@@ -224,7 +229,7 @@ fn keep(
     let kept_now = TokenCache::open(&process.found.places, |_problem| {});
     for origin in origins {
         let key = Key::of_server(origin);
-        process.tokens().store(&key, &Tokens::without_end(token.clone(), Clock::System.now()));
+        process.tokens()?.store(&key, &Tokens::without_end(token.clone(), Clock::System.now()));
         if kept_now.peek(&key).is_none_or(|kept| kept.token != *token) {
             return Err(not_kept());
         }
@@ -241,7 +246,7 @@ fn not_kept() -> Report {
 pub(crate) fn logout(process: &Process) -> Result<(), Report> {
     let (server, way_in) = selected(process)?;
     let origins = own_origins(process, &server, &way_in)?;
-    let forgotten = process.tokens().forget(&origins);
+    let forgotten = process.tokens()?.forget(&origins);
     let has_ended = way_in.provider.as_ref().is_some_and(|provider| {
         let its = forgotten.iter().find(|(key, _tokens)| key == provider.key());
         its.is_some_and(|(_key, tokens)| ends(process, provider, tokens))
@@ -273,7 +278,7 @@ fn really_forgotten(process: &Process, server: &str, origins: &[Origin]) -> Resu
     match TokenCache::is_left(&process.found.places, origins) {
         Ok(false) => Ok(()),
         Ok(true) => {
-            let hint = "make the file with the tokens writable and try again, or end the session where it began";
+            let hint = "make the file with the tokens writable, or unlock the keychain, and try again; or end the session where it began";
             Err(Report::new(ExitCode::CONFIGURATION, message).hint(hint))
         }
         Err(problem) => {

@@ -101,7 +101,7 @@ fn token_of(
     provider: &ProviderTokens,
 ) -> Result<Tokens, Report> {
     let tokens = if settings.offline {
-        process.tokens().peek(provider.key())
+        process.tokens()?.peek(provider.key())
     } else {
         let limit = PATIENCE.mul_f64(settings.server.time_scale);
         provider.silently(&connector_of(settings), limit).map_err(|error| {

@@ -17,6 +17,7 @@ mod bundle;
 mod compiled;
 mod disks;
 mod gitlab;
+mod keychain;
 mod multicall;
 mod network;
 mod nginx;
