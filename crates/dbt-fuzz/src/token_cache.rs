@@ -23,6 +23,10 @@ const OURS: &str = "hunter2-of-another-server";
 pub fn run(data: &[u8]) {
     let home = Home::with(data);
     let written = Written::by(data);
+    if written.as_ref().is_some_and(Written::asks_a_keychain) {
+        // Its program would be started.
+        return;
+    }
     let cache = home.cache();
     let mut kept = Vec::new();
     for key in written.iter().flat_map(Written::keys) {
@@ -110,6 +114,10 @@ impl Written {
             let to = Recipient { origin, guest: text("server").unwrap_or_default() };
             Some(Key { issuer, client, audience: text("audience")?, to, who })
         })
+    }
+
+    fn asks_a_keychain(&self) -> bool {
+        self.0.iter().any(|entry| entry["in_keychain"] == true)
     }
 
     fn of(&self, key: &Key) -> Vec<&Value> {

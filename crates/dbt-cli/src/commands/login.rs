@@ -81,7 +81,7 @@ pub(super) fn through_provider(
     provider: &ProviderTokens,
     asked: Asked,
 ) -> Result<(), Report> {
-    may_be_kept(server, way_in)?;
+    may_be_kept(process, server, way_in)?;
     let settings = process.settings()?;
     let (tokens, by) = provider::sign_in(process, &settings, provider.settings(), asked)?;
     let value = SecretValue::fixed("token", tokens.token.clone());
@@ -151,7 +151,7 @@ fn tried(
 
 /// Takes a token, asks the server whose it is, and keeps it for that server.
 fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Report> {
-    may_be_kept(server, way_in)?;
+    may_be_kept(process, server, way_in)?;
     let token = read_token(server)?;
     let recipients = process.inputs()?.chosen_recipients()?;
     let origins = || recipients.iter().map(|recipient| recipient.origin.clone());
@@ -169,8 +169,9 @@ fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Rep
     say_where_it_goes(process, server, recipients.iter().map(|recipient| &recipient.origin))
 }
 
-/// Refuses where a token would not be sent, or would be seen on the way.
-fn may_be_kept(server: &str, way_in: &WayIn) -> Result<(), Report> {
+/// Refuses where a token would not be sent, or would be seen on the way, or where the keychain that
+/// it belongs in does not take it.
+fn may_be_kept(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Report> {
     let may_come_before = matches!(
         way_in.kind,
         Kind::Nothing
@@ -196,7 +197,11 @@ fn may_be_kept(server: &str, way_in: &WayIn) -> Result<(), Report> {
         let hint = error.hint();
         return Err(Report::new(ExitCode::CONFIGURATION, error).hints(hint));
     }
-    Ok(())
+    process.tokens()?.check_keychain().map_err(|error| {
+        let message = format!("a sign-in to the server `{server}` could not be kept");
+        let hint = error.hint();
+        Report::because(ExitCode::CONFIGURATION, message, error).hint(hint)
+    })
 }
 
 /// Reads a token that a person types, unseen, or that another program writes.
@@ -226,7 +231,7 @@ fn keep(process: &Process, recipients: &[Recipient], token: &Secret<String>) -> 
     let kept_now = TokenCache::open(&process.found.places, |_problem| {});
     for recipient in recipients {
         let key = Key::of_server(recipient.clone());
-        process.tokens().store(&key, &Tokens::without_end(token.clone(), Clock::System.now()));
+        process.tokens()?.store(&key, &Tokens::without_end(token.clone(), Clock::System.now()));
         if kept_now.peek(&key).is_none_or(|kept| kept.token != *token) {
             return Err(not_kept());
         }
@@ -243,7 +248,7 @@ fn not_kept() -> Report {
 pub(crate) fn logout(process: &Process) -> Result<(), Report> {
     let (server, way_in) = selected(process)?;
     let recipients = process.inputs()?.chosen_recipients()?;
-    let forgotten = process.tokens().forget(&recipients);
+    let forgotten = process.tokens()?.forget(&recipients);
     let mut has_ended = false;
     if let Some(provider) = &way_in.provider {
         let is_its = |key: &Key| provider.key().is_same_but_for_agent(key);
@@ -282,7 +287,7 @@ fn really_forgotten(
     match TokenCache::is_left(&process.found.places, recipients) {
         Ok(false) => Ok(()),
         Ok(true) => {
-            let hint = "make the file with the tokens writable and try again, or end the session where it began";
+            let hint = "make the file with the tokens writable, or unlock the keychain, and try again; or end the session where it began";
             Err(Report::new(ExitCode::CONFIGURATION, message).hint(hint))
         }
         Err(problem) => {

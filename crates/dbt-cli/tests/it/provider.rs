@@ -2,6 +2,7 @@
 //! serves every run until its session ends.
 
 mod browser;
+mod keychain;
 mod keys;
 mod logout;
 mod offer;

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dbt_core::digest::Digest;
 use dbt_core::secret::Secret;
 use dbt_core::timestamp::Timestamp;
 
+use super::keychain::Item;
 use super::{CacheProblem, Entry, Key, Recipient};
 use crate::fsx::{self, FsxError, Lock};
 use crate::oidc::Tokens;
@@ -65,9 +67,13 @@ struct Written {
     server: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     who: String,
-    token: InFile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<InFile>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh_token: Option<InFile>,
+    /// What of it is for long is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    in_keychain: bool,
     received: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires: Option<Timestamp>,
@@ -88,6 +94,13 @@ impl TokenFile {
 
     fn path(&self) -> PathBuf {
         self.directory.join("tokens.json")
+    }
+
+    /// Returns what is in the keychain for a key: one of its own for each of a user's homes.
+    pub(super) fn item(&self, key: &Key) -> Item {
+        let text = format!("{}\n{}", self.directory.display(), key.short());
+        let id = Digest::of(text.as_bytes()).to_string().chars().take(32).collect();
+        Item::new(id, &key.to.origin)
     }
 
     /// Says whether there is anything of its name.
@@ -219,8 +232,10 @@ pub(crate) fn locks(home: &Path) -> Vec<PathBuf> {
 
 impl Written {
     fn of(entry: &Entry) -> Self {
-        let Entry { key: Key { issuer, client, audience, to, who }, tokens, tried } = entry;
-        let Recipient { origin, guest } = to;
+        let entry =
+            if entry.in_keychain { entry.clone().with_long_lived(None) } else { entry.clone() };
+        let Entry { key, tokens, tried, in_keychain } = &entry;
+        let Key { issuer, client, audience, to: Recipient { origin, guest }, who } = key;
         let Tokens { token, refresh_token, received, expires } = tokens;
         Self {
             issuer: issuer.clone(),
@@ -229,8 +244,9 @@ impl Written {
             origin: origin.to_string(),
             server: guest.clone(),
             who: who.clone(),
-            token: InFile(token.clone()),
+            token: Some(token.clone()).filter(|it| !it.expose().is_empty()).map(InFile),
             refresh_token: refresh_token.clone().map(InFile),
+            in_keychain: *in_keychain,
             received: Timestamp(*received),
             expires: expires.map(Timestamp),
             tried: tried.map(Timestamp),
@@ -243,8 +259,18 @@ impl Written {
         let (issuer, client, audience) = (self.issuer, self.client, self.audience);
         let to = Recipient { origin, guest: self.server };
         let key = Key { issuer, client, audience, to, who: self.who };
-        let (token, refresh_token) = (self.token.0, self.refresh_token.map(|InFile(it)| it));
-        if !refresh_token.iter().chain([&token]).all(crate::oidc::is_token) {
+        let in_keychain = self.in_keychain;
+        let (token, refresh_token) = (self.token.map(|it| it.0), self.refresh_token.map(|it| it.0));
+        if !refresh_token.iter().chain(&token).all(crate::oidc::is_token) {
+            return None;
+        }
+        // One of them may be in the keychain, and which is known.
+        let token = match token {
+            Some(token) if !in_keychain || !key.is_of_server() => token,
+            None if in_keychain && key.is_of_server() => Secret::new(String::new()),
+            Some(_) | None => return None,
+        };
+        if in_keychain && refresh_token.is_some() {
             return None;
         }
         let tokens = Tokens {
@@ -253,7 +279,7 @@ impl Written {
             received: self.received.0,
             expires: self.expires.map(|Timestamp(time)| time),
         };
-        Some(Entry { key, tokens, tried: self.tried.map(|Timestamp(time)| time) })
+        Some(Entry { key, tokens, tried: self.tried.map(|Timestamp(time)| time), in_keychain })
     }
 }
 
@@ -333,7 +359,7 @@ mod tests {
             Secret::new("s3cr3t".to_owned()),
             std::time::SystemTime::UNIX_EPOCH,
         );
-        let entry = Entry { key: Key::of_server(Recipient::at_home(origin)), tokens, tried: None };
+        let entry = Entry::new(&Key::of_server(Recipient::at_home(origin)), &tokens);
         file.change(&say, |entries| entries.push(entry.clone()));
         assert!(!file.path().exists() && !file.can_be_written());
         let words =

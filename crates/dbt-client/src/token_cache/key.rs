@@ -104,6 +104,11 @@ impl Key {
         without_agent(self) == without_agent(other)
     }
 
+    /// Says whether it is of a token that a server gave itself.
+    pub(super) const fn is_of_server(&self) -> bool {
+        self.issuer.is_empty()
+    }
+
     pub(super) fn is_of_job(&self) -> bool {
         self.issuer == JOB
     }

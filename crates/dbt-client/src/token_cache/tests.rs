@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, mpsc};
 use std::thread;
 
+use super::entry::{ENTRY_LIMIT, KEPT_AFTER_END, SERVER_LIMIT};
 use super::*;
 use crate::fsx;
 use crate::url::Origin;
@@ -229,7 +230,7 @@ fn the_token_of_a_job_ends_with_its_process() {
     assert_eq!(home.cache().peek(&job), None);
     assert_eq!(fs::read_dir(home.directory.path()).unwrap().count(), 0, "nothing was written");
     // What an earlier version has left is nobody's.
-    let left = Entry { key: job, tokens: tokens("left", 0), tried: None };
+    let left = Entry::new(&job, &tokens("left", 0));
     let mut entries = vec![left];
     make_room(&mut entries, at(1));
     assert!(entries.is_empty());
@@ -332,8 +333,7 @@ fn after_the_clock_was_put_back_nobody_relies_on_how_long_a_token_seems_good() {
 #[test]
 fn short_lives_have_short_margins_and_some_tokens_have_no_end() {
     let life = |seconds| Tokens::for_seconds(secret("short"), Some(seconds), at(0));
-    let standing =
-        |tokens: Tokens, now| Entry { key: key(), tokens, tried: None }.standing(&need(now));
+    let standing = |tokens: Tokens, now| Entry::new(&key(), &tokens).standing(&need(now));
     let found = [0, 47, 48, 53, 54, 60].map(|now| standing(life(60), now));
     let [good, ends, over] = [Standing::Good, Standing::Ends, Standing::Over];
     assert_eq!(found, [good, good, ends, ends, over, over]);
@@ -565,7 +565,7 @@ fn where_locks_do_not_work_everybody_gets_a_token_and_the_file_is_whole() {
 
 #[test]
 fn what_has_ended_makes_room() {
-    let entry = |server: &str, tokens| Entry { key: key_of(server), tokens, tried: None };
+    let entry = |server: &str, tokens| Entry::new(&key_of(server), &tokens);
     let without_next = Tokens { refresh_token: None, ..tokens("ended", 0) };
     let mut entries = vec![entry("https://ended.example.com", without_next)];
     entries.extend((0..=ENTRY_LIMIT).rev().map(|index| {

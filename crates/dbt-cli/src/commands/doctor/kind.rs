@@ -143,6 +143,10 @@ kinds! {
         "nothing reads a key of the configuration",
         "what it is meant to set is not set",
         "write the nearest known key, or remove it";
+    KEYCHAIN_UNUSABLE = "keychain-unusable", Warning,
+        "`tokenStore` is `keychain`, and the keychain of this session takes nothing",
+        "nobody can sign in, and sign-ins end with their tokens",
+        "unlock it, or set `tokenStore` to `file`";
     SHELL_MISSING = "shell-missing", Warning,
         "`updates` is `after`, and there is no shell (`sh`) on `PATH`",
         "nothing looks for newer versions in the background",
