@@ -116,8 +116,9 @@ pub(crate) struct Publish {
     pub(crate) tool: String,
     /// The version: `1.2.3`, perhaps with `-rc.1`
     pub(crate) version: String,
-    /// What runs where: `linux/amd64=FILE`, and so on
-    #[arg(required = true, value_name = "OS/ARCH=FILE")]
+    /// What runs where: `linux/amd64=FILE` and so on, or a directory with `OS/ARCH/TOOL` or with
+    /// release archives named for their platforms, or such an archive
+    #[arg(required = true, value_name = "OS/ARCH=FILE|DIR|ARCHIVE")]
     pub(crate) artifacts: Vec<String>,
     /// One line about the tool, for lists
     #[arg(long, value_name = "TEXT")]
@@ -392,7 +393,10 @@ mod tests {
     fn a_wrong_command_line_is_explained_in_our_words() {
         let words = |line: &str| line.split(' ').map(OsString::from).collect();
         let said = |line: &str| read(words(line)).unwrap_err().0.to_string();
-        assert!(said("publish x 1.0.0").starts_with("error: `<OS/ARCH=FILE>...` is missing\n"));
+        assert!(
+            said("publish x 1.0.0")
+                .starts_with("error: `<OS/ARCH=FILE|DIR|ARCHIVE>...` is missing\n")
+        );
         assert!(said("publsh").contains("hint: did you mean `publish`?"), "{}", said("publsh"));
         assert!(said("key list --jso").contains("`--jso` is not expected"));
     }

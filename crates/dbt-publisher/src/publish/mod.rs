@@ -4,6 +4,8 @@
 //! else is written first and the checksums last: until then the version before stays the newest.
 //! Only where published bytes are replaced, each checksum follows its file at once. In a directory the whole version is made beside its place and renamed into it.
 
+mod archive;
+mod inputs;
 pub(crate) mod plan;
 mod upload;
 

@@ -4,6 +4,7 @@
 
 mod gpg;
 mod http;
+mod inputs;
 mod keys;
 mod maintain;
 mod publish;
