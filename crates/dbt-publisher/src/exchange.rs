@@ -21,6 +21,7 @@ use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
 
 use crate::env::{Environment, NotText, Variable};
+use crate::index;
 use crate::place::Place;
 use crate::stop::{Explained, Stop};
 
@@ -154,7 +155,8 @@ impl Exchange {
         Ok(if digest == content.sha256 { Presence::Same } else { Presence::Different })
     }
 
-    /// Writes a file and reads it back. Tries again when the connection or the server fails.
+    /// Writes a file and reads it back, and in a directory brings the pages that name it up to
+    /// date. Tries again when the connection or the server fails.
     pub(crate) fn put(
         &self,
         spot: &Spot,
@@ -185,7 +187,7 @@ impl Exchange {
             }
         }
         match self.compare(spot, content)? {
-            Presence::Same => Ok(()),
+            Presence::Same => index::follow(spot),
             Presence::Absent | Presence::Different => {
                 Err(ExchangeError::NotKept { url: spot.url() }.into())
             }

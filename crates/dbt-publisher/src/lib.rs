@@ -9,6 +9,7 @@ mod binary;
 mod config;
 pub mod env;
 mod exchange;
+mod index;
 mod key;
 mod known;
 mod place;

@@ -16,8 +16,10 @@ use dbt_core::trust::openpgp::{SIGNATURE_LIMIT, SignatureBlock};
 use dbt_core::version::Version;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
+use dbt_ui::report::Report;
 
 use crate::exchange::{Body, Exchange, Presence, Spot, content_of};
+use crate::index;
 use crate::place::Place;
 use crate::stop::{Explained, Stop};
 
@@ -155,6 +157,8 @@ impl Uploader<'_> {
         let made = staging.path().join(above.path.as_str()).join(version.spelling());
         fsx::rename(&made, &directory.join(version.spelling()))?;
         fsx::sync_dir(directory)?;
+        let path = above.path.join(version.spelling()).map_err(Report::internal)?;
+        index::follow(&Spot { base: above.base.clone(), path })?;
         Ok(uploaded)
     }
 
@@ -261,6 +265,10 @@ impl Uploader<'_> {
         let (outcome, sha256) = match decision {
             Decision::Keep(sha256) => {
                 self.printer.verbose(format!("`{url}` is there"));
+                if !self.dry_run {
+                    // The try that wrote it may have ended before its page was written.
+                    index::follow(spot)?;
+                }
                 (Outcome::Present, sha256)
             }
             Decision::Write(replace) => {

@@ -93,7 +93,7 @@ fn what_was_published_is_published_elsewhere_as_it_is() {
     world.write("deploy", SCRIPT);
     world.run(&LINE.replace("INPUT", "linux/amd64=deploy darwin/arm64=deploy")).says_nothing();
     let (from, to) = (world.path("repo/dbt-tools/deploy/1.4.0"), world.path("copy"));
-    std::fs::rename(from, &to).unwrap();
+    dbt_client::fsx::rename(&from, &to).unwrap();
     world.run(&LINE.replace("INPUT --description x", "copy")).says_nothing();
     is_published(&world, &["darwin/arm64", "linux/amd64"]);
 }

@@ -7,6 +7,7 @@ mod http;
 mod inputs;
 mod keys;
 mod maintain;
+mod pages;
 mod publish;
 mod truststore;
 mod upload;

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use dbt_core::clock::Clock;
+use dbt_core::listing::Listing;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::trust::keys::{Certificate, Keyring};
 use dbt_core::trust::memory::{Demands, TrustMemory};
@@ -127,13 +128,27 @@ impl World {
         }
     }
 
-    /// Every file of the repository, in order.
+    /// Every file of the repository but the pages that name them, in order.
     pub(crate) fn published(&self) -> Vec<String> {
+        let mut found = self.served();
+        found.retain(|path| !path.ends_with("index.html"));
+        found
+    }
+
+    /// Every file of the repository, in order.
+    pub(crate) fn served(&self) -> Vec<String> {
         let mut found = Vec::new();
         let root = self.path("repo");
         collect(&root, &root, &mut found);
         found.sort();
         found
+    }
+
+    /// What a page of the repository names, as a client reads it.
+    pub(crate) fn page(&self, directory: &str) -> Vec<String> {
+        let page = self.read(&format!("repo/{directory}/index.html"));
+        let listing = Listing::parse(&page, &format!("http://host/{directory}/")).unwrap();
+        listing.names().map(str::to_owned).collect()
     }
 
     /// The truststore as published.
