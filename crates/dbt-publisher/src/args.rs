@@ -89,9 +89,13 @@ pub(crate) struct SignIn {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Who signs")]
 pub(crate) struct Signing {
-    /// `gpg` (the default), `gpg:ID`, `file:PATH` or `env:VARIABLE`
+    /// `gpg` (the default), `gpg:ID`, `file:PATH`, `env:VARIABLE`, or `exec:COMMAND`, which gets a
+    /// digest and writes the signature
     #[arg(long, value_name = "SIGNER")]
     pub(crate) signer: Option<String>,
+    /// The certificate of the key behind `exec:`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: Option<PathBuf>,
     /// A file that holds the passphrase of `file:` or `env:`
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
@@ -204,6 +208,23 @@ pub(crate) enum Key {
         #[arg(long)]
         json: bool,
     },
+    /// Print a certificate for a key that a key service or a card has
+    Certificate {
+        /// What to call it
+        name: String,
+        /// The address to put beside the name
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+        /// The public key: RSA, NIST P-256 or Ed25519, as PEM
+        #[arg(long, value_name = "FILE")]
+        public_key: PathBuf,
+        /// `exec:COMMAND`, which signs with it
+        #[arg(long, value_name = "SIGNER")]
+        signer: String,
+        /// How long it is valid: `2y`, `6m`, `90d` or `never`
+        #[arg(long, value_name = "TIME", default_value = "2y")]
+        expires: String,
+    },
     /// Print the public certificate of a key
     Export {
         /// Its name, or its fingerprint
@@ -263,10 +284,13 @@ pub(crate) struct Change {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// An administrator's key: `gpg` (the default), `gpg:ID`, `file:PATH` or `env:VARIABLE`;
-    /// several when the manifest asks for several
+    /// An administrator's key: `gpg` (the default), `gpg:ID`, `file:PATH`, `env:VARIABLE` or
+    /// `exec:COMMAND`; several when the manifest asks for several
     #[arg(long, value_name = "SIGNER", help_heading = "Who signs")]
     pub(crate) signer: Vec<String>,
+    /// The certificate of the key behind `exec:`
+    #[arg(long, value_name = "FILE", help_heading = "Who signs")]
+    pub(crate) certificate: Option<PathBuf>,
     /// A file that holds the passphrase of `file:` or `env:`
     #[arg(long, value_name = "FILE", help_heading = "Who signs")]
     pub(crate) passphrase_file: Option<PathBuf>,

@@ -155,9 +155,21 @@ impl Exchange {
         Ok(if digest == content.sha256 { Presence::Same } else { Presence::Different })
     }
 
-    /// Writes a file and reads it back, and in a directory brings the pages that name it up to
-    /// date. Tries again when the connection or the server fails.
+    /// Writes a file as [`Exchange::write`] does, and in a directory brings the pages that name it
+    /// up to date.
     pub(crate) fn put(
+        &self,
+        spot: &Spot,
+        body: &mut dyn Body,
+        content: &Content,
+        replace: Replace,
+    ) -> Result<(), Stop> {
+        self.write(spot, body, content, replace)?;
+        index::follow(spot)
+    }
+
+    /// Writes a file and reads it back. Tries again when the connection or the server fails.
+    pub(crate) fn write(
         &self,
         spot: &Spot,
         body: &mut dyn Body,
@@ -187,7 +199,7 @@ impl Exchange {
             }
         }
         match self.compare(spot, content)? {
-            Presence::Same => index::follow(spot),
+            Presence::Same => Ok(()),
             Presence::Absent | Presence::Different => {
                 Err(ExchangeError::NotKept { url: spot.url() }.into())
             }

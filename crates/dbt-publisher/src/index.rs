@@ -9,7 +9,6 @@ use std::path::Path;
 
 use dbt_client::fsx::{self, FsxError};
 use dbt_core::listing::Listing;
-use dbt_core::repo_path::RepoPath;
 use dbt_ui::report::Report;
 
 use crate::exchange::Spot;
@@ -30,20 +29,28 @@ pub(crate) fn follow(spot: &Spot) -> Result<(), Stop> {
     let Some(root) = spot.base.directory() else { return Ok(()) };
     let mut above = spot.path.parent();
     while let Some(directory) = above {
-        write_page(root, &directory)?;
+        let path = directory.segments().fold(root.to_owned(), |below, name| below.join(name));
+        write_page(&path)?;
         above = directory.parent();
     }
     Ok(())
 }
 
+/// Writes the pages of a directory that nobody sees yet, and of all below it.
+pub(crate) fn fill(directory: &Path) -> Result<(), Stop> {
+    for entry in listing_of(directory)?.entries().iter().filter(|entry| entry.directory) {
+        fill(&directory.join(&entry.name))?;
+    }
+    write_page(directory)
+}
+
 /// Writes a directory's page, unless it says already what it should.
-fn write_page(root: &Path, path: &RepoPath) -> Result<(), Stop> {
-    let directory = path.segments().fold(root.to_owned(), |below, name| below.join(name));
+fn write_page(directory: &Path) -> Result<(), Stop> {
     let page = directory.join(PAGE_FILE);
     // Two who publish at once both list after they have written. Whoever writes the page last has
     // seen everything, or looks again.
     for _round in 0..ROUNDS {
-        let wanted = page_of(&directory)?;
+        let wanted = listing_of(directory)?.to_page();
         let known = fsx::read_limited(&page, PAGE_LIMIT).ok();
         if known.as_deref() == Some(wanted.as_bytes()) {
             return Ok(());
@@ -56,7 +63,7 @@ fn write_page(root: &Path, path: &RepoPath) -> Result<(), Stop> {
 /// The largest page that is compared before it is written.
 const PAGE_LIMIT: u64 = dbt_core::listing::LISTING_LIMIT;
 
-fn page_of(directory: &Path) -> Result<String, Stop> {
+fn listing_of(directory: &Path) -> Result<Listing, Stop> {
     let failed = |error| FsxError::new("list", directory, error);
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
@@ -68,7 +75,7 @@ fn page_of(directory: &Path) -> Result<String, Stop> {
         names.push((name.to_owned(), metadata.is_dir()));
     }
     let listing = Listing::of_names(names.iter().map(|(name, is_dir)| (name.as_str(), *is_dir)));
-    Ok(listing.map_err(Report::internal)?.to_page())
+    Ok(listing.map_err(Report::internal)?)
 }
 
 /// Hidden names are what is being written, and the host's own files.

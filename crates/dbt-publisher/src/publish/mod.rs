@@ -64,7 +64,8 @@ pub(crate) fn run(
     let failed = |stop: Stop| {
         let stop = stop.while_doing(format!("failed to publish `{}` {version}", subject.name()));
         // Where something was refused, the same command would be refused again.
-        if stop.0.code() == ExitCode::UNREACHABLE { stop.hint(AGAIN) } else { stop }
+        let may_go_well = [ExitCode::UNREACHABLE, ExitCode::INTERNAL].contains(&stop.0.code());
+        if may_go_well { stop.hint(AGAIN) } else { stop }
     };
     let mut files = uploader.upload(items, &subject, &version).map_err(failed)?;
     if subject == Subject::Program && !version.is_pre_release() {

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
+mod exec;
 mod gpg;
 mod http;
 mod inputs;
+mod interrupted;
 mod keys;
 mod maintain;
 mod pages;

@@ -1,6 +1,7 @@
 //! A home directory with keys, a repository, and the program.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,7 +37,8 @@ pub(crate) struct World {
 /// How the program ended.
 #[derive(Debug)]
 pub(crate) struct Run {
-    pub(crate) code: i32,
+    /// Nothing when a signal ended it.
+    pub(crate) code: Option<i32>,
     pub(crate) data: String,
     pub(crate) talk: String,
 }
@@ -104,15 +106,24 @@ impl World {
         key.1.clone()
     }
 
-    /// Runs the program with nothing of our own environment but where programs are. `REPO` is the directory of the repository, `PLACE` the one above.
-    #[expect(clippy::disallowed_methods, reason = "a test hands on where `gpg` is")]
+    /// Runs the program with nothing of our own environment but where programs are. `REPO` is the
+    /// directory of the repository, `PLACE` the one above.
     pub(crate) fn run(&self, line: &str) -> Run {
+        let run = self.run_through(&[env!("CARGO_BIN_EXE_publisher").into()], line);
+        assert!(run.code.is_some(), "it was ended: {}", run.talk);
+        run
+    }
+
+    /// Runs the program by these words in front of its own.
+    #[expect(clippy::disallowed_methods, reason = "a test hands on where `gpg` is")]
+    pub(crate) fn run_through(&self, program: &[OsString], line: &str) -> Run {
         let words = line.split_whitespace().map(|word| {
             let word = word.replace("REPO", self.path("repo").to_str().unwrap());
             word.replace("PLACE", self.place.path().to_str().unwrap()).replace("%20", " ")
         });
-        let mut command = Command::new(env!("CARGO_BIN_EXE_publisher"));
-        command.args(words).env_clear().current_dir(self.place.path());
+        let (program, before) = program.split_first().unwrap();
+        let mut command = Command::new(program);
+        command.args(before).args(words).env_clear().current_dir(self.place.path());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.path("home")).env("TMPDIR", self.place.path());
         command.env("DBT_SIGNING_PASSPHRASE", PASSPHRASE);
@@ -121,11 +132,7 @@ impl World {
         self.secrets.are_not_in("what the publisher says", &output.stderr);
         self.secrets.are_not_in("what the publisher prints", &output.stdout);
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Run {
-            code: output.status.code().unwrap(),
-            data: text(output.stdout),
-            talk: text(output.stderr),
-        }
+        Run { code: output.status.code(), data: text(output.stdout), talk: text(output.stderr) }
     }
 
     /// Every file of the repository but the pages that name them, in order.
@@ -215,19 +222,19 @@ fn collect(root: &Path, directory: &Path, found: &mut Vec<String>) {
 impl Run {
     #[track_caller]
     pub(crate) fn succeeds(self) -> Self {
-        assert_eq!(self.code, 0, "{}", self.talk);
+        assert_eq!(self.code, Some(0), "{}", self.talk);
         self
     }
 
     #[track_caller]
     pub(crate) fn says_nothing(self) -> Self {
-        assert_eq!((self.code, self.data.as_str(), self.talk.as_str()), (0, "", ""));
+        assert_eq!((self.code, self.data.as_str(), self.talk.as_str()), (Some(0), "", ""));
         self
     }
 
     #[track_caller]
     pub(crate) fn fails(self, code: i32, words: &str) -> Self {
-        assert_eq!(self.code, code, "{}", self.talk);
+        assert_eq!(self.code, Some(code), "{}", self.talk);
         assert!(self.talk.contains(words), "`{words}` is not in: {}", self.talk);
         assert_eq!(self.data, "");
         self
