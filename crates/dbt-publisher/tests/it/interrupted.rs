@@ -105,7 +105,7 @@ fn what_a_killed_publisher_left_is_on_no_page_and_goes_after_a_day() {
     world.write("deploy", SCRIPT);
     world.write("repo/dbt-tools/deploy/.publishing-old/deploy/1.4.0/linux/amd64/deploy", SCRIPT);
     world.write("repo/dbt-tools/deploy/.publishing-new/deploy/1.4.0/linux/amd64/deploy", SCRIPT);
-    let yesterday = std::time::SystemTime::now() - std::time::Duration::from_hours(25);
+    let yesterday = dbt_core::clock::Clock::System.now() - std::time::Duration::from_hours(25);
     let old = fs::File::open(world.path("repo/dbt-tools/deploy/.publishing-old")).unwrap();
     old.set_times(fs::FileTimes::new().set_modified(yesterday)).unwrap();
     world.run(LINE).says_nothing();
