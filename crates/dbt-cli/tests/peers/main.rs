@@ -30,5 +30,6 @@ mod shells;
 mod sign_in;
 mod signing_in;
 mod started;
+mod static_host;
 mod traced;
 mod web_server;

@@ -41,7 +41,7 @@ pub use provider::{By, ProviderTokens};
 pub use ssh_key::KeyProblem;
 pub(crate) use ssh_subject::SshSubjects;
 pub use ssh_token::SshError;
-pub use value::SecretValue;
+pub use value::{SecretValue, shell};
 
 /// What is sent to one server's origins, and to no other.
 ///

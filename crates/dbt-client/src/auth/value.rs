@@ -183,15 +183,17 @@ fn run_command(key: &str, line: &str, limit: Duration) -> Result<Secret<String>,
     text_of(key, output)
 }
 
+/// Returns how a line of the user's shell is run: by `sh -c`, on Windows by `cmd /C`.
 #[cfg(not(windows))]
-fn shell(line: &str) -> Command {
+pub fn shell(line: &str) -> Command {
     let mut command = Command::new("sh");
     command.arg("-c").arg(line);
     command
 }
 
+/// Returns how a line of the user's shell is run: by `sh -c`, on Windows by `cmd /C`.
 #[cfg(windows)]
-fn shell(line: &str) -> Command {
+pub fn shell(line: &str) -> Command {
     use std::os::windows::process::CommandExt;
     let mut command = Command::new("cmd");
     // The line is `cmd`'s to read: quoting it by the usual rules would change it.

@@ -97,18 +97,25 @@ fn what_does_not_fit_is_refused_before_the_program_is_started() {
 #[test]
 fn a_program_that_does_not_end_is_ended_with_what_it_has_started() {
     let fake = Fake::new();
-    let limit = Duration::from_millis(300);
+    let limit = Duration::from_secs(2);
     let keychain = Keychain::at(fake.program("sleep 600 & echo $! > child; wait"), limit);
     let began = Instant::now();
     let error = keychain.store(&item(), &secret("one")).unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(20));
     assert!(
-        error.to_string().ends_with("which asks the keychain, did not end within 0 s"),
+        error.to_string().ends_with("which asks the keychain, did not end within 2 s"),
         "{error}"
     );
-    let child = fake.read("child");
-    let state = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
-    assert!(state.is_empty() || state.contains(") Z "), "{state}");
+    let child = format!("/proc/{}/stat", fake.read("child").trim());
+    let is_over = || {
+        let state = std::fs::read_to_string(&child).unwrap_or_default();
+        state.is_empty() || state.contains(") Z ")
+    };
+    // The system ends it in its own time.
+    while !is_over() {
+        assert!(began.elapsed() < Duration::from_mins(1), "{child}");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
