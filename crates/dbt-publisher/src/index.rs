@@ -8,14 +8,11 @@ use std::fs;
 use std::path::Path;
 
 use dbt_client::fsx::{self, FsxError};
-use dbt_core::listing::Listing;
+use dbt_core::listing::{Listing, page};
 use dbt_ui::report::Report;
 
 use crate::exchange::Spot;
 use crate::stop::Stop;
-
-/// What a directory's page is called, everywhere.
-pub(crate) const PAGE_FILE: &str = "index.html";
 
 /// How often a page is written again because its directory has changed meanwhile.
 const ROUNDS: u32 = 16;
@@ -46,7 +43,7 @@ pub(crate) fn fill(directory: &Path) -> Result<(), Stop> {
 
 /// Writes a directory's page, unless it says already what it should.
 fn write_page(directory: &Path) -> Result<(), Stop> {
-    let page = directory.join(PAGE_FILE);
+    let page = directory.join(page::FILE);
     // Two who publish at once both list after they have written. Whoever writes the page last has
     // seen everything, or looks again.
     for _round in 0..ROUNDS {
@@ -80,5 +77,5 @@ fn listing_of(directory: &Path) -> Result<Listing, Stop> {
 
 /// Hidden names are what is being written, and the host's own files.
 fn is_shown(name: &str) -> bool {
-    !name.starts_with('.') && name != PAGE_FILE
+    !name.starts_with('.') && name != page::FILE
 }

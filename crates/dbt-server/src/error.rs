@@ -324,9 +324,7 @@ impl ApiError {
             Self::TooManyTokens { .. } | Self::NoRoomForTokens => {
                 Outside::new(StatusCode::CONFLICT, "token-limit", self.to_string())
             }
-            Self::UserConflict { code, detail } => {
-                Outside::new(StatusCode::CONFLICT, code, detail)
-            }
+            Self::UserConflict { code, detail } => conflict(code, detail),
             Self::IdentityUsed { detail } => identity_used(detail),
             Self::State(error) => state(error),
             Self::RangeNotSatisfiable { length } => Outside::new(
@@ -369,6 +367,10 @@ impl Outside {
         }
         format!("{} {}: {} (request {id})\n", self.status.as_u16(), self.title(), self.detail)
     }
+}
+
+fn conflict(code: &'static str, detail: &str) -> Outside {
+    Outside::new(StatusCode::CONFLICT, code, detail)
 }
 
 fn identity_used(detail: &'static str) -> Outside {

@@ -105,6 +105,9 @@ struct Seen {
     lately: HashMap<String, SystemTime>,
 }
 
+/// The roles that were given, by to whom.
+type RolesOf = HashMap<String, Vec<String>>;
+
 /// What is kept of people.
 #[derive(Debug)]
 pub struct Users {
@@ -112,7 +115,7 @@ pub struct Users {
     /// Whom the settings suspend, where that cannot be written down.
     unwritten: RwLock<HashSet<String>>,
     listed: Mutex<Option<(Instant, HashMap<String, bool>)>>,
-    given: Mutex<Option<(Instant, HashMap<String, Vec<String>>)>>,
+    given: Mutex<Option<(Instant, RolesOf)>>,
     seen: Mutex<Seen>,
 }
 
@@ -366,10 +369,10 @@ pub(crate) fn to_be_added(
 }
 
 /// Returns roles that are to be given, each once, or says what is wrong with them.
-pub(crate) fn roles_to_be_given(rules: &Rules, roles: Vec<String>) -> Result<Vec<String>, String> {
+pub(crate) fn roles_to_be_given(known: &Rules, roles: Vec<String>) -> Result<Vec<String>, String> {
     let mut given: Vec<String> = Vec::new();
     for role in roles {
-        if !rules.know_role(&role) {
+        if !known.know_role(&role) {
             return Err(format!("there is no role `{}`", role.escape_debug()));
         }
         if !given.contains(&role) {

@@ -224,5 +224,6 @@ impl KeychainProblem {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;

@@ -6,6 +6,10 @@ use std::fmt::Write as _;
 
 use super::Listing;
 
+/// What the file of a directory's page is called where a server lists nothing itself. It is no entry
+/// of the directory.
+pub const FILE: &str = "index.html";
+
 const HEAD: &str =
     "<!doctype html>\n<meta name=\"viewport\" content=\"width=device-width\">\n<pre>\n";
 

@@ -56,6 +56,18 @@ fn pages_follow_what_is_published_later() {
 }
 
 #[test]
+fn pages_follow_what_is_deleted() {
+    let world = published();
+    world.run(&LINE.replace("1.4.0", "1.10.0")).says_nothing();
+    world.run(&LINE.replace(" deploy ", " other ")).says_nothing();
+    world.run("delete deploy 1.4.0 --yes --to REPO").succeeds();
+    assert_eq!(world.page("dbt-tools/deploy"), ["1.10.0"]);
+    world.run("delete deploy --all --yes --to REPO").succeeds();
+    assert_eq!(world.page("dbt-tools"), ["other"]);
+    assert!(!world.path("repo/dbt-tools/deploy").exists());
+}
+
+#[test]
 fn the_same_again_changes_no_page_and_puts_back_those_that_are_missing() {
     let world = published();
     let before: Vec<_> = world.served();

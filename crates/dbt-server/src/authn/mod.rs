@@ -162,7 +162,6 @@ pub struct Caller {
     subject: Option<Subject>,
     groups: Vec<Group>,
     roles: Vec<String>,
-    given_roles: Vec<String>,
     groups_left_out: bool,
     proofs: Vec<Proof>,
     default_rights: bool,
@@ -177,7 +176,6 @@ impl Caller {
             subject: None,
             groups: Vec::new(),
             roles: Vec::new(),
-            given_roles: Vec::new(),
             groups_left_out: false,
             proofs: Vec::new(),
             default_rights: false,
@@ -235,23 +233,14 @@ impl Caller {
             job,
             token,
         } = identity;
-        let (subject, given_roles) = (Some(subject), Vec::new());
-        Self {
-            subject,
-            groups,
-            roles,
-            given_roles,
-            groups_left_out,
-            proofs,
-            default_rights,
-            job,
-            token,
-        }
+        let subject = Some(subject);
+        Self { subject, groups, roles, groups_left_out, proofs, default_rights, job, token }
     }
 
     /// Has a caller hold these roles besides, which this server keeps of them.
-    pub(crate) fn given(self, given_roles: Vec<String>) -> Self {
-        Self { given_roles, ..self }
+    pub(crate) fn given(mut self, roles: Vec<String>) -> Self {
+        self.roles.extend(roles);
+        self
     }
 
     /// Says whether it is a person, and neither a program nor a job.
@@ -305,14 +294,10 @@ impl Caller {
         self.token.as_deref().map_or(&[], |token| &token.ceilings)
     }
 
-    /// Returns the roles that the caller holds by what an identity provider says of them.
-    pub fn roles_by_claims(&self) -> &[String] {
+    /// Returns the roles that the caller holds by what an identity provider says of them, or because they
+    /// were given to them.
+    pub fn own_roles(&self) -> &[String] {
         &self.roles
-    }
-
-    /// Returns the roles that somebody with the right to has given the caller.
-    pub fn given_roles(&self) -> &[String] {
-        &self.given_roles
     }
 
     /// Says whether an identity provider left out the groups that the caller is in, because they are too

@@ -210,8 +210,7 @@ impl Rules {
         let holds = |subjects: &[Who]| subjects.iter().any(|who| who.is(caller, &[]));
         let held = self.holders.iter().filter(|(_role, subjects)| holds(subjects));
         let mut roles: Vec<&str> = held.map(|(role, _subjects)| role.as_str()).collect();
-        let further = caller.roles_by_claims().iter().chain(caller.given_roles());
-        for role in further.chain(caller.roles_of_token()) {
+        for role in caller.own_roles().iter().chain(caller.roles_of_token()) {
             if !roles.contains(&role.as_str()) {
                 roles.push(role);
             }

@@ -180,7 +180,7 @@ mod tests {
         }
         drop(page(at(30)).unwrap());
         assert!(left.exists(), "another sign-in may go on");
-        assert_eq!(left_behind(home.path(), at(90)), [left.clone()]);
+        assert_eq!(left_behind(home.path(), at(90)), std::slice::from_ref(&left));
         drop(page(at(90)).unwrap());
         assert!(!left.exists() && theirs.exists());
     }
