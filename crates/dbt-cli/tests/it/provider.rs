@@ -10,6 +10,9 @@ mod runs;
 
 use std::net::Ipv4Addr;
 
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use dbt_testkit::exits;
 use dbt_testkit::repository::artifact;
 use dbt_testkit::server::{Fault, FileServer};
@@ -19,7 +22,7 @@ use dbt_testkit::token_endpoint::{DEVICE_CODE, TOKEN, TokenEndpoint};
 use dbt_testkit::world::World;
 use serde_json::{Value, json};
 
-use crate::pinned;
+use crate::{other_time, pinned};
 
 /// A provider, and a server that takes its tokens and no others.
 fn world() -> (TokenEndpoint, World) {
@@ -49,6 +52,13 @@ fn signed_in() -> (TokenEndpoint, World) {
 /// Returns what a provider was asked, as paths.
 fn asked(provider: &TokenEndpoint) -> Vec<String> {
     provider.take_asked().iter().map(|asked| asked.path().to_owned()).collect()
+}
+
+/// Returns a library with which a program runs so long after this moment.
+#[expect(clippy::disallowed_methods, reason = "a token's life begins when it is given")]
+fn later(world: &World, minutes: u64) -> PathBuf {
+    let then = SystemTime::now() + Duration::from_mins(minutes);
+    other_time(world, then.duration_since(UNIX_EPOCH).unwrap().as_secs())
 }
 
 /// Returns how often a server was told who asks.

@@ -2,18 +2,16 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
 
 use dbt_testkit::exits;
 use dbt_testkit::invocation::Invocation;
 use dbt_testkit::keychain::Keychain;
-use dbt_testkit::times;
 use dbt_testkit::token_endpoint::{DEVICE_CODE, REVOKE, TOKEN, TokenEndpoint};
 use dbt_testkit::world::World;
 use serde_json::Value;
 
-use super::asked;
-use crate::{other_time, pinned};
+use super::{asked, later};
+use crate::pinned;
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
@@ -51,8 +49,7 @@ impl Kept {
     }
 
     fn later(&self, minutes: u64) -> PathBuf {
-        let then = times::now() + Duration::from_secs(minutes * 60);
-        other_time(&self.world, then.duration_since(UNIX_EPOCH).unwrap().as_secs())
+        later(&self.world, minutes)
     }
 
     /// Returns the one thing in the keychain, which is what renews the sign-in.
@@ -111,7 +108,6 @@ fn a_renewal_takes_what_renews_from_the_keychain_and_leaves_the_next_there() {
 #[test]
 fn runs_at_once_renew_once() {
     let kept = Kept::signed_in();
-    kept.world.set("timeout", 20);
     let later = kept.later(60 * 5);
     let start = || kept.dbt(&["deploy"]).env("LD_PRELOAD", &later).start();
     let runs: Vec<_> = (0..20).map(|_run| start()).collect();

@@ -1,15 +1,12 @@
 //! Runs with a provider: what they ask, and what they do when a sign-in has ended.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use dbt_testkit::exits;
 use dbt_testkit::http::Answer;
 use dbt_testkit::ssh_agent::Agent;
 use dbt_testkit::token_endpoint::{TOKEN, TokenEndpoint};
 use dbt_testkit::world::World;
 
-use super::{asked, signed_in, told, world};
-use crate::other_time;
+use super::{asked, later, signed_in, told, world};
 
 #[test]
 fn a_run_that_needs_a_sign_in_says_so_and_begins_none() {
@@ -48,12 +45,8 @@ fn a_hundred_first_runs_at_once_ask_for_one_token() {
 }
 
 /// Runs so long after this moment; the server must be reached, and the tool runs.
-#[expect(clippy::disallowed_methods, reason = "a token's life begins when it is given")]
 fn runs_later(world: &World, minutes: u64) -> dbt_testkit::invocation::Run {
-    let then = SystemTime::now() + Duration::from_mins(minutes);
-    let seconds = then.duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let library = other_time(world, seconds);
-    world.invoke(["deploy"]).env("LD_PRELOAD", library).run()
+    world.invoke(["deploy"]).env("LD_PRELOAD", later(world, minutes)).run()
 }
 
 #[test]
