@@ -81,7 +81,7 @@ enum Kind {
     Nothing,
 }
 
-const ROUTES: [(&str, Kind); 42] = [
+const ROUTES: [(&str, Kind); 44] = [
     ("/healthz", Kind::Health),
     ("/-/livez", Kind::Health),
     ("/-/readyz", Kind::Health),
@@ -98,6 +98,8 @@ const ROUTES: [(&str, Kind); 42] = [
     ("/dbt-tools/x/", Kind::Directory),
     ("/-/api/tools", Kind::Api),
     ("/-/api/tools/x/versions", Kind::Api),
+    ("/-/api/v1/catalog", Kind::Api),
+    ("/-/api/v1/catalog/after/a", Kind::Api),
     ("/-/api/v1/tools", Kind::Api),
     ("/-/api/v1/openapi.json", Kind::Api),
     ("/-/api/v1/uploads", Kind::Uploads),
