@@ -216,6 +216,7 @@ fn publisher_sends_the_token_that_is_in_the_real_keychain_and_says_why_it_cannot
         "repository": format!("{root}/dbt"), "toolsRepository": format!("{root}/dbt-tools"),
     });
     let config = json!({"tokenStore": "keychain", "servers": {"acme": entry}}).to_string();
+    fs::create_dir_all(server.home().join(".dbt/conf")).unwrap();
     fs::write(server.home().join(".dbt/conf/dbt.json"), config).unwrap();
     let mut login = session.program(env!("CARGO_BIN_EXE_dbt"));
     let mut login = login
