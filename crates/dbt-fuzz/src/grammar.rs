@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use dbt_client::config::duration::Interval;
-use dbt_client::url::RepositoryUrl;
+use dbt_client::url::{Reason, RepositoryUrl};
 use dbt_core::digest::Digest;
 use dbt_core::name::{ServerName, ToolName};
 use dbt_core::platform::Platform;
@@ -96,8 +96,11 @@ fn path(text: &str) {
         let base: RepositoryUrl = base.parse().unwrap();
         let joined = base.join(&path);
         assert!(joined.is_within(&base) && joined.origin() == base.origin(), "{joined}");
-        let again: RepositoryUrl = joined.to_string().parse().expect("it is shown as a URL");
-        assert_eq!(again, joined);
+        match joined.to_string().parse::<RepositoryUrl>() {
+            Ok(again) => assert_eq!(again, joined),
+            // Escaped it is longer than a configuration may name; that it is there is no matter.
+            Err(error) => assert_eq!(error.reason(), Reason::TooLong, "{joined}"),
+        }
     }
 }
 
