@@ -160,6 +160,9 @@ pub enum Catalog {
         /// List every version
         #[arg(short = 'v', long)]
         versions: bool,
+        /// List the newest version of each platform, and not of this one alone
+        #[arg(long)]
+        all_platforms: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -172,7 +175,7 @@ pub enum Catalog {
         #[arg(long)]
         json: bool,
     },
-    /// Show one tool: versions, platforms, signers
+    /// Show one tool: versions, platforms, sizes, and when and by whom they were signed
     Show {
         /// The tool
         tool: ToolName,
@@ -180,7 +183,7 @@ pub enum Catalog {
         #[arg(long)]
         json: bool,
     },
-    /// Empty the local cache; with a tool, which this version refuses, delete its versions
+    /// Empty the local cache, as `cache clear` does; with a tool, delete its versions from the server
     Purge(Purge),
 }
 
@@ -188,20 +191,20 @@ pub enum Catalog {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "one flag of the command line each")]
 pub struct Purge {
-    /// A tool of the repository: this version deletes nothing there, and refuses it
-    // Shells offer names of tools for what is called `tool`, and this one leads nowhere.
+    /// A tool of the repository: its versions are deleted there, for everybody
+    // Shells offer names of tools for what is called `tool`, and nothing should be deleted by a Tab.
     #[arg(value_name = "TOOL")]
     pub published: Option<ToolName>,
     /// Delete every version
     #[arg(long, requires = "published", conflicts_with_all = ["older_than", "keep", "keep_latest"])]
     pub all: bool,
-    /// Delete versions that are older than this (`30d`, `2w`, `12h`)
+    /// Delete versions that were signed longer ago than this (`30d`, `2w`, `12h`); the newest stays
     #[arg(long, requires = "published", value_name = "AGE")]
     pub older_than: Option<Interval>,
-    /// Keep this many of the newest versions
+    /// Keep this many of the newest releases, and what is newer than those
     #[arg(long, requires = "published", value_name = "COUNT")]
     pub keep: Option<u32>,
-    /// Keep the newest version
+    /// Keep the newest release, and what is newer than that
     #[arg(long, requires = "published", conflicts_with = "keep")]
     pub keep_latest: bool,
     /// Say what would be deleted, and delete nothing

@@ -1,90 +1,253 @@
 //! What tools a server has: names, newest versions, descriptions.
+//!
+//! A server of ours says it in one document ([`index`]); any other is asked for each tool, many
+//! at a time. All of it is for people and scripts: nothing here decides what runs, and nothing of
+//! it is verified but the description that [`description::read`] returns.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
+use dbt_core::digest::CHECKSUM_FILE_LIMIT;
 use dbt_core::layout::Location;
 use dbt_core::name::ToolName;
-use dbt_core::release::Subject;
+use dbt_core::platform::Platform;
+use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::select;
-use dbt_core::version::Version;
+use dbt_core::version::{Version, Wanted};
 
 use crate::beside;
-use crate::repository::{Repository, bytes_of};
-use crate::source::{Class, FetchError, Patience};
+use crate::repository::bytes_of;
+use crate::session::Session;
+use crate::source::{Ask, Class, FetchError, Patience, Source};
 
-/// How many requests are under way at once.
-const AT_ONCE: usize = 16;
+pub mod description;
+mod index;
+pub mod published;
 
-/// The most bytes of a description that are read.
-const DESCRIPTION_LIMIT: u64 = 16 * 1024;
+/// How many requests are under way at once. A connector for many lets so many through.
+pub(crate) const AT_ONCE: usize = 32;
 
-/// One tool of the catalog.
+/// How many releases are looked at before a tool counts as not published for a platform.
+const LOOKED_AT: usize = 8;
+
+/// After how many tools in vain a server is not asked for the others.
+const GIVE_UP_AFTER: usize = AT_ONCE;
+
+/// One tool of the catalog. Names and texts are from outside.
 #[derive(Debug)]
 pub struct CatalogEntry {
     /// Its name.
     pub tool: ToolName,
     /// Its published versions, newest first; pre-releases included.
     pub versions: Vec<Version>,
-    /// Its newest release.
-    pub newest: Option<Version>,
-    /// Its description, first of the newest release. Text from outside.
+    /// The newest release for each platform that was looked at and has one.
+    pub platforms: BTreeMap<Platform, Version>,
+    /// Its description, of the newest release. Unverified.
     pub description: Option<String>,
     /// What went wrong while it was looked at: one tool's fault does not hide the others.
-    pub problem: Option<FetchError>,
+    pub problem: Option<Problem>,
+}
+
+/// What went wrong while a tool was looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// A request failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Requests for so many other tools had failed that no more were made.
+    #[error("not asked for, because requests for many others failed")]
+    NotAsked,
+}
+
+/// For which platforms it is looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breadth {
+    /// For this machine's, and the one whose programs run here too.
+    ThisMachine(Platform),
+    /// For all there are.
+    Everywhere,
+}
+
+impl Breadth {
+    fn includes(self, platform: Platform) -> bool {
+        match self {
+            Self::ThisMachine(here) => platform == here || here.fallback() == Some(platform),
+            Self::Everywhere => true,
+        }
+    }
+}
+
+impl CatalogEntry {
+    fn new(tool: &ToolName) -> Self {
+        Self {
+            tool: tool.clone(),
+            versions: Vec::new(),
+            platforms: BTreeMap::new(),
+            description: None,
+            problem: None,
+        }
+    }
+
+    /// Returns the newest release, whatever it is for.
+    pub fn newest(&self) -> Option<Version> {
+        select::newest(&self.versions)
+    }
+
+    /// Returns the newest release that runs on a platform.
+    pub fn newest_for(&self, platform: Platform) -> Option<&Version> {
+        let of = |platform| self.platforms.get(&platform);
+        of(platform).or_else(|| platform.fallback().and_then(of))
+    }
 }
 
 /// Lists the tools of a server, by name. Files beside them, and directories that cannot be a
 /// tool's, are left out.
-pub fn list(repository: &Repository, patience: &Patience) -> Result<Vec<CatalogEntry>, FetchError> {
-    let listing = repository.list(&Location::tools(), patience)?;
-    let mut tools: Vec<ToolName> =
-        listing.directories().filter_map(|name| name.parse().ok()).collect();
-    tools.sort();
-    let next = AtomicUsize::new(0);
-    let entries = Mutex::new(Vec::with_capacity(tools.len()));
-    thread::scope(|scope| {
-        for _worker in 0..AT_ONCE.min(tools.len()) {
-            // The scope waits for those that have a thread of their own.
-            let _worker = beside::begin(scope, || {
-                while let Some(tool) = tools.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let entry = look_at(repository, tool, patience);
-                    entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(entry);
-                }
-            });
+pub fn list(session: &Session<'_>, breadth: Breadth) -> Result<Vec<CatalogEntry>, FetchError> {
+    let Some(mut entries) = index::ask(session)? else {
+        let patience = session.patience(false);
+        let listing = session.repository().list(&Location::tools(), &patience)?;
+        let mut tools: Vec<ToolName> =
+            listing.directories().filter_map(|name| name.parse().ok()).collect();
+        tools.sort();
+        return Ok(look_at_each(session, &tools, breadth));
+    };
+    // A server looks at the newest releases of a tool; ours may be behind them.
+    let is_hidden = |entry: &CatalogEntry| match breadth {
+        Breadth::ThisMachine(here) => {
+            entry.newest_for(here).is_none() && entry.versions.len() > LOOKED_AT
         }
-    });
-    let mut entries = entries.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Breadth::Everywhere => false,
+    };
+    let (hidden, shown): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_hidden);
+    let hidden: Vec<ToolName> = hidden.into_iter().map(|entry| entry.tool).collect();
+    entries = shown;
+    entries.extend(look_at_each(session, &hidden, breadth));
     entries.sort_by(|a, b| a.tool.cmp(&b.tool));
+    for entry in &mut entries {
+        entry.platforms.retain(|platform, _version| breadth.includes(*platform));
+    }
     Ok(entries)
 }
 
-/// Looks at one tool.
-pub fn look_at(repository: &Repository, tool: &ToolName, patience: &Patience) -> CatalogEntry {
-    let mut entry = CatalogEntry {
-        tool: tool.clone(),
-        versions: Vec::new(),
-        newest: None,
-        description: None,
-        problem: None,
-    };
-    let at = Location::versions_of(&Subject::Tool(tool.clone()));
-    match repository.list(&at, patience) {
-        Ok(listing) => entry.versions = listing.versions(),
-        Err(error) => entry.problem = Some(error),
-    }
-    entry.versions.sort_by(|a, b| b.cmp(a));
-    entry.newest = select::newest(&entry.versions);
-    if let Some(version) = entry.newest.as_ref().or(entry.versions.first()) {
-        let at = Location::description(tool, version);
-        match bytes_of(repository.get(&at, DESCRIPTION_LIMIT, None, patience)) {
-            Ok(bytes) => {
-                entry.description = Some(String::from_utf8_lossy(&bytes).trim().to_owned());
-            }
-            Err(error) if error.class() == Class::NotFound => {}
-            Err(error) => entry.problem = Some(error),
+fn look_at_each(
+    session: &Session<'_>,
+    tools: &[ToolName],
+    breadth: Breadth,
+) -> Vec<CatalogEntry> {
+    let failed = AtomicUsize::new(0);
+    let source = session.repository().tree(Location::tools().tree);
+    beside::each(tools, AT_ONCE, |tool| {
+        if failed.load(Ordering::Relaxed) >= GIVE_UP_AFTER {
+            return CatalogEntry { problem: Some(Problem::NotAsked), ..CatalogEntry::new(tool) };
         }
+        let entry = look_at(source, tool, breadth, &session.patience(false));
+        if entry.problem.is_some() {
+            failed.fetch_add(1, Ordering::Relaxed);
+        }
+        entry
+    })
+}
+
+/// Looks at one tool.
+fn look_at(
+    source: &dyn Source,
+    tool: &ToolName,
+    breadth: Breadth,
+    patience: &Patience,
+) -> CatalogEntry {
+    let mut entry = CatalogEntry::new(tool);
+    if let Err(error) = fill(source, &mut entry, breadth, patience) {
+        entry.problem = Some(error.into());
     }
     entry
+}
+
+fn fill(
+    source: &dyn Source,
+    entry: &mut CatalogEntry,
+    breadth: Breadth,
+    patience: &Patience,
+) -> Result<(), FetchError> {
+    let at = Location::versions_of(&Subject::Tool(entry.tool.clone()));
+    entry.versions = source.list(&at.path, patience)?.versions();
+    entry.versions.sort_by(|a, b| b.cmp(a));
+    entry.platforms = match breadth {
+        Breadth::ThisMachine(here) => newest_for(source, entry, here, patience)?,
+        Breadth::Everywhere => newest_everywhere(source, entry, patience)?,
+    };
+    let here = match breadth {
+        Breadth::ThisMachine(here) => entry.newest_for(here).cloned(),
+        Breadth::Everywhere => None,
+    };
+    let described = here.or_else(|| entry.newest()).or_else(|| entry.versions.first().cloned());
+    if let Some(version) = described {
+        entry.description = description::unverified(source, &entry.tool, &version, patience)?;
+    }
+    Ok(())
+}
+
+/// The releases that are looked at, newest first.
+fn releases(entry: &CatalogEntry) -> impl Iterator<Item = Version> {
+    select::candidates(&entry.versions, &Wanted::Newest).into_iter().take(LOOKED_AT)
+}
+
+/// Finds the newest release for one platform by its checksum, which costs one request where it is
+/// the newest of all.
+fn newest_for(
+    source: &dyn Source,
+    entry: &CatalogEntry,
+    here: Platform,
+    patience: &Patience,
+) -> Result<BTreeMap<Platform, Version>, FetchError> {
+    for version in releases(entry) {
+        for platform in [Some(here), here.fallback()].into_iter().flatten() {
+            let subject = Subject::Tool(entry.tool.clone());
+            let id = ArtifactId { subject, version: version.clone(), platform };
+            let ask = Ask::document(CHECKSUM_FILE_LIMIT, patience);
+            match source.get(&Location::checksum(&id).path, &ask) {
+                Ok(_answer) => return Ok(BTreeMap::from([(platform, version)])),
+                Err(error) if error.class() == Class::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(BTreeMap::new())
+}
+
+fn newest_everywhere(
+    source: &dyn Source,
+    entry: &CatalogEntry,
+    patience: &Patience,
+) -> Result<BTreeMap<Platform, Version>, FetchError> {
+    let mut found = BTreeMap::new();
+    for version in releases(entry) {
+        let subject = Subject::Tool(entry.tool.clone());
+        for platform in published::platforms(source, &subject, &version, patience)? {
+            found.entry(platform).or_insert_with(|| version.clone());
+        }
+        if found.len() == Platform::ALL.len() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Takes a text of a repository's as a description: without what stands around it, and nothing
+/// where there is none.
+fn trimmed(bytes: &[u8]) -> Option<String> {
+    Some(String::from_utf8_lossy(bytes).trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// Reads a small file, or nothing where there is none.
+fn file(
+    source: &dyn Source,
+    at: &Location,
+    limit: u64,
+    patience: &Patience,
+) -> Result<Option<Vec<u8>>, FetchError> {
+    match bytes_of(source.get(&at.path, &Ask::document(limit, patience))) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.class() == Class::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -9,6 +9,7 @@ mod beside;
 mod cached_copy;
 pub mod catalog;
 pub mod config;
+pub mod deletion;
 pub mod download;
 pub mod exec;
 pub mod fsx;

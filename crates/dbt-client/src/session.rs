@@ -15,9 +15,10 @@ use crate::notice::{Listener, Notice, Repeat};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::settings::Settings;
-use crate::source::{self, CertificateRoots, Connector, FetchError, Patience};
+use crate::source::{self, CertificateRoots, Connector, Destination, FetchError, Patience, Source};
 use crate::state::{KnownSignatures, ServerState, StateError, ToolRecord};
 use crate::store::Store;
+use crate::url::RepositoryUrl;
 
 /// Everything that one run works with.
 pub struct Session<'a> {
@@ -63,6 +64,17 @@ impl<'a> Session<'a> {
     /// Returns the server's repositories, prepared on first use: an offline run never needs them.
     pub fn repository(&self) -> &Repository {
         self.repository.get_or_init(|| Repository::open(&self.settings.server, &self.connector))
+    }
+
+    /// Returns another place of this server's, which its credentials are for as far as they go.
+    pub(crate) fn source_at(&self, url: &RepositoryUrl) -> Box<dyn Source> {
+        source::open(url, &self.connector, &self.settings.server.credentials)
+    }
+
+    /// Returns the repository of the tools, for deleting from it.
+    pub fn tools_to_write(&self) -> Box<dyn Destination> {
+        let server = &self.settings.server;
+        source::open_destination(&server.tools, &self.connector, &server.credentials)
     }
 
     /// Returns the judge of the server's truststore.

@@ -88,6 +88,8 @@ pub struct ServerRecord {
     pub program_failed: Option<Timestamp>,
     /// When each notice was last said.
     pub said: BTreeMap<String, Timestamp>,
+    /// When the server last said that it has no catalog in one document.
+    pub(crate) no_catalog: Option<Timestamp>,
     /// The repository's `trust` metadata or manifest was last refused then.
     pub manifest_refused: Option<Timestamp>,
     /// Signatures between keys that need not be verified again.

@@ -9,6 +9,7 @@ use dbt_core::brand;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
 
+use crate::delete::Delete;
 use crate::env;
 use crate::stop::Stop;
 
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Sign(Sign),
     /// Forbid versions of a tool: they never run again, not even from a cache
     Withdraw(Withdraw),
+    /// Delete published versions; machines that have a copy go on running it
+    Delete(Delete),
     /// Make, list and export signing keys
     #[command(subcommand, arg_required_else_help = true, subcommand_required = true)]
     Key(Key),

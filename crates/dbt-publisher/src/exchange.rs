@@ -193,7 +193,17 @@ impl Exchange {
     }
 
     fn source(&self, spot: &Spot) -> Box<dyn source::Source> {
-        source::open(&spot.base, &self.connector, &self.credentials)
+        self.reading(&spot.base)
+    }
+
+    /// Returns a repository, for reading.
+    pub(crate) fn reading(&self, base: &RepositoryUrl) -> Box<dyn source::Source> {
+        source::open(base, &self.connector, &self.credentials)
+    }
+
+    /// Returns a repository, for deleting from it.
+    pub(crate) fn writing(&self, base: &RepositoryUrl) -> Box<dyn source::Destination> {
+        open_destination(base, &self.connector, &self.credentials)
     }
 }
 

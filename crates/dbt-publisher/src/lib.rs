@@ -7,6 +7,7 @@
 mod args;
 mod binary;
 mod config;
+mod delete;
 pub mod env;
 mod exchange;
 mod key;
@@ -58,5 +59,6 @@ fn dispatch(command: Command, environment: &Environment, printer: &Printer) -> R
         Command::Truststore(command) => truststore::run(command, environment, printer),
         Command::Sign(typed) => resign::run(typed, environment, printer),
         Command::Withdraw(typed) => withdraw::run(typed, environment, printer),
+        Command::Delete(typed) => delete::run(typed, environment, printer),
     }
 }

@@ -10,6 +10,7 @@ use dbt_core::brand;
 use crate::exit_code::ExitCode;
 use crate::printable;
 use crate::report::Report;
+use crate::table::Table;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +82,8 @@ pub struct Printer {
     talk: Stream,
     verbosity: Verbosity,
     colour: Colour,
+    /// Data goes to a terminal.
+    data_is_seen: bool,
 }
 
 impl Printer {
@@ -91,7 +94,9 @@ impl Printer {
             Colour::Never => anstream::ColorChoice::Never,
         };
         let talk = anstream::AutoStream::new(io::stderr(), choice);
-        Self::on(Box::new(io::stdout()), Box::new(talk), verbosity, colour)
+        let data_is_seen = io::stdout().is_terminal();
+        let printer = Self::on(Box::new(io::stdout()), Box::new(talk), verbosity, colour);
+        Self { data_is_seen, ..printer }
     }
 
     /// Writes into memory, for tests.
@@ -108,7 +113,8 @@ impl Printer {
         verbosity: Verbosity,
         colour: Colour,
     ) -> Self {
-        Self { data: Mutex::new(data), talk: Mutex::new(talk), verbosity, colour }
+        let (data, talk, data_is_seen) = (Mutex::new(data), Mutex::new(talk), false);
+        Self { data, talk, verbosity, colour, data_is_seen }
     }
 
     /// Says whether [`Printer::verbose`] says anything, where finding out what to say costs.
@@ -121,6 +127,19 @@ impl Printer {
     /// A reader that has gone away (`| head`) is no error: it has seen what it wanted.
     pub fn data(&self, text: impl Display) -> Result<(), Report> {
         self.write_data(printable::lines(&text.to_string()).as_bytes())
+    }
+
+    /// Writes a table to stdout: on a terminal as wide as that is, elsewhere whole.
+    pub fn table(&self, table: &Table) -> Result<(), Report> {
+        match self.data_width() {
+            Some(width) => self.data(table.within(width)),
+            None => self.data(table),
+        }
+    }
+
+    /// Returns how wide the terminal is that data goes to, if it goes to one.
+    fn data_width(&self) -> Option<usize> {
+        if self.data_is_seen { terminal_width() } else { None }
     }
 
     /// Writes a JSON document to stdout and ends its line. Characters that a terminal would obey
@@ -191,6 +210,18 @@ impl Printer {
         let mut stream = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
         let _nobody_to_tell = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
     }
+}
+
+/// Returns how wide the terminal of stdout is; nothing where it does not say.
+#[cfg(unix)]
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
+}
+
+#[cfg(not(unix))]
+const fn terminal_width() -> Option<usize> {
+    None
 }
 
 /// What a [`Printer::captured`] wrote.

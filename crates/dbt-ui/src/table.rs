@@ -13,6 +13,9 @@ pub struct Table {
 /// The space between two columns.
 const GAP: usize = 2;
 
+/// How much is shown of the last column, however narrow the terminal is.
+const LEAST: usize = 12;
+
 impl Table {
     /// Begins a table with its headings, which are shown in upper case.
     pub fn new<const N: usize>(headings: [&str; N]) -> Self {
@@ -35,6 +38,21 @@ impl Table {
         self.rows.len() <= 1
     }
 
+    /// Returns the lines for a terminal of this width: of the last column as much as fits. The
+    /// others are what was asked for, and stay whole.
+    pub fn within(&self, width: usize) -> String {
+        let widths = self.widths();
+        let others = widths.iter().rev().skip(1).map(|width| width + GAP).sum::<usize>();
+        let room = width.saturating_sub(others).max(LEAST);
+        let mut fitted = self.clone();
+        for row in &mut fitted.rows {
+            if let Some(last) = row.get_mut(widths.len().saturating_sub(1)) {
+                *last = shortened(last, room);
+            }
+        }
+        fitted.to_string()
+    }
+
     fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
@@ -43,6 +61,17 @@ impl Table {
         };
         (0..columns).map(width).collect()
     }
+}
+
+/// Returns as much of a text as fits, and says so if that is not all.
+fn shortened(text: &str, room: usize) -> String {
+    if text.chars().count() <= room {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(room.saturating_sub(1)).collect();
+    short.truncate(short.trim_end().len());
+    short.push('…');
+    short
 }
 
 impl fmt::Display for Table {
@@ -73,6 +102,21 @@ mod tests {
         assert_eq!(
             table.to_string(),
             "TOOL    VERSION  DESCRIPTION\ndeploy  1.10.0   ships it\ng++     2.0.0\n"
+        );
+    }
+
+    #[test]
+    fn the_last_column_gives_way_to_a_narrow_terminal_and_the_others_stay_whole() {
+        let mut table = Table::new(["tool", "description"]);
+        table.row(["deploy", "ships it to wherever it has to go"]).row(["x", "short"]);
+        assert_eq!(
+            table.within(24),
+            "TOOL    DESCRIPTION\ndeploy  ships it to whe…\nx       short\n"
+        );
+        assert_eq!(table.within(80), table.to_string());
+        assert_eq!(
+            table.within(0),
+            "TOOL    DESCRIPTION\ndeploy  ships it to…\nx       short\n"
         );
     }
 

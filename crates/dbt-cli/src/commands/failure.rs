@@ -2,6 +2,7 @@
 
 use dbt_client::anchor::AnchorError;
 use dbt_client::config::ConfigError;
+use dbt_client::deletion::DeletionError;
 use dbt_client::download::DownloadError;
 use dbt_client::exec::ExecError;
 use dbt_client::obtain::ObtainError;
@@ -90,6 +91,17 @@ pub(crate) fn code_of_class(class: Class) -> ExitCode {
         Class::SignIn | Class::Forbidden => ExitCode::REFUSED,
         Class::NotFound => ExitCode::NOT_FOUND,
     }
+}
+
+/// Reports that versions could not be deleted.
+pub(crate) fn deleting(error: DeletionError) -> Report {
+    let hint = error.hint();
+    let code = match &error {
+        DeletionError::Fetch(error) => code_of_fetching(error),
+        DeletionError::NotPublished { .. } => ExitCode::NOT_FOUND,
+        _ => ExitCode::USAGE,
+    };
+    Report::new(code, error).hints(hint)
 }
 
 /// Reports that a tool could not be executed.

@@ -1,9 +1,12 @@
 //! What every command works with.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use dbt_client::notice::{Listener, Notice};
 use dbt_client::progress::Progress;
 use dbt_client::session::Session;
-use dbt_client::settings::Settings;
+use dbt_client::settings::{Network, Settings};
 use dbt_client::source::Connector;
 use dbt_core::brand;
 use dbt_ui::bar::Bar;
@@ -48,9 +51,22 @@ impl<'a> World<'a> {
 
     /// Opens a session under other settings.
     pub(crate) fn session_of<'b>(&'b self, settings: &'b Settings) -> Session<'b> {
+        self.session_by(Connector::new, settings)
+    }
+
+    /// Opens a session for very many small requests.
+    pub(crate) fn wide_session(&self) -> Session<'_> {
+        self.session_by(Connector::wide, &self.settings)
+    }
+
+    fn session_by<'b>(
+        &'b self,
+        connector: impl FnOnce(&Network, Option<&Path>, &str) -> Arc<Connector>,
+        settings: &'b Settings,
+    ) -> Session<'b> {
         let user_agent = format!("{}/{}", brand::PROGRAM, settings.program.version);
         let ca_file = settings.server.ca_file.as_deref();
-        let connector = Connector::new(&settings.network, ca_file, &user_agent);
+        let connector = connector(&settings.network, ca_file, &user_agent);
         Session::open(settings, connector, &self.speaker, &self.progress)
     }
 }

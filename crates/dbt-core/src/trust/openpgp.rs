@@ -186,6 +186,35 @@ impl SignatureBlock {
     }
 }
 
+/// What a signature says of itself. Nothing of it is verified: anybody can write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnverifiedClaim {
+    /// Who made it: the fingerprint of a key if it names one, otherwise a key id.
+    pub issuer: Option<String>,
+    /// The certificate that has this key, among those that were looked at.
+    pub certificate: Option<Fingerprint>,
+    /// When it was made.
+    pub made: Option<SystemTime>,
+}
+
+impl SignatureBlock {
+    /// Returns what the signatures say of themselves, for lists: what is *run* is judged by
+    /// [`Self::judge`], which needs the content.
+    pub fn unverified_claims(&self, certificates: &[&Certificate]) -> Vec<UnverifiedClaim> {
+        let claim = |signature: &Detached| {
+            let names = |certificate: &&&Certificate| {
+                certificate.keys_named_by(&signature.packet).next().is_some()
+            };
+            UnverifiedClaim {
+                issuer: signature.issuer(),
+                certificate: certificates.iter().find(names).map(|it| it.fingerprint().clone()),
+                made: policy::made(&signature.packet).map(time),
+            }
+        };
+        self.signatures.iter().map(claim).collect()
+    }
+}
+
 /// Finds the lines between BEGIN and END of the only block, with nothing but white space around.
 fn only_block(armored: &[u8]) -> Result<Vec<&[u8]>, SignatureFormatError> {
     let mut lines = armored.split(|byte| *byte == b'\n');

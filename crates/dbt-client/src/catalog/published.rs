@@ -1,0 +1,139 @@
+//! What is published of a version: for which platforms, how large, and when and by whom it says
+//! that it was signed.
+//!
+//! Nothing of it is verified. Signatures are judged with the content, when a tool is fetched.
+
+use std::time::SystemTime;
+
+use dbt_core::layout::Location;
+use dbt_core::name::ToolName;
+use dbt_core::platform::Platform;
+use dbt_core::release::{ArtifactId, Subject};
+use dbt_core::repo_path::RepoPath;
+use dbt_core::trust::keys::Certificate;
+use dbt_core::trust::openpgp::{SIGNATURE_LIMIT, SignatureBlock, UnverifiedClaim};
+use dbt_core::version::Version;
+
+use super::{AT_ONCE, file};
+use crate::beside;
+use crate::source::{Class, FetchError, Patience, Source};
+
+/// What is published for one platform.
+#[derive(Debug)]
+pub struct PublishedArtifact {
+    /// What it is.
+    pub id: ArtifactId,
+    /// How many bytes it has, if the server says that.
+    pub length: Option<u64>,
+    /// What its signatures say of themselves; none where it has none that can be read.
+    pub claims: Vec<UnverifiedClaim>,
+    /// What went wrong while it was looked at.
+    pub problem: Option<FetchError>,
+}
+
+/// Looks at what is published of some versions, the versions in their order.
+pub fn of_versions(
+    source: &dyn Source,
+    tool: &ToolName,
+    versions: &[Version],
+    certificates: &[&Certificate],
+    patience: &(impl Fn() -> Patience + Sync),
+) -> Result<Vec<PublishedArtifact>, FetchError> {
+    let subject = Subject::Tool(tool.clone());
+    let platforms = beside::each(versions, AT_ONCE, |version| {
+        platforms(source, &subject, version, &patience())
+    });
+    let mut ids = Vec::new();
+    for (version, platforms) in versions.iter().zip(platforms) {
+        for platform in platforms? {
+            let (subject, version) = (subject.clone(), version.clone());
+            ids.push(ArtifactId { subject, version, platform });
+        }
+    }
+    Ok(beside::each(&ids, AT_ONCE, |id| look_at(source, id, certificates, &patience())))
+}
+
+fn look_at(
+    source: &dyn Source,
+    id: &ArtifactId,
+    certificates: &[&Certificate],
+    patience: &Patience,
+) -> PublishedArtifact {
+    let (mut length, mut claims, mut problem) = (None, Vec::new(), None);
+    // Only the head of the answer is read.
+    match source.open(&Location::artifact(id).path, 0, None, patience) {
+        Ok(opened) => length = opened.length,
+        Err(error) => problem = Some(error),
+    }
+    match signatures(source, id, patience) {
+        Ok(block) => {
+            claims = block.map(|block| block.unverified_claims(certificates)).unwrap_or_default();
+        }
+        Err(error) => problem = Some(error),
+    }
+    PublishedArtifact { id: id.clone(), length, claims, problem }
+}
+
+/// Returns when a version says that it was signed: the last of its platforms. Nothing where no
+/// signature says it.
+pub(crate) fn signed(
+    source: &dyn Source,
+    subject: &Subject,
+    version: &Version,
+    patience: &Patience,
+) -> Result<Option<SystemTime>, FetchError> {
+    let mut last = None;
+    for platform in platforms(source, subject, version, patience)? {
+        let (subject, version) = (subject.clone(), version.clone());
+        let block = signatures(source, &ArtifactId { subject, version, platform }, patience)?;
+        let claims = block.map(|block| block.unverified_claims(&[])).unwrap_or_default();
+        last = claims.into_iter().filter_map(|claim| claim.made).chain(last).max();
+    }
+    Ok(last)
+}
+
+fn signatures(
+    source: &dyn Source,
+    id: &ArtifactId,
+    patience: &Patience,
+) -> Result<Option<SignatureBlock>, FetchError> {
+    let bytes = file(source, &Location::signature(id), SIGNATURE_LIMIT, patience)?;
+    Ok(bytes.and_then(|bytes| SignatureBlock::parse(&bytes).ok()))
+}
+
+/// Lists the platforms of a version, in the order of their names.
+pub(super) fn platforms(
+    source: &dyn Source,
+    subject: &Subject,
+    version: &Version,
+    patience: &Patience,
+) -> Result<Vec<Platform>, FetchError> {
+    let (subject, version) = (subject.clone(), version.clone());
+    let any = ArtifactId { subject, version, platform: Platform::CURRENT };
+    let at = Location::version(&any).path;
+    let mut found = Vec::new();
+    let systems = names(source, &at, patience)?;
+    for os in systems {
+        if !Platform::ALL.iter().any(|platform| platform.os.as_str() == os) {
+            continue;
+        }
+        let Ok(below) = at.join(&os) else { continue };
+        for arch in names(source, &below, patience)? {
+            found.extend(format!("{os}/{arch}").parse::<Platform>());
+        }
+    }
+    Ok(found)
+}
+
+fn names(
+    source: &dyn Source,
+    at: &RepoPath,
+    patience: &Patience,
+) -> Result<Vec<String>, FetchError> {
+    match source.list(at, patience) {
+        // Some servers do not mark directories.
+        Ok(listing) => Ok(listing.names().map(str::to_owned).collect()),
+        Err(error) if error.class() == Class::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
