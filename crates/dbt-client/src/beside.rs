@@ -70,7 +70,10 @@ mod tests {
     #[test]
     fn outcomes_come_in_the_order_of_the_items_and_each_once() {
         let items: Vec<usize> = (0..500).collect();
-        assert_eq!(each(&items, 7, |item| item * 2), items.iter().map(|it| it * 2).collect::<Vec<_>>());
+        assert_eq!(
+            each(&items, 7, |item| item * 2),
+            items.iter().map(|it| it * 2).collect::<Vec<_>>()
+        );
         assert_eq!(each(&[1], 32, |item| *item), [1]);
         assert!(each(&[] as &[u8], 32, |item| *item).is_empty());
     }

@@ -129,11 +129,7 @@ pub fn list(session: &Session<'_>, breadth: Breadth) -> Result<Vec<CatalogEntry>
     Ok(entries)
 }
 
-fn look_at_each(
-    session: &Session<'_>,
-    tools: &[ToolName],
-    breadth: Breadth,
-) -> Vec<CatalogEntry> {
+fn look_at_each(session: &Session<'_>, tools: &[ToolName], breadth: Breadth) -> Vec<CatalogEntry> {
     let failed = AtomicUsize::new(0);
     let source = session.repository().tree(Location::tools().tree);
     beside::each(tools, AT_ONCE, |tool| {

@@ -58,11 +58,7 @@ pub(crate) struct Delete {
 }
 
 /// Deletes versions.
-pub(crate) fn run(
-    typed: Delete,
-    environment: &Environment,
-    printer: &Printer,
-) -> Result<(), Stop> {
+pub(crate) fn run(typed: Delete, environment: &Environment, printer: &Printer) -> Result<(), Stop> {
     let subject = subject_of(&typed.tool, Reserved::Accepted)?;
     let choice = asked(&typed)?.choice()?;
     let place = Place::resolve(&typed.place, &typed.uploading, environment, printer)?;
@@ -97,7 +93,8 @@ fn asked(typed: &Delete) -> Result<Asked, Stop> {
     let versions: Result<Vec<Version>, Stop> =
         typed.versions.iter().map(|version| version_of(version)).collect();
     let older_than = typed.older_than.as_deref().map(str::parse::<Interval>).transpose();
-    let older_than = older_than.map_err(|error| Stop::usage(format!("bad `--older-than`: {error}")))?;
+    let older_than =
+        older_than.map_err(|error| Stop::usage(format!("bad `--older-than`: {error}")))?;
     Ok(Asked {
         versions: versions?,
         all: typed.all,

@@ -53,6 +53,26 @@ pub const OPEN_UPLOADS: usize = 1024;
 /// For a further one, the one that was begun first is forgotten.
 pub const COMMITTED_UPLOADS: usize = 10_000;
 
+/// How many tools one part of the catalog has, and after how many versions it has no more: an answer
+/// is held in memory whole.
+pub const SHELF_TOOLS: usize = 1000;
+/// See [`SHELF_TOOLS`].
+pub const SHELF_VERSIONS: usize = 50_000;
+
+/// How many of a tool's newest releases are looked at for the catalog. A platform that was given up
+/// before those is not in it; the list of the tool has it.
+pub const SHELF_RELEASES: usize = 8;
+
+/// How many bytes of a description the catalog has: a list shows a line.
+pub const SHELF_DESCRIPTION: u64 = 512;
+
+/// For how long a part of the catalog is kept. What comes by a request is in it at once, and what is
+/// put into the tree by hand after this time.
+pub const SHELF_KEPT: Duration = Duration::from_secs(10);
+
+/// How many parts of the catalog are kept.
+pub const SHELVES_KEPT: usize = 4;
+
 /// How often what has expired is looked for.
 pub const SWEEP: Duration = Duration::from_hours(1);
 

@@ -114,10 +114,7 @@ mod tests {
             "TOOL    DESCRIPTION\ndeploy  ships it to whe…\nx       short\n"
         );
         assert_eq!(table.within(80), table.to_string());
-        assert_eq!(
-            table.within(0),
-            "TOOL    DESCRIPTION\ndeploy  ships it to…\nx       short\n"
-        );
+        assert_eq!(table.within(0), "TOOL    DESCRIPTION\ndeploy  ships it to…\nx       short\n");
     }
 
     #[test]

@@ -99,10 +99,7 @@ fn root_of(session: &Session<'_>) -> Option<Box<dyn Source>> {
     is_ours.then(|| session.source_at(&root))
 }
 
-fn read(
-    session: &Session<'_>,
-    root: &dyn Source,
-) -> Result<Option<Vec<CatalogEntry>>, FetchError> {
+fn read(session: &Session<'_>, root: &dyn Source) -> Result<Option<Vec<CatalogEntry>>, FetchError> {
     let mut entries = Vec::new();
     let mut after: Option<ToolName> = None;
     for _part in 0..PARTS {

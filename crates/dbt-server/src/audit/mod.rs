@@ -4,6 +4,7 @@
 //! cannot be recorded, no further write is taken until it is. What changes nothing (refusals, reads) is
 //! gathered and recorded together; what strangers cause is counted, and never one record each.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub struct AuditLog {
     gathered: Mutex<Gathered>,
     waiting: Waiting,
     strangers: Mutex<Strangers>,
+    /// How many attempts have ended.
+    ended: AtomicU64,
 }
 
 #[derive(Default)]
@@ -86,6 +89,7 @@ impl AuditLog {
             gathered: Mutex::default(),
             waiting: Waiting::default(),
             strangers: Mutex::default(),
+            ended: AtomicU64::new(0),
         }
     }
 
@@ -139,6 +143,8 @@ impl AuditLog {
     /// further write is taken until it is recorded; if the program ends before, the next start
     /// records that the outcome is not known.
     pub async fn close(&self, entry: OpenEntry, outcome: Outcome) {
+        // Whoever is told of the outcome must not be answered from before it.
+        self.ended.fetch_add(1, Ordering::SeqCst);
         let OpenEntry { record, number } = entry;
         let record = Record { time: self.clock.now(), attempt: Some(number), outcome, ..record };
         if let Err(error) = self.put(vec![record.clone()], Claim::Reserved).await {
@@ -148,6 +154,12 @@ impl AuditLog {
                 "the outcome of a write could not be recorded; no more writes are taken until it can"
             );
         }
+    }
+
+    /// Returns how many attempts to change something have ended: while it is the same number, what
+    /// was read of the tree is what requests have made of it.
+    pub fn ended(&self) -> u64 {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// Records the outcomes that could not be recorded when they were known.

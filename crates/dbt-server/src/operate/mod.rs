@@ -18,6 +18,7 @@ use self::quota::Reserved;
 use crate::authn::rate::{Rate, Rates, network};
 use crate::content::LargeChunks;
 use crate::limits;
+use crate::v1::Shelves;
 
 pub mod account;
 mod certificate;
@@ -54,6 +55,8 @@ pub struct Running {
     pub settings: Standing,
     /// Who showed identities of jobs in vain.
     pub failed_exchanges: FailedExchanges,
+    /// Parts of the catalog that were looked at a moment ago.
+    pub shelves: Shelves,
     /// Whether it was said already that a proxy says something that does not count.
     pub hinted: AtomicBool,
     orders: OnceLock<mpsc::Sender<Order>>,

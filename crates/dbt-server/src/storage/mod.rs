@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use dbt_core::clock::Clock;
 use dbt_core::digest::Digest;
+use dbt_core::name::ToolName;
 use dbt_core::repo_path::RepoPath;
 use dbt_core::trust::TrustStore;
 use http_body_util::BodyExt as _;
@@ -25,8 +26,10 @@ use crate::upload::{OlderChecksums, RequestBody, Upload, UploadError};
 pub mod local;
 pub mod memory;
 mod release;
+mod shelf;
 
 pub use self::release::{PlatformState, ReleaseState, ReleaseStep};
+pub use self::shelf::{Shelf, Shelved, Standing};
 
 /// A tree of files. Every method asks for the grant of its own kind, so that a caller that
 /// forgot to authorise does not compile.
@@ -37,6 +40,16 @@ pub trait Storage: Send + Sync {
         grant: &'a Grant<Read>,
         detail: Detail,
     ) -> BoxFuture<'a, Result<Found, StorageError>>;
+
+    /// Looks at the tools below a directory, from the one after `after` on, as far as a [`Shelf`]
+    /// goes. What whoever asks may see of them is not decided here.
+    fn shelf<'a>(
+        &'a self,
+        _grant: &'a Grant<Read>,
+        _after: Option<ToolName>,
+    ) -> BoxFuture<'a, Result<Shelf, StorageError>> {
+        Box::pin(std::future::ready(Err(StorageError::NotFound)))
+    }
 
     /// Writes a file whole or not at all.
     fn write<'a>(

@@ -19,6 +19,7 @@ use crate::storage::StorageError;
 use crate::tokens::text::{self, Form};
 use crate::upload::BodyReader;
 
+mod catalog;
 mod exchange;
 mod query;
 mod releases;
@@ -30,6 +31,7 @@ mod uploads;
 mod users;
 mod whoami;
 
+pub use self::catalog::Shelves;
 pub(crate) use self::uploads::UPLOAD_OFFSET;
 pub(crate) use self::users::{REASON_BYTES, shown as shown_user};
 
@@ -48,6 +50,8 @@ pub enum Ask {
     Tools,
     /// One tool, with its versions.
     Tool(ToolName),
+    /// All tools with their newest versions, or those after one.
+    Catalog(Option<ToolName>),
     /// To begin a release.
     BeginRelease,
     /// How far a release is.
@@ -119,6 +123,11 @@ impl Ask {
                 let Ok(name) = name.parse() else { return Ok(None) };
                 (is_read.then_some(Self::Tool(name)), READ)
             }
+            ["catalog"] => (is_read.then_some(Self::Catalog(None)), READ),
+            ["catalog", "after", name] => {
+                let Ok(name) = name.parse() else { return Ok(None) };
+                (is_read.then_some(Self::Catalog(Some(name))), READ)
+            }
             ["whoami"] => (is_read.then_some(Self::Whoami), READ),
             ["reload"] => ((*method == Method::POST).then_some(Self::Reload), POST),
             ["tokens"] => match *method {
@@ -182,6 +191,7 @@ impl Ask {
         match self {
             Self::Description => "v1-description",
             Self::Tools | Self::Tool(_) => "v1-tools",
+            Self::Catalog(_) => "v1-catalog",
             Self::BeginRelease | Self::Release(_) | Self::Commit(_) | Self::Abandon(_) => {
                 "v1-releases"
             }
@@ -226,6 +236,7 @@ impl Ask {
             Self::Description
             | Self::Tools
             | Self::Tool(_)
+            | Self::Catalog(_)
             | Self::Release(_)
             | Self::Upload(_)
             | Self::Trash
@@ -279,6 +290,7 @@ async fn dispatch(
         }
         Ask::Tools => tools::list(app, asked).await,
         Ask::Tool(name) => tools::show(app, asked, &name).await,
+        Ask::Catalog(after) => catalog::list(app, asked, after).await,
         Ask::BeginRelease => releases::begin(app, asked, body).await,
         Ask::Release(id) => releases::look(app, asked, &id).await,
         Ask::Commit(id) => releases::commit(app, asked, &id).await,
@@ -345,6 +357,8 @@ mod tests {
         for (method, path, ask) in [
             ("GET", "tools", Ask::Tools),
             ("HEAD", "openapi.json", Ask::Description),
+            ("GET", "catalog", Ask::Catalog(None)),
+            ("GET", "catalog/after/x", Ask::Catalog(Some("x".parse().unwrap()))),
             ("POST", "releases", Ask::BeginRelease),
             ("POST", "releases/1/commit", Ask::Commit("1".to_owned())),
             ("DELETE", "releases/1", Ask::Abandon("1".to_owned())),
@@ -370,6 +384,7 @@ mod tests {
         }
         for (method, path) in [
             ("POST", "tools"),
+            ("POST", "catalog"),
             ("GET", "releases"),
             ("PUT", "releases/1"),
             ("GET", "uploads"),
@@ -388,7 +403,16 @@ mod tests {
         ] {
             assert_eq!(asked(method, path).unwrap_err().status(), 405, "{method} {path}");
         }
-        for path in ["", "tools/", "tools/a b", "tool", "releases/1/2", "trash/1/2/3"] {
+        for path in [
+            "",
+            "tools/",
+            "tools/a b",
+            "catalog/x",
+            "catalog/after/..",
+            "tool",
+            "releases/1/2",
+            "trash/1/2/3",
+        ] {
             assert_eq!(asked("GET", path).unwrap(), None, "{path}");
         }
         let closed = Ask::of(&Method::POST, &["releases"], false).unwrap();

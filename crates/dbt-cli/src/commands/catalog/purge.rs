@@ -27,9 +27,9 @@ pub(super) fn purge(world: &World<'_>, tool: &ToolName, typed: &Purge) -> Result
     let plan = deletion::plan(source, &subject, &choice, session.now(), &patience)
         .map_err(failure::deleting)?;
     for version in &plan.of_unknown_age {
-        world.printer.warning(format!(
-            "`{tool}` {version} stays: no signature says when it was published"
-        ));
+        world
+            .printer
+            .warning(format!("`{tool}` {version} stays: no signature says when it was published"));
     }
     if plan.doomed.is_empty() {
         world.printer.note("nothing is to be deleted");

@@ -66,17 +66,15 @@ impl View {
         let certificates: Vec<&Certificate> =
             signers.iter().map(|signer| &signer.certificate).collect();
         let looked_at = versions.get(..LOOKED_AT.min(versions.len())).unwrap_or_default();
-        let artifacts =
-            published::of_versions(source, tool, looked_at, &certificates, &patience)
-                .map_err(failure::fetching)?;
+        let artifacts = published::of_versions(source, tool, looked_at, &certificates, &patience)
+            .map_err(failure::fetching)?;
         let (tool, here) = (tool.clone(), session.settings.platform);
         let mut view = Self { tool, here, versions, artifacts, description: None, trust };
         let described = view.newest_for(here).or_else(|| select::newest(&view.versions));
         if let Some(version) = described.or_else(|| view.versions.first().cloned()) {
             let judge = (view.trust.as_ref(), session.now());
-            view.description =
-                description::read(source, &view.tool, &version, judge, &patience())
-                    .map_err(failure::fetching)?;
+            view.description = description::read(source, &view.tool, &version, judge, &patience())
+                .map_err(failure::fetching)?;
         }
         Ok(view)
     }
@@ -99,7 +97,8 @@ impl View {
 
     fn print(&self, world: &World<'_>) -> Result<(), Report> {
         world.printer.data(self.head())?;
-        let mut table = Table::new(["VERSION", "PLATFORM", "SIZE", "SIGNED", "SIGNER (AS IT SAYS)"]);
+        let mut table =
+            Table::new(["VERSION", "PLATFORM", "SIZE", "SIGNED", "SIGNER (AS IT SAYS)"]);
         for artifact in &self.artifacts {
             let claim = artifact.claims.first();
             let made = claim.and_then(|claim| claim.made).map(timestamp::format_date);

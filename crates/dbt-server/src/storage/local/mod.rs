@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use dbt_core::digest::Digest;
+use dbt_core::name::ToolName;
 use dbt_core::repo_path::RepoPath;
 use dbt_core::trust::TrustStore;
 use dbt_core::version::Version;
@@ -27,7 +28,7 @@ use self::remembered::{Identity, Remembered};
 use self::state_dir::StateDir;
 use super::{
     Detail, Directory, Entry, EntryKind, Found, PartialUpload, ReleaseState, ReleaseStep, Removed,
-    Storage, StorageError, StoredFile, Written,
+    Shelf, Storage, StorageError, StoredFile, Written,
 };
 use crate::action::{
     Action as _, CreateSomewhere, Delete, ListTrash, Read, Release, Restore, TakeOver, Write,
@@ -64,6 +65,7 @@ mod release;
 mod released;
 mod remembered;
 mod remove;
+mod shelf;
 mod spelling;
 mod state_dir;
 mod tombstones;
@@ -290,6 +292,14 @@ impl Storage for Local {
             }
             Ok(Found::File(opened.stored(is_draft)))
         })
+    }
+
+    fn shelf<'a>(
+        &'a self,
+        grant: &'a Grant<Read>,
+        after: Option<ToolName>,
+    ) -> BoxFuture<'a, Result<Shelf, StorageError>> {
+        Box::pin(shelf::look(&self.0, grant, after))
     }
 
     fn write<'a>(

@@ -1,0 +1,170 @@
+//! The whole catalog, a thousand tools at a time: what `catalog list` shows.
+//!
+//! What lies in the tree is looked at for everybody, and kept for a moment; what of it somebody is
+//! shown is decided for each request.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dbt_core::name::ToolName;
+use dbt_core::repo_path::RepoPath;
+use hyper::Response;
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::tools::listing;
+use crate::action::{Action as _, Read};
+use crate::app::App;
+use crate::authz::Grant;
+use crate::content::Body;
+use crate::error::ApiError;
+use crate::limits;
+use crate::pipeline::{Asked, admit, caching};
+use crate::respond;
+use crate::storage::{Shelf, Shelved, Standing, StorageError};
+use crate::time;
+
+/// Parts of the catalog that were looked at a moment ago. One is looked at at a time.
+#[derive(Default)]
+pub struct Shelves(Mutex<Vec<Kept>>);
+
+struct Kept {
+    after: Option<ToolName>,
+    /// How many changes had ended before it was looked at.
+    changes: u64,
+    since: Instant,
+    shelf: Arc<Shelf>,
+}
+
+impl Kept {
+    fn is_current(&self, changes: u64) -> bool {
+        self.changes == changes && self.since.elapsed() < limits::SHELF_KEPT
+    }
+}
+
+#[derive(Serialize)]
+struct Part<'a> {
+    tools: Vec<Tool<'a>>,
+    next: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Tool<'a> {
+    name: &'a str,
+    description: Option<&'a str>,
+    versions: &'a [String],
+    platforms: BTreeMap<&'a str, Newest<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Newest<'a> {
+    version: &'a str,
+    size: u64,
+    modified_at: Option<String>,
+}
+
+/// Answers with the tools after `after` that the caller may list.
+pub(super) async fn list(
+    app: &App,
+    asked: &Asked,
+    after: Option<ToolName>,
+) -> Result<Response<Body>, ApiError> {
+    let grant = admit(app, asked, listing(&[])?).await?;
+    let seen = Seen { app, grant: &grant };
+    let mut from = after;
+    let shelf = loop {
+        let shelf = look(app, &grant, from).await?;
+        let shows_one = shelf.tools.iter().any(|tool| seen.tool(tool).is_some());
+        // Where the next part begins is told by a tool that the caller may see.
+        if shows_one || !shelf.goes_on {
+            break shelf;
+        }
+        from = shelf.tools.last().map(|tool| tool.name.clone());
+    };
+    let tools: Vec<Tool<'_>> = shelf.tools.iter().filter_map(|tool| seen.tool(tool)).collect();
+    let next = tools.last().map(|tool| tool.name).filter(|_last| shelf.goes_on);
+    let part = Part { tools, next };
+    let mut text =
+        serde_json::to_string(&part).map_err(|error| ApiError::Internal(error.to_string()))?;
+    text.push('\n');
+    respond::page(&asked.parts.headers, "application/json", text, None, caching(&grant))
+}
+
+/// Looks at the tree, unless that was done a moment ago and nothing has changed since.
+async fn look(
+    app: &App,
+    grant: &Grant<Read>,
+    after: Option<ToolName>,
+) -> Result<Arc<Shelf>, ApiError> {
+    // Others who want the same wait for it, instead of doing it too.
+    let mut kept = app.running.shelves.0.lock().await;
+    let changes = app.audit.ended();
+    kept.retain(|kept| kept.is_current(changes));
+    if let Some(kept) = kept.iter().find(|kept| kept.after == after) {
+        return Ok(Arc::clone(&kept.shelf));
+    }
+    let since = Instant::now();
+    let shelf = match app.storage.shelf(grant, after.clone()).await {
+        Ok(shelf) => Arc::new(shelf),
+        Err(StorageError::NotFound) => Arc::default(),
+        Err(other) => return Err(other.into()),
+    };
+    if kept.len() >= limits::SHELVES_KEPT {
+        kept.remove(0);
+    }
+    kept.push(Kept { after, changes, since, shelf: Arc::clone(&shelf) });
+    Ok(shelf)
+}
+
+/// What of the tree the caller may see, path by path, as if each had been asked for.
+struct Seen<'a> {
+    app: &'a App,
+    grant: &'a Grant<Read>,
+}
+
+impl Seen<'_> {
+    /// Shows a tool whose directory the caller may list.
+    fn tool<'b>(&self, tool: &'b Shelved) -> Option<Tool<'b>> {
+        let at = self.grant.action().path().join(tool.name.as_str()).ok()?;
+        if !self.lists(&at) {
+            return None;
+        }
+        let platforms = tool.platforms.iter().filter(|(platform, standing)| {
+            let within = std::iter::once(standing.version.as_str()).chain(platform.split('/'));
+            // The version, the system, and what is in there.
+            within.scan(at.clone(), next_below).all(|path| self.lists(&path))
+        });
+        let description = tool.description.as_ref().filter(|(version, _text)| {
+            let file = at.join(version).and_then(|at| at.join("description.txt"));
+            file.ok().and_then(Read::of).is_some_and(|action| self.may(action))
+        });
+        Some(Tool {
+            name: tool.name.as_str(),
+            description: description.map(|(_version, text)| text.as_str()),
+            versions: &tool.versions,
+            platforms: platforms.map(|(key, it)| (key.as_str(), newest(it))).collect(),
+        })
+    }
+
+    fn lists(&self, directory: &RepoPath) -> bool {
+        let action = Read::of(directory.clone()).map(|action| action.listing(true));
+        action.is_some_and(|action| self.may(action))
+    }
+
+    fn may(&self, action: Read) -> bool {
+        self.app.policy.authorise(self.grant.caller().clone(), action).is_ok()
+    }
+}
+
+/// Goes one directory deeper.
+fn next_below(at: &mut RepoPath, name: &str) -> Option<RepoPath> {
+    *at = at.join(name).ok()?;
+    Some(at.clone())
+}
+
+fn newest(standing: &Standing) -> Newest<'_> {
+    let Standing { version, size, modified } = standing;
+    Newest { version, size: *size, modified_at: modified.map(time::rfc_3339) }
+}
