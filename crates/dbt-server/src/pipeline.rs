@@ -36,11 +36,11 @@ use crate::storage::{
 };
 use crate::upload::{BodyReader, RequestBody, Upload, UploadError};
 use crate::writable::InVersion;
-use crate::{api, following, listing, possession, token_ends, v1, writable};
+use crate::{api, following, listing, possession, token_ends, v1, web, writable};
 
 mod known;
 
-pub(crate) use known::{known, unsuspended};
+pub(crate) use known::{known, proven_by, unsuspended, visitor};
 use known::{proven, refusal};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -129,13 +129,8 @@ pub async fn serve(
     let id = asked.origin.request;
 
     let answer = answer(app, &asked, body).await;
-    let mut response = answer.unwrap_or_else(|error| {
-        let error = token_ends::answer(app, error);
-        if error.is_ours() {
-            tracing::error!(request = %id, error = causes(&error), "a request failed");
-        }
-        error.into_response(&asked.parts.headers, id)
-    });
+    let mut response = answer
+        .unwrap_or_else(|error| failed(app, &asked, error).into_response(&asked.parts.headers, id));
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
@@ -170,6 +165,16 @@ pub async fn serve(
     response.map(|body| account::accounted(app, entry, body))
 }
 
+/// Logs that a request failed, where that is our fault.
+pub(crate) fn failed(app: &App, asked: &Asked, error: ApiError) -> ApiError {
+    let error = token_ends::answer(app, error);
+    if error.is_ours() {
+        let request = asked.origin.request;
+        tracing::error!(request = %request, error = causes(&error), "a request failed");
+    }
+    error
+}
+
 /// The steps, in order.
 async fn answer(
     app: &Arc<App>,
@@ -178,6 +183,7 @@ async fn answer(
 ) -> Result<Response<Body>, ApiError> {
     let Parts { method, uri, .. } = &asked.parts;
     let route = router::route(method, uri, app.policy.writable)?;
+    let route = web::for_browsers(app, &asked.parts, route);
     let _once = asked.route.set(route.label());
     let is_health = matches!(route, Route::Health(_));
     match asked.door {
@@ -191,6 +197,7 @@ async fn answer(
                 | Route::Tools(_)
                 | Route::Versions(_)
                 | Route::V1(_)
+                | Route::Ui(_)
                 | Route::Nothing
                 | Route::Put(_)
                 | Route::Remove(_) => Err(ApiError::NotFound),
@@ -236,6 +243,7 @@ async fn answer(
             }
             v1::answer(app, asked, ask, body).await
         }
+        Route::Ui(ask) => web::answer(app, asked, ask).await,
         Route::Put(action) => {
             refuse_foreign_pages(&asked.parts)?;
             let conditional = Conditions::are_in(&asked.parts.headers);
@@ -348,7 +356,7 @@ const fn scope(kind: Kind) -> Scope {
 }
 
 /// Refuses a write that a page of another site makes a browser send.
-fn refuse_foreign_pages(parts: &Parts) -> Result<(), ApiError> {
+pub(crate) fn refuse_foreign_pages(parts: &Parts) -> Result<(), ApiError> {
     let text = |name| parts.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let site_is_foreign =
         text(SEC_FETCH_SITE).is_some_and(|site| !matches!(site, "same-origin" | "none"));

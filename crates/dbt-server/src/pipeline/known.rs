@@ -68,9 +68,48 @@ pub(crate) fn unsuspended(app: &App, caller: Caller, scope: Scope) -> Result<Cal
     }
 }
 
+/// Finds out who looks at a page, by these headers. What everybody may see, those with a stale credential
+/// may see too.
+pub(crate) async fn visitor(
+    app: &App,
+    asked: &Asked,
+    headers: &HeaderMap,
+    action: &Read,
+) -> Result<Caller, ApiError> {
+    if let Door::Host(user) = asked.door {
+        return Ok(asked.from(Caller::on_the_host(user)));
+    }
+    match shown(app, asked, headers, Scope::Reads).await {
+        Ok(caller) => Ok(asked.from(caller)),
+        Err(Unknown::Bad(_bad)) if app.policy.is_open(action) => Ok(Caller::anonymous()),
+        Err(unknown) => Err(unknown.answer(app, asked, action)),
+    }
+}
+
+/// Returns whoever these headers prove to read; strangers too.
+pub(crate) async fn proven_by(
+    app: &App,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> Result<Caller, ApiError> {
+    match shown(app, asked, headers, Scope::Reads).await {
+        Ok(caller) => Ok(asked.from(caller)),
+        Err(unknown) => Err(unknown.answer(app, asked, &Read::root())),
+    }
+}
+
 /// Looks at what a request shows to prove who sends it.
 pub(super) async fn proven(app: &App, asked: &Asked, scope: Scope) -> Result<Caller, Unknown> {
-    let Parts { headers, method, uri, .. } = &asked.parts;
+    shown(app, asked, &asked.parts.headers, scope).await
+}
+
+async fn shown(
+    app: &App,
+    asked: &Asked,
+    headers: &HeaderMap,
+    scope: Scope,
+) -> Result<Caller, Unknown> {
+    let Parts { method, uri, .. } = &asked.parts;
     let presented = Presented { headers, method, uri, peer: asked.client, scope };
     let identified = app.authn.identify(&presented).await.map_err(Unknown::Bad);
     let known = identified.and_then(|caller| unsuspended(app, caller, scope));

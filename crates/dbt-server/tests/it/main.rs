@@ -74,6 +74,8 @@ mod trusted_publishing_ends;
 mod trusted_publishing_page;
 mod unfinished;
 mod users;
+mod web;
+mod web_sign_in;
 mod whoami;
 mod world;
 mod writes;

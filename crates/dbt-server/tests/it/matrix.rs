@@ -79,7 +79,7 @@ enum Kind {
     Nothing,
 }
 
-const ROUTES: [(&str, Kind); 42] = [
+const ROUTES: [(&str, Kind); 45] = [
     ("/healthz", Kind::Health),
     ("/-/livez", Kind::Health),
     ("/-/readyz", Kind::Health),
@@ -120,6 +120,9 @@ const ROUTES: [(&str, Kind); 42] = [
     ("/-/api/v1/users/00000000000000000000000000000000/reactivate", Kind::Administered(&["POST"])),
     ("/-/api/v1/oidc/audience", Kind::Audience),
     ("/-/api/v1/oidc/exchange", Kind::Exchange),
+    ("/-/ui/", Kind::Api),
+    ("/-/ui/tools/x", Kind::Api),
+    ("/-/ui/unknown", Kind::Nothing),
     ("/-/api/v1/unknown", Kind::Nothing),
     ("/-/api/unknown", Kind::Nothing),
     ("/.reposerver/lock", Kind::Nothing),
