@@ -87,6 +87,9 @@ impl ShownTool {
 /// A version on the page of its tool.
 pub(super) struct ShownVersion {
     pub(super) version: String,
+    pub(super) is_pre_release: bool,
+    /// Whether what there is of it is shown at once.
+    pub(super) is_open: bool,
     pub(super) published: Option<String>,
     pub(super) warning: Option<String>,
     pub(super) platforms: Vec<ShownArtifact>,
@@ -152,9 +155,11 @@ pub(super) async fn tool(
         .collect();
     versions.sort_by(|(a, _), (b, _)| b.cmp(a));
     let all: Vec<Version> = versions.iter().map(|(version, _entry)| version.clone()).collect();
-    let newest = select::newest(&all);
     let withdrawn = place.bytes(&[WITHDRAWN_FILE], WITHDRAWN_LIMIT).await;
     let withdrawn = withdrawn.and_then(|bytes| Withdrawn::parse(&bytes, tool).ok());
+    let reason = |version: &Version| withdrawn.as_ref()?.reason_against(version, None);
+    let running: Vec<Version> = all.iter().filter(|it| reason(it).is_none()).cloned().collect();
+    let newest = select::newest(&running);
     let described = newest.as_ref().or(all.first());
     let description = match described {
         Some(version) => place.bytes(&[version.spelling(), DESCRIPTION], DESCRIPTION_LIMIT).await,
@@ -164,11 +169,12 @@ pub(super) async fn tool(
     let known = place.known_signers().await;
     let mut shown = Vec::new();
     for (version, entry) in versions.iter().take(VERSIONS) {
-        let reason = withdrawn.as_ref().and_then(|list| list.reason_against(version, None));
         shown.push(ShownVersion {
             version: version.to_string(),
+            is_pre_release: version.is_pre_release(),
+            is_open: described == Some(version),
             published: entry.modified.map(timestamp::format_date),
-            warning: reason.map(|reason| match harmless(reason).as_str() {
+            warning: reason(version).map(|reason| match harmless(reason).as_str() {
                 "" => "Withdrawn: it does not run any more.".to_owned(),
                 reason => format!("Withdrawn, it does not run any more: {reason}"),
             }),
@@ -287,8 +293,8 @@ fn signers(signature: &[u8], known: Option<&TrustStore>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for claim in block.unverified_claims(&certificates) {
         let of = claim.certificate.and_then(|fingerprint| {
-            let named = certificates.iter().find(|it| *it.fingerprint() == fingerprint)?;
-            Some(harmless(&named.name()))
+            let certificate = certificates.iter().find(|it| *it.fingerprint() == fingerprint)?;
+            Some(harmless(&certificate.name()))
         });
         let name = of.or(claim.issuer).unwrap_or_else(|| "a key it does not name".to_owned());
         if !names.contains(&name) {

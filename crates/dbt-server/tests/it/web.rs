@@ -330,15 +330,16 @@ fn a_browser_asks_for_a_password_where_there_are_passwords() {
 
 #[test]
 fn everybody_sees_the_tools_that_they_may_list() {
-    let token =
-        |name: &str| format!(r#"{{"name": "{name}", "sha256": "{}"}}"#, sha256(name.as_bytes()));
+    let token = |name: &str, secret: &str| {
+        format!(r#"{{"name": "{name}", "sha256": "{}"}}"#, sha256(secret.as_bytes()))
+    };
     let server = Server::with(&format!(
         r#""authTypePut": "static-token", "tokens": [{}, {}], "policies": [
-        {{"name": "all", "subjects": ["root-token"], "paths": ["/**"], "actions": ["read", "list"]}},
-        {{"name": "some", "subjects": ["read-token"], "paths": ["/dbt-tools", "/dbt-tools/report/**"],
+        {{"name": "all", "subjects": ["root"], "paths": ["/**"], "actions": ["read", "list"]}},
+        {{"name": "some", "subjects": ["reader"], "paths": ["/dbt-tools", "/dbt-tools/report/**"],
           "actions": ["read", "list"]}}]"#,
-        token("root-token"),
-        token("read-token")
+        token("root", "root-token"),
+        token("reader", "read-token")
     ));
     put_tool(&server, "deploy", "1.0.0", "Brings releases to production");
     put_tool(&server, "report", "1.0.0", "Counts what was sold");

@@ -350,11 +350,8 @@ fn a_provider_that_is_away_or_another_is_not_gone_to() {
     let server = Server::on(place, &settings(&provider, &json!({"clientId": CLIENT})));
     let reply = server.get("/-/ui/sign-in");
     is_refused(&reply, 503);
-    assert!(
-        server.log().contains("is about the issuer `https://evil.example`"),
-        "{}",
-        server.log()
-    );
+    let words = "is about the issuer `https://evil.example`";
+    server.eventually("the reason is in the log", |server| server.log().contains(words));
     // It is not asked again at once.
     provider.take_asked();
     assert_eq!(server.get("/-/ui/sign-in").status, 503);

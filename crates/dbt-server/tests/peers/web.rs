@@ -77,7 +77,7 @@ fn a_search_shows_as_it_is_typed_and_leads_to_a_tool() {
         {"see": "document.title"},
         {"go": format!("{root}/-/ui/tools/deploy")},
         {"see": "document.querySelectorAll('details[open]').length"},
-        {"see": "document.querySelector('.warning').textContent"},
+        {"see": "document.querySelector('p.warning').textContent"},
         {"complaints": null},
     ]));
     let expected = json!([
@@ -170,7 +170,10 @@ fn somebody_signs_in_at_a_real_provider_and_out_again() {
             r#""authGets": true, "authTypeGet": "oidc", "publicUrls": ["{public}"],
             "authOptsGet": {{"oidc": {{"issuerUrl": "{}", "audiences": ["catalog"],
                 "allowedGroups": ["publishers"]}}}},
+            "authTypePut": "oidc",
+            "authOptsPut": {{"oidc": {{"issuerUrl": "{}", "audiences": ["catalog"]}}}},
             "web": {{"signIn": {{"clientId": "catalog", "scopes": ["profile", "groups"]}}}}"#,
+            provider.url(),
             provider.url()
         )
     };
