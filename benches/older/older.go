@@ -2,9 +2,11 @@
 // and with the same library for HTTP.
 //
 //	older warm|cold ROOT TOOL VERSION PLATFORM PLACE
+//	older catalog ROOT COUNT VERSION
 //
 // ROOT is what is before /dbt and /dbt-tools; PLACE is the tool's file (warm) or a directory for it
-// (cold). What it leaves out makes it faster than the real one: configuration, command line, HTML,
+// (cold). The catalog is that of COUNT tools `tool-0000` and so on, without the run of the catalog
+// program before it. What it leaves out makes it faster than the real one: configuration, command line, HTML,
 // OpenPGP, and everything else that a larger program brings. All requests go over one kept
 // connection.
 package main
@@ -17,11 +19,16 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
 
 func main() {
+	if len(os.Args) == 5 && os.Args[1] == "catalog" {
+		catalog(os.Args[2], os.Args[3], os.Args[4])
+		return
+	}
 	if len(os.Args) != 7 {
 		stop("usage: older warm|cold ROOT TOOL VERSION PLATFORM PLACE")
 	}
@@ -41,6 +48,19 @@ func main() {
 	}
 	verify(file)
 	stop("%v", syscall.Exec(file, []string{tool}, os.Environ()))
+}
+
+// One listing, and of each tool two listings and the description, one after the other.
+func catalog(root, count, version string) {
+	tools, err := strconv.Atoi(count)
+	check(err)
+	get(root + "/dbt-tools/")
+	for number := 0; number < tools; number++ {
+		tool := fmt.Sprintf("%s/dbt-tools/tool-%04d/", root, number)
+		get(tool)
+		get(tool)
+		get(tool + version + "/description.txt")
+	}
 }
 
 // What every run begins with: six requests, and a look at its own file.

@@ -167,6 +167,20 @@ impl Bench {
         Ok(older.arg(place).env("SSL_CERT_FILE", authority))
     }
 
+    /// Returns the older client's list of so many tools of a repository, each with this version.
+    pub(crate) fn older_catalog(
+        &self,
+        root: &str,
+        tools: usize,
+        version: &str,
+    ) -> Result<Program, Fault> {
+        let program = self.programs.join("../anchors/bin/older");
+        if !program.exists() {
+            return Err("the older client is not built: scripts/install-bench".into());
+        }
+        Ok(Program::new(program).args(["catalog", root, &tools.to_string(), version]))
+    }
+
     /// Returns the path of a published tool below a server's root.
     pub(crate) fn url_path(&self, signer: Signer, tool: Tool) -> Result<String, Fault> {
         let file = self.world.artifact(signer, tool);

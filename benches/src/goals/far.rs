@@ -18,10 +18,10 @@ use crate::bench::{Bench, FAR, Turns};
 const NEAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
 
 /// The delay at which the goals are set.
-pub(super) const ROUND_TRIP: Duration = Duration::from_millis(50);
+pub(crate) const ROUND_TRIP: Duration = Duration::from_millis(50);
 
 /// Where this user may have no networks.
-pub(super) const NOT_ALLOWED: &str = "needs CAP_NET_ADMIN and /dev/net/tun";
+pub(crate) const NOT_ALLOWED: &str = "needs CAP_NET_ADMIN and /dev/net/tun";
 
 /// A server far away.
 pub(crate) struct Far {

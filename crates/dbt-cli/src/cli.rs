@@ -183,7 +183,8 @@ pub enum Catalog {
         #[arg(long)]
         json: bool,
     },
-    /// Empty the local cache, as `cache clear` does; with a tool, delete its versions from the server
+    /// Empty the local cache (`cache clear`); with a tool, delete its versions from the server, as
+    /// `publisher delete` does
     Purge(Purge),
 }
 

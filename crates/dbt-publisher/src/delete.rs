@@ -179,14 +179,17 @@ impl Explained for DeletionError {
         match self {
             Self::Fetch(error) => error.code(),
             Self::NotPublished { .. } => ExitCode::NOT_FOUND,
-            _ => ExitCode::USAGE,
+            Self::Unclear | Self::Contradictory | Self::KeepNothing | Self::Program { .. } => {
+                ExitCode::USAGE
+            }
+            _ => ExitCode::INTERNAL,
         }
     }
 
     fn hints(&self) -> Vec<String> {
-        match self {
-            Self::Fetch(error) => error.hints(),
-            other => other.hint().into_iter().collect(),
+        if let Self::Fetch(error) = self {
+            return error.hints();
         }
+        self.hint().into_iter().collect()
     }
 }

@@ -40,8 +40,8 @@ use crate::{api, following, listing, possession, token_ends, v1, web, writable};
 
 mod known;
 
-pub(crate) use known::{known, proven_by, unsuspended, visitor};
-use known::{proven, refusal};
+use known::refusal;
+pub(crate) use known::{admit_by_proof, by_proof, known, proven_by, unsuspended};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
@@ -299,16 +299,10 @@ pub(crate) async fn identify<A: Action + Guarded>(
     if let Door::Host(user) = asked.door {
         return Ok(asked.from(Caller::on_the_host(user)));
     }
-    let is_open = app.policy.is_open(action);
-    if is_open && !app.storage.has_draft(action.path()) {
+    if app.policy.is_open(action) && !app.storage.has_draft(action.path()) {
         return Ok(Caller::anonymous());
     }
-    match proven(app, asked, scope(A::KIND)).await {
-        Ok(caller) => Ok(asked.from(caller)),
-        // What is open to everybody is open to those with a stale credential too.
-        Err(_error) if is_open => Ok(Caller::anonymous()),
-        Err(unknown) => Err(unknown.answer(app, asked, action)),
-    }
+    by_proof(app, asked, &asked.parts.headers, action).await
 }
 
 /// Authorises an action of a caller who is known: of a request, a proof is looked at once, because

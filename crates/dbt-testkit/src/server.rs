@@ -106,6 +106,8 @@ struct State {
     /// How many requests were taken out of the log.
     taken: usize,
     etags: bool,
+    /// `DELETE` does what the reference does.
+    deletes: bool,
     authorization: Option<String>,
     /// The line of the SSH key that tokens must be signed with.
     ssh_key: Option<String>,
@@ -170,6 +172,11 @@ impl FileServer {
     /// Ends all misbehaviour.
     pub fn repair(&self) {
         self.state().faults.clear();
+    }
+
+    /// Deletes what it is asked to, from now on.
+    pub fn delete_what_is_asked(&self) {
+        self.state().deletes = true;
     }
 
     /// Sends entity tags from now on, and answers 304 to who has the same. The reference does
@@ -357,11 +364,24 @@ impl Shared {
         if ssh_key.is_some_and(|key| !token.is_some_and(|token| token.is_signed_by(&key))) {
             return Answer::text(401, "").with("WWW-Authenticate", "DBT-SSH-JWT realm=\"dbt\"");
         }
+        if request.method == "DELETE" && self.state().deletes {
+            return delete(&self.root, &request.path);
+        }
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
             return Answer::text(405, "");
         }
         files(&self.root, request, etags)
     }
+}
+
+/// Deletes a file, or a directory with all that is in it, as the reference does.
+fn delete(root: &Path, path: &str) -> Answer {
+    let below = path.trim_matches('/');
+    assert!(!below.is_empty() && !below.contains(".."), "deleting {path:?}");
+    let there = root.join(below);
+    let removed =
+        if there.is_dir() { std::fs::remove_dir_all(&there) } else { std::fs::remove_file(&there) };
+    Answer::text(if removed.is_ok() { 204 } else { 404 }, "")
 }
 
 fn matches(pattern: &str, path: &str) -> bool {

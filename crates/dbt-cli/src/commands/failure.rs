@@ -99,7 +99,11 @@ pub(crate) fn deleting(error: DeletionError) -> Report {
     let code = match &error {
         DeletionError::Fetch(error) => code_of_fetching(error),
         DeletionError::NotPublished { .. } => ExitCode::NOT_FOUND,
-        _ => ExitCode::USAGE,
+        DeletionError::Unclear
+        | DeletionError::Contradictory
+        | DeletionError::KeepNothing
+        | DeletionError::Program { .. } => ExitCode::USAGE,
+        _ => ExitCode::INTERNAL,
     };
     Report::new(code, error).hints(hint)
 }

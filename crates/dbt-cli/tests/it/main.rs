@@ -34,6 +34,7 @@ mod owners;
 mod programs;
 mod provider;
 mod proxies;
+mod purge;
 mod requests;
 mod run;
 mod self_update;

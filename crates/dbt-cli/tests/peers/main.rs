@@ -14,6 +14,7 @@ mod recipe;
 
 mod apache;
 mod bundle;
+mod catalogs;
 mod compiled;
 mod disks;
 mod gitlab;

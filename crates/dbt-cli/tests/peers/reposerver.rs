@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::daemon::Daemon;
 
-const TOKEN: &str = "a-token-for-this-test-alone";
+pub(crate) const TOKEN: &str = "a-token-for-this-test-alone";
 const PASSPHRASE: &str = "correct horse battery staple";
 
 /// A repository that `publisher` wrote and `reposerver` serves.

@@ -3,11 +3,11 @@
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
 
-use super::{Asked, Door, bad_credential, scope};
+use super::{Asked, Door, bad_credential, permit, scope};
 use crate::action::{Action, Read};
 use crate::app::App;
 use crate::authn::{BadCredential, Caller, Credential, Presented, Scope, Why, oidc};
-use crate::authz::{Denied, Reason};
+use crate::authz::{Denied, Grant, Guarded, Reason};
 use crate::error::ApiError;
 use crate::operate::metrics::Counter;
 use crate::users::Unadmitted;
@@ -18,7 +18,7 @@ pub(crate) async fn known(app: &App, asked: &Asked) -> Result<Caller, ApiError> 
     if let Door::Host(user) = asked.door {
         return Ok(asked.from(Caller::on_the_host(user)));
     }
-    let caller = match proven(app, asked, Scope::Reads).await {
+    let caller = match shown(app, asked, &asked.parts.headers, Scope::Reads).await {
         Ok(caller) => asked.from(caller),
         Err(unknown) => return Err(unknown.answer(app, asked, &Read::root())),
     };
@@ -68,20 +68,31 @@ pub(crate) fn unsuspended(app: &App, caller: Caller, scope: Scope) -> Result<Cal
     }
 }
 
-/// Finds out who looks at a page, by these headers. What everybody may see, those with a stale credential
-/// may see too.
-pub(crate) async fn visitor(
+/// Identifies the caller by what the request shows, also where everybody may do the same, and
+/// authorises the action: for answers that show more to some than to others.
+pub(crate) async fn admit_by_proof<A: Action + Guarded>(
+    app: &App,
+    asked: &Asked,
+    action: A,
+) -> Result<Grant<A>, ApiError> {
+    let caller = by_proof(app, asked, &asked.parts.headers, &action).await?;
+    permit(app, asked, caller, action)
+}
+
+/// Identifies the caller by what these headers show, also where everybody may do the same.
+pub(crate) async fn by_proof<A: Action + Guarded>(
     app: &App,
     asked: &Asked,
     headers: &HeaderMap,
-    action: &Read,
+    action: &A,
 ) -> Result<Caller, ApiError> {
     if let Door::Host(user) = asked.door {
         return Ok(asked.from(Caller::on_the_host(user)));
     }
-    match shown(app, asked, headers, Scope::Reads).await {
+    match shown(app, asked, headers, scope(A::KIND)).await {
         Ok(caller) => Ok(asked.from(caller)),
-        Err(Unknown::Bad(_bad)) if app.policy.is_open(action) => Ok(Caller::anonymous()),
+        // What is open to everybody is open to those with a stale credential too.
+        Err(_error) if app.policy.is_open(action) => Ok(Caller::anonymous()),
         Err(unknown) => Err(unknown.answer(app, asked, action)),
     }
 }
@@ -98,12 +109,8 @@ pub(crate) async fn proven_by(
     }
 }
 
-/// Looks at what a request shows to prove who sends it.
-pub(super) async fn proven(app: &App, asked: &Asked, scope: Scope) -> Result<Caller, Unknown> {
-    shown(app, asked, &asked.parts.headers, scope).await
-}
-
-async fn shown(
+/// Looks at what these headers of a request show to prove who sends it.
+pub(super) async fn shown(
     app: &App,
     asked: &Asked,
     headers: &HeaderMap,

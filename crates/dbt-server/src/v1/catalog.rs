@@ -20,8 +20,8 @@ use crate::authz::Grant;
 use crate::content::Body;
 use crate::error::ApiError;
 use crate::limits;
-use crate::pipeline::{Asked, admit, caching};
-use crate::respond;
+use crate::pipeline::{Asked, admit_by_proof};
+use crate::respond::{self, Caching};
 use crate::storage::{Shelf, Shelved, Standing, StorageError};
 use crate::time;
 
@@ -40,6 +40,16 @@ struct Kept {
 impl Kept {
     fn is_current(&self, changes: u64) -> bool {
         self.changes == changes && self.since.elapsed() < limits::SHELF_KEPT
+    }
+
+    /// Says whether the tools after one are in it: so that nobody makes us look again and again by
+    /// beginning elsewhere.
+    fn covers(&self, after: Option<&ToolName>) -> bool {
+        let is_before_the_end = || match (after, self.shelf.tools.last()) {
+            (Some(after), Some(last)) => *after < last.name,
+            (None, _) | (_, None) => true,
+        };
+        self.after.as_ref() <= after && (!self.shelf.goes_on || is_before_the_end())
     }
 }
 
@@ -77,25 +87,29 @@ pub(super) async fn list(
     asked: &Asked,
     after: Option<ToolName>,
 ) -> Result<Response<Body>, ApiError> {
-    let grant = admit(app, asked, listing(&[])?).await?;
+    // Where everybody may list the tools, some of them may still be for some people only.
+    let grant = admit_by_proof(app, asked, listing(&[])?).await?;
     let seen = Seen { app, grant: &grant };
-    let mut from = after;
+    let mut from = after.clone();
+    let is_asked_for = |tool: &&Shelved| after.as_ref().is_none_or(|after| tool.name > *after);
     let shelf = loop {
         let shelf = look(app, &grant, from).await?;
-        let shows_one = shelf.tools.iter().any(|tool| seen.tool(tool).is_some());
+        let mut tools = shelf.tools.iter().filter(is_asked_for);
         // Where the next part begins is told by a tool that the caller may see.
-        if shows_one || !shelf.goes_on {
+        if tools.any(|tool| seen.tool(tool).is_some()) || !shelf.goes_on {
             break shelf;
         }
         from = shelf.tools.last().map(|tool| tool.name.clone());
     };
-    let tools: Vec<Tool<'_>> = shelf.tools.iter().filter_map(|tool| seen.tool(tool)).collect();
+    let tools = shelf.tools.iter().filter(is_asked_for);
+    let tools: Vec<Tool<'_>> = tools.filter_map(|tool| seen.tool(tool)).collect();
     let next = tools.last().map(|tool| tool.name).filter(|_last| shelf.goes_on);
     let part = Part { tools, next };
     let mut text =
         serde_json::to_string(&part).map_err(|error| ApiError::Internal(error.to_string()))?;
     text.push('\n');
-    respond::page(&asked.parts.headers, "application/json", text, None, caching(&grant))
+    let caching = Caching { shared: grant.caller().is_anonymous(), immutable: false };
+    respond::page(&asked.parts.headers, "application/json", text, None, caching)
 }
 
 /// Looks at the tree, unless that was done a moment ago and nothing has changed since.
@@ -108,7 +122,7 @@ pub(crate) async fn look(
     let mut kept = app.running.shelves.0.lock().await;
     let changes = app.audit.ended();
     kept.retain(|kept| kept.is_current(changes));
-    if let Some(kept) = kept.iter().find(|kept| kept.after == after) {
+    if let Some(kept) = kept.iter().find(|kept| kept.covers(after.as_ref())) {
         return Ok(Arc::clone(&kept.shelf));
     }
     let since = Instant::now();

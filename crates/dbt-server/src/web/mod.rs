@@ -122,10 +122,12 @@ impl Ask {
 pub(crate) fn for_browsers(app: &App, parts: &Parts, route: Route) -> Route {
     let is_root =
         matches!(&route, Route::Files { action, directory: true } if action == &Read::root());
-    match route {
-        Route::Ui(_ask) if !app.web.catalog => Route::Nothing,
-        _ if is_root && app.web.catalog && is_navigation(parts) => Route::Ui(Ask::FrontDoor),
-        route => route,
+    if matches!(route, Route::Ui(_)) && !app.web.catalog {
+        Route::Nothing
+    } else if is_root && app.web.catalog && is_navigation(parts) {
+        Route::Ui(Ask::FrontDoor)
+    } else {
+        route
     }
 }
 

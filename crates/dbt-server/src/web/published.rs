@@ -106,13 +106,14 @@ pub(super) struct ShownArtifact {
 
 /// Lists the tools that the caller may list.
 pub(super) async fn tools(app: &App, grant: &Grant<Read>) -> Result<Catalog, ApiError> {
-    let (mut tools, mut after) = (Vec::new(), None);
+    let (mut tools, mut after) = (Vec::new(), None::<ToolName>);
     for _part in 0..limits::SHELVES_KEPT {
-        let shelf = catalog::look(app, grant, after).await?;
+        let shelf = catalog::look(app, grant, after.clone()).await?;
         let seen = Seen { app, grant };
-        tools.extend(
-            shelf.tools.iter().filter_map(|tool| seen.tool(tool)).map(|tool| listed(&tool)),
-        );
+        // It may begin before.
+        let further =
+            shelf.tools.iter().filter(|tool| after.as_ref().is_none_or(|it| tool.name > *it));
+        tools.extend(further.filter_map(|tool| seen.tool(tool)).map(|tool| listed(&tool)));
         after = shelf.tools.last().filter(|_last| shelf.goes_on).map(|tool| tool.name.clone());
         if after.is_none() {
             break;

@@ -27,11 +27,11 @@ pub(super) async fn visitor(app: &App, asked: &Asked, action: &Read) -> Result<V
         && let Some(session) = session(app, headers)
         && let Some(shown) = shown(&session.token)
     {
-        let caller = pipeline::visitor(app, asked, &shown, action).await?;
+        let caller = pipeline::by_proof(app, asked, &shown, action).await?;
         let name = (!caller.is_anonymous()).then_some(session.name);
         return Ok(Visitor { caller, name });
     }
-    let caller = pipeline::visitor(app, asked, headers, action).await?;
+    let caller = pipeline::by_proof(app, asked, headers, action).await?;
     Ok(Visitor { caller, name: None })
 }
 

@@ -15,6 +15,7 @@ mod audit_page;
 mod auth;
 mod backup;
 mod canary;
+mod catalog;
 mod committed;
 mod conditional;
 mod config;

@@ -167,7 +167,7 @@ impl View {
             Some(Description::Refused(_)) => ("refused", None, None),
             None => ("none", None, None),
         };
-        let artifacts: Vec<_> = self.artifacts.iter().map(|it| self.artifact(it)).collect();
+        let artifacts: Vec<_> = self.artifacts.iter().map(artifact_document).collect();
         json!({
             "tool": self.tool,
             "version": self.newest_for(self.here),
@@ -180,25 +180,25 @@ impl View {
             "artifacts": artifacts,
         })
     }
+}
 
-    fn artifact(&self, artifact: &PublishedArtifact) -> serde_json::Value {
-        let signatures: Vec<_> = artifact
-            .claims
-            .iter()
-            .map(|claim| {
-                json!({
-                    "issuer": claim.issuer,
-                    "signer": claim.certificate,
-                    "made": claim.made.map(timestamp::format),
-                })
+fn artifact_document(artifact: &PublishedArtifact) -> serde_json::Value {
+    let signatures: Vec<_> = artifact
+        .claims
+        .iter()
+        .map(|claim| {
+            json!({
+                "issuer": claim.issuer,
+                "signer": claim.certificate,
+                "made": claim.made.map(timestamp::format),
             })
-            .collect();
-        json!({
-            "version": artifact.id.version,
-            "platform": artifact.id.platform.to_string(),
-            "bytes": artifact.length,
-            "claimed_signatures": signatures,
-            "problem": artifact.problem.as_ref().map(ToString::to_string),
         })
-    }
+        .collect();
+    json!({
+        "version": artifact.id.version,
+        "platform": artifact.id.platform.to_string(),
+        "bytes": artifact.length,
+        "claimed_signatures": signatures,
+        "problem": artifact.problem.as_ref().map(ToString::to_string),
+    })
 }

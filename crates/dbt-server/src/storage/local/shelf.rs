@@ -32,22 +32,25 @@ pub(super) async fn look(
 }
 
 impl Tree {
-    fn shelf(&self, tools: &RepoPath, after: Option<&ToolName>) -> Result<Shelf, StorageError> {
-        let mut shelf = Shelf::default();
+    fn shelf(&self, directory: &RepoPath, after: Option<&ToolName>) -> Result<Shelf, StorageError> {
+        let mut found = Shelf::default();
         let mut versions = 0;
-        let mut names: Vec<ToolName> =
-            self.directories(tools)?.iter().filter_map(|entry| entry.name.parse().ok()).collect();
+        let mut names: Vec<ToolName> = self
+            .directories(directory)?
+            .iter()
+            .filter_map(|entry| entry.name.parse().ok())
+            .collect();
         names.sort();
         for name in names.into_iter().filter(|name| after.is_none_or(|after| name > after)) {
-            if shelf.tools.len() >= limits::SHELF_TOOLS || versions >= limits::SHELF_VERSIONS {
-                shelf.goes_on = true;
+            if found.tools.len() >= limits::SHELF_TOOLS || versions >= limits::SHELF_VERSIONS {
+                found.goes_on = true;
                 break;
             }
-            let tool = self.shelved(tools, name)?;
+            let tool = self.shelved(directory, name)?;
             versions += tool.versions.len();
-            shelf.tools.push(tool);
+            found.tools.push(tool);
         }
-        Ok(shelf)
+        Ok(found)
     }
 
     fn shelved(&self, tools: &RepoPath, name: ToolName) -> Result<Shelved, StorageError> {

@@ -3,7 +3,7 @@
 //! Nothing is kept here for it: a cookie holds a random seed, and all that is asked of the provider and
 //! expected back (`state`, `nonce`, the PKCE verifier) follows from the seed and a key that never leaves
 //! this process. Whoever has begun a thousand has cost nothing, and nobody finishes what another browser
-//! began (RFC 6749, 10.12; RFC 7636; OpenID Connect Core, 15.5.2).
+//! began (RFC 6749, 10.12; RFC 7636; OIDC Core, 15.5.2).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn now() -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+        UNIX_EPOCH + Duration::from_hours(500_000)
     }
 
     #[test]
@@ -138,9 +138,7 @@ mod tests {
         assert_eq!((resumed.nonce, resumed.state), (begun.nonce, begun.state));
         assert_eq!(resumed.verifier, begun.verifier);
         assert_eq!(begun.verifier.expose().len(), 43);
-        for shown in [cookie.as_str()] {
-            assert!(!shown.contains(begun.verifier.expose()), "the cookie holds no secret of it");
-        }
+        assert!(!cookie.contains(begun.verifier.expose()), "the cookie holds no secret of it");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Signing in at the pages: a browser goes to the identity provider and comes back with a code, for which
-//! this server gets an ID token (OpenID Connect Core, 3.1; authorisation code with PKCE).
+//! this server gets an ID token (OIDC Core, 3.1; authorisation code with PKCE).
 //!
 //! That token is then judged as any that a program shows, so that it opens no more and no less. Where a
 //! browser is sent afterwards is the page of a tool or the first one, never an address from outside.
@@ -129,7 +129,7 @@ fn session(sign_in: &SignIn, token: Secret<String>, attempt: &Attempt) -> Option
         Value::Array(several) => several.iter().any(|one| one == client),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
     };
-    // OpenID Connect Core, 3.1.3.7, points 3, 5 and 11.
+    // OIDC Core, 3.1.3.7, points 3, 5 and 11.
     let is_ours = claims.get("aud").is_some_and(is_for)
         && claims.get("azp").is_none_or(|party| party == client)
         && claims.get("nonce").is_some_and(|nonce| nonce == attempt.nonce.as_str());

@@ -89,7 +89,7 @@ impl SignIn {
         &self.settings
     }
 
-    /// Returns where a browser is sent to sign in (OpenID Connect Core, 3.1.2.1; RFC 7636, 4.3).
+    /// Returns where a browser is sent to sign in (OIDC Core, 3.1.2.1; RFC 7636, 4.3).
     pub(super) async fn place(&self, attempt: &Attempt, now: SystemTime) -> Option<String> {
         let endpoints = self.endpoints(now).await?;
         let Settings { client, scopes, .. } = &self.settings;
@@ -147,10 +147,8 @@ impl SignIn {
                 let (issuer, cause) = (&self.settings.issuer, causes(&error));
                 tracing::warn!(issuer, error = cause, "the identity provider gave no token");
                 // What it refuses is the code, or this server.
-                return Err(match error {
-                    GetError::Status { status: 400..=499, .. } => NoToken::Refused,
-                    _ => NoToken::Away,
-                });
+                let is_refusal = matches!(error, GetError::Status { status: 400..=499, .. });
+                return Err(if is_refusal { NoToken::Refused } else { NoToken::Away });
             }
         };
         let document = strict_json::parse(&answer).map_err(|_error| NoToken::Refused)?;
@@ -216,7 +214,7 @@ impl SignIn {
     }
 }
 
-/// Reads where an issuer is asked from its discovery document (OpenID Connect Discovery, 3).
+/// Reads where an issuer is asked from its discovery document (OIDC Discovery, 3).
 fn endpoints(document: &[u8], place: &SafeUrl, issuer: &str) -> Result<Endpoints, DiscoveryError> {
     let url = place.to_string();
     let Ok(document) = strict_json::parse(document) else {
