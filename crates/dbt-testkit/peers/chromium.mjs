@@ -7,8 +7,8 @@ export const PAUSE = 10;
 
 let browser;
 
-// Starts it, with what it keeps in a directory.
-export function start(chromium, directory) {
+// Starts it, with what it keeps in a directory. `at` says what is being done, for whoever waits in vain.
+export function start(chromium, directory, at = () => '') {
   browser = spawn(chromium, [
     '--headless', '--remote-debugging-pipe', `--user-data-dir=${directory}`, '--no-first-run',
     '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking',
@@ -19,7 +19,7 @@ export function start(chromium, directory) {
     '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
     // A group of its own: Debian's is a script around the program.
   ], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'], detached: true });
-  setTimeout(PATIENCE).then(() => fail('nobody was done in time'));
+  setTimeout(PATIENCE).then(() => fail(`nobody was done in time ${at()}`));
   browser.on('error', (error) => fail(error.message));
   browser.on('exit', () => fail('the browser has ended'));
   process.on('SIGTERM', () => fail('told to end'));

@@ -9,7 +9,8 @@ import { setTimeout } from 'node:timers/promises';
 import { PAUSE, ask, end, evaluate, fail, on, open, start } from './chromium.mjs';
 
 const [chromium, directory, axe, steps] = process.argv.slice(2);
-start(chromium, directory);
+let current;
+start(chromium, directory, () => `with ${JSON.stringify(current)}, having seen ${JSON.stringify(seen)}`);
 const seen = [];
 // What the browser has to say against a page: errors of its script, and what its policy forbids.
 const complaints = [];
@@ -19,7 +20,8 @@ async function until(expression) {
   while (!await evaluate(expression).catch(() => false)) await setTimeout(PAUSE);
 }
 
-const arrived = (path) => `document.readyState === 'complete' && location.href.includes(${JSON.stringify(path)})`;
+// A page on which something was clicked is not yet the one that it leads to.
+const arrived = (path) => `!window.clicked && document.readyState === 'complete' && location.href.includes(${JSON.stringify(path)})`;
 
 const doing = {
   // Opens an address.
@@ -40,10 +42,16 @@ const doing = {
     await ask('Input.dispatchKeyEvent', { type: 'keyDown', key, text, windowsVirtualKeyCode: code });
     await ask('Input.dispatchKeyEvent', { type: 'keyUp', key, windowsVirtualKeyCode: code });
   },
-  click: (selector) => evaluate(`document.querySelector(${JSON.stringify(selector)}).click()`),
+  click: (selector) => evaluate(`(() => {
+    const clicked = document.querySelector(${JSON.stringify(selector)});
+    window.clicked = true;
+    clicked.click();
+  })()`),
   // Answers the forms of an identity provider until a page comes that has this in its address.
   signIn: async ([name, password, path]) => {
+    // In one go: the page that is waited for may have a form of its own.
     const answer = `(() => {
+      if (${arrived(path)}) return true;
       if (document.readyState !== 'complete' || window.answered) return;
       const form = document.forms[0];
       if (!form) return;
@@ -54,10 +62,7 @@ const doing = {
       const button = form.querySelector('[type=submit]');
       if (button) button.click(); else form.submit();
     })()`;
-    while (!await evaluate(arrived(path)).catch(() => false)) {
-      await evaluate(answer).catch(() => undefined);
-      await setTimeout(PAUSE);
-    }
+    await until(answer);
   },
   // Looks at something.
   see: async (expression) => seen.push(await evaluate(expression) ?? null),
@@ -88,6 +93,7 @@ async function main() {
   await ask('Log.enable');
   await ask('Runtime.enable');
   for (const step of JSON.parse(steps)) {
+    current = step;
     const [[what, how]] = Object.entries(step);
     await doing[what](how);
   }

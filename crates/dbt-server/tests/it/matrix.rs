@@ -79,7 +79,7 @@ enum Kind {
     Nothing,
 }
 
-const ROUTES: [(&str, Kind); 45] = [
+const ROUTES: [(&str, Kind); 47] = [
     ("/healthz", Kind::Health),
     ("/-/livez", Kind::Health),
     ("/-/readyz", Kind::Health),
@@ -97,6 +97,8 @@ const ROUTES: [(&str, Kind); 45] = [
     ("/-/api/tools", Kind::Api),
     ("/-/api/tools/x/versions", Kind::Api),
     ("/-/api/v1/tools", Kind::Api),
+    ("/-/api/v1/catalog", Kind::Api),
+    ("/-/api/v1/catalog/after/a", Kind::Api),
     ("/-/api/v1/openapi.json", Kind::Api),
     ("/-/api/v1/uploads", Kind::Uploads),
     ("/-/api/v1/releases", Kind::Releases),

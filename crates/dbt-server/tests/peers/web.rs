@@ -216,5 +216,5 @@ fn somebody_signs_in_at_a_real_provider_and_out_again() {
         {"go": format!("{root}/-/ui/")},
         {"see": "document.body.innerText.includes('deploy')"},
     ]));
-    assert_eq!(Value::from(seen), json!(["Sign in", false]));
+    assert_eq!(Value::from(seen), json!(["Not signed in", false]));
 }

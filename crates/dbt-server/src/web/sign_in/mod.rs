@@ -23,6 +23,7 @@ use super::query::part;
 use super::visitor::shown;
 use super::{elsewhere, page_of, pages};
 use crate::app::App;
+use crate::authn::Scope;
 use crate::authn::jwt::Jwt;
 use crate::authn::keys::Algorithm;
 use crate::authn::oidc::{self, claims};
@@ -41,6 +42,8 @@ const CODE_BYTES: usize = 4096;
 const NOT_BEGUN: &str = "This sign-in was not begun in this browser, or it was too long ago.";
 const AWAY: &str = "The identity provider does not answer at present.";
 const REFUSED: &str = "The identity provider did not let you in.";
+const NOT_ADMITTED: &str =
+    "The identity provider knows you, and this server does not let you in. Ask its administrator.";
 const NO_TOKEN: &str = "The identity provider did not give what it was asked for.";
 
 /// Sends a browser to the provider.
@@ -96,7 +99,14 @@ pub(super) async fn finish(app: &App, asked: &Asked) -> Result<Response<Body>, A
     let unusable = || failed(app, StatusCode::BAD_GATEWAY, NO_TOKEN, "malformed");
     let Some(headers) = shown(&token) else { return unusable() };
     // Believed by the same rules as one that a program shows.
-    let caller = pipeline::proven_by(app, asked, &headers).await?;
+    let caller = match pipeline::proven_by(app, asked, &headers).await {
+        Ok(caller) if caller.is_proven_for(Scope::Reads) => caller,
+        // Who only writes sees no pages.
+        Ok(_) | Err(ApiError::Unauthorised { .. }) => {
+            return pages::not_signed_in(app, StatusCode::FORBIDDEN, NOT_ADMITTED);
+        }
+        Err(error) => return Err(error),
+    };
     let is_of_provider = caller.subject().is_some_and(|subject| {
         subject.method == oidc::NAME && subject.issuer.as_deref() == Some(issuer)
     });
