@@ -100,7 +100,7 @@ fn is_signed(credential: &str) -> bool {
 /// for it from when it is shown.
 fn is_made_by_a_server(credential: &str) -> bool {
     // What its pages give to a browser, mistyped or not, is nothing that a test has made.
-    if ["dbt-session=", "dbt-sign-in=", "__Host-dbt-session="]
+    if ["catalog-session=", "catalog-sign-in=", "__Host-catalog-session="]
         .iter()
         .any(|it| credential.starts_with(it))
     {

@@ -25,10 +25,10 @@ impl Cookie {
     /// gives it to nobody else (RFC 6265bis, 4.1.3.2).
     const fn name(self, is_secure: bool) -> &'static str {
         match (self, is_secure) {
-            (Self::Session, true) => "__Host-dbt-session",
-            (Self::Session, false) => "dbt-session",
-            (Self::Attempt, true) => "__Host-dbt-sign-in",
-            (Self::Attempt, false) => "dbt-sign-in",
+            (Self::Session, true) => "__Host-catalog-session",
+            (Self::Session, false) => "catalog-session",
+            (Self::Attempt, true) => "__Host-catalog-sign-in",
+            (Self::Attempt, false) => "catalog-sign-in",
         }
     }
 
@@ -82,23 +82,23 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_among_others_and_only_once() {
-        assert_eq!(found(&["a=b; dbt-session=x; c=d"], false).as_deref(), Some("x"));
-        assert_eq!(found(&["a=b", "dbt-session=x"], false).as_deref(), Some("x"));
-        assert_eq!(found(&["__Host-dbt-session=x"], true).as_deref(), Some("x"));
+        assert_eq!(found(&["a=b; catalog-session=x; c=d"], false).as_deref(), Some("x"));
+        assert_eq!(found(&["a=b", "catalog-session=x"], false).as_deref(), Some("x"));
+        assert_eq!(found(&["__Host-catalog-session=x"], true).as_deref(), Some("x"));
         for lines in [
-            &["dbt-session=x; dbt-session=y"][..],
-            &["dbt-session=x", "dbt-session=x"],
-            &["dbt-session="],
-            &["dbt-session"],
-            &["dbt-sessions=x"],
-            &["__Host-dbt-session=x"],
+            &["catalog-session=x; catalog-session=y"][..],
+            &["catalog-session=x", "catalog-session=x"],
+            &["catalog-session="],
+            &["catalog-session"],
+            &["catalog-sessions=x"],
+            &["__Host-catalog-session=x"],
             &[],
         ] {
             assert_eq!(found(lines, false), None, "{lines:?}");
         }
         // Over TLS, a name that anybody may set for the host counts for nothing.
-        assert_eq!(found(&["dbt-session=x"], true), None);
-        let long = format!("dbt-session={}", "x".repeat(VALUE_BYTES + 1));
+        assert_eq!(found(&["catalog-session=x"], true), None);
+        let long = format!("catalog-session={}", "x".repeat(VALUE_BYTES + 1));
         assert_eq!(found(&[&long], false), None);
     }
 
@@ -108,12 +108,12 @@ mod tests {
         assert!(line.is_sensitive());
         assert_eq!(
             line.to_str().unwrap(),
-            "__Host-dbt-session=x; Max-Age=60; Path=/; HttpOnly; SameSite=Lax; Secure"
+            "__Host-catalog-session=x; Max-Age=60; Path=/; HttpOnly; SameSite=Lax; Secure"
         );
         let line = Cookie::Attempt.clear(false).unwrap();
         assert_eq!(
             line.to_str().unwrap(),
-            "dbt-sign-in=; Max-Age=0; Path=/-/ui/; HttpOnly; SameSite=Lax"
+            "catalog-sign-in=; Max-Age=0; Path=/-/ui/; HttpOnly; SameSite=Lax"
         );
     }
 }

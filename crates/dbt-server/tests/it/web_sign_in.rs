@@ -132,7 +132,7 @@ fn a_browser_signs_in_sees_the_catalog_and_signs_out() {
 
     let out = with_cookie(&server, "POST", "/-/ui/sign-out", &session.cookie, b"");
     assert_eq!((out.status, out.header("location")), (303, Some("/-/ui/signed-out")));
-    assert!(out.header("set-cookie").unwrap().contains("dbt-session=; Max-Age=0"), "{out:?}");
+    assert!(out.header("set-cookie").unwrap().contains("catalog-session=; Max-Age=0"), "{out:?}");
     assert!(server.get("/-/ui/signed-out").text().contains("You are signed out"));
     is_refused(&with_cookie(&server, "GET", "/-/ui/", &session.cookie, b""), 401);
     let log = server.log();
@@ -186,7 +186,7 @@ fn what_another_browser_began_is_nobodys_sign_in() {
         (back.as_str(), ""),
         (&back, other.cookie.as_str()),
         (&back, &tampered),
-        (&back, "dbt-sign-in=x"),
+        (&back, "catalog-sign-in=x"),
         (&back, &format!("{}; {}", mine.cookie, other.cookie)),
         (&other_state, &mine.cookie),
         (&other_issuer, &mine.cookie),
@@ -211,11 +211,11 @@ fn a_cookie_that_nobody_was_given_is_no_session() {
     let other = format!("{name}={}", value.chars().rev().collect::<String>());
     for cookie in [
         other.as_str(),
-        "dbt-session=",
-        "dbt-session=x",
+        "catalog-session=",
+        "catalog-session=x",
         &format!("__Host-{session}"),
         &format!("{session}; {other}"),
-        &format!("dbt-sign-in={value}"),
+        &format!("catalog-sign-in={value}"),
     ] {
         is_refused(&with_cookie(&server, "GET", "/-/ui/", cookie, b""), 401);
     }
