@@ -9,7 +9,7 @@ use std::sync::Arc;
 use dbt_client::anchor::in_one_line;
 use dbt_client::config::{self, LoadedFile};
 use dbt_client::settings::{Program, Settings};
-use dbt_client::token_cache::{CacheProblem, TokenCache};
+use dbt_client::token_cache::{CacheProblem, TokenCache, TokenStore};
 use dbt_core::clock::Clock;
 use dbt_core::platform::Platform;
 use dbt_core::version::Version;
@@ -93,25 +93,32 @@ impl Process {
             platform: Platform::CURRENT,
             clock: Clock::System,
             program: &self.program,
-            tokens: self.tokens(),
+            tokens: self.tokens()?,
         })
     }
 
     /// Returns the tokens that somebody has signed in with. Nothing is read yet.
-    pub fn tokens(&self) -> &Arc<TokenCache> {
-        self.tokens.get_or_init(|| {
+    pub fn tokens(&self) -> Result<&Arc<TokenCache>, Report> {
+        let store = self.token_store()?;
+        Ok(self.tokens.get_or_init(|| {
             let printer = self.second_printer();
             let say = move |problem: &CacheProblem| {
                 printer.warning(in_one_line(problem));
                 problem.hint().into_iter().for_each(|hint| printer.hint(hint));
             };
-            Arc::new(TokenCache::open(&self.found.places, say))
-        })
+            Arc::new(TokenCache::open(&self.found.places, say).keeping_in(store))
+        }))
+    }
+
+    /// Returns where tokens are kept.
+    fn token_store(&self) -> Result<TokenStore, Report> {
+        let Some(file) = self.file()? else { return Ok(TokenStore::default()) };
+        file.config.token_store(&self.env).map_err(failure::configuring)
     }
 
     /// Returns another printer, for what speaks in another thread.
     pub fn second_printer(&self) -> Printer {
-        Printer::standard(Verbosity::Normal, colour(&self.env, self.on_terminal))
+        self.printer.second()
     }
 
     /// Returns the settings of this run.

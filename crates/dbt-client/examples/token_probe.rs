@@ -10,7 +10,7 @@ use dbt_client::oidc::exchange::{Exchange, SubjectToken, with_keys};
 use dbt_client::oidc::{Addresses, Channel, Client, Provider};
 use dbt_client::settings::{Network, Places};
 use dbt_client::source::Connector;
-use dbt_client::token_cache::{Key, Need, TokenCache};
+use dbt_client::token_cache::{Key, Need, Recipient, TokenCache};
 use dbt_client::url::RepositoryUrl;
 use dbt_core::clock::Clock;
 use dbt_core::digest::Digest;
@@ -44,7 +44,13 @@ fn run() -> Result<(), Box<dyn Error>> {
     let client = Client { id: "app".to_owned(), secret: None, audience: None };
     let (issuer_of_key, client_of_key) = (issuer.clone(), client.id.clone());
     let (audience, who) = (String::new(), String::new());
-    let key = Key { issuer: issuer_of_key, client: client_of_key, audience, origin, who };
+    let key = Key {
+        issuer: issuer_of_key,
+        client: client_of_key,
+        audience,
+        to: Recipient::at_home(origin),
+        who,
+    };
     let cache = TokenCache::open(&places, |_problem| {});
     let need = Need { now: Clock::System.now(), patience: Duration::from_mins(2), refused: None };
     let provider = Provider::of_dex(&Addresses::of(issuer.parse()?));

@@ -191,9 +191,24 @@ pub fn open_nofollow(path: &Path) -> Result<File, FsxError> {
 /// A symbolic link at `path` is replaced, not followed: whoever rewrites a file that people link
 /// elsewhere resolves the link first.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsxError> {
+    write_staged(path, bytes, mode, "")
+}
+
+/// Does so for whoever holds a lock on the file: under it, [`staged`] lists what killed writers of this
+/// label have left behind.
+pub(crate) fn write_atomic_labelled(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    label: &str,
+) -> Result<(), FsxError> {
+    write_staged(path, bytes, mode, &format!("{label}-"))
+}
+
+fn write_staged(path: &Path, bytes: &[u8], mode: u32, label: &str) -> Result<(), FsxError> {
     let failed = |source| FsxError::new("write", path, source);
     let directory = directory_of(path);
-    let (staged, mut file) = Staged::create(directory).map_err(failed)?;
+    let (staged, mut file) = Staged::create(directory, label).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     give_mode(&file, mode).map_err(failed)?;
     synced(file.sync_all()).map_err(failed)?;
@@ -236,7 +251,7 @@ struct Staged {
 }
 
 impl Staged {
-    fn create(directory: &Path) -> io::Result<(Self, File)> {
+    fn create(directory: &Path, label: &str) -> io::Result<(Self, File)> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -244,7 +259,8 @@ impl Staged {
         loop {
             let mut random = [0_u8; 8];
             getrandom::fill(&mut random).map_err(io::Error::other)?;
-            let path = directory.join(format!("{STAGED}{:016x}", u64::from_ne_bytes(random)));
+            let random = u64::from_ne_bytes(random);
+            let path = directory.join(format!("{STAGED}{label}{random:016x}"));
             match options.open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -289,7 +305,8 @@ pub fn left_behind(directory: &Path, now: SystemTime) -> Vec<PathBuf> {
                 directories.push(entry.path());
                 continue;
             }
-            let is_staged = entry.file_name().to_str().is_some_and(is_staged_name);
+            let name = entry.file_name();
+            let is_staged = name.to_str().is_some_and(|name| label_of(name).is_some());
             if is_staged && is_old(&entry.path(), now) {
                 found.push(entry.path());
             }
@@ -298,10 +315,20 @@ pub fn left_behind(directory: &Path, now: SystemTime) -> Vec<PathBuf> {
     found
 }
 
-/// Says whether [`write_atomic`] has given a file this name.
-fn is_staged_name(name: &str) -> bool {
-    let digits = name.strip_prefix(STAGED).unwrap_or_default();
-    digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+/// Lists the files in a directory that were to replace others under this label.
+pub(crate) fn staged(directory: &Path, label: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let its = entries.filter(|entry| entry.file_name().to_str().and_then(label_of) == Some(label));
+    its.map(|entry| entry.path()).collect()
+}
+
+/// Returns the label, perhaps none, in a name that [`write_atomic`] has given a file.
+fn label_of(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix(STAGED)?;
+    let (label, digits) = rest.rsplit_once('-').unwrap_or(("", rest));
+    let is_random =
+        digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (is_random && label.bytes().all(|byte| byte.is_ascii_lowercase())).then_some(label)
 }
 
 /// Says whether nobody has changed a file for so long that its writer is gone.
@@ -385,6 +412,20 @@ pub fn lock_file(path: &Path, patience: Duration) -> Result<Lock, FsxError> {
     }
 }
 
+/// Removes a lock that nobody holds, while we hold it: who has opened it in between finds that it
+/// has no name any more, and locks the next one.
+pub(crate) fn remove_free_lock(path: &Path, now: SystemTime) {
+    let Ok(file) = open_nofollow(path) else { return };
+    let is_free = match file.try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(_no_locks_here)) => is_old(path, now),
+    };
+    if is_free {
+        let _best_effort = remove(path);
+    }
+}
+
 /// How long a lock may be free before somebody who waits for it notices.
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -434,6 +475,7 @@ fn flags(flags: rustix::fs::OFlags) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::error::Error as _;
 
     use super::*;
@@ -524,16 +566,24 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let below = place.path().join("below");
         fs::create_dir(&below).unwrap();
-        let ours =
-            [place.path().join(".new-0123456789abcdef"), below.join(".new-0000000000000000")];
-        let theirs = [".new-mine", ".new-0123456789ABCDEF", "file"].map(|it| place.path().join(it));
+        let labelled = place.path().join(".new-tokens-0123456789abcdef");
+        let ours = [
+            place.path().join(".new-0123456789abcdef"),
+            labelled.clone(),
+            below.join(".new-0000000000000000"),
+        ];
+        let theirs = [".new-mine", ".new-0123456789ABCDEF", ".new-Our-0123456789abcdef", "file"];
+        let theirs = theirs.map(|it| place.path().join(it));
         for path in ours.iter().chain(&theirs) {
             fs::write(path, b"").unwrap();
         }
         let now = fs::metadata(&ours[1]).unwrap().modified().unwrap();
         let hours = |hours| now + Duration::from_hours(hours);
         assert_eq!(left_behind(place.path(), hours(23)), [""; 0].map(PathBuf::from));
-        assert_eq!(left_behind(place.path(), hours(25)), ours);
+        let found: BTreeSet<PathBuf> = left_behind(place.path(), hours(25)).into_iter().collect();
+        assert_eq!(found, ours.into());
+        // Whoever holds the lock need not wait.
+        assert_eq!(staged(place.path(), "tokens"), [labelled]);
     }
 
     #[test]

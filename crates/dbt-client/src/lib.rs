@@ -6,6 +6,7 @@
 pub mod anchor;
 pub mod auth;
 mod beside;
+mod bounded_program;
 mod cached_copy;
 pub mod catalog;
 pub mod config;

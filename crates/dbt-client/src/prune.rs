@@ -10,11 +10,13 @@ use dbt_core::timestamp::Timestamp;
 use dbt_core::version::{Version, Wanted};
 
 use crate::fsx;
+use crate::oidc::browser;
 use crate::self_update;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::state::{InstalledVersion, ServerState, StateError, ToolRecord};
 use crate::store::{Removal, StoreError};
+use crate::token_cache;
 
 /// How many of the newest versions always stay.
 const KEPT: usize = 3;
@@ -68,16 +70,20 @@ pub fn sweep(session: &Session<'_>) {
         self_update::sweep(session, executable);
     }
     session.store.sweep(now);
-    let home = session.settings.places.home.as_deref();
-    for path in home.into_iter().flat_map(|home| left_behind(home, now)) {
+    let Some(home) = session.settings.places.home.as_deref() else { return };
+    for path in left_behind(home, now) {
         let _best_effort = fsx::remove(&path);
+    }
+    for path in token_cache::locks(home) {
+        fsx::remove_free_lock(&path, now);
     }
 }
 
 /// Lists what killed runs have left behind below our home: files that were to replace what is
-/// remembered, or the configuration.
+/// remembered, or the configuration, and pages of sign-ins.
 pub fn left_behind(home: &Path, now: SystemTime) -> Vec<PathBuf> {
-    ["state", "conf"].iter().flat_map(|name| fsx::left_behind(&home.join(name), now)).collect()
+    let staged = ["state", "conf"].map(|name| fsx::left_behind(&home.join(name), now));
+    staged.into_iter().flatten().chain(browser::left_behind(home, now)).collect()
 }
 
 /// Lists the artifacts of one server's tools that stay whatever is cleared: those that a pin of

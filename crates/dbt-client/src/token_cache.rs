@@ -1,7 +1,7 @@
 //! Tokens that providers and servers gave, kept for all processes of one user.
 //!
 //! A token is good for the server that it was got for and for no other: an entry belongs to an
-//! issuer, a client, an audience, the server's origin and somebody ([`Key`]). All are in one file,
+//! issuer, a client, an audience, a server ([`Recipient`]) and somebody ([`Key`]). All are in one file,
 //! `state/tokens.json` below the home of ours, which nobody else can read; where nothing can be
 //! written they live in memory. Those of CI jobs always do: the home of a runner outlives the job,
 //! and is the next one's.
@@ -11,7 +11,11 @@
 //! others wait for what it gets. Where locks do not work everybody gets one; what is written is
 //! whole all the same.
 
+mod entry;
 mod file;
+mod key;
+mod keychain;
+mod safekeeping;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,104 +23,22 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
 
-use dbt_core::digest::Digest;
 use dbt_core::secret::Secret;
 
+use self::entry::{Entry, Standing, make_room};
+pub use self::entry::{NOT_USED_BEFORE, RENEWED_BEFORE};
 use self::file::TokenFile;
+pub(crate) use self::file::locks;
+pub use self::key::{Key, Recipient};
+pub use self::keychain::{InvalidTokenStore, Keychain, KeychainError, TokenStore};
+pub use self::safekeeping::KeychainProblem;
 use crate::fsx::{FsxError, Lock};
 use crate::oidc::Tokens;
 use crate::ownership::{self, Distrust};
 use crate::settings::Places;
-use crate::url::Origin;
-
-/// How long before its end a token is renewed, at most; a fifth of its life where that is less.
-pub const RENEWED_BEFORE: Duration = Duration::from_mins(5);
-
-/// How long before its end a token is not used any more, at most; a tenth of its life where that
-/// is less. (The reference has the same, wire formats, 2.3.)
-pub const NOT_USED_BEFORE: Duration = Duration::from_secs(30);
-
-/// How far this machine's clock may have been behind when a token came. Further back, it was
-/// changed since, and nobody knows how long the token is still good.
-const CLOCK_STEP: Duration = Duration::from_mins(1);
 
 /// How long a renewal is not tried again that failed while the token was still good.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_mins(1);
-
-/// How long an entry is kept after its token has ended, for what gets the next one.
-const KEPT_AFTER_END: Duration = Duration::from_hours(24 * 180);
-
-/// How many entries are kept.
-const ENTRY_LIMIT: usize = 256;
-
-/// How many of them one server has, at most: it does not push out what others have given.
-const ORIGIN_LIMIT: usize = 32;
-
-/// How many bytes all entries may have in the file, so that there is room for the largest one more. A
-/// larger file than its reader takes would be taken away, with everybody's sign-ins.
-const BYTES_LIMIT: usize = 3 * 1024 * 1024;
-
-/// Who gave the tokens of jobs: the name of no issuer, which are URLs.
-const JOB: &str = "job";
-
-/// Whose token it is, and for whom.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// Who gave it: the issuer's URL as configured; empty for a token of the server's own.
-    pub issuer: String,
-    /// The client's name at the issuer.
-    pub client: String,
-    /// Whom it is meant for.
-    pub audience: String,
-    /// The server that is shown it, and no other.
-    pub origin: Origin,
-    /// In whose name the configuration asks for it, as a digest: one person may have two entries for
-    /// one server, their own and a program's. Empty where it names nobody.
-    pub who: String,
-}
-
-impl Key {
-    /// Returns the key of a token that a server gave itself, for `login --token`.
-    pub fn of_server(origin: Origin) -> Self {
-        let (issuer, client, audience) = (String::new(), String::new(), String::new());
-        Self { issuer, client, audience, origin, who: String::new() }
-    }
-
-    /// Returns the key of a token that a server gave for the identity of a job.
-    pub fn of_job(job: String, origin: Origin) -> Self {
-        let audience = origin.to_string();
-        Self { issuer: JOB.to_owned(), client: job, audience, origin, who: String::new() }
-    }
-
-    fn is_of_job(&self) -> bool {
-        self.issuer == JOB
-    }
-
-    /// Returns a name for files: the same for the same key, and no other's.
-    fn short(&self) -> String {
-        let Self { issuer, client, audience, origin, who } = self;
-        let text = format!("{issuer}\n{client}\n{audience}\n{origin}\n{who}");
-        Digest::of(text.as_bytes()).to_string().chars().take(16).collect()
-    }
-}
-
-/// What is kept under one key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    key: Key,
-    tokens: Tokens,
-    /// When the next one could last not be had.
-    tried: Option<SystemTime>,
-}
-
-/// How long a token is still good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Good,
-    /// It is good, and somebody should get the next one.
-    Ends,
-    Over,
-}
 
 /// When a token is needed, and what is known about it.
 #[derive(Debug)]
@@ -157,6 +79,8 @@ impl<E> NoToken<E> {
 /// The cache. One for a process, shared by its threads.
 pub struct TokenCache {
     place: Place,
+    store: TokenStore,
+    keychain: Keychain,
     say: Box<dyn Fn(&CacheProblem) + Send + Sync>,
     /// What this process has seen.
     memory: Mutex<BTreeMap<Key, Entry>>,
@@ -200,18 +124,24 @@ impl TokenCache {
                 Ok(()) => Place::ReadOnly(TokenFile::in_directory(directory)),
             },
         };
-        Self { place, say: Box::new(say), memory: Mutex::default(), turn: Mutex::default() }
+        Self::at(place, Box::new(say))
     }
 
     /// Returns a cache that ends with the process.
     pub fn in_memory() -> Self {
-        let (memory, turn) = (Mutex::default(), Mutex::default());
-        Self { place: Place::Memory, say: Box::new(|_problem| {}), memory, turn }
+        Self::at(Place::Memory, Box::new(|_problem| {}))
+    }
+
+    fn at(place: Place, say: Box<dyn Fn(&CacheProblem) + Send + Sync>) -> Self {
+        let (store, keychain) = (TokenStore::File, Keychain::of_this_system());
+        Self { place, store, keychain, say, memory: Mutex::default(), turn: Mutex::default() }
     }
 
     /// Returns what is kept under a key, good or not.
     pub fn peek(&self, key: &Key) -> Option<Tokens> {
-        self.by_now(key).map(|entry| entry.tokens)
+        let entry = self.by_now(key)?;
+        self.remember(entry.clone());
+        Some(entry.tokens)
     }
 
     /// Returns a token that is good, and gets one with `obtain` where there is none: once among all
@@ -259,7 +189,11 @@ impl TokenCache {
         let mut renewal = Renewal::of(self, key, by_now, lock.as_ref());
         match (obtain(&mut renewal), renewal.before) {
             (Ok(tokens), before) => {
-                self.keep(key, &tokens, before.as_ref());
+                let entry = Entry::new(key, &tokens);
+                self.remember(entry.clone());
+                // What gets the next one is lost where the keychain fails after all.
+                let entry = self.put_away(entry, renewal.unlocked.as_ref());
+                self.keep(entry.unwrap_or_else(|rest| *rest), before.as_ref());
                 Ok(tokens)
             }
             (Err(_later), Some(still)) if still.standing(need) == Standing::Ends => {
@@ -270,9 +204,24 @@ impl TokenCache {
         }
     }
 
-    /// Keeps what a person has signed in with.
+    /// Keeps what a person has signed in with; not at all where the keychain does not take its part.
     pub fn store(&self, key: &Key, tokens: &Tokens) {
-        self.keep(key, tokens, None);
+        let entry = Entry::new(key, tokens);
+        self.remember(entry.clone());
+        let _lock = self.lock_for_keychain(key);
+        if let Ok(entry) = self.put_away(entry, None) {
+            self.keep(entry, None);
+        }
+    }
+
+    /// Says whether anything is kept under a key for the same, for which an agent signed.
+    pub fn has_of_agents(&self, key: &Key) -> bool {
+        let is_its = |entry: &Entry| entry.key.is_same_but_for_agent(key) && entry.key != *key;
+        let in_file = match self.place_of(key) {
+            Place::Memory => Vec::new(),
+            Place::ReadOnly(file) | Place::File(file) => file.read(&*self.say),
+        };
+        in_file.iter().any(is_its) || lock_memory(&self.memory).values().any(is_its)
     }
 
     /// Says whether other processes find this token under a key.
@@ -283,22 +232,33 @@ impl TokenCache {
             .any(|entry| entry.key == *key && entry.tokens.token == tokens.token)
     }
 
-    /// Forgets the tokens of a server's origins, and returns them: whoever signs out may want to
-    /// end them where they came from.
-    pub fn forget(&self, origins: &[Origin]) -> Vec<(Key, Tokens)> {
-        self.forget_each(|key| origins.contains(&key.origin))
+    /// Forgets the tokens that are sent to one server, and returns them: whoever signs out may want
+    /// to end them where they came from. What the keychain does not give up stays.
+    pub fn forget(&self, server: &[Recipient]) -> Vec<(Key, Tokens)> {
+        let is_its = |key: &Key| server.contains(&key.to);
+        let taken = self.take_out(is_its);
+        let gone = self.forget_each(|key| is_its(key) && !taken.stays(key));
+        gone.into_iter().map(|entry| taken.whole(entry)).collect()
     }
 
-    /// Forgets what is in the way of a token under a key: what a person gave for its server, and
-    /// what the same person was given before. Other people's stay.
-    pub fn make_way_for(&self, new: &Key) {
-        let is_theirs = |key: &Key| key.issuer.is_empty() || key.who == new.who;
-        self.forget_each(|key| key.origin == new.origin && is_theirs(key));
+    /// Forgets what is in the way of tokens under a key, for a server to which tokens are sent like
+    /// this: what a person gave for it, and what the same person was given before. Other people's
+    /// stay.
+    pub fn make_way_for(&self, new: &Key, server: &[Recipient]) {
+        let is_in_the_way = |key: &Key| {
+            if key.is_of_server() {
+                server.contains(&key.to)
+            } else {
+                key.to == new.to && key.who == new.who
+            }
+        };
+        let _taken = self.take_out(is_in_the_way);
+        self.forget_each(is_in_the_way);
     }
 
-    /// Says whether a token for these origins is left in the file of a user, looking at it anew. It is
-    /// not known where the file cannot be read.
-    pub fn is_left(places: &Places, origins: &[Origin]) -> Result<bool, CacheProblem> {
+    /// Says whether a token for a server is left in the file of a user, looking at it anew. It is not
+    /// known where the file cannot be read.
+    pub fn is_left(places: &Places, server: &[Recipient]) -> Result<bool, CacheProblem> {
         let Some(home) = places.home.as_ref().or(places.read_only_home.as_ref()) else {
             return Ok(false);
         };
@@ -308,10 +268,10 @@ impl TokenCache {
             return Ok(false);
         }
         ownership::of_ours(home, &directory).map_err(CacheProblem::Distrusted)?;
-        Ok(file.entries()?.iter().any(|entry| origins.contains(&entry.key.origin)))
+        Ok(file.entries()?.iter().any(|entry| server.contains(&entry.key.to)))
     }
 
-    fn forget_each(&self, is_its: impl Fn(&Key) -> bool) -> Vec<(Key, Tokens)> {
+    fn forget_each(&self, is_its: impl Fn(&Key) -> bool) -> Vec<Entry> {
         let mut memory = lock_memory(&self.memory);
         let mut forgotten: BTreeMap<Key, Entry> =
             memory.extract_if(.., |key, _entry| is_its(key)).collect();
@@ -332,7 +292,7 @@ impl TokenCache {
                 }
             }
         }
-        forgotten.into_iter().map(|(key, entry)| (key, entry.tokens)).collect()
+        forgotten.into_values().collect()
     }
 
     /// Returns what is known of a key without a lock: what this process has seen, as long as that
@@ -365,7 +325,8 @@ impl TokenCache {
             }
             Place::File(file) => file.read(&*self.say),
         };
-        in_file.into_iter().find(|entry| entry.key == *key)
+        let found = in_file.into_iter().find(|entry| entry.key == *key)?;
+        self.with_its_token(found)
     }
 
     /// Returns where what is under a key is kept.
@@ -377,22 +338,22 @@ impl TokenCache {
         lock_memory(&self.memory).insert(entry.key.clone(), entry);
     }
 
-    /// Keeps a token. Where it continues one that is gone meanwhile, somebody has signed out since,
+    /// Writes an entry. Where it continues one that is gone meanwhile, somebody has signed out since,
     /// and it lives for this process only.
-    fn keep(&self, key: &Key, tokens: &Tokens, before: Option<&Entry>) {
-        let entry = Entry { key: key.clone(), tokens: tokens.clone(), tried: None };
-        self.remember(entry.clone());
-        let Place::File(file) = self.place_of(key) else { return };
+    fn keep(&self, entry: Entry, before: Option<&Entry>) {
+        let Place::File(file) = self.place_of(&entry.key) else { return };
+        let mut gone = Vec::new();
         file.change(&*self.say, |entries| {
-            let place = entries.iter().position(|it| it.key == *key);
-            if let Some(place) = place {
-                entries.remove(place);
-            } else if before.is_some() {
+            let replaced: Vec<Entry> = entries.extract_if(.., |it| it.key == entry.key).collect();
+            if replaced.is_empty() && before.is_some() {
+                gone.push(entry);
                 return;
             }
-            make_room(entries, tokens.received);
+            gone.extend(make_room(entries, entry.tokens.received));
+            gone.extend(replaced.into_iter().filter(|_replaced| !entry.in_keychain));
             entries.push(entry);
         });
+        self.clear(&gone);
     }
 
     /// Remembers that a renewal failed, unless somebody else's did not.
@@ -457,16 +418,16 @@ pub struct Renewal<'a> {
     key: &'a Key,
     before: Option<Entry>,
     shown: Option<Tokens>,
+    /// What the keychain has gets the next one.
+    unlocked: Option<Secret<String>>,
 }
 
 impl<'a> Renewal<'a> {
     fn of(cache: &'a TokenCache, key: &'a Key, before: Option<Entry>, lock: Option<&Lock>) -> Self {
-        let shown = before.as_ref().map(|entry| {
-            let tokens = entry.tokens.clone();
-            let is_shown = tokens.refresh_token.is_none() || cache.can_keep_the_next(key, lock);
-            if is_shown { tokens } else { tokens.renewed_by(None) }
-        });
-        Self { cache, key, before, shown }
+        let spent = before.as_ref().and_then(|entry| cache.spendable(entry, lock));
+        let shown = before.as_ref().map(|entry| entry.tokens.clone().renewed_by(spent.clone()));
+        let unlocked = spent.filter(|_| before.as_ref().is_some_and(|entry| entry.in_keychain));
+        Self { cache, key, before, shown, unlocked }
     }
 
     /// Returns what was kept: its token has ended or is about to, or the server has refused it. It
@@ -483,66 +444,9 @@ impl<'a> Renewal<'a> {
         if let Place::File(file) = self.cache.place_of(self.key) {
             // Where locks do not work another process may have put the next one there.
             file.change(&*self.cache.say, |entries| entries.retain(|it| it.tokens != gone.tokens));
+            self.cache.clear(&[gone]);
         }
     }
-}
-
-impl Entry {
-    /// Returns how many bytes it has in the file at most.
-    fn size(&self) -> usize {
-        let Self { key: Key { issuer, client, audience, origin: _, who }, tokens, tried: _ } = self;
-        let secrets = [Some(&tokens.token), tokens.refresh_token.as_ref()].into_iter().flatten();
-        let texts = [issuer, client, audience, who].into_iter().map(String::len);
-        // Each of their characters may be written as two; the rest has names, times and a host.
-        2 * (texts.sum::<usize>() + secrets.map(|it| it.expose().len()).sum::<usize>()) + 1024
-    }
-
-    /// Returns how long the token is still good.
-    fn standing(&self, need: &Need<'_>) -> Standing {
-        let Tokens { token, received, expires, refresh_token: _ } = &self.tokens;
-        if need.refused == Some(token) {
-            return Standing::Over;
-        }
-        let Some(expires) = expires else { return Standing::Good };
-        let clock_went_back = received.duration_since(need.now).is_ok_and(|by| by > CLOCK_STEP);
-        let life = expires.duration_since(*received).unwrap_or_default();
-        let left = expires.duration_since(need.now).unwrap_or_default();
-        if clock_went_back || left <= NOT_USED_BEFORE.min(life / 10) {
-            Standing::Over
-        } else if left <= RENEWED_BEFORE.min(life / 5) {
-            Standing::Ends
-        } else {
-            Standing::Good
-        }
-    }
-}
-
-/// Drops what is of no use any more, and the oldest where there is too much.
-fn make_room(entries: &mut Vec<Entry>, now: SystemTime) {
-    entries.retain(|entry| {
-        if entry.key.is_of_job() {
-            return false;
-        }
-        let Some(expires) = entry.tokens.expires else { return true };
-        let is_renewable = entry.tokens.refresh_token.is_some();
-        let kept = if is_renewable { KEPT_AFTER_END } else { Duration::ZERO };
-        now.duration_since(expires).map_or(true, |since| since <= kept)
-    });
-    entries.sort_by_key(|entry| entry.tokens.received);
-    entries.reverse();
-    let (mut count, mut bytes, mut of_origin) = (0, 0, BTreeMap::<Origin, usize>::new());
-    entries.retain(|entry| {
-        let its = of_origin.entry(entry.key.origin.clone()).or_default();
-        *its += 1;
-        let is_kept =
-            *its < ORIGIN_LIMIT && count + 1 < ENTRY_LIMIT && bytes + entry.size() <= BYTES_LIMIT;
-        if is_kept {
-            count += 1;
-            bytes += entry.size();
-        }
-        is_kept
-    });
-    entries.reverse();
 }
 
 /// Says whether another process held a lock until patience ended. Where locks do not work, nobody
@@ -617,6 +521,9 @@ pub enum CacheProblem {
         /// How long was waited.
         waited: Duration,
     },
+    /// The keychain fails.
+    #[error(transparent)]
+    Keychain(KeychainProblem),
     /// It could not be read.
     #[error("tokens that were remembered are not used")]
     Read(#[source] FsxError),
@@ -637,6 +544,7 @@ impl CacheProblem {
             | Self::Newer { .. }
             | Self::NotRenewed { .. }
             | Self::Busy { .. }
+            | Self::Keychain(_)
             | Self::Read(_)
             | Self::Write(_) => false,
         }
@@ -654,6 +562,7 @@ impl CacheProblem {
             Self::Foreign { .. } | Self::Damaged { .. } | Self::NoFile { .. } => {
                 Some(format!("sign in again with `{program} login`"))
             }
+            Self::Keychain(problem) => Some(problem.hint()),
             Self::Newer { .. } => Some(format!("use the newer version of `{program}`")),
             Self::NotRenewed { .. } | Self::Busy { .. } | Self::Read(_) | Self::Write(_) => {
                 Some(format!(

@@ -4,6 +4,8 @@
 //! holds (other hosts, parents, scripts, sort links) is passed over, and no name gets through that
 //! could leave the directory.
 
+pub mod page;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -41,7 +41,7 @@ fn told(bytes: &[u8]) -> Option<String> {
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(&path).unwrap();
     file.write_all(bytes).unwrap();
-    let found = Arc::new(Found::new(None, Some(Netrc::at(path))));
+    let found = Arc::new(Found::new(None, Some(Netrc::at(path)), &[]));
     let header = |url: &str| {
         let origin = origin(url);
         let credentials = Credentials::found([origin.clone()], Arc::clone(&found));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dbt_client::oidc::Tokens;
 use dbt_client::settings::Places;
-use dbt_client::token_cache::{CacheProblem, Key, Need, TokenCache};
+use dbt_client::token_cache::{CacheProblem, Key, Need, Recipient, TokenCache};
 use dbt_client::url::{Origin, RepositoryUrl};
 use dbt_core::secret::Secret;
 use serde_json::Value;
@@ -23,6 +23,10 @@ const OURS: &str = "hunter2-of-another-server";
 pub fn run(data: &[u8]) {
     let home = Home::with(data);
     let written = Written::by(data);
+    if written.as_ref().is_some_and(Written::asks_a_keychain) {
+        // Its program would be started.
+        return;
+    }
     let cache = home.cache();
     let mut kept = Vec::new();
     for key in written.iter().flat_map(Written::keys) {
@@ -67,8 +71,8 @@ fn one_more(home: &Home, kept: &[(Key, Tokens)], is_newer: bool, data: &[u8]) {
     let again = after.get_or_obtain(&ours, &need, |_renewal| Err::<Tokens, &str>("nobody asks"));
     assert_eq!(again.expect("it is good").token, tokens.token);
 
-    let forgotten = home.cache().forget(std::slice::from_ref(&ours.origin));
-    assert!(forgotten.iter().all(|(key, _tokens)| key.origin == ours.origin));
+    let forgotten = home.cache().forget(std::slice::from_ref(&ours.to));
+    assert!(forgotten.iter().all(|(key, _tokens)| key.to == ours.to));
     assert!(forgotten.iter().any(|(key, _tokens)| *key == ours));
     assert_eq!(home.cache().peek(&ours), None);
     let holds_it = |bytes: &[u8]| bytes.windows(OURS.len()).any(|window| window == OURS.as_bytes());
@@ -107,18 +111,25 @@ impl Written {
             let origin = origin_of(&text("origin")?)?;
             let (issuer, client) = (text("issuer")?, text("client")?);
             let who = text("who").unwrap_or_default();
-            Some(Key { issuer, client, audience: text("audience")?, origin, who })
+            let to = Recipient { origin, guest: text("server").unwrap_or_default() };
+            Some(Key { issuer, client, audience: text("audience")?, to, who })
         })
+    }
+
+    fn asks_a_keychain(&self) -> bool {
+        self.0.iter().any(|entry| entry["in_keychain"] == true)
     }
 
     fn of(&self, key: &Key) -> Vec<&Value> {
         let is_its = |entry: &&Value| {
             let is = |name: &str, text: &str| entry[name] == *text;
-            entry["who"].as_str().unwrap_or_default() == key.who
+            let said = |name: &str| entry[name].as_str().unwrap_or_default();
+            said("who") == key.who
+                && said("server") == key.to.guest
                 && is("issuer", &key.issuer)
                 && is("client", &key.client)
                 && is("audience", &key.audience)
-                && entry["origin"].as_str().and_then(origin_of).as_ref() == Some(&key.origin)
+                && entry["origin"].as_str().and_then(origin_of).as_ref() == Some(&key.to.origin)
         };
         self.0.iter().filter(is_its).collect()
     }
@@ -129,7 +140,7 @@ fn origin_of(url: &str) -> Option<Origin> {
 }
 
 fn key(url: &str) -> Key {
-    Key::of_server(origin_of(url).unwrap())
+    Key::of_server(Recipient::at_home(origin_of(url).unwrap()))
 }
 
 /// A home with such a file, and what was said about it.

@@ -92,9 +92,13 @@ pub(crate) struct SignIn {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Who signs")]
 pub(crate) struct Signing {
-    /// `gpg` (the default), `gpg:ID`, `file:PATH` or `env:VARIABLE`
+    /// `gpg` (the default), `gpg:ID`, `file:PATH`, `env:VARIABLE`, or `exec:COMMAND`, which gets a
+    /// digest and writes the signature
     #[arg(long, value_name = "SIGNER")]
     pub(crate) signer: Option<String>,
+    /// The certificate of the key behind `exec:`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: Option<PathBuf>,
     /// A file that holds the passphrase of `file:` or `env:`
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
@@ -119,8 +123,9 @@ pub(crate) struct Publish {
     pub(crate) tool: String,
     /// The version: `1.2.3`, perhaps with `-rc.1`
     pub(crate) version: String,
-    /// What runs where: `linux/amd64=FILE`, and so on
-    #[arg(required = true, value_name = "OS/ARCH=FILE")]
+    /// What runs where: `linux/amd64=FILE` and so on, or a directory with `OS/ARCH/TOOL` or with
+    /// release archives named for their platforms, or such an archive
+    #[arg(required = true, value_name = "OS/ARCH=FILE|DIR|ARCHIVE")]
     pub(crate) artifacts: Vec<String>,
     /// One line about the tool, for lists
     #[arg(long, value_name = "TEXT")]
@@ -206,6 +211,23 @@ pub(crate) enum Key {
         #[arg(long)]
         json: bool,
     },
+    /// Print a certificate for a key that a key service or a card has
+    Certificate {
+        /// What to call it
+        name: String,
+        /// The address to put beside the name
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+        /// The public key: RSA, NIST P-256 or Ed25519, as PEM
+        #[arg(long, value_name = "FILE")]
+        public_key: PathBuf,
+        /// `exec:COMMAND`, which signs with it
+        #[arg(long, value_name = "SIGNER")]
+        signer: String,
+        /// How long it is valid: `2y`, `6m`, `90d` or `never`
+        #[arg(long, value_name = "TIME", default_value = "2y")]
+        expires: String,
+    },
     /// Print the public certificate of a key
     Export {
         /// Its name, or its fingerprint
@@ -265,10 +287,13 @@ pub(crate) struct Change {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// An administrator's key: `gpg` (the default), `gpg:ID`, `file:PATH` or `env:VARIABLE`;
-    /// several when the manifest asks for several
+    /// An administrator's key: `gpg` (the default), `gpg:ID`, `file:PATH`, `env:VARIABLE` or
+    /// `exec:COMMAND`; several when the manifest asks for several
     #[arg(long, value_name = "SIGNER", help_heading = "Who signs")]
     pub(crate) signer: Vec<String>,
+    /// The certificate of the key behind `exec:`
+    #[arg(long, value_name = "FILE", help_heading = "Who signs")]
+    pub(crate) certificate: Option<PathBuf>,
     /// A file that holds the passphrase of `file:` or `env:`
     #[arg(long, value_name = "FILE", help_heading = "Who signs")]
     pub(crate) passphrase_file: Option<PathBuf>,
@@ -395,7 +420,10 @@ mod tests {
     fn a_wrong_command_line_is_explained_in_our_words() {
         let words = |line: &str| line.split(' ').map(OsString::from).collect();
         let said = |line: &str| read(words(line)).unwrap_err().0.to_string();
-        assert!(said("publish x 1.0.0").starts_with("error: `<OS/ARCH=FILE>...` is missing\n"));
+        assert!(
+            said("publish x 1.0.0")
+                .starts_with("error: `<OS/ARCH=FILE|DIR|ARCHIVE>...` is missing\n")
+        );
         assert!(said("publsh").contains("hint: did you mean `publish`?"), "{}", said("publsh"));
         assert!(said("key list --jso").contains("`--jso` is not expected"));
     }

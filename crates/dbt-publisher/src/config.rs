@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dbt_client::anchor::in_one_line;
 use dbt_client::auth::agent::Agent;
 use dbt_client::auth::{Credentials, Netrc};
 use dbt_client::config::{
     self, Asked, ConfigFile, LoadedFile, Means, ServerEntry, Surroundings, Text, WayIn,
 };
 use dbt_client::settings::Places;
-use dbt_client::token_cache::TokenCache;
+use dbt_client::token_cache::{CacheProblem, TokenCache};
 use dbt_client::url::{Origin, RepositoryUrl};
 use dbt_core::brand;
 use dbt_core::clock::Clock;
@@ -57,7 +58,9 @@ pub(crate) fn server(
     };
     let agent = Agent::at(environment.path(Variable::SshAgent));
     let netrc = home.as_ref().map(|home| home.join(Netrc::NAME));
-    let tokens = environment.our_home().map(|home| Arc::new(tokens_of(home)));
+    let store = config.token_store(environment)?;
+    let tokens = |home| Arc::new(tokens_of(home, printer.second()).keeping_in(store));
+    let tokens = environment.our_home().map(tokens);
     Ok(decide(&config, entry, around, &Means { agent, clock: Clock::System, netrc, tokens })?)
 }
 
@@ -66,13 +69,15 @@ pub(crate) fn server(
 pub(crate) fn of_a_job(origins: BTreeSet<Origin>, environment: &Environment) -> Credentials {
     let home = origins.first().cloned();
     let means = Means { agent: Agent::at(None), clock: Clock::System, netrc: None, tokens: None };
-    let asked = Asked { home: home.as_ref(), variables: environment, time_scale: 1.0 };
+    let (home, variables) = (home.as_ref(), environment);
+    let asked = Asked { home, recipients: &[], variables, time_scale: 1.0 };
     let way_in = WayIn::unconfigured(origins, asked, &means);
     way_in.after_given_identity(asked, &means).credentials
 }
 
-/// Returns what the user has signed in with by the client, which says what is wrong with it.
-fn tokens_of(home: PathBuf) -> TokenCache {
+/// Returns what the user has signed in with by the client, which says what is wrong with it. Of the
+/// keychain it is said here, too: it may be another session's, or none, where one publishes.
+fn tokens_of(home: PathBuf, printer: Printer) -> TokenCache {
     let places = Places {
         home: Some(home),
         read_only_home: None,
@@ -81,7 +86,12 @@ fn tokens_of(home: PathBuf) -> TokenCache {
         temporary: PathBuf::new(),
         links: None,
     };
-    TokenCache::open(&places, |_problem| {})
+    TokenCache::open(&places, move |problem| {
+        if let CacheProblem::Keychain(problem) = problem {
+            printer.warning(in_one_line(problem));
+            printer.hint(problem.hint());
+        }
+    })
 }
 
 /// Reads the first configuration file there is.

@@ -6,8 +6,11 @@ use clap::Args;
 use dbt_client::config::duration::Interval;
 use dbt_client::deletion::{self, Asked, DeletionError, Doomed, NotDeleted, Plan};
 use dbt_client::source::Patience;
+use dbt_client::url::RepositoryUrl;
 use dbt_core::clock::Clock;
 use dbt_core::layout::Location;
+use dbt_core::listing::page;
+use dbt_core::release::Subject;
 use dbt_core::version::Version;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
@@ -16,7 +19,8 @@ use serde_json::json;
 
 use crate::args::{SignIn, Where};
 use crate::env::Environment;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Spot};
+use crate::index;
 use crate::place::Place;
 use crate::publish::plan::{Reserved, subject_of, version_of};
 use crate::stop::{Explained, Stop};
@@ -84,9 +88,21 @@ pub(crate) fn run(typed: Delete, environment: &Environment, printer: &Printer) -
         outcome.failed = deletion::carry_out(&outcome.plan, both, &patience, |version| {
             deleted.push(version.clone());
         });
+        follow(base, &subject)?;
     }
     outcome.show(&typed, printer)?;
     outcome.end()
+}
+
+/// In a directory, brings the pages up to date that name what was deleted.
+fn follow(base: &RepositoryUrl, subject: &Subject) -> Result<(), Stop> {
+    let Some(root) = base.directory() else { return Ok(()) };
+    let versions = Location::versions_of(subject).path;
+    let place = versions.segments().fold(root.to_owned(), |below, name| below.join(name));
+    // With its last version a tool goes, too.
+    let inside = versions.join(page::FILE).ok().filter(|_path| place.is_dir());
+    let path = inside.unwrap_or(versions);
+    index::follow(&Spot { base: base.clone(), path })
 }
 
 fn asked(typed: &Delete) -> Result<Asked, Stop> {

@@ -21,6 +21,7 @@ use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
 
 use crate::env::{Environment, NotText, Variable};
+use crate::index;
 use crate::place::Place;
 use crate::stop::{Explained, Stop};
 
@@ -154,8 +155,21 @@ impl Exchange {
         Ok(if digest == content.sha256 { Presence::Same } else { Presence::Different })
     }
 
-    /// Writes a file and reads it back. Tries again when the connection or the server fails.
+    /// Writes a file as [`Exchange::write`] does, and in a directory brings the pages that name it
+    /// up to date.
     pub(crate) fn put(
+        &self,
+        spot: &Spot,
+        body: &mut dyn Body,
+        content: &Content,
+        replace: Replace,
+    ) -> Result<(), Stop> {
+        self.write(spot, body, content, replace)?;
+        index::follow(spot)
+    }
+
+    /// Writes a file and reads it back. Tries again when the connection or the server fails.
+    pub(crate) fn write(
         &self,
         spot: &Spot,
         body: &mut dyn Body,

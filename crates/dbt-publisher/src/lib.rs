@@ -10,6 +10,7 @@ mod config;
 mod delete;
 pub mod env;
 mod exchange;
+mod index;
 mod key;
 mod known;
 mod place;

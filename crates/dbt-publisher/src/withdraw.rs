@@ -17,11 +17,13 @@ use dbt_core::version::Version;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 use dbt_ui::report::Report;
+use pgp::composed::DetachedSignature;
 use serde_json::json;
 
 use crate::args::Withdraw;
 use crate::env::Environment;
 use crate::exchange::{Exchange, Spot, content_of};
+use crate::key::certificate::{armored_block, split_signatures};
 use crate::known;
 use crate::place::Place;
 use crate::publish::plan::{Reserved, subject_of, version_of};
@@ -47,7 +49,7 @@ pub(crate) fn run(
     let at = Location::withdrawn(&tool);
     let work = Work { place: &place, exchange: &exchange, tool: &tool, at: &at, clock };
 
-    let mut list = work.published()?;
+    let Published { mut list, standing } = work.published()?;
     let before = list.versions.len();
     for version in versions? {
         if list.reason_against(&version, None).is_some() {
@@ -76,8 +78,10 @@ pub(crate) fn run(
             &binding,
             clock.now(),
         )?;
+        let mut signatures = split_signatures(signature.armored())?;
+        signatures.extend(standing);
         if !typed.dry_run {
-            work.write(&bytes, signature.armored()).map_err(|stop| {
+            work.write(&bytes, &armored_block(&signatures)?).map_err(|stop| {
                 stop.while_doing(format!("failed to withdraw versions of `{tool}`"))
                     .hint("the same command again completes it")
             })?;
@@ -101,6 +105,13 @@ fn reason_of(text: &str) -> Result<String, Stop> {
     Ok(text.to_owned())
 }
 
+/// The list that is there.
+struct Published {
+    list: Withdrawn,
+    /// Of its signatures one that counts: until the next list is written, whoever reads needs it.
+    standing: Option<DetachedSignature>,
+}
+
 struct Work<'a> {
     place: &'a Place,
     exchange: &'a Exchange,
@@ -112,10 +123,10 @@ struct Work<'a> {
 impl Work<'_> {
     /// Reads the list that is published, or begins one. A list that no key of the truststore
     /// stands behind is not continued: signing it would make it count.
-    fn published(&self) -> Result<Withdrawn, Stop> {
+    fn published(&self) -> Result<Published, Stop> {
         let spot = Spot::of(self.place, self.at)?;
         let Some(bytes) = self.exchange.get(&spot, WITHDRAWN_LIMIT)? else {
-            return Ok(Withdrawn::new(self.tool));
+            return Ok(Published { list: Withdrawn::new(self.tool), standing: None });
         };
         let refused = |error: Box<dyn std::error::Error + Send + Sync>| {
             let message = format!("refusing to continue `{}`", spot.url());
@@ -127,15 +138,18 @@ impl Work<'_> {
         let signature = Spot::of(self.place, &self.at.with_ending(SIGNATURE_ENDING))?;
         let signature = self.exchange.get(&signature, SIGNATURE_LIMIT)?.unwrap_or_default();
         let certificates = known::certificates(self.place, self.exchange)?;
-        known::truststore(certificates, self.clock)?
-            .verify_document(
-                &Document::Withdrawn(self.tool.clone()),
-                &bytes,
-                &signature,
-                self.clock.now(),
-            )
-            .map_err(|error| refused(error.into()))?;
-        Withdrawn::parse(&bytes, self.tool).map_err(|error| refused(error.into()))
+        let (trust, now) = (known::truststore(certificates, self.clock)?, self.clock.now());
+        let document = Document::Withdrawn(self.tool.clone());
+        let verify = |signature: &[u8]| trust.verify_document(&document, &bytes, signature, now);
+        verify(&signature).map_err(|error| refused(error.into()))?;
+        let mut standing = None;
+        for one in split_signatures(&signature)? {
+            if standing.is_none() && verify(&armored_block(std::slice::from_ref(&one))?).is_ok() {
+                standing = Some(one);
+            }
+        }
+        let list = Withdrawn::parse(&bytes, self.tool).map_err(|error| refused(error.into()))?;
+        Ok(Published { list, standing })
     }
 
     /// Returns the digests of a version's artifacts, so that the same bytes do not come back
@@ -161,7 +175,8 @@ impl Work<'_> {
         Ok(digests)
     }
 
-    /// Writes the signature first: clients look for it when the listing shows the list.
+    /// Writes the signature first: clients look for it when the listing shows the list. It is that of the
+    /// list before as well, which they read until the new one is there.
     fn write(&self, bytes: &[u8], signature: &[u8]) -> Result<(), Stop> {
         for (at, bytes) in
             [(self.at.with_ending(SIGNATURE_ENDING), signature), (self.at.clone(), bytes)]

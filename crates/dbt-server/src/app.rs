@@ -17,7 +17,7 @@ use crate::authn::replay::InState;
 use crate::authn::ssh::SshTokens;
 use crate::authn::ssh_keys::{KeyFile, KeySource, Lookup};
 use crate::authn::static_token::StaticTokens;
-use crate::authn::users::NamedUsers;
+use crate::authn::users::{AddedUsers, NamedUsers};
 use crate::authn::watched::Unreadable;
 use crate::authn::{AnyOf, Authenticator, ProviderStanding, Scope, USER};
 use crate::authz::{Access, Policy};
@@ -102,7 +102,9 @@ impl App {
         tokens.take_rules(federation.as_deref());
         let (authn, audit) = match storage.records() {
             Ok(state) => (
-                authn.remembering(Arc::new(InState::new(state.clone(), Clock::System.now())?)),
+                authn
+                    .remembering(Arc::new(InState::new(state.clone(), Clock::System.now())?))
+                    .with_added_users(AddedUsers::Kept(state.clone())),
                 kept(state, config)?,
             ),
             Err(unusable) => {
@@ -188,7 +190,10 @@ impl App {
         config: &Config,
         kept: &mut Vec<String>,
     ) -> Result<Self, StartError> {
-        let (authn, methods) = authn(config, Some(before))?;
+        let (mut authn, methods) = authn(config, Some(before))?;
+        if let Ok(state) = before.tokens.state() {
+            authn = authn.with_added_users(AddedUsers::Kept(state.clone()));
+        }
         let authn = authn.with_api_tokens(api_tokens(config, &before.tokens));
         let federation = federation(config, before.federation.as_deref())?;
         let edge = edge(config)?;
@@ -307,8 +312,9 @@ fn authn(config: &Config, before: Option<&App>) -> Result<(AnyOf, Methods), Star
 }
 
 /// Builds what says who could sign in, for commands on the server's machine.
-pub fn signing_in(config: &Config) -> Result<AnyOf, StartError> {
-    authn(config, None).map(|(authn, _methods)| authn)
+pub fn signing_in(config: &Config, added: Vec<String>) -> Result<AnyOf, StartError> {
+    let (authn, _methods) = authn(config, None)?;
+    Ok(authn.with_added_users(AddedUsers::These(added)))
 }
 
 /// Returns what looks tokens of the server's own up. They always count.

@@ -276,6 +276,29 @@ pub enum User {
         #[arg(long)]
         json: bool,
     },
+    /// Add somebody, who need not have been there yet
+    Add {
+        /// Who: `user:NAME` of whoever has nothing but tokens of this server's own, `ssh:alice`,
+        /// `oidc:ISSUER#NAME`
+        subject: String,
+
+        /// A role that they are given; may be given several times
+        #[arg(long = "role")]
+        roles: Vec<String>,
+    },
+    /// Give somebody who was added these roles, and no others
+    Roles {
+        /// Who: `user:NAME`, `ssh:alice`, `oidc:ISSUER#NAME`
+        subject: String,
+
+        /// The roles; without any, what was given is taken back
+        roles: Vec<String>,
+    },
+    /// Delete what is kept of somebody, with their roles: their tokens are revoked
+    Remove {
+        /// Who: `user:NAME`, `ssh:alice`, `oidc:ISSUER#NAME`
+        subject: String,
+    },
     /// Suspend somebody: their tokens are revoked, and nothing is permitted to them from the next request on
     Suspend {
         /// Who: `ssh:alice`, `oidc:ISSUER#NAME`

@@ -148,6 +148,15 @@ pub enum ApiError {
         detail: &'static str,
     },
 
+    /// What was asked for of somebody does not fit what is kept of them.
+    #[error("{detail}")]
+    UserConflict {
+        /// The stable code of the problem.
+        code: &'static str,
+        /// Why.
+        detail: String,
+    },
+
     /// There are as many tokens as may be.
     #[error("the server has as many tokens that count as there may be; revoke some")]
     NoRoomForTokens,
@@ -315,6 +324,7 @@ impl ApiError {
             Self::TooManyTokens { .. } | Self::NoRoomForTokens => {
                 Outside::new(StatusCode::CONFLICT, "token-limit", self.to_string())
             }
+            Self::UserConflict { code, detail } => conflict(code, detail),
             Self::IdentityUsed { detail } => identity_used(detail),
             Self::State(error) => state(error),
             Self::RangeNotSatisfiable { length } => Outside::new(
@@ -357,6 +367,10 @@ impl Outside {
         }
         format!("{} {}: {} (request {id})\n", self.status.as_u16(), self.title(), self.detail)
     }
+}
+
+fn conflict(code: &'static str, detail: &str) -> Outside {
+    Outside::new(StatusCode::CONFLICT, code, detail)
 }
 
 fn identity_used(detail: &'static str) -> Outside {

@@ -136,7 +136,10 @@ pub const LISTED_TOKENS_TIME: Duration = Duration::from_secs(1);
 /// How many people are remembered who have signed in. Further ones sign in as well, and are not listed.
 pub const USERS: u32 = 100_000;
 
-/// How long the list of suspended people counts for requests that only read. Whoever writes or administers
+/// How many people somebody has added: each is looked at where the roles are read that were given.
+pub const ADDED_USERS: u32 = 10_000;
+
+/// How long the list of suspended people, and that of given roles, counts for requests that only read. Whoever writes or administers
 /// is looked up each time; what this server itself changes is known to it at once.
 pub const LISTED_SUSPENSIONS_TIME: Duration = Duration::from_secs(1);
 
@@ -175,6 +178,13 @@ pub const FAILED_EXCHANGES: u32 = 60;
 
 /// After how long one more is looked at.
 pub const FAILED_EXCHANGE_EVERY: Duration = Duration::from_secs(1);
+
+/// How many identities of one subject are exchanged without a delay, to read or to write: what an exchange
+/// is recorded in has a reserve that is for all writes. A release of many parts is begun by as many jobs.
+pub const EXCHANGES_OF_SUBJECT: u32 = 1000;
+
+/// After how long one more is. Of tokens there are fewer ([`TOKENS_OF_JOB`]); so many are fetched again.
+pub const EXCHANGE_OF_SUBJECT_EVERY: Duration = Duration::from_secs(1);
 
 /// How many commands that look for SSH keys one address may cause at once.
 pub const COMMANDS_OF_ADDRESS: u32 = 30;

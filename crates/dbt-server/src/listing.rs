@@ -9,6 +9,8 @@ use std::time::SystemTime;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dbt_core::digest::Digest;
+use dbt_core::listing::page::escape_html;
+pub use dbt_core::listing::page::link;
 use serde_json::{Value, json};
 
 use crate::storage::{Directory, Entry, EntryKind};
@@ -94,40 +96,6 @@ pub(crate) fn in_units(bytes: u64) -> String {
 
 fn to_the_minute(time: SystemTime) -> String {
     time::rfc_3339(time).get(..16).unwrap_or_default().replace('T', " ")
-}
-
-/// Returns a link to an entry beside the page, as Go's `url.URL` spells a bare path.
-pub fn link(name: &str, slash: &str) -> String {
-    // A first segment with a colon would be read as a scheme.
-    let prefix = if name.contains(':') { "./" } else { "" };
-    format!("{prefix}{}{slash}", escape_url(name))
-}
-
-fn escape_url(name: &str) -> String {
-    let mut escaped = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            let _always_ok = write!(escaped, "%{byte:02X}");
-        }
-    }
-    escaped
-}
-
-fn escape_html(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&#34;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -502,7 +502,7 @@ pub(crate) async fn store(
     grant: Grant<Write>,
     upload: Upload,
 ) -> Result<Response<Body>, ApiError> {
-    let body = token_ends::while_it_counts(app, grant.caller(), upload.body);
+    let body = token_ends::while_it_counts(app, grant.caller(), grant.rule(), upload.body);
     let upload = Upload { body, ..upload };
     let is_undeclared = upload.declared.has_only_unknown();
     let location = format!("/{}", grant.action().path().url_encoded());

@@ -11,15 +11,21 @@ use crate::storage::StorageError;
 use crate::upload::{BodyReader, UploadError};
 
 /// Has a body end in a refusal where the token that was shown with it counts no more when all of it has
-/// come, or whoever sent it is suspended.
-pub(crate) fn while_it_counts(app: &Arc<App>, caller: &Caller, body: BodyReader) -> BodyReader {
+/// come, or whoever sent it is suspended; of a job, where the rule has gone that permits what it is for.
+pub(crate) fn while_it_counts(
+    app: &Arc<App>,
+    caller: &Caller,
+    permitted_by: Option<&str>,
+    body: BodyReader,
+) -> BodyReader {
     if caller.is_anonymous() || caller.is_on_the_host() {
         return body;
     }
     let (app, caller) = (Arc::clone(app), caller.clone());
+    let permitted_by = permitted_by.map(ToOwned::to_owned);
     body.provided(move || {
-        let token = caller.token();
-        token.is_none_or(|token| app.tokens.counts(&token.id, app.clock.now()))
+        let (token, by) = (caller.token(), permitted_by.as_deref());
+        token.is_none_or(|token| app.tokens.counts(token, by, app.clock.now()))
             && app.users.judge(&caller, Scope::Writes).is_ok()
     })
 }

@@ -5,6 +5,7 @@
 //! it was proved who that is and before anything is permitted. Who writes or administers is looked up each
 //! time; for readers a list counts that is a second old at most.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -15,8 +16,9 @@ use tokio::time::Instant;
 
 use crate::audit::chain::{self, Draft};
 use crate::audit::{Outcome, Record};
-use crate::authn::{Caller, Scope, htpasswd, ldap, oidc, ssh};
-use crate::config::Managed;
+use crate::authn::{Caller, Scope, Subject, USER, is_method_of_people, ssh};
+use crate::authz::rules::Rules;
+use crate::config::{Managed, Names};
 use crate::limits;
 use crate::state::{
     self, Bar, Barred, Changed, Claim, Difference, Reconciled, State, StateError, Suspension,
@@ -26,6 +28,9 @@ use crate::tokens::told_revoked;
 
 /// How exactly is kept when somebody was last seen, so that signing in costs no writing.
 const SEEN_KEPT_TO: Duration = Duration::from_hours(1);
+
+/// How many roles somebody may be given.
+const ROLES: usize = 16;
 
 /// Why a caller of whom it is known who they are is let do nothing.
 #[derive(Debug)]
@@ -48,6 +53,49 @@ pub enum Change {
     },
     /// They are to be as others again. What ended stays ended.
     Reactivate,
+    /// They are to be known, with these roles.
+    Add {
+        /// Who wants it.
+        by: String,
+        /// Which.
+        roles: Vec<String>,
+    },
+    /// Whoever was added is to have these roles and no others that are given so.
+    Give {
+        /// Those that they have.
+        before: Vec<String>,
+        /// Those that they are to have.
+        roles: Vec<String>,
+    },
+    /// They are not to be known any more, and their tokens are to end.
+    Delete,
+}
+
+impl Change {
+    /// Returns the word for it in the record.
+    pub const fn effect(&self) -> &'static str {
+        match self {
+            Self::Suspend { .. } => "suspended",
+            Self::Reactivate => "reactivated",
+            Self::Add { .. } => "added",
+            Self::Give { .. } => "given other roles",
+            Self::Delete => "deleted",
+        }
+    }
+
+    /// Returns what the record says of it beside who it is about.
+    pub fn told(&self) -> String {
+        let named = |roles: &[String]| match roles {
+            [] => "no roles".to_owned(),
+            roles => format!("roles {}", roles.join(", ")),
+        };
+        match self {
+            Self::Suspend { reason, .. } => reason.clone(),
+            Self::Reactivate | Self::Delete => String::new(),
+            Self::Add { roles, .. } => named(roles),
+            Self::Give { before, roles } => format!("{}; before: {}", named(roles), named(before)),
+        }
+    }
 }
 
 /// Who was seen since that was last written, and when everybody who was seen lately was.
@@ -57,6 +105,9 @@ struct Seen {
     lately: HashMap<String, SystemTime>,
 }
 
+/// The roles that were given, by to whom.
+type RolesOf = HashMap<String, Vec<String>>;
+
 /// What is kept of people.
 #[derive(Debug)]
 pub struct Users {
@@ -64,6 +115,7 @@ pub struct Users {
     /// Whom the settings suspend, where that cannot be written down.
     unwritten: RwLock<HashSet<String>>,
     listed: Mutex<Option<(Instant, HashMap<String, bool>)>>,
+    given: Mutex<Option<(Instant, RolesOf)>>,
     seen: Mutex<Seen>,
 }
 
@@ -74,8 +126,47 @@ impl Users {
             state,
             unwritten: RwLock::default(),
             listed: Mutex::default(),
+            given: Mutex::default(),
             seen: Mutex::default(),
         }
+    }
+
+    /// Returns the roles that somebody with the right to has given a caller. Programs and jobs have none.
+    pub fn roles(&self, caller: &Caller, scope: Scope) -> Result<Vec<String>, Unadmitted> {
+        let Some(subject) = caller.subject().filter(|_subject| caller.is_person()) else {
+            return Ok(Vec::new());
+        };
+        let (subject, Ok(state)) = (subject.to_string(), &self.state) else {
+            return Ok(Vec::new());
+        };
+        if scope == Scope::Writes {
+            let addition = state.addition(&subject).map_err(Unadmitted::Away)?;
+            return Ok(addition.map(|addition| addition.roles).unwrap_or_default());
+        }
+        let now = Instant::now();
+        let mut given = locked(&self.given);
+        let is_fresh =
+            |then: Instant| now.saturating_duration_since(then) < limits::LISTED_SUSPENSIONS_TIME;
+        if let Some((_then, all)) = given.as_ref().filter(|(then, _all)| is_fresh(*then)) {
+            return Ok(all.get(&subject).cloned().unwrap_or_default());
+        }
+        let all = state.given_roles().map_err(Unadmitted::Away)?;
+        let roles = all.get(&subject).cloned().unwrap_or_default();
+        *given = Some((now, all));
+        Ok(roles)
+    }
+
+    /// Returns who can be named, with whoever a text names whom somebody has added.
+    pub fn names<'a>(
+        &self,
+        names: &'a Names,
+        text: Option<&str>,
+    ) -> Result<Cow<'a, Names>, StateError> {
+        let (Some(text), Ok(state)) = (text, &self.state) else { return Ok(Cow::Borrowed(names)) };
+        Ok(match own_name(text) {
+            Some(name) if state.addition(text)?.is_some() => Cow::Owned(names.and_user(name)),
+            Some(_) | None => Cow::Borrowed(names),
+        })
     }
 
     /// Says whether something may be permitted to a caller at all: neither to somebody who is suspended,
@@ -117,13 +208,24 @@ impl Users {
         Ok(is_clear)
     }
 
+    /// Returns how many people are suspended, where that is known.
+    pub fn suspended(&self) -> Option<usize> {
+        let unwritten = self.unwritten.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let barred = match &self.state {
+            Ok(state) => state.barred().ok()?,
+            Err(_unusable) => Vec::new(),
+        };
+        let kept = barred.into_iter().filter(|it| it.suspended).map(|it| it.subject);
+        Some(kept.chain(unwritten).collect::<HashSet<String>>().len())
+    }
+
     /// Notes that somebody signed in, if that is not known to the hour. Programs and jobs are not people.
     pub fn note_seen(&self, caller: &Caller, now: SystemTime) {
-        let people = [oidc::NAME, ssh::WORD, htpasswd::WORD, ldap::WORD];
-        let Some(subject) = caller.subject().filter(|it| people.contains(&it.method)) else {
+        let Some(subject) = caller.subject().filter(|it| it.method != USER && caller.is_person())
+        else {
             return;
         };
-        if caller.job().is_some() || self.state.is_err() {
+        if self.state.is_err() {
             return;
         }
         let mut seen = locked(&self.seen);
@@ -164,8 +266,9 @@ impl Users {
         let state = self.state.as_ref().map_err(failed)?;
         let work = move |it: &Transaction<'_>| apply(it, &subject, &change, clock.now());
         let changed = state.write(Claim::Reserved, work).await;
-        // Whoever reads need not wait until the list is read again.
+        // Whoever reads need not wait until the lists are read again.
         *locked(&self.listed) = None;
+        *locked(&self.given) = None;
         changed
     }
 
@@ -206,6 +309,7 @@ impl Users {
             Ok(changes)
         })?;
         *locked(&self.listed) = None;
+        *locked(&self.given) = None;
         Ok(changes.iter().filter_map(notice).collect())
     }
 }
@@ -222,7 +326,64 @@ pub(crate) fn apply(
             state::suspend_user(transaction, subject, by, reason, now)
         }
         Change::Reactivate => state::reactivate_user(transaction, subject, now),
+        Change::Add { by, roles } => state::add_user(transaction, subject, by, roles, now),
+        Change::Give { before, roles } => state::give_roles(transaction, subject, before, roles),
+        Change::Delete => state::delete_user(transaction, subject, now),
     }
+}
+
+/// Returns the name of whoever has nothing but tokens of this server's own, if a text is of one.
+pub(crate) fn own_name(text: &str) -> Option<&str> {
+    text.strip_prefix(USER)?.strip_prefix(':')
+}
+
+/// Returns who is to be added, or why they cannot be. A bare name could be several people's.
+pub(crate) fn to_be_added(
+    names: &Names,
+    admits_own_tokens: bool,
+    text: &str,
+) -> Result<Subject, String> {
+    if let Some(name) = own_name(text) {
+        if !ssh::is_user_name(name) {
+            return Err("a `user:` is called with 1 to 64 letters, digits and `._@-`".to_owned());
+        }
+        if !admits_own_tokens {
+            return Err("a `user:` has nothing but tokens of this server's own, and `auth.mode` \
+                 admits none of people"
+                .to_owned());
+        }
+        return Ok(Subject::local(USER, name));
+    }
+    if !text.contains(':') {
+        let name = text.escape_debug();
+        return Err(format!(
+            "say how `{name}` signs in: `user:{name}` has nothing but tokens of this server's own"
+        ));
+    }
+    let subject = names.subject(text)?;
+    if !is_method_of_people(subject.method) {
+        let text = text.escape_debug();
+        return Err(format!("`{text}` is a program; what it may is said when its token is made"));
+    }
+    Ok(subject)
+}
+
+/// Returns roles that are to be given, each once, or says what is wrong with them.
+pub(crate) fn roles_to_be_given(known: &Rules, roles: Vec<String>) -> Result<Vec<String>, String> {
+    let mut given: Vec<String> = Vec::new();
+    for role in roles {
+        if !known.know_role(&role) {
+            return Err(format!("there is no role `{}`", role.escape_debug()));
+        }
+        if !given.contains(&role) {
+            given.push(role);
+        }
+    }
+    if given.len() > ROLES {
+        return Err(format!("nobody is given more than {ROLES} roles"));
+    }
+    given.sort();
+    Ok(given)
 }
 
 /// Says whether a list of those who are or were suspended leaves nothing to be looked up.
@@ -286,6 +447,10 @@ fn notice(change: &Reconciled) -> Option<String> {
         Difference::Removed => format!(
             "`{who}` is not in `auth.users` any more and was deleted; {} of their tokens are revoked",
             revoked.len()
+        ),
+        Difference::Claimed => format!(
+            "`{who}` was added otherwise: `auth.users` names them now, and the roles that were given to \
+             them end"
         ),
         Difference::Released => format!(
             "`{who}` is not in `auth.users` any more, and stays suspended, as it was done otherwise"

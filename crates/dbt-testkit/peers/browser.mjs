@@ -15,9 +15,9 @@ start(chromium, directory);
 // Looks at the page, fills in its form if there is one, and says what is to be done next. A page that
 // was answered stays until the next one is there.
 const LOOK = `(() => {
-  if (document.readyState !== 'complete' || location.href === 'about:blank' || window.answered) {
-    return 'wait';
-  }
+  // A file of this machine leads on by itself.
+  const leads = location.href === 'about:blank' || location.protocol === 'file:';
+  if (document.readyState !== 'complete' || leads || window.answered) return 'wait';
   const form = document.forms[0];
   if (!form) return 'done';
   window.answered = true;

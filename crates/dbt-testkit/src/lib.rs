@@ -20,6 +20,7 @@ pub mod hostile;
 pub mod http;
 pub mod identity_provider;
 pub mod invocation;
+pub mod keychain;
 mod listing;
 pub mod oidc_provider;
 pub mod people;

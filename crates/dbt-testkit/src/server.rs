@@ -108,6 +108,7 @@ struct State {
     etags: bool,
     /// `DELETE` does what the reference does.
     deletes: bool,
+    pages_only: bool,
     authorization: Option<String>,
     /// The line of the SSH key that tokens must be signed with.
     ssh_key: Option<String>,
@@ -183,6 +184,12 @@ impl FileServer {
     /// not.
     pub fn send_etags(&self) {
         self.state().etags = true;
+    }
+
+    /// Lists nothing itself from now on: a directory is its `index.html`, or it is not there. So do
+    /// hosts of static pages, and content delivery networks.
+    pub fn show_pages_only(&self) {
+        self.state().pages_only = true;
     }
 
     /// Wants a user and a password from now on.
@@ -369,6 +376,10 @@ impl Shared {
         }
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
             return Answer::text(405, "");
+        }
+        let pages_only = self.state().pages_only;
+        if pages_only && let Some(page) = page_of(&self.root, request) {
+            return page;
         }
         files(&self.root, request, etags)
     }
@@ -565,6 +576,16 @@ fn hop(path: &str, count: u32) -> Answer {
 fn portal() -> Answer {
     let page = "<!DOCTYPE html>\n<html><body>Welcome to the hotel. Please sign in.</body></html>\n";
     Answer::of(200, "text/html; charset=utf-8", page.into())
+}
+
+/// Answers for a directory with its page.
+fn page_of(root: &Path, request: &Request) -> Option<Answer> {
+    let path = request.path.strip_suffix('/')?;
+    let page = std::fs::read(root.join(decoded(path)?.trim_matches('/')).join("index.html"));
+    Some(match page {
+        Ok(page) => Answer::of(200, "text/html; charset=utf-8", page),
+        Err(_missing) => Answer::text(404, "404 page not found\n"),
+    })
 }
 
 /// Answers from the directory, as Go's file server does.

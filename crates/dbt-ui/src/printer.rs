@@ -99,6 +99,13 @@ impl Printer {
         Self { data_is_seen, ..printer }
     }
 
+    /// Returns another one that writes to the process's own stdout and stderr as this one does, for
+    /// what speaks in another thread.
+    #[must_use]
+    pub fn second(&self) -> Self {
+        Self::standard(self.verbosity, self.colour)
+    }
+
     /// Writes into memory, for tests.
     pub fn captured(verbosity: Verbosity) -> (Self, Captured) {
         let captured = Captured::default();

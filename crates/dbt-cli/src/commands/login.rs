@@ -12,7 +12,7 @@ use dbt_client::config::{Kind, WayIn};
 use dbt_client::oidc::revoke::revoke;
 use dbt_client::oidc::{Channel, Provider, Tokens, UnverifiedClaims};
 use dbt_client::source::Failure;
-use dbt_client::token_cache::{Key, TokenCache};
+use dbt_client::token_cache::{Key, Recipient, TokenCache};
 use dbt_client::url::{Origin, Scheme};
 use dbt_client::whoami::Identity;
 use dbt_core::brand;
@@ -49,6 +49,7 @@ pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
         );
         let hint = "`\"authType\": \"oidc\"`, `issuerUrl` and `oidcClientId` name one";
         return Err(Report::new(ExitCode::CONFIGURATION, message)
+            .hints(way_in.hint)
             .hint(hint)
             .hint(how_to_sign_in(&server)));
     }
@@ -80,23 +81,50 @@ pub(super) fn through_provider(
     provider: &ProviderTokens,
     asked: Asked,
 ) -> Result<(), Report> {
-    may_be_kept(server, way_in)?;
+    may_be_kept(process, server, way_in)?;
     let settings = process.settings()?;
-    let tokens = provider::sign_in(process, &settings, provider.settings(), asked)?;
+    let (tokens, by) = provider::sign_in(process, &settings, provider.settings(), asked)?;
     let value = SecretValue::fixed("token", tokens.token.clone());
     let origins = way_in.origins.iter().cloned();
     let issuer = provider.settings().addresses.issuer.as_str();
     let what = format!("the token of `{issuer}`");
     let identity = tried(process, server, &what, &Credentials::bearer(origins, value))?;
     // A run goes on with what this process has.
-    if !provider.keep(&tokens) && asked != Asked::InARun {
+    if !provider.keep(&tokens, by) && asked != Asked::InARun {
         return Err(not_kept());
     }
     let subject = identity.map(|identity| identity.subject);
     let claims = UnverifiedClaims::of(&tokens.token);
     let subject = subject.or_else(|| Some(claims?.text("sub")?.to_owned()));
-    let who = subject.map(|subject| format!(" as {}", printable::line(&subject)));
-    process.printer.note(format!("signed in to the server `{server}`{}", who.unwrap_or_default()));
+    // Somebody else may have brought their own sign-in here: that shows in the name.
+    let who = subject.map_or_else(
+        || "; neither it nor the token says as whom".to_owned(),
+        |subject| format!(" as {}", printable::line(&subject)),
+    );
+    process.printer.note(format!("signed in to the server `{server}`{who}"));
+    say_where_it_goes(process, server, way_in.origins.iter())
+}
+
+/// Says where a token is sent, where that is more than one place or another server is there, too.
+fn say_where_it_goes<'a>(
+    process: &Process,
+    server: &str,
+    origins: impl Iterator<Item = &'a Origin>,
+) -> Result<(), Report> {
+    let inputs = process.inputs()?;
+    let mut is_elsewhere = false;
+    let mut places = Vec::new();
+    for origin in origins {
+        let owner = inputs.owner_of(origin, server);
+        is_elsewhere |= owner.is_some();
+        places.push(match owner {
+            Some(owner) => format!("{origin} (the server `{owner}`, whose own sign-in stays)"),
+            None => origin.to_string(),
+        });
+    }
+    if places.len() > 1 || is_elsewhere {
+        process.printer.further(format!("  sent to: {}", places.join(", ")));
+    }
     Ok(())
 }
 
@@ -123,48 +151,27 @@ fn tried(
 
 /// Takes a token, asks the server whose it is, and keeps it for that server.
 fn with_token(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Report> {
-    may_be_kept(server, way_in)?;
+    may_be_kept(process, server, way_in)?;
     let token = read_token(server)?;
-    let own = own_origins(process, server, way_in)?;
-    if own.is_empty() {
-        let message = format!("the server `{server}` has no place of its own to sign in to");
-        return Err(Report::new(ExitCode::CONFIGURATION, message));
-    }
-    let origins = || own.iter().cloned();
+    let recipients = process.inputs()?.chosen_recipients()?;
+    let origins = || recipients.iter().map(|recipient| recipient.origin.clone());
     let value = SecretValue::fixed("--token", token.clone());
     let identity = tried(process, server, "the token", &Credentials::bearer(origins(), value))?;
-    keep(process, origins(), &token)?;
+    keep(process, &recipients, &token)?;
     process.printer.note(match identity {
         Some(Identity { subject, .. }) => {
             format!("signed in to the server `{server}` as {}", printable::line(&subject))
         }
-        None => format!("the token is sent to the server `{server}` from now on"),
+        None => format!(
+            "the token is sent to the server `{server}` from now on, which does not say whose it is"
+        ),
     });
-    if own.len() > 1 {
-        let places: Vec<String> = own.iter().map(ToString::to_string).collect();
-        process.printer.further(format!("  sent to: {}", places.join(", ")));
-    }
-    Ok(())
+    say_where_it_goes(process, server, recipients.iter().map(|recipient| &recipient.origin))
 }
 
-/// Returns the origins whose sign-in is this server's to keep and to forget. A server that says it has
-/// its tools where another one is does not decide what that one is told.
-fn own_origins(process: &Process, server: &str, way_in: &WayIn) -> Result<Vec<Origin>, Report> {
-    let inputs = process.inputs()?;
-    let mut own = Vec::new();
-    for origin in &way_in.origins {
-        match inputs.owner_of(origin, server) {
-            None => own.push(origin.clone()),
-            Some(other) => process.printer.note(format!(
-                "what is sent to `{origin}` is the sign-in to the server `{other}`, and stays as it is"
-            )),
-        }
-    }
-    Ok(own)
-}
-
-/// Refuses where a token would not be sent, or would be seen on the way.
-fn may_be_kept(server: &str, way_in: &WayIn) -> Result<(), Report> {
+/// Refuses where a token would not be sent, or would be seen on the way, or where the keychain that
+/// it belongs in does not take it.
+fn may_be_kept(process: &Process, server: &str, way_in: &WayIn) -> Result<(), Report> {
     let may_come_before = matches!(
         way_in.kind,
         Kind::Nothing
@@ -190,7 +197,11 @@ fn may_be_kept(server: &str, way_in: &WayIn) -> Result<(), Report> {
         let hint = error.hint();
         return Err(Report::new(ExitCode::CONFIGURATION, error).hints(hint));
     }
-    Ok(())
+    process.tokens()?.check_keychain().map_err(|error| {
+        let message = format!("a sign-in to the server `{server}` could not be kept");
+        let hint = error.hint();
+        Report::because(ExitCode::CONFIGURATION, message, error).hint(hint)
+    })
 }
 
 /// Reads a token that a person types, unseen, or that another program writes.
@@ -216,15 +227,11 @@ fn read_token(server: &str) -> Result<Secret<String>, Report> {
 }
 
 /// Keeps a token, and looks whether it was kept: what is wrong with the file has been said.
-fn keep(
-    process: &Process,
-    origins: impl Iterator<Item = Origin>,
-    token: &Secret<String>,
-) -> Result<(), Report> {
+fn keep(process: &Process, recipients: &[Recipient], token: &Secret<String>) -> Result<(), Report> {
     let kept_now = TokenCache::open(&process.found.places, |_problem| {});
-    for origin in origins {
-        let key = Key::of_server(origin);
-        process.tokens().store(&key, &Tokens::without_end(token.clone(), Clock::System.now()));
+    for recipient in recipients {
+        let key = Key::of_server(recipient.clone());
+        process.tokens()?.store(&key, &Tokens::without_end(token.clone(), Clock::System.now()));
         if kept_now.peek(&key).is_none_or(|kept| kept.token != *token) {
             return Err(not_kept());
         }
@@ -240,13 +247,16 @@ fn not_kept() -> Report {
 /// Forgets what was signed in with, and says what else is sent.
 pub(crate) fn logout(process: &Process) -> Result<(), Report> {
     let (server, way_in) = selected(process)?;
-    let origins = own_origins(process, &server, &way_in)?;
-    let forgotten = process.tokens().forget(&origins);
-    let has_ended = way_in.provider.as_ref().is_some_and(|provider| {
-        let its = forgotten.iter().find(|(key, _tokens)| key == provider.key());
-        its.is_some_and(|(_key, tokens)| ends(process, provider, tokens))
-    });
-    really_forgotten(process, &server, &origins)?;
+    let recipients = process.inputs()?.chosen_recipients()?;
+    let forgotten = process.tokens()?.forget(&recipients);
+    let mut has_ended = false;
+    if let Some(provider) = &way_in.provider {
+        let is_its = |key: &Key| provider.key().is_same_but_for_agent(key);
+        for (_key, tokens) in forgotten.iter().filter(|(key, _tokens)| is_its(key)) {
+            has_ended |= ends(process, provider, tokens);
+        }
+    }
+    really_forgotten(process, &server, &recipients)?;
     // Looked for anew: what was forgotten is not sent any more.
     let (_server, now) = selected(process)?;
     let stays = now.found().place();
@@ -268,12 +278,16 @@ pub(crate) fn logout(process: &Process) -> Result<(), Report> {
 
 /// Fails where a token is left: a disk that is full, a home that can only be read, or a file that
 /// cannot be.
-fn really_forgotten(process: &Process, server: &str, origins: &[Origin]) -> Result<(), Report> {
+fn really_forgotten(
+    process: &Process,
+    server: &str,
+    recipients: &[Recipient],
+) -> Result<(), Report> {
     let message = format!("the sign-in to the server `{server}` is not forgotten");
-    match TokenCache::is_left(&process.found.places, origins) {
+    match TokenCache::is_left(&process.found.places, recipients) {
         Ok(false) => Ok(()),
         Ok(true) => {
-            let hint = "make the file with the tokens writable and try again, or end the session where it began";
+            let hint = "make the file with the tokens writable, or unlock the keychain, and try again; or end the session where it began";
             Err(Report::new(ExitCode::CONFIGURATION, message).hint(hint))
         }
         Err(problem) => {

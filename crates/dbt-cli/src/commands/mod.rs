@@ -12,6 +12,7 @@ mod offer;
 mod provider;
 mod rollback;
 mod run;
+mod screen;
 mod self_program;
 mod self_test;
 mod server;

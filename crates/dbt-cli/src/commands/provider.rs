@@ -1,11 +1,12 @@
 //! Signing in with an identity provider: which way is gone, and what a person sees of it.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use dbt_client::anchor::in_one_line;
+use dbt_client::auth::By;
+use dbt_client::oidc::browser::LocalPage;
 use dbt_client::oidc::{
     Channel, OidcError, Provider, ProviderSettings, RealPace, Tokens, WithoutKeys, browser, device,
 };
@@ -17,9 +18,9 @@ use dbt_ui::qr;
 use dbt_ui::report::Report;
 
 use super::failure;
+use super::screen;
 use super::sign_in::connector_of;
 use crate::cli::Login;
-use crate::env::Variable;
 use crate::process::Process;
 
 /// How long somebody at a browser is waited for.
@@ -77,13 +78,14 @@ impl Asked {
     }
 }
 
-/// Signs somebody in, in the way that was asked for, or in the one that asks least of them.
+/// Signs somebody in, in the way that was asked for, or in the one that asks least of them; says in
+/// which.
 pub(super) fn sign_in(
     process: &Process,
     settings: &Settings,
     provider: &ProviderSettings,
     asked: Asked,
-) -> Result<Tokens, Report> {
+) -> Result<(Tokens, By), Report> {
     let way = asked.way();
     let connector = connector_of(settings);
     let channel = Channel::new(&connector, provider.clock, provider.time_scale);
@@ -99,7 +101,7 @@ pub(super) fn sign_in(
     };
     if way == Some(Way::Keys) || (way.is_none() && provider.exchange.is_some()) {
         match provider.with_keys(&channel, FOR_SIGNATURE.mul_f64(provider.time_scale)) {
-            Ok(tokens) => return Ok(tokens),
+            Ok(tokens) => return Ok((tokens, By::Agent)),
             Err(error) if way.is_none() && error.is_for_want_of_keys() => {
                 process.printer.warning(in_one_line(&error));
             }
@@ -110,7 +112,7 @@ pub(super) fn sign_in(
         }
     }
     let person = Person { process, settings, channel: &channel, configured: provider, asked };
-    by_person(person.sign_in(way))
+    Ok((by_person(person.sign_in(way))?, By::Person))
 }
 
 fn class_of(error: &WithoutKeys) -> Class {
@@ -142,7 +144,7 @@ impl Person<'_> {
     /// A browser on this machine, where there is one; else a code that is confirmed elsewhere, where
     /// the provider has that; else a browser elsewhere, whose last address is pasted.
     fn usual_way(&self, provider: &Provider) -> Way {
-        let at_hand = provider.offers_browsers() && has_screen(self.process);
+        let at_hand = provider.offers_browsers() && screen::is_there(self.process);
         if !at_hand && provider.offers_device_codes() { Way::Device } else { Way::Browser }
     }
 
@@ -177,12 +179,15 @@ impl Person<'_> {
     fn by_browser(&self, provider: &Provider) -> Result<Tokens, OidcError> {
         let limit = (AT_BROWSER, &Cancel::default());
         let client = &self.configured.client;
+        // What the browser was handed stays until somebody is back.
+        let mut opened = None;
         browser::sign_in(self.channel, provider, client, limit, &mut |invitation| {
-            self.show_page(invitation);
+            opened = self.show_page(invitation);
         })
     }
 
-    fn show_page(&self, invitation: &browser::Invitation<'_>) {
+    /// Shows the page, and opens it where a browser can; returns what that was handed.
+    fn show_page(&self, invitation: &browser::Invitation<'_>) -> Option<LocalPage> {
         let printer = &self.process.printer;
         printer.note(format!(
             "to sign in to the server `{}`, open {}",
@@ -192,57 +197,18 @@ impl Person<'_> {
             "  if that browser cannot reach this machine, paste the address that it ends at:",
         );
         // The page can be opened by hand, so that no browser is no failure.
-        if has_screen(self.process) && !open_page(self.process, invitation.page) {
-            printer.warning("no browser could be started here");
-        }
+        let opened = if screen::is_there(self.process) {
+            let opened = screen::open(self.process, invitation.page, self.configured.clock.now());
+            opened.map_err(|error| printer.warning(in_one_line(&error))).ok()
+        } else {
+            None
+        };
         // What comes through a pipe is for the tool that a run starts.
         if self.asked != Asked::InARun || io::stdin().is_terminal() {
             take_what_is_pasted(self.process, invitation.paste.clone());
         }
+        opened
     }
-}
-
-/// Says whether a page that is opened here can be seen.
-fn has_screen(process: &Process) -> bool {
-    let env = &process.env;
-    if env.is_set(Variable::Browser) {
-        return true;
-    }
-    let screens = [Variable::Display, Variable::WaylandDisplay];
-    let has_own = cfg!(any(windows, target_vendor = "apple"));
-    !env.is_set(Variable::SshConnection)
-        && (has_own || screens.into_iter().any(|screen| env.is_set(screen)))
-}
-
-/// Opens a page with the first of the user's browsers that starts, or with the system's.
-fn open_page(process: &Process, page: &str) -> bool {
-    let named = process.env.text(Variable::Browser).ok().flatten().unwrap_or_default();
-    let usual = if cfg!(windows) {
-        "rundll32 url.dll,FileProtocolHandler"
-    } else if cfg!(target_vendor = "apple") {
-        "open"
-    } else {
-        "xdg-open"
-    };
-    let separator = if cfg!(windows) { ';' } else { ':' };
-    let own = named.split(separator).filter(|line| !line.trim().is_empty());
-    own.chain([usual]).any(|line| starts(line, page))
-}
-
-/// Starts a browser. Its name is not a line for a shell: what a provider says never is one.
-fn starts(line: &str, page: &str) -> bool {
-    let mut words: Vec<String> =
-        line.split_whitespace().map(|word| word.replace("%s", page)).collect();
-    if !line.contains("%s") {
-        words.push(page.to_owned());
-    }
-    let Some((program, arguments)) = words.split_first() else { return false };
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    for secret in [Variable::RepoToken, Variable::IdToken] {
-        command.env_remove(secret.name());
-    }
-    command.spawn().is_ok()
 }
 
 /// Reads addresses that somebody pastes, in a thread that ends with the process: a line cannot be

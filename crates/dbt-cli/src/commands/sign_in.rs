@@ -65,7 +65,7 @@ fn identity(
     let settings = process.settings()?;
     let own = match (kind, &way_in.provider) {
         (Kind::Oidc { .. }, Some(provider)) => {
-            Some(of_token(&token_of(process, &settings, (server, way_in), provider)?))
+            Some(of_token(&token_of(&settings, (server, way_in), provider)?))
         }
         _ => None,
     };
@@ -95,15 +95,14 @@ fn identity(
 
 /// Returns the provider's token, renewed if need be; fails where somebody has to sign in.
 fn token_of(
-    process: &Process,
     settings: &Settings,
     (server, way_in): (&str, &WayIn),
     provider: &ProviderTokens,
 ) -> Result<Tokens, Report> {
+    let limit = PATIENCE.mul_f64(settings.server.time_scale);
     let tokens = if settings.offline {
-        process.tokens().peek(provider.key())
+        provider.kept(limit)
     } else {
-        let limit = PATIENCE.mul_f64(settings.server.time_scale);
         provider.silently(&connector_of(settings), limit).map_err(|error| {
             let (code, hint) = (failure::code_of_class(error.class()), error.hint());
             let message = format!("failed to sign in to the server `{server}`");

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use dbt_client::auth::agent::Agent;
 use dbt_client::auth::{Netrc, SecretValue};
 use dbt_client::config::{Asked, ConfigFile, Means, ServerEntry, SharedClient, Urls, WayIn};
+use dbt_client::token_cache::Recipient;
 use dbt_client::url::Origin;
 use dbt_core::name::ServerName;
 
-use super::{Inputs, SettingsError};
+use super::{Chosen, Inputs, SettingsError};
 use crate::env::{Environment, EnvironmentError, Variable};
 
 impl Inputs<'_> {
@@ -27,8 +28,21 @@ impl Inputs<'_> {
         Ok(config.way_in(entry, origins, around, &self.means())?)
     }
 
-    /// Returns the server whose sign-in it is that is kept for an origin, if it is not that of the
-    /// server of this name.
+    /// Returns who is sent what is kept for the server that a run would use.
+    pub fn chosen_recipients(&self) -> Result<Vec<Recipient>, SettingsError> {
+        Ok(match self.choose()? {
+            Chosen::Entry(entry) => {
+                let urls = self.urls(entry)?;
+                Recipient::all(&entry.name, urls.repository.origin(), &urls.origins())
+            }
+            Chosen::Url(url) => {
+                let origins = Urls::below(&url).origins();
+                origins.into_iter().map(Recipient::at_home).collect()
+            }
+        })
+    }
+
+    /// Returns another server than the one of this name that is at home at an origin.
     pub fn owner_of(&self, origin: &Origin, name: &str) -> Option<&ServerName> {
         let directory = self.config_directory();
         let owner = self.config()?.owner_of(origin, name, self.around(&directory))?;
@@ -51,7 +65,7 @@ impl Inputs<'_> {
             return Ok(token);
         }
         let home = urls.repository.origin();
-        let asked = Asked { home, variables: self.env, time_scale: 1.0 };
+        let asked = Asked { home, recipients: &[], variables: self.env, time_scale: 1.0 };
         let way_in = WayIn::unconfigured(origins, asked, &self.means());
         Ok(way_in.after_given_identity(asked, &self.means()))
     }

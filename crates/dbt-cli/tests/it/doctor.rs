@@ -567,6 +567,7 @@ fn every_finding_is_provoked_by_some_test() {
         include_str!("doctor.rs"),
         include_str!("doctor/credentials.rs"),
         include_str!("certificates.rs"),
+        include_str!("provider/keychain.rs"),
         include_str!("../peers/disks.rs"),
     ]
     .concat();

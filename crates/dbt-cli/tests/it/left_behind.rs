@@ -58,6 +58,28 @@ fn pruning_removes_what_killed_runs_left_and_nothing_else() {
 }
 
 #[test]
+fn locks_of_sign_ins_go_when_nobody_holds_them_and_pages_of_killed_ones_with_them() {
+    let world = published();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    let state = world.dbt_home().join("state");
+    let (free, held) =
+        (state.join("tokens-0123456789abcdef.lock"), state.join("tokens-fedcba9876543210.lock"));
+    let page = state.join("sign-in-0123456789abcdef.html");
+    let theirs = [state.join("tokens-mine.lock"), state.join("sign-in.html")];
+    for path in [&free, &held, &page].into_iter().chain(&theirs) {
+        leave(path);
+    }
+    let somebody_signs_in = File::open(&held).unwrap();
+    somebody_signs_in.lock().unwrap();
+    world.dbt(["cache", "prune"]).exits_with(0).says_nothing();
+    assert!(!free.exists() && !page.exists());
+    assert!(held.exists() && theirs.iter().all(|path| path.exists()));
+    drop(somebody_signs_in);
+    world.dbt(["cache", "prune"]).exits_with(0).says_nothing();
+    assert!(!held.exists());
+}
+
+#[test]
 fn locks_that_nobody_holds_do_not_pile_up() {
     let world = published();
     for version in ["1.5.0", "1.6.0"] {

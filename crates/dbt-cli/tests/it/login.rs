@@ -104,30 +104,48 @@ fn a_kept_token_goes_to_its_own_server_alone() {
 }
 
 #[test]
-fn no_other_server_puts_a_token_in_the_place_of_a_servers_own_nor_takes_it_away() {
+fn no_other_server_uses_replaces_or_forgets_the_sign_in_of_a_server() {
     let (world, other) = (world(), pinned());
     let file = world.may_keep_tokens();
     login(&world, TOKEN).exits_with(0);
     let mut entry = other.server_entry();
     entry["toolsRepository"] = format!("{}/dbt-tools", world.server().url()).into();
     world.configure(|config| config["servers"]["evil"] = entry);
-    let stays =
-        "what is sent to `[SERVER]` is the sign-in to the server `acme`, and stays as it is";
+    world.server().take_requests();
+    world
+        .dbt(["-s", "evil", "deploy"])
+        .exits_with(exits::REFUSED)
+        .mentions("the sign-in that is kept for `[SERVER]` is that of the server which is at home");
+    assert_eq!(told(world.server()), 0);
+    world.nothing_happened();
+
     let given = "dbt_the_new_token";
     let line = format!("{given}\n");
     let run = world.invoke(["-s", "evil", "login", "--token"]).stdin(line.as_bytes()).run();
-    run.exits_with(0).mentions(stays);
-    let kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
-    let of = |url: String| {
-        let tokens = kept["tokens"].as_array().unwrap();
-        tokens.iter().find(|entry| entry["origin"] == url.as_str()).unwrap()["token"].clone()
+    run.exits_with(0).mentions("  sent to: ");
+    run.mentions("[SERVER] (the server `acme`, whose own sign-in stays)");
+    let kept = || -> Vec<(String, String, String)> {
+        let kept: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let tokens = kept["tokens"].as_array().unwrap().iter();
+        let mut tokens: Vec<_> = tokens
+            .map(|it| (text(&it["origin"]), text(&it["server"]), text(&it["token"])))
+            .collect();
+        tokens.sort();
+        tokens
     };
-    assert_eq!(of(world.server().url()), TOKEN);
-    assert_eq!(of(other.server().url()), given);
-
-    world.dbt(["-s", "evil", "logout"]).exits_with(0).mentions(stays);
-    let text = fs::read_to_string(&file).unwrap();
-    assert!(text.contains(TOKEN) && !text.contains(given));
+    let entry = |url: String, server: &str, token: &str| (url, server.to_owned(), token.to_owned());
+    let own = entry(world.server().url(), "", TOKEN);
+    let mut all = [
+        own.clone(),
+        entry(world.server().url(), "evil", given),
+        entry(other.server().url(), "", given),
+    ];
+    all.sort();
+    assert_eq!(kept(), all);
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    world.dbt(["-s", "evil", "logout"]).exits_with(0).mentions("is forgotten here");
+    assert_eq!(kept(), [own]);
     world.dbt(["deploy"]).prints("deploy 1.4.0\n");
 }
 

@@ -2,18 +2,27 @@
 //! serves every run until its session ends.
 
 mod browser;
+mod keychain;
 mod keys;
 mod logout;
 mod offer;
 mod runs;
 
+use std::net::Ipv4Addr;
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use dbt_testkit::exits;
-use dbt_testkit::server::FileServer;
+use dbt_testkit::repository::artifact;
+use dbt_testkit::server::{Fault, FileServer};
+use dbt_testkit::ssh_agent::Agent;
+use dbt_testkit::tls::{Authority, Ending, TlsServer};
 use dbt_testkit::token_endpoint::{DEVICE_CODE, TOKEN, TokenEndpoint};
 use dbt_testkit::world::World;
 use serde_json::{Value, json};
 
-use crate::pinned;
+use crate::{other_time, pinned};
 
 /// A provider, and a server that takes its tokens and no others.
 fn world() -> (TokenEndpoint, World) {
@@ -23,6 +32,9 @@ fn world() -> (TokenEndpoint, World) {
     world.set("authType", "oidc");
     world.set("issuerUrl", provider.url());
     world.set("oidcClientId", "app");
+    // A busy machine is not a provider that is away: what is still good is given up for none that
+    // takes a second.
+    world.set("timeout", 20);
     world.may_keep_tokens();
     (provider, world)
 }
@@ -40,6 +52,13 @@ fn signed_in() -> (TokenEndpoint, World) {
 /// Returns what a provider was asked, as paths.
 fn asked(provider: &TokenEndpoint) -> Vec<String> {
     provider.take_asked().iter().map(|asked| asked.path().to_owned()).collect()
+}
+
+/// Returns a library with which a program runs so long after this moment.
+#[expect(clippy::disallowed_methods, reason = "a token's life begins when it is given")]
+fn later(world: &World, minutes: u64) -> PathBuf {
+    let then = SystemTime::now() + Duration::from_mins(minutes);
+    other_time(world, then.duration_since(UNIX_EPOCH).unwrap().as_secs())
 }
 
 /// Returns how often a server was told who asks.
@@ -163,6 +182,137 @@ fn a_token_of_a_provider_goes_to_its_own_server_alone() {
     world.dbt(["deploy"]).exits_with(0);
     assert_eq!(told(other.server()), 0);
     assert!(asked(&provider).is_empty());
+}
+
+#[test]
+fn a_token_of_a_provider_does_not_follow_an_artifact_to_another_host() {
+    let ((provider, world), other) = (world(), pinned());
+    let authority = Authority::new("Acme Authority");
+    authority.write_to(&world.directory().join("ca.pem"));
+    world.set("caFile", world.directory().join("ca.pem").to_str().unwrap());
+    let here = TlsServer::start(authority.server("127.0.0.1"), world.server().address());
+    crate::certificates::move_to(&world, &here.url());
+    let (address, behind) = (Ipv4Addr::new(127, 0, 0, 2), other.server().address());
+    let config = authority.server("127.0.0.2");
+    let there = TlsServer::start_at(address.into(), config, behind, Ending::InOrder);
+    provider.confirm_at_once();
+    world.dbt(["login", "--device"]).exits_with(0);
+    world.server().take_requests();
+
+    let path = artifact("deploy", "1.4.0");
+    other.repository().write(&path, &world.repository().read(&path));
+    world.server().fault(&path, Fault::RedirectTo(format!("{}{path}", there.url())));
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    let requests = other.server().take_requests();
+    let lines: Vec<String> = requests.iter().map(dbt_testkit::server::Received::line).collect();
+    assert_eq!(lines, [format!("GET {path}")]);
+    assert_eq!(requests[0].request.header("authorization"), None);
+    let requests = world.server().take_requests();
+    assert!(requests.iter().all(|it| it.request.header("authorization").is_some()), "{requests:?}");
+    assert!(requests.iter().any(|it| it.request.path == path), "{requests:?}");
+}
+
+/// Moves the keys that say how one signs in to the top level of the configuration, which belongs to
+/// the default server.
+fn at_the_top(world: &World) {
+    world.configure(|config| {
+        for key in ["authType", "issuerUrl", "oidcClientId"] {
+            let server = config["servers"]["acme"].as_object_mut().unwrap();
+            let value = server.remove(key).unwrap();
+            config[key] = value;
+        }
+    });
+}
+
+#[test]
+fn a_provider_at_the_top_level_signs_in_to_its_owner_and_to_nobody_else() {
+    let ((provider, world), other) = (world(), pinned());
+    other.repository().publish("deploy", "1.4.0").now();
+    other.server().require_token_of(&provider);
+    at_the_top(&world);
+    world.configure(|config| config["servers"]["other"] = other.server_entry());
+    provider.confirm_at_once();
+    for words in [&["-s", "other", "login"][..], &["-s", "other", "login", "--device"]] {
+        world.dbt(words).exits_with(exits::CONFIGURATION).mentions(
+            "`authType` at the top level of the configuration belong to the server `acme`",
+        );
+    }
+    assert!(asked(&provider).is_empty(), "no token is asked for");
+    world.dbt(["login", "--device"]).exits_with(0).mentions("signed in to the server `acme`");
+    provider.take_asked();
+
+    world
+        .dbt(["-s", "other", "deploy"])
+        .exits_with(exits::REFUSED)
+        .mentions("`authType` at the top level of the configuration belong to the server `acme`")
+        .mentions("what is meant for this one stands in `servers.other`");
+    assert_eq!(told(other.server()), 0);
+    world.nothing_happened();
+    world.dbt(["-s", "other", "whoami"]).exits_with(0).does_not_mention("alice");
+    assert_eq!(told(other.server()), 0);
+    assert!(asked(&provider).is_empty());
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    assert_ne!(told(world.server()), 0);
+}
+
+#[test]
+fn a_key_at_the_top_level_signs_for_no_other_server() {
+    let ((provider, world), other, agent) = (world(), pinned(), Agent::start());
+    other.repository().publish("deploy", "1.4.0").now();
+    let line = agent.key("mine", &["-t", "ed25519"]);
+    world.configure(|config| {
+        config["servers"]["other"] = other.server_entry();
+        config["username"] = json!("alice");
+        config["pubkey"] = json!(line);
+    });
+    at_the_top(&world);
+    let run = |words: &[&str]| world.invoke(words).env("SSH_AUTH_SOCK", agent.socket()).run();
+    run(&["-s", "other", "deploy"]).prints("deploy 1.4.0\n");
+    let requests = other.server().take_requests();
+    for name in ["authorization", "token"] {
+        assert!(requests.iter().all(|it| it.request.header(name).is_none()), "{requests:?}");
+    }
+    assert!(asked(&provider).is_empty());
+    run(&["deploy"]).prints("deploy 1.4.0\n");
+    assert_ne!(told(world.server()), 0);
+}
+
+#[test]
+fn nobody_signs_in_where_the_audience_is_the_address_of_another_server() {
+    let (provider, world) = world();
+    provider.confirm_at_once();
+    let other = pinned();
+    let mut entry = other.server_entry();
+    entry["authType"] = json!("oidc");
+    entry["issuerUrl"] = json!(provider.url());
+    entry["oidcClientId"] = json!("evil");
+    world.configure(|config| config["servers"]["evil"] = entry);
+    let set = |audience: String| {
+        world.configure(|config| config["servers"]["evil"]["oidcAudience"] = json!(audience));
+    };
+    let url = world.server().url();
+    for audience in
+        [url.clone(), format!("{url}/"), format!("{url}/dbt"), url.replace("http://", "")]
+    {
+        set(audience.clone());
+        world
+            .dbt(["-s", "evil", "login", "--device"])
+            .exits_with(exits::CONFIGURATION)
+            .mentions("cannot sign in to the server `evil` as configured")
+            .mentions("is the address of the server `acme`")
+            .mentions("write the one that its own administrator names, or leave it out");
+        assert!(asked(&provider).is_empty(), "{audience}: no token is asked for");
+    }
+    assert_eq!(told(other.server()), 0);
+    // Its own address may be it, and what is nobody's here: providers call their interfaces so.
+    for audience in [other.server().url(), "https://api.example.com/".to_owned(), "dbt".to_owned()]
+    {
+        set(audience);
+        world.dbt(["-s", "evil", "login", "--device"]).exits_with(0);
+    }
+    // The other server is not harmed.
+    set(url);
+    world.dbt(["login", "--device"]).exits_with(0);
 }
 
 #[test]

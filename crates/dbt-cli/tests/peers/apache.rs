@@ -1,5 +1,7 @@
 //! Apache as the server of a repository, with and without its fancy listings.
 
+use std::path::Path;
+
 use crate::life;
 use crate::recipe::Notations;
 use crate::web_server::{Plan, WebServer};
@@ -36,12 +38,17 @@ DocumentRoot [ROOT]
 </Directory>
 "#;
 
-fn serves_all_a_users_life(index: &str) {
-    let (world, handmade) = life::begin(Notations::Written);
+/// Starts Apache with these words about how directories are shown.
+pub(crate) fn apache(directory: &Path, world: &Path, index: &str) -> WebServer {
     let config = CONFIG.replace("[INDEX]", index);
     let arguments = ["-f", "[PLACE]/server.conf", "-D", "FOREGROUND"];
     let plan = Plan { program: "apache2", arguments: &arguments, config: &config };
-    let server = WebServer::serve(&handmade.root(), world.directory(), &plan);
+    WebServer::serve(directory, world, &plan)
+}
+
+fn serves_all_a_users_life(index: &str) {
+    let (world, handmade) = life::begin(Notations::Written);
+    let server = apache(&handmade.root(), world.directory(), index);
     life::is_lived(&world, &handmade, &server);
     drop(server);
     life::goes_on_without_its_server(&world);

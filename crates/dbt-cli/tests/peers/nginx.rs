@@ -1,7 +1,9 @@
 //! nginx as the server of a repository, with both kinds of listing.
 
+use std::path::Path;
+
 use crate::life::{self, Served as _};
-use crate::recipe::{Handmade, Notations};
+use crate::recipe::Notations;
 use crate::web_server::{Plan, WebServer};
 
 const CONFIG: &str = "
@@ -18,22 +20,26 @@ http {
   server {
     listen 127.0.0.1:[PORT];
     root [ROOT];
-    autoindex on;
-    autoindex_format [FORMAT];
+    [INDEX]
   }
 }
 ";
 
-fn nginx(handmade: &Handmade, world: &std::path::Path, format: &str) -> WebServer {
-    let config = CONFIG.replace("[FORMAT]", format);
+/// Starts nginx with these words about how directories are shown.
+pub(crate) fn nginx(directory: &Path, world: &Path, index: &str) -> WebServer {
+    let config = CONFIG.replace("[INDEX]", index);
     let arguments = ["-p", ".", "-e", "errors", "-c", "server.conf"];
     let plan = Plan { program: "nginx", arguments: &arguments, config: &config };
-    WebServer::serve(&handmade.root(), world, &plan)
+    WebServer::serve(directory, world, &plan)
+}
+
+fn listing(format: &str) -> String {
+    format!("autoindex on; autoindex_format {format};")
 }
 
 fn serves_all_a_users_life(format: &str, notations: Notations) {
     let (world, handmade) = life::begin(notations);
-    let server = nginx(&handmade, world.directory(), format);
+    let server = nginx(&handmade.root(), world.directory(), &listing(format));
     life::is_lived(&world, &handmade, &server);
     drop(server);
     life::goes_on_without_its_server(&world);
@@ -57,7 +63,7 @@ fn nginx_serves_a_repository_made_by_the_recipe_of_the_older_program() {
 #[test]
 fn a_warm_run_downloads_no_truststore_again_from_nginx() {
     let (world, handmade) = life::begin(Notations::Written);
-    let server = nginx(&handmade, world.directory(), "html");
+    let server = nginx(&handmade.root(), world.directory(), &listing("html"));
     life::configure(&world, &server.root());
     world.dbt(["hello"]).exits_with(0);
     world.dbt(["hello"]).exits_with(0);

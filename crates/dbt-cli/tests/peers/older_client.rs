@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use dbt_core::platform::Platform;
@@ -34,29 +34,7 @@ impl Machine {
     }
 
     fn run(&self, words: &[&str]) -> (Output, Vec<String>) {
-        let place = self.server.place();
-        let (config, requests) = (place.join("client.json"), place.join("requests"));
-        let root = self.server.root();
-        let written = serde_json::json!({
-            "home": place.join("older-home"),
-            "program": self.program(),
-            "repository": format!("{root}/dbt"),
-            "toolsRepository": format!("{root}/dbt-tools"),
-            "platform": Platform::CURRENT.to_string(),
-            "requests": requests,
-        });
-        fs::write(&config, written.to_string()).unwrap();
-        fs::write(&requests, "").unwrap();
-        let output = Command::new("python3")
-            .args(["-I".as_ref(), CLIENT.as_ref(), config.as_os_str()])
-            .args(words)
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("GNUPGHOME", place)
-            .output()
-            .unwrap();
-        let requests = fs::read_to_string(requests).unwrap();
-        (output, requests.lines().map(str::to_owned).collect())
+        run(self.server.root(), &self.program(), self.server.place(), words)
     }
 
     /// Runs `hello world` and returns the requests that it took.
@@ -78,6 +56,38 @@ impl Machine {
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
         assert!(said.contains(words), "{said}");
     }
+}
+
+/// Runs the older client whose installed dbt is `program` against the repositories below `root`, and
+/// returns the requests that it sent. `place` has room for its files, and the keyring that it checks
+/// with.
+pub(crate) fn run(
+    root: &str,
+    program: &Path,
+    place: &Path,
+    words: &[&str],
+) -> (Output, Vec<String>) {
+    let (config, requests) = (place.join("client.json"), place.join("requests"));
+    let written = serde_json::json!({
+        "home": place.join("older-home"),
+        "program": program,
+        "repository": format!("{root}/dbt"),
+        "toolsRepository": format!("{root}/dbt-tools"),
+        "platform": Platform::CURRENT.to_string(),
+        "requests": requests,
+    });
+    fs::write(&config, written.to_string()).unwrap();
+    fs::write(&requests, "").unwrap();
+    let output = Command::new("python3")
+        .args(["-I".as_ref(), CLIENT.as_ref(), config.as_os_str()])
+        .args(words)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("GNUPGHOME", place)
+        .output()
+        .unwrap();
+    let requests = fs::read_to_string(requests).unwrap();
+    (output, requests.lines().map(str::to_owned).collect())
 }
 
 fn heads(requests: &[String]) -> usize {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::daemon::Daemon;
 
 pub(crate) const TOKEN: &str = "a-token-for-this-test-alone";
-const PASSPHRASE: &str = "correct horse battery staple";
+pub(crate) const PASSPHRASE: &str = "correct horse battery staple";
 
 /// A repository that `publisher` wrote and `reposerver` serves.
 pub(crate) struct Reposerver {
@@ -136,7 +136,7 @@ impl Reposerver {
 }
 
 /// Returns a program of another crate, which cargo puts beside ours.
-fn built(name: &str) -> PathBuf {
+pub(crate) fn built(name: &str) -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_dbt")).with_file_name(name);
     assert!(program.exists(), "{} is not built: `make test-peers` does it", program.display());
     program

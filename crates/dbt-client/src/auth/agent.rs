@@ -59,6 +59,13 @@ pub struct HeldKey {
     pub comment: String,
 }
 
+impl HeldKey {
+    /// Returns its name among people, as `SHA256:…`.
+    pub fn fingerprint(&self) -> String {
+        super::ssh_key::fingerprint(&self.blob)
+    }
+}
+
 /// What an agent signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {

@@ -11,7 +11,7 @@ use dbt_core::secret::Secret;
 
 use super::netrc::Login;
 use super::{Netrc, NetrcProblem};
-use crate::token_cache::{Key, TokenCache};
+use crate::token_cache::{Key, Recipient, TokenCache};
 use crate::url::{Origin, Scheme};
 
 /// Where it is looked for what is sent.
@@ -19,6 +19,8 @@ use crate::url::{Origin, Scheme};
 pub struct Found {
     cache: Option<Arc<TokenCache>>,
     netrc: Option<Netrc>,
+    /// For whom what is sent to an origin is kept.
+    recipients: Vec<Recipient>,
     /// What the cache has, read once for each origin.
     tokens: Mutex<BTreeMap<Origin, Option<Secret<String>>>>,
 }
@@ -30,9 +32,14 @@ pub(super) enum Proof<'a> {
 }
 
 impl Found {
-    /// Looks there. The netrc file is for servers of which the configuration says nothing at all.
-    pub fn new(cache: Option<Arc<TokenCache>>, netrc: Option<Netrc>) -> Self {
-        Self { cache, netrc, tokens: Mutex::default() }
+    /// Looks there, for a server that is sent tokens like this. The netrc file is for servers of
+    /// which the configuration says nothing at all.
+    pub fn new(
+        cache: Option<Arc<TokenCache>>,
+        netrc: Option<Netrc>,
+        recipients: &[Recipient],
+    ) -> Self {
+        Self { cache, netrc, recipients: recipients.to_vec(), tokens: Mutex::default() }
     }
 
     /// Returns the netrc file, if that is looked into.
@@ -43,6 +50,19 @@ impl Found {
     /// Says whether somebody has signed in to an origin with a token.
     pub fn has_token(&self, origin: &Origin) -> bool {
         self.token(origin).is_some()
+    }
+
+    /// Returns an origin where somebody has signed in to the server that is at home there, and not to
+    /// this one, which only has something there.
+    pub(super) fn origin_of_another(&self) -> Option<&Origin> {
+        let cache = self.cache.as_ref()?;
+        let of_another = |recipient: &&Recipient| {
+            let home = Recipient::at_home(recipient.origin.clone());
+            recipient.is_guest()
+                && !self.has_token(&recipient.origin)
+                && cache.peek(&Key::of_server(home)).is_some()
+        };
+        self.recipients.iter().find(of_another).map(|recipient| &recipient.origin)
     }
 
     /// Returns what an origin is told, if anything.
@@ -61,7 +81,9 @@ impl Found {
         }
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = tokens.entry(origin.clone()).or_insert_with(|| {
-            cache.peek(&Key::of_server(origin.clone())).map(|tokens| tokens.token)
+            let its = self.recipients.iter().find(|it| it.origin == *origin).cloned();
+            let its = its.unwrap_or_else(|| Recipient::at_home(origin.clone()));
+            cache.peek(&Key::of_server(its)).map(|tokens| tokens.token)
         });
         kept.clone()
     }

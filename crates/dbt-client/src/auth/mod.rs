@@ -37,11 +37,11 @@ use self::ssh_token::SshTokens;
 pub use found::Found;
 pub use job::JobTokens;
 pub use netrc::{Netrc, NetrcProblem};
-pub use provider::ProviderTokens;
+pub use provider::{By, ProviderTokens};
 pub use ssh_key::KeyProblem;
 pub(crate) use ssh_subject::SshSubjects;
 pub use ssh_token::SshError;
-pub use value::SecretValue;
+pub use value::{SecretValue, shell};
 
 /// What is sent to one server's origins, and to no other.
 ///
@@ -144,7 +144,8 @@ impl Credentials {
         let problem = |kind: &Arc<Kind>| match kind.as_ref() {
             Kind::Found(found) => {
                 let mut problems = self.origins.iter().filter_map(|it| found.proof(it).err());
-                problems.next().map(|problem| problem.in_one_line())
+                let problem = problems.next().map(|problem| problem.in_one_line());
+                problem.or_else(|| found.origin_of_another().map(sign_in_of_another))
             }
             Kind::Provider(tokens) => tokens.unused(),
             Kind::Job(tokens) => tokens.unused(),
@@ -264,6 +265,14 @@ impl Credentials {
         let origins = Arc::new(origins.into_iter().collect());
         Self { origins, choices: vec![vec![Arc::new(kind)]] }
     }
+}
+
+/// Says that a sign-in is not used which is another server's.
+fn sign_in_of_another(origin: &Origin) -> String {
+    format!(
+        "the sign-in that is kept for `{origin}` is that of the server which is at home there; `{} login --token` keeps one for this server",
+        dbt_core::brand::PROGRAM
+    )
 }
 
 /// Returns what is sent of several kinds, together.

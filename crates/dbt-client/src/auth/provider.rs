@@ -11,8 +11,7 @@ use dbt_core::secret::Secret;
 use super::{AuthHeader, CredentialsError};
 use crate::oidc::{Channel, OidcError, ProviderSettings, Tokens, WithoutKeys, refresh};
 use crate::source::Connector;
-use crate::token_cache::{Key, Need, NoToken, Renewal, TokenCache};
-use crate::url::Origin;
+use crate::token_cache::{Key, Need, NoToken, Recipient, Renewal, TokenCache};
 
 /// How long another process is waited for at most that signs in: a key in hardware may want to be
 /// touched.
@@ -22,8 +21,20 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 pub struct ProviderTokens {
     settings: ProviderSettings,
     cache: Arc<TokenCache>,
+    /// What is kept for somebody who has signed in; what agents signed for is kept beside it.
     key: Key,
+    /// Who is sent tokens.
+    server: Vec<Recipient>,
     state: Mutex<State>,
+}
+
+/// What somebody has signed in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// A key of the SSH agent.
+    Agent,
+    /// A person, in a browser.
+    Person,
 }
 
 #[derive(Default)]
@@ -46,10 +57,15 @@ enum Lack {
 }
 
 impl ProviderTokens {
-    /// Keeps the tokens of a server that is at `origin` in this cache.
-    pub fn new(settings: ProviderSettings, cache: Arc<TokenCache>, origin: &Origin) -> Self {
-        let key = settings.key(origin);
-        Self { settings, cache, key, state: Mutex::default() }
+    /// Keeps the tokens of a server in this cache under one of those who are sent them.
+    pub fn new(
+        settings: ProviderSettings,
+        cache: Arc<TokenCache>,
+        home: &Recipient,
+        server: &[Recipient],
+    ) -> Self {
+        let key = settings.key(home);
+        Self { settings, cache, key, server: server.to_vec(), state: Mutex::default() }
     }
 
     /// Returns what the configuration says of the provider.
@@ -57,9 +73,15 @@ impl ProviderTokens {
         &self.settings
     }
 
-    /// Returns what the tokens are kept under.
+    /// Returns what the tokens are kept under that somebody has signed in for.
     pub const fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// Returns what is kept, good or not, and asks no provider.
+    pub fn kept(&self, limit: Duration) -> Option<Tokens> {
+        let of_agent = || self.cache.peek(&self.key_of_agent(limit).ok()??);
+        self.cache.peek(&self.key).or_else(of_agent)
     }
 
     /// Returns a token that is good, as far as it can be had without a person: the one that is kept,
@@ -84,11 +106,18 @@ impl ProviderTokens {
 
     /// Keeps what somebody has signed in for, in the place of what they had for this server before.
     /// Says whether other processes will find it.
-    pub fn keep(&self, tokens: &Tokens) -> bool {
-        self.cache.make_way_for(&self.key);
-        self.cache.store(&self.key, tokens);
+    pub fn keep(&self, tokens: &Tokens, by: By) -> bool {
+        self.cache.make_way_for(&self.key, &self.server);
+        let key = match by {
+            By::Agent if self.settings.public_key.is_none() => {
+                let held = self.settings.fingerprints(LONGEST_WAIT).unwrap_or_default();
+                self.key.signed_by(&held)
+            }
+            By::Agent | By::Person => self.key.clone(),
+        };
+        self.cache.store(&key, tokens);
         *self.lock() = State::default();
-        self.cache.is_kept(&self.key, tokens)
+        self.cache.is_kept(&key, tokens)
     }
 
     /// Says why no key of the agent has signed in, where one could have.
@@ -137,18 +166,54 @@ impl ProviderTokens {
         self.lock().renewed.is_some()
     }
 
+    /// Returns what somebody has signed in for; else what keys of the agent have signed for, or sign
+    /// for now.
     fn obtained(
         &self,
         connector: &Arc<Connector>,
         limit: Duration,
         refused: Option<&Secret<String>>,
     ) -> Result<Tokens, Lack> {
+        let is_agents = self.settings.public_key.is_none();
+        if !is_agents || self.cache.peek(&self.key).is_some() {
+            match self.obtained_under(&self.key, connector, limit, refused) {
+                Err(Lack::SignIn { .. }) if is_agents => {}
+                outcome => return outcome,
+            }
+        }
+        let key = self.key_of_agent(limit).map_err(WithoutKeys::from).map_err(Lack::from)?;
+        let key = key.ok_or(Lack::SignIn { keys: None })?;
+        self.obtained_under(&key, connector, limit, refused)
+    }
+
+    /// Returns what the tokens are kept under for which the agent signed that is there now: no other
+    /// agent's are used. Nothing where no agent has signed, and none does by itself.
+    fn key_of_agent(&self, limit: Duration) -> Result<Option<Key>, CredentialsError> {
+        let signs = self.settings.exchange.is_some();
+        if self.settings.public_key.is_some() || !signs && !self.cache.has_of_agents(&self.key) {
+            return Ok(None);
+        }
+        match self.settings.fingerprints(limit) {
+            Ok(held) => Ok(Some(self.key.signed_by(&held))),
+            Err(error) if signs => Err(error),
+            // It is only not the one that has signed.
+            Err(_no_agent) => Ok(None),
+        }
+    }
+
+    fn obtained_under(
+        &self,
+        key: &Key,
+        connector: &Arc<Connector>,
+        limit: Duration,
+        refused: Option<&Secret<String>>,
+    ) -> Result<Tokens, Lack> {
         let now = self.settings.clock.now();
         let need = Need { now, patience: limit.min(LONGEST_WAIT), refused };
-        let outcome = self.cache.get_or_obtain(&self.key, &need, |renewal| {
+        let outcome = self.cache.get_or_obtain(key, &need, |renewal| {
             // What is still good is not given up for a provider that does not answer.
             let limit = if renewal.before().is_some() { limit / 2 } else { limit };
-            self.obtain(renewal, connector, limit)
+            self.obtain(key, renewal, connector, limit)
         });
         outcome.map_err(|error| match error {
             NoToken::Obtain(lack) => lack,
@@ -159,6 +224,7 @@ impl ProviderTokens {
     /// Renews what was kept, or has a key of the agent sign.
     fn obtain(
         &self,
+        key: &Key,
         renewal: &mut Renewal<'_>,
         connector: &Arc<Connector>,
         limit: Duration,
@@ -170,7 +236,9 @@ impl ProviderTokens {
         if let Some(tokens) = refresh::within(renewal, &channel, provider, &settings.client)? {
             return Ok(tokens);
         }
-        if settings.exchange.is_none() {
+        // What an agent signs for is not kept as what somebody has signed in for.
+        let is_persons = settings.public_key.is_none() && *key == self.key;
+        if settings.exchange.is_none() || is_persons {
             return Err(Lack::SignIn { keys: None });
         }
         settings.with_keys(&channel, limit).map_err(Lack::from)

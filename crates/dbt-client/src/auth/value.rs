@@ -2,29 +2,23 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dbt_core::digest::Digest;
-use dbt_core::secret::{Secret, withheld_variables};
+use dbt_core::secret::Secret;
 
 use super::CredentialsError;
+use crate::bounded_program::{self, Ended, NotEnded, OUTPUT_LIMIT, read_bounded};
 
 /// How long a command may take, or whoever writes into a pipe: long enough to find and touch a
 /// hardware key.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
-
-/// The most that a file or a command may give. Tokens are a few KiB at most; the rest is an
-/// accident that should not fill the memory.
-const OUTPUT_LIMIT: u64 = 64 * 1024;
-
-/// How often a command is looked at after it closed its output.
-const EXIT_POLL: Duration = Duration::from_millis(5);
 
 /// One secret, read when it is first needed and then kept, unless it is read anew.
 pub struct SecretValue {
@@ -170,109 +164,41 @@ fn read_file(key: &str, path: &Path, limit: Duration) -> Result<Secret<String>, 
 }
 
 fn run_command(key: &str, line: &str, limit: Duration) -> Result<Secret<String>, CredentialsError> {
-    let fail = |source| CredentialsError::Run { key: key.to_owned(), source: Arc::new(source) };
-    let deadline = Instant::now() + limit;
     let mut command = shell(line);
-    // A command that prints one credential has no use for the others.
-    for name in withheld_variables() {
-        command.env_remove(name);
-    }
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .map_err(fail)?;
-
-    // The output is read beside, because a pipe cannot be read with a limit of time; when time is
-    // over, the thread is left behind with the pipe.
-    let (give, take) = mpsc::channel();
-    if let Some(output) = child.stdout.take() {
-        let reader = thread::Builder::new().spawn(move || give.send(read_bounded(output)));
-        if let Err(source) = reader {
-            stop(&mut child);
-            return Err(fail(source));
-        }
-    }
-    let outcome = match take.recv_timeout(limit) {
-        Ok(Ok(output)) if output.expose().len() as u64 > OUTPUT_LIMIT => {
-            Err(CredentialsError::TooLong { key: key.to_owned(), limit: OUTPUT_LIMIT })
-        }
-        Ok(Ok(output)) => Ok(output),
-        Ok(Err(source)) => Err(fail(source)),
-        Err(_time_over) => Err(CredentialsError::TimeOver { key: key.to_owned(), limit }),
-    };
-    let output = match outcome {
-        Ok(output) => output,
-        Err(error) => {
-            stop(&mut child);
-            return Err(error);
-        }
-    };
-    loop {
-        match child.try_wait().map_err(fail)? {
-            Some(status) if status.success() => return text_of(key, output),
-            Some(status) => {
-                return Err(CredentialsError::Failed { key: key.to_owned(), status });
+    // A person sees what it says, and may be asked by it.
+    command.stderr(Stdio::inherit());
+    let Ended { status, output, words: _ } =
+        bounded_program::run(command, None, limit).map_err(|error| match error {
+            NotEnded::Run(source) => {
+                CredentialsError::Run { key: key.to_owned(), source: Arc::new(source) }
             }
-            None if Instant::now() >= deadline => {
-                stop(&mut child);
-                return Err(CredentialsError::TimeOver { key: key.to_owned(), limit });
+            NotEnded::TooLong => {
+                CredentialsError::TooLong { key: key.to_owned(), limit: OUTPUT_LIMIT }
             }
-            None => thread::sleep(EXIT_POLL),
-        }
+            NotEnded::TimeOver => CredentialsError::TimeOver { key: key.to_owned(), limit },
+        })?;
+    if !status.success() {
+        return Err(CredentialsError::Failed { key: key.to_owned(), status });
     }
+    text_of(key, output)
 }
 
+/// Returns how a line of the user's shell is run: by `sh -c`, on Windows by `cmd /C`.
 #[cfg(not(windows))]
-fn shell(line: &str) -> Command {
+pub fn shell(line: &str) -> Command {
     let mut command = Command::new("sh");
     command.arg("-c").arg(line);
     command
 }
 
+/// Returns how a line of the user's shell is run: by `sh -c`, on Windows by `cmd /C`.
 #[cfg(windows)]
-fn shell(line: &str) -> Command {
+pub fn shell(line: &str) -> Command {
     use std::os::windows::process::CommandExt;
     let mut command = Command::new("cmd");
     // The line is `cmd`'s to read: quoting it by the usual rules would change it.
     command.arg("/C").raw_arg(line);
     command
-}
-
-/// Ends the command and what it has started; that it has already ended is as good.
-fn stop(child: &mut Child) {
-    // A group of processes of its own would end them at once, and keep commands that ask a person
-    // from the terminal.
-    #[cfg(target_os = "linux")]
-    for process in started_by(child.id()) {
-        let _ended = rustix::process::kill_process(process, rustix::process::Signal::KILL);
-    }
-    if child.kill().is_ok() {
-        let _ended = child.wait();
-    }
-}
-
-/// Lists what a process has started and not yet waited for, the last ones first; nothing where the
-/// system does not say it.
-#[cfg(target_os = "linux")]
-fn started_by(process: u32) -> Vec<rustix::process::Pid> {
-    let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
-    let children = children.unwrap_or_default();
-    let mut all = Vec::new();
-    for child in children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()) {
-        all.extend(started_by(child));
-        all.extend(rustix::process::Pid::from_raw(child.cast_signed()));
-    }
-    all
-}
-
-/// Reads at most one byte more than is allowed, so that too much can be told from enough.
-fn read_bounded(from: impl io::Read) -> io::Result<Secret<Vec<u8>>> {
-    // Reserved at once: growing would leave copies of a secret behind in freed memory.
-    let mut bytes = Vec::with_capacity(usize::try_from(OUTPUT_LIMIT).unwrap_or(0) + 2);
-    from.take(OUTPUT_LIMIT + 1).read_to_end(&mut bytes)?;
-    Ok(Secret::new(bytes))
 }
 
 /// Takes one newline from the end, as the reference does.
@@ -291,6 +217,8 @@ fn text_of(key: &str, bytes: Secret<Vec<u8>>) -> Result<Secret<String>, Credenti
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn command(line: &str) -> SecretValue {

@@ -22,6 +22,9 @@ const LIMIT: u64 = 8 * 1024 * 1024;
 /// The most parts: of a thousand tools each.
 const PARTS: usize = 100;
 
+/// The most bytes of all parts together: a server that goes on must not fill the memory.
+const IN_ALL: usize = 64 * 1024 * 1024;
+
 /// For how long it is believed that a server has none.
 const BELIEVED: Duration = Duration::from_hours(24);
 
@@ -102,11 +105,16 @@ fn root_of(session: &Session<'_>) -> Option<Box<dyn Source>> {
 fn read(session: &Session<'_>, root: &dyn Source) -> Result<Option<Vec<CatalogEntry>>, FetchError> {
     let mut entries = Vec::new();
     let mut after: Option<ToolName> = None;
+    let mut read = 0_usize;
     for _part in 0..PARTS {
         let ask = Ask::document(LIMIT, &session.patience(false));
         let Answer::Document { bytes, etag: _ } = root.get(&path(after.as_ref()), &ask)? else {
             return Ok(None);
         };
+        read += bytes.len();
+        if read > IN_ALL {
+            return Ok(None);
+        }
         let Ok(part) = serde_json::from_slice::<Part>(&bytes) else { return Ok(None) };
         entries.extend(part.tools.into_iter().filter_map(Tool::entry));
         let Some(next) = part.next else { return Ok(Some(entries)) };

@@ -28,6 +28,8 @@ use duration::Interval;
 use json::Value;
 use object::{NumberOrText, Object};
 
+use crate::token_cache::TokenStore;
+
 pub use edit::{Document, NewServer};
 pub use error::ConfigError;
 pub use load::{LoadedFile, load};
@@ -50,6 +52,8 @@ pub struct ConfigFile {
     pub default_server: Option<String>,
     /// The one server the program updates itself from.
     pub self_update_from: Option<String>,
+    /// `tokenStore`: where the tokens of the user are kept.
+    pub token_store: Option<Text>,
     /// Built-in words that mean tools of the organisation.
     pub tools: BTreeSet<ToolName>,
     /// The credentials at the top level.
@@ -140,6 +144,7 @@ impl ConfigFile {
         let mut file = Self {
             default_server: top.plain_text("defaultServer")?,
             self_update_from: top.plain_text("selfUpdateFrom")?,
+            token_store: top.text("tokenStore")?,
             shared: SignIn::of(&mut top)?,
             ..Self::default()
         };
@@ -192,6 +197,11 @@ impl ConfigFile {
     /// Returns a server by its name.
     pub fn server(&self, name: &str) -> Option<&ServerEntry> {
         self.servers.iter().find(|server| server.name.as_str() == name)
+    }
+
+    /// Decides where the tokens of the user are kept.
+    pub fn token_store(&self, variables: &dyn Variables) -> Result<TokenStore, ConfigError> {
+        self.token_store.as_ref().map_or(Ok(TokenStore::default()), |text| text.read(variables))
     }
 
     /// Returns the names of the servers, for a message.

@@ -2,15 +2,19 @@
 //!
 //! A provider says for which client and audience a token is, and not for which server. Where two
 //! servers take the same ones, each can use at the other what it is sent: a server that is added to
-//! a configuration, and names the sign-in of another one as its own, would be handed its users. So
-//! nobody is signed in for a server where what it would be sent counts elsewhere, too.
+//! a configuration, and names the sign-in of another one as its own, would be handed its users. The
+//! same for a server whose audience is the address of another one. So nobody is signed in for a
+//! server where what it would be sent counts elsewhere, too.
+//!
+//! An audience that looks like a URL and is nobody's address here is none of this: providers call
+//! their interfaces so (Auth0, for one), and whose it is, only they know.
 
 use std::collections::BTreeSet;
 
 use dbt_core::name::ServerName;
 
 use super::{ConfigFile, Keys, ServerEntry, Surroundings, Text, Urls};
-use crate::url::Origin;
+use crate::url::{Origin, RepositoryUrl};
 
 /// Another server, at which it would count what a server is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub struct SharedClient {
     pub issuer: String,
     /// Their client there.
     pub client: String,
+    /// The audience of the server that is not signed in to, where it is the other one's address.
+    pub address: Option<String>,
 }
 
 /// Who somebody is at a provider, and for whom its tokens are.
@@ -44,23 +50,50 @@ impl ConfigFile {
         around: Surroundings<'_>,
     ) -> Option<SharedClient> {
         let there = ClientThere::of(self.keys_of(entry, origins, around), around)?;
-        let counts_at = |other: &&ServerEntry| {
+        let audience = there.audience.as_deref().filter(|audience| !names_one(audience, origins));
+        for other in self.servers.iter().filter(|other| other.name != entry.name) {
             let others = Urls::of(other, around).map(|urls| urls.origins()).unwrap_or_default();
-            !origins.is_subset(&others)
-                && ClientThere::of(self.keys_of(other, &others, around), around)
-                    .is_some_and(|its| there.is_shared_with(&its))
-        };
-        let mut others = self.servers.iter().filter(|other| other.name != entry.name);
-        let other = others.find(counts_at)?.name.clone();
-        let ClientThere { issuer, client, audience: _ } = there;
-        Some(SharedClient { server: entry.name.clone(), other, issuer, client })
+            if origins.is_subset(&others) {
+                continue;
+            }
+            let address = audience.filter(|audience| names_one(audience, &others));
+            let its = ClientThere::of(self.keys_of(other, &others, around), around);
+            if address.is_some() || its.is_some_and(|its| there.is_shared_with(&its)) {
+                return Some(SharedClient {
+                    server: entry.name.clone(),
+                    other: other.name.clone(),
+                    address: address.map(str::to_owned),
+                    issuer: there.issuer,
+                    client: there.client,
+                });
+            }
+        }
+        None
+    }
+}
+
+/// Says whether an audience is the address of a server at one of these origins: a URL there, or the
+/// host.
+fn names_one(audience: &str, origins: &BTreeSet<Origin>) -> bool {
+    let url = audience.parse::<RepositoryUrl>().ok();
+    match url.as_ref().and_then(RepositoryUrl::origin) {
+        Some(origin) => origins.contains(origin),
+        None => origins.iter().any(|origin| {
+            let names = [origin.host().to_owned(), origin.authority()];
+            names.iter().any(|name| name.eq_ignore_ascii_case(audience))
+        }),
     }
 }
 
 impl SharedClient {
     /// Says what is wrong, and what ends it.
     pub fn words(&self) -> String {
-        let Self { server, other, issuer, client } = self;
+        let Self { server, other, issuer, client, address } = self;
+        if let Some(address) = address {
+            return format!(
+                "`{address}`, the `oidcAudience` of the server `{server}`, is the address of the server `{other}`, so that what `{server}` is sent would count there: write the one that its own administrator names, or leave it out"
+            );
+        }
         format!(
             "the servers `{server}` and `{other}` are the same client `{client}` at `{issuer}`, so that each could use at the other what it is sent: give both an `oidcAudience` of their own, which the other does not accept, or `{server}` another `oidcClientId`, or remove the one that you do not know"
         )

@@ -107,9 +107,12 @@ impl<'a> Keys<'a> {
         of(self.own).or_else(|| of(self.shared?))
     }
 
-    /// Returns the user's name where it is written: `oidcUsername` stands in for `username`.
+    /// Returns the user's name where it is written: `oidcUsername` stands in for `username`, unless it
+    /// is empty. (The reference then signs in nobody's name.)
     fn written_username(&self) -> Option<&'a Text> {
-        self.get(|keys| &keys.oidc_username).or(self.get(|keys| &keys.username))
+        let own = self.get(|keys| &keys.oidc_username);
+        let own = own.filter(|text| !text.as_written().expose().is_empty());
+        own.or(self.get(|keys| &keys.username))
     }
 
     /// Returns the token.

@@ -114,6 +114,20 @@ fn the_new_keys_of_a_server_are_read() {
 }
 
 #[test]
+fn where_tokens_are_kept_is_one_of_two_places_and_the_file_unless_somebody_says() {
+    let variables = BTreeMap::from([("STORE".to_owned(), OsString::from("keychain"))]);
+    let store = |text: &str| of(text).unwrap().token_store(&variables);
+    assert_eq!(store("{}").unwrap(), TokenStore::File);
+    assert_eq!(store(r#"{"tokenStore": "file"}"#).unwrap(), TokenStore::File);
+    assert_eq!(store(r#"{"tokenStore": "${STORE}"}"#).unwrap(), TokenStore::Keychain);
+    let error = store(r#"{"tokenStore": "keyring"}"#).unwrap_err();
+    assert_eq!(
+        crate::anchor::in_one_line(&error),
+        "`tokenStore` in the configuration is wrong: expected `file` or `keychain`, and it is `keyring`"
+    );
+}
+
+#[test]
 fn keys_match_without_regard_to_case_as_they_do_for_the_reference() {
     let file = of(r#"{"Servers": {"prod": {"REPOSITORY": "https://h"}}, "DefaultServer": "prod"}"#)
         .unwrap();

@@ -12,8 +12,8 @@ use super::{ConfigError, ConfigFile, Keys, ServerEntry, SharedClient, Surroundin
 use crate::auth::agent::Agent;
 use crate::auth::{Credentials, Found, JobTokens, Netrc, ProviderTokens, SecretValue};
 use crate::oidc::ci::Identity;
-use crate::token_cache::TokenCache;
-use crate::url::Origin;
+use crate::token_cache::{Recipient, TokenCache};
+use crate::url::{Origin, RepositoryUrl};
 
 /// How a server is told who asks.
 #[derive(Debug)]
@@ -110,6 +110,8 @@ pub struct Asked<'a> {
     /// Where its repository is, if that is no directory: tokens are kept for it, and the identity of
     /// a job is made for it.
     pub home: Option<&'a Origin>,
+    /// Who is sent what is kept: the server at each of its origins.
+    pub recipients: &'a [Recipient],
     /// Where an identity of a job would be.
     pub variables: &'a dyn Variables,
     /// Scales all time limits.
@@ -122,7 +124,8 @@ impl WayIn {
     /// of the job in which this runs.
     pub fn unconfigured(origins: BTreeSet<Origin>, asked: Asked<'_>, means: &Means) -> Self {
         let netrc = means.netrc.clone().map(Netrc::at);
-        let way_in = Self::looking(Kind::Nothing, Found::new(means.tokens.clone(), netrc), origins);
+        let found = Found::new(means.tokens.clone(), netrc, asked.recipients);
+        let way_in = Self::looking(Kind::Nothing, found, origins);
         way_in.in_a_job(asked, means)
     }
 
@@ -171,10 +174,13 @@ impl WayIn {
         means: &Means,
     ) -> Self {
         let issuer = settings.addresses.issuer.as_str().to_owned();
-        let found = Found::new(means.tokens.clone(), None);
+        let found = Found::new(means.tokens.clone(), None, asked.recipients);
         let mut way_in = Self::looking(Kind::Oidc { issuer }, found, origins);
         let Some(home) = asked.home else { return way_in };
-        let tokens = ProviderTokens::new(settings, means.kept_tokens(), home);
+        let recipients = asked.recipients;
+        let to = recipients.iter().find(|it| it.origin == *home).cloned();
+        let to = to.unwrap_or_else(|| Recipient::at_home(home.clone()));
+        let tokens = ProviderTokens::new(settings, means.kept_tokens(), &to, recipients);
         let tokens = Arc::new(tokens);
         way_in = way_in.in_a_job(asked, means);
         let to = way_in.origins.iter().cloned();
@@ -254,10 +260,13 @@ impl ConfigFile {
         means: &Means,
     ) -> Result<WayIn, ConfigError> {
         let keys = self.keys_of(entry, &origins, around);
-        let home = entry.repository.as_ref().map(|text| text.url(around)).transpose()?;
-        let home = home.as_ref().and_then(|url| url.origin()).or_else(|| origins.first()).cloned();
+        let repository = entry.repository.as_ref().map(|text| text.url(around)).transpose()?;
+        let repository = repository.as_ref().and_then(RepositoryUrl::origin);
+        let recipients = Recipient::all(&entry.name, repository, &origins);
+        let home = repository.or_else(|| origins.first()).cloned();
         let asked = Asked {
             home: home.as_ref(),
+            recipients: &recipients,
             variables: around.variables,
             time_scale: entry.options.timeout.unwrap_or(1.0),
         };
@@ -288,13 +297,14 @@ fn configured(
             Configured::Provider(settings) => match shared {
                 None => WayIn::through_provider(*settings, origins, asked, means),
                 Some(shared) => {
-                    let found = Found::new(means.tokens.clone(), None);
+                    let found = Found::new(means.tokens.clone(), None, asked.recipients);
                     WayIn::looking(Kind::SharedProvider(shared), found, origins)
                 }
             },
             Configured::Missing(missing) => {
                 let kind = Kind::NamelessProvider { key: text.path().to_owned(), missing };
-                WayIn::looking(kind, Found::new(means.tokens.clone(), None), origins)
+                let found = Found::new(means.tokens.clone(), None, asked.recipients);
+                WayIn::looking(kind, found, origins)
             }
         });
     }

@@ -67,24 +67,23 @@ pub(super) fn accepted(
     what: What,
     form: &Form,
 ) -> Result<Secret<Vec<u8>>, OidcError> {
-    match object::<Refused>(reply.body.expose()) {
-        Some(Refused { error, error_description }) => {
-            let words = error_description.as_str();
-            let words = words.map(|words| harmless(&form.hide_in(words), WORDS_LIMIT));
-            let description = words.filter(|words| !words.is_empty());
-            let code = ErrorCode::of(&form.hide_in(&error));
-            Err(Refusal { url: url.to_string(), what, code, description }.into())
-        }
-        None => reply.into_result().map_err(|error| {
-            let is_bare_no = matches!(error.failure(), Failure::Status { status: 400 });
-            if what != What::Renewal || !is_bare_no {
-                return error.into();
-            }
-            // Some say no more than that of a session that has ended.
-            let (url, code) = (url.to_string(), ErrorCode::InvalidGrant);
-            Refusal { url, what, code, description: None }.into()
-        }),
+    if let Some(Refused { error, error_description }) = object(reply.body.expose()) {
+        let words = error_description.as_str();
+        let words = words.map(|words| harmless(&form.hide_in(words), WORDS_LIMIT));
+        let description = words.filter(|words| !words.is_empty());
+        let code = ErrorCode::of(&form.hide_in(&error));
+        return Err(Refusal { url: url.to_string(), what, code, description }.into());
     }
+    let is_silent = reply.body.expose().trim_ascii().is_empty();
+    reply.into_result().map_err(|error| {
+        let is_no = is_silent && matches!(error.failure(), Failure::Status { status: 400 });
+        if what != What::Renewal || !is_no {
+            return error.into();
+        }
+        // Some say no more than that of a session that has ended.
+        let (url, code) = (url.to_string(), ErrorCode::InvalidGrant);
+        Refusal { url, what, code, description: None }.into()
+    })
 }
 
 impl TokenAnswer {

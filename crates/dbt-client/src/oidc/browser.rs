@@ -7,6 +7,7 @@
 
 mod callback;
 mod listener;
+mod local_page;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ use super::error::{OidcError, Refusal, What};
 use super::form::{self, Form};
 use super::{Channel, Client, Provider, Tokens, id_token};
 use crate::source::{Cancel, EndpointUrl};
+
+pub(crate) use self::local_page::left_behind;
+pub use self::local_page::{LocalPage, NoLocalPage};
 
 /// What is asked for: the groups are what servers decide by, and the last lets a sign-in last.
 const SCOPES: [&str; 5] = ["openid", "profile", "email", "groups", "offline_access"];

@@ -8,10 +8,9 @@ use dbt_core::digest::Digest;
 
 use super::exchange::{self, Exchange};
 use super::{Addresses, Channel, Client, OidcError, Provider, Tokens};
-use crate::auth::agent::Agent;
+use crate::auth::agent::{Agent, HeldKey};
 use crate::auth::{CredentialsError, SecretValue, SshSubjects};
-use crate::token_cache::Key;
-use crate::url::Origin;
+use crate::token_cache::{Key, Recipient};
 
 /// One server's provider: where it is, as whom it is asked, and which keys can sign.
 #[derive(Debug, Clone)]
@@ -38,13 +37,13 @@ pub struct ProviderSettings {
 const CONNECTOR: &str = "ssh";
 
 impl ProviderSettings {
-    /// Returns what tokens for a server are kept under, which is at `origin`.
-    pub fn key(&self, origin: &Origin) -> Key {
+    /// Returns what tokens are kept under that are sent to a server.
+    pub fn key(&self, to: &Recipient) -> Key {
         Key {
             issuer: self.addresses.issuer.as_str().to_owned(),
             client: self.client.id.clone(),
             audience: self.client.audience.clone().unwrap_or_default(),
-            origin: origin.clone(),
+            to: to.clone(),
             who: self.who(),
         }
     }
@@ -65,6 +64,12 @@ impl ProviderSettings {
         }
         let said = said.map(Option::unwrap_or_default).join("\n");
         Digest::of(said.as_bytes()).to_string()
+    }
+
+    /// Returns the fingerprints of the keys that the agent holds, in its order.
+    pub fn fingerprints(&self, limit: Duration) -> Result<Vec<String>, CredentialsError> {
+        let held = self.agent.keys(limit).map_err(CredentialsError::Agent)?;
+        Ok(held.iter().map(HeldKey::fingerprint).collect())
     }
 
     /// Returns the provider for what can be had without a person: a Dex is not asked what it offers.

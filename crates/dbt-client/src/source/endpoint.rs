@@ -121,7 +121,7 @@ pub(crate) struct Call<'a> {
 
 /// One answer, whatever its status.
 pub(crate) struct Reply {
-    /// What was answered; nothing where that is a page for people.
+    /// What was answered. With the status of an answer it is no page for people.
     pub(crate) body: Secret<Vec<u8>>,
     /// What the status means, unless it is 200 or 201.
     failure: Option<Failed>,
@@ -165,15 +165,13 @@ impl Call<'_> {
             }
         };
         let read = head.body.read_all(self.limit).map(Secret::new);
-        let failure = failure_of(&head);
-        let is_data = read.as_ref().is_ok_and(|body| !body::is_html(body.expose()));
-        if let Some(failure) = failure {
+        if let Some(failure) = failure_of(&head) {
             let failed = Failed::after(&head, failure);
-            let body = read.ok().filter(|_body| is_data).unwrap_or(Secret::new(Vec::new()));
+            let Ok(body) = read else { return Err(failed) };
             return Ok(Reply { body, failure: Some(failed), url: self.url.clone() });
         }
         let body = read.map_err(|failure| Failed::after(&head, failure))?;
-        if !is_data {
+        if body::is_html(body.expose()) {
             return Err(self.page(&head));
         }
         Ok(Reply { body, failure: None, url: self.url.clone() })

@@ -4,7 +4,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use dbt_core::listing::Listing;
+use dbt_core::listing::{Listing, page};
 use dbt_core::repo_path::RepoPath;
 
 use super::body;
@@ -73,6 +73,9 @@ impl Directory {
         for entry in fs::read_dir(&path).map_err(fail)? {
             let entry = entry.map_err(fail)?;
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+            if name == page::FILE {
+                continue;
+            }
             // What a link leads to decides; one that leads nowhere is no entry.
             let Ok(metadata) = fs::metadata(entry.path()) else { continue };
             names.push((name, metadata.is_dir()));

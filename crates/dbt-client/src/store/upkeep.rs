@@ -258,7 +258,7 @@ pub(super) fn sweep(store: &Inner, now: SystemTime) {
     for root in store.own_roots() {
         for path in names_in(&root.top.path.join(LOCKS)) {
             if name_of(&path).ends_with(LOCK_ENDING) {
-                remove_free_lock(&path, now);
+                fsx::remove_free_lock(&path, now);
             }
         }
         for (_digest, directory) in digests_of(root) {
@@ -266,20 +266,6 @@ pub(super) fn sweep(store: &Inner, now: SystemTime) {
                 remove_empty(root, &directory);
             }
         }
-    }
-}
-
-/// Removes a lock that nobody holds, while we hold it: who has opened it in between finds that it
-/// has no name any more, and locks the next one.
-fn remove_free_lock(path: &Path, now: SystemTime) {
-    let Ok(file) = fsx::open_nofollow(path) else { return };
-    let is_free = match file.try_lock() {
-        Ok(()) => true,
-        Err(TryLockError::WouldBlock) => false,
-        Err(TryLockError::Error(_no_locks_here)) => is_old(path, now),
-    };
-    if is_free {
-        let _best_effort = fsx::remove(path);
     }
 }
 

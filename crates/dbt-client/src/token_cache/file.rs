@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dbt_core::digest::Digest;
 use dbt_core::secret::Secret;
 use dbt_core::timestamp::Timestamp;
 
-use super::{CacheProblem, Entry, Key};
+use super::keychain::Item;
+use super::{CacheProblem, Entry, Key, Recipient};
 use crate::fsx::{self, FsxError, Lock};
 use crate::oidc::Tokens;
 use crate::url::RepositoryUrl;
@@ -16,6 +18,12 @@ const SCHEMA: u64 = 1;
 
 /// The most bytes of the file.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
+
+/// What the names of the locks of keys begin and end with.
+const LOCK_NAME: (&str, &str) = ("tokens-", ".lock");
+
+/// What the names of files say that are about to replace the file.
+const LABEL: &str = "tokens";
 
 /// How long a change waits for other ones: each takes milliseconds, on a slow disk much more, and
 /// there may be many.
@@ -54,11 +62,18 @@ struct Written {
     client: String,
     audience: String,
     origin: String,
+    /// The server that is sent it there, where another one may be at home.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    server: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     who: String,
-    token: InFile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<InFile>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refresh_token: Option<InFile>,
+    /// What of it is for long is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    in_keychain: bool,
     received: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires: Option<Timestamp>,
@@ -79,6 +94,13 @@ impl TokenFile {
 
     fn path(&self) -> PathBuf {
         self.directory.join("tokens.json")
+    }
+
+    /// Returns what is in the keychain for a key: one of its own for each of a user's homes.
+    pub(super) fn item(&self, key: &Key) -> Item {
+        let text = format!("{}\n{}", self.directory.display(), key.short());
+        let id = Digest::of(text.as_bytes()).to_string().chars().take(32).collect();
+        Item::new(id, &key.to.origin)
     }
 
     /// Says whether there is anything of its name.
@@ -150,6 +172,9 @@ impl TokenFile {
             // Written over, what that one keeps would be lost.
             return say(&CacheProblem::Busy { path: self.path(), waited: self.patience });
         }
+        if lock.as_ref().is_some_and(Lock::is_held) {
+            self.remove_staged();
+        }
         if let Err(newer @ CacheProblem::Newer { .. }) = read(&self.path()) {
             return say(&newer);
         }
@@ -170,7 +195,16 @@ impl TokenFile {
         let contents = contents.map(Secret::new).map_err(|source| {
             CacheProblem::Write(FsxError::new("write", self.path(), std::io::Error::from(source)))
         })?;
-        fsx::write_atomic(&self.path(), contents.expose(), 0o600).map_err(CacheProblem::Write)
+        fsx::write_atomic_labelled(&self.path(), contents.expose(), 0o600, LABEL)
+            .map_err(CacheProblem::Write)
+    }
+
+    /// Removes what killed writers were about to put in the place of the file, for whoever holds the
+    /// lock: all tokens are in it, also one that is about to be forgotten.
+    fn remove_staged(&self) {
+        for path in fsx::staged(&self.directory, LABEL) {
+            let _best_effort = fsx::remove(&path);
+        }
     }
 
     fn lock(&self) -> Option<Lock> {
@@ -180,23 +214,39 @@ impl TokenFile {
     /// Keeps other processes from getting a token for the same key at the same time.
     pub(super) fn lock_for(&self, key: &Key, patience: Duration) -> Option<Lock> {
         fsx::create_dir_all(&self.directory, 0o700).ok()?;
-        let name = format!("tokens-{}.lock", key.short());
+        let name = format!("{}{}{}", LOCK_NAME.0, key.short(), LOCK_NAME.1);
         fsx::lock_file(&self.directory.join(name), patience).ok()
     }
 }
 
+/// Lists the locks of keys below our home; those of keys that are gone, too.
+pub(crate) fn locks(home: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(home.join("state")).into_iter().flatten().flatten();
+    let locks = entries.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let digits = name.strip_prefix(LOCK_NAME.0).and_then(|name| name.strip_suffix(LOCK_NAME.1));
+        digits.is_some_and(|it| it.len() == 16 && it.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    });
+    locks.collect()
+}
+
 impl Written {
     fn of(entry: &Entry) -> Self {
-        let Entry { key: Key { issuer, client, audience, origin, who }, tokens, tried } = entry;
+        let entry =
+            if entry.in_keychain { entry.clone().with_long_lived(None) } else { entry.clone() };
+        let Entry { key, tokens, tried, in_keychain } = &entry;
+        let Key { issuer, client, audience, to: Recipient { origin, guest }, who } = key;
         let Tokens { token, refresh_token, received, expires } = tokens;
         Self {
             issuer: issuer.clone(),
             client: client.clone(),
             audience: audience.clone(),
             origin: origin.to_string(),
+            server: guest.clone(),
             who: who.clone(),
-            token: InFile(token.clone()),
+            token: Some(token.clone()).filter(|it| !it.expose().is_empty()).map(InFile),
             refresh_token: refresh_token.clone().map(InFile),
+            in_keychain: *in_keychain,
             received: Timestamp(*received),
             expires: expires.map(Timestamp),
             tried: tried.map(Timestamp),
@@ -207,9 +257,20 @@ impl Written {
     fn read(self) -> Option<Entry> {
         let origin = self.origin.parse::<RepositoryUrl>().ok()?.origin()?.clone();
         let (issuer, client, audience) = (self.issuer, self.client, self.audience);
-        let key = Key { issuer, client, audience, origin, who: self.who };
-        let (token, refresh_token) = (self.token.0, self.refresh_token.map(|InFile(it)| it));
-        if !refresh_token.iter().chain([&token]).all(crate::oidc::is_token) {
+        let to = Recipient { origin, guest: self.server };
+        let key = Key { issuer, client, audience, to, who: self.who };
+        let in_keychain = self.in_keychain;
+        let (token, refresh_token) = (self.token.map(|it| it.0), self.refresh_token.map(|it| it.0));
+        if !refresh_token.iter().chain(&token).all(crate::oidc::is_token) {
+            return None;
+        }
+        // One of them may be in the keychain, and which is known.
+        let token = match token {
+            Some(token) if !in_keychain || !key.is_of_server() => token,
+            None if in_keychain && key.is_of_server() => Secret::new(String::new()),
+            Some(_) | None => return None,
+        };
+        if in_keychain && refresh_token.is_some() {
             return None;
         }
         let tokens = Tokens {
@@ -218,7 +279,7 @@ impl Written {
             received: self.received.0,
             expires: self.expires.map(|Timestamp(time)| time),
         };
-        Some(Entry { key, tokens, tried: self.tried.map(|Timestamp(time)| time) })
+        Some(Entry { key, tokens, tried: self.tried.map(|Timestamp(time)| time), in_keychain })
     }
 }
 
@@ -298,13 +359,15 @@ mod tests {
             Secret::new("s3cr3t".to_owned()),
             std::time::SystemTime::UNIX_EPOCH,
         );
-        let entry = Entry { key: Key::of_server(origin), tokens, tried: None };
+        let entry = Entry::new(&Key::of_server(Recipient::at_home(origin)), &tokens);
         file.change(&say, |entries| entries.push(entry.clone()));
         assert!(!file.path().exists() && !file.can_be_written());
         let words =
             format!("`{}` is not changed: another process had it for 0 s", file.path().display());
         assert_eq!(said.take(), [words]);
         drop(held);
+        // Programs that other tests are just starting hold it for a moment longer.
+        let file = TokenFile { patience: LOCK_PATIENCE, ..file };
         file.change(&say, |entries| entries.push(entry));
         assert!(file.path().exists() && file.can_be_written() && said.take().is_empty());
     }

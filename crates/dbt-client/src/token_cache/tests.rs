@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, mpsc};
 use std::thread;
 
+use super::entry::{ENTRY_LIMIT, KEPT_AFTER_END, SERVER_LIMIT};
 use super::*;
 use crate::fsx;
+use crate::url::Origin;
 use crate::url::RepositoryUrl;
 
 const LIFE: u64 = 3600;
@@ -66,6 +68,10 @@ fn origin(url: &str) -> Origin {
     url.parse::<RepositoryUrl>().unwrap().origin().unwrap().clone()
 }
 
+fn home_of(server: &str) -> Recipient {
+    Recipient::at_home(origin(server))
+}
+
 fn key() -> Key {
     key_of("https://dbt.example.com")
 }
@@ -73,7 +79,7 @@ fn key() -> Key {
 fn key_of(server: &str) -> Key {
     let issuer = "https://dex.example.com".to_owned();
     let (client, audience) = ("dbt".to_owned(), "dbt".to_owned());
-    Key { issuer, client, audience, origin: origin(server), who: String::new() }
+    Key { issuer, client, audience, to: home_of(server), who: String::new() }
 }
 
 /// A token that came at some second and is good for an hour.
@@ -203,7 +209,7 @@ fn tokens_of_other_servers_clients_and_audiences_are_apart() {
     others.push(Key { client: "other".to_owned(), ..key() });
     others.push(Key { audience: "other".to_owned(), ..key() });
     others.push(Key { who: "bot".to_owned(), ..key() });
-    others.push(Key::of_server(origin("https://dbt.example.com")));
+    others.push(Key::of_server(home_of("https://dbt.example.com")));
     home.cache().store(&key(), &tokens("first", 0));
     for other in others {
         assert_eq!(home.cache().peek(&other), None, "{other:?}");
@@ -215,7 +221,7 @@ fn tokens_of_other_servers_clients_and_audiences_are_apart() {
 #[test]
 fn the_token_of_a_job_ends_with_its_process() {
     let home = Home::new();
-    let job = Key::of_job("digest of the identity read".to_owned(), key().origin);
+    let job = Key::of_job("digest of the identity read".to_owned(), key().to.origin);
     let cache = home.cache();
     let outcome =
         cache.get_or_obtain(&job, &need(0), |_renewal| Ok::<_, String>(tokens("jobs", 0)));
@@ -224,7 +230,7 @@ fn the_token_of_a_job_ends_with_its_process() {
     assert_eq!(home.cache().peek(&job), None);
     assert_eq!(fs::read_dir(home.directory.path()).unwrap().count(), 0, "nothing was written");
     // What an earlier version has left is nobody's.
-    let left = Entry { key: job, tokens: tokens("left", 0), tried: None };
+    let left = Entry::new(&job, &tokens("left", 0));
     let mut entries = vec![left];
     make_room(&mut entries, at(1));
     assert!(entries.is_empty());
@@ -234,12 +240,12 @@ fn the_token_of_a_job_ends_with_its_process() {
 fn who_signs_in_takes_nobody_elses_place() {
     let home = Home::new();
     let bot = Key { who: "bot".to_owned(), ..key() };
-    let own = Key::of_server(key().origin);
+    let own = Key::of_server(key().to);
     let cache = home.cache();
     for key in [key(), bot.clone(), own.clone()] {
         cache.store(&key, &tokens("first", 0));
     }
-    cache.make_way_for(&bot);
+    cache.make_way_for(&bot, &[key().to]);
     cache.store(&bot, &tokens("second", 1));
     assert_eq!(home.cache().peek(&bot), Some(tokens("second", 1)));
     assert_eq!(home.cache().peek(&key()), Some(tokens("first", 0)));
@@ -262,11 +268,11 @@ fn signing_out_forgets_all_of_one_server_and_nothing_of_others() {
     let home = Home::new();
     let cache = home.cache();
     let other = key_of("https://other.example.com");
-    let own = Key::of_server(origin("https://dbt.example.com"));
+    let own = Key::of_server(home_of("https://dbt.example.com"));
     cache.store(&key(), &tokens("first", 0));
     cache.store(&own, &Tokens::without_end(secret("own"), at(0)));
     cache.store(&other, &tokens("others", 0));
-    let forgotten = home.cache().forget(&[origin("https://dbt.example.com")]);
+    let forgotten = home.cache().forget(&[home_of("https://dbt.example.com")]);
     let mut keys: Vec<Key> = forgotten.into_iter().map(|(key, _tokens)| key).collect();
     keys.sort();
     assert_eq!(keys, [own.clone(), key()]);
@@ -283,7 +289,7 @@ fn who_signs_out_while_a_token_is_renewed_stays_signed_out() {
     let home = Home::new();
     home.cache().store(&key(), &tokens("first", 0));
     let outcome = home.cache().get_or_obtain(&key(), &need(LIFE), |_renewal| {
-        assert_eq!(home.cache().forget(&[key().origin]).len(), 1);
+        assert_eq!(home.cache().forget(&[key().to]).len(), 1);
         Ok::<_, String>(tokens("second", LIFE))
     });
     assert_eq!(outcome.unwrap(), tokens("second", LIFE), "this run has it");
@@ -327,8 +333,7 @@ fn after_the_clock_was_put_back_nobody_relies_on_how_long_a_token_seems_good() {
 #[test]
 fn short_lives_have_short_margins_and_some_tokens_have_no_end() {
     let life = |seconds| Tokens::for_seconds(secret("short"), Some(seconds), at(0));
-    let standing =
-        |tokens: Tokens, now| Entry { key: key(), tokens, tried: None }.standing(&need(now));
+    let standing = |tokens: Tokens, now| Entry::new(&key(), &tokens).standing(&need(now));
     let found = [0, 47, 48, 53, 54, 60].map(|now| standing(life(60), now));
     let [good, ends, over] = [Standing::Good, Standing::Ends, Standing::Over];
     assert_eq!(found, [good, good, ends, ends, over, over]);
@@ -463,7 +468,7 @@ fn without_a_home_tokens_live_as_long_as_the_process() {
     for cache in [home.open(None, None), TokenCache::in_memory()] {
         assert_eq!(get(&cache, 0, Ok(tokens("first", 0))), "first");
         assert_eq!(nobody_is_asked(&cache, 1), "first");
-        assert_eq!(cache.forget(&[key().origin]).len(), 1);
+        assert_eq!(cache.forget(&[key().to]).len(), 1);
         assert_eq!(get(&cache, 2, Err("none")), "none");
     }
     assert_eq!(fs::read_dir(home.directory.path()).unwrap().count(), 0);
@@ -478,10 +483,10 @@ fn in_a_home_that_can_only_be_read_tokens_are_used_and_not_forgotten_silently() 
     assert_eq!(get(&cache, LIFE, Ok(tokens("second", LIFE))), "second");
     assert_eq!(nobody_is_asked(&cache, LIFE + 1), "second");
     assert_eq!(home.cache().peek(&key()), Some(tokens("first", 0)));
-    assert_eq!(cache.forget(&[key().origin]).len(), 1);
+    assert_eq!(cache.forget(&[key().to]).len(), 1);
     let places = home.places(None, Some(home.directory.path().to_owned()));
-    assert!(TokenCache::is_left(&places, &[key().origin]).unwrap());
-    assert!(!TokenCache::is_left(&places, &[origin("https://h")]).unwrap());
+    assert!(TokenCache::is_left(&places, &[key().to]).unwrap());
+    assert!(!TokenCache::is_left(&places, &[home_of("https://h")]).unwrap());
     let not_renewed = "a sign-in is not renewed, since `FILE` cannot be locked and written";
     assert_eq!(home.said(), [not_renewed, "tokens are not remembered"]);
 }
@@ -560,14 +565,14 @@ fn where_locks_do_not_work_everybody_gets_a_token_and_the_file_is_whole() {
 
 #[test]
 fn what_has_ended_makes_room() {
-    let entry = |server: &str, tokens| Entry { key: key_of(server), tokens, tried: None };
+    let entry = |server: &str, tokens| Entry::new(&key_of(server), &tokens);
     let without_next = Tokens { refresh_token: None, ..tokens("ended", 0) };
     let mut entries = vec![entry("https://ended.example.com", without_next)];
     entries.extend((0..=ENTRY_LIMIT).rev().map(|index| {
         entry(&format!("https://h{index}.example.com"), tokens("more", LIFE + index as u64))
     }));
     make_room(&mut entries, at(LIFE + 1));
-    let servers: Vec<&str> = entries.iter().map(|entry| entry.key.origin.host()).collect();
+    let servers: Vec<&str> = entries.iter().map(|entry| entry.key.to.origin.host()).collect();
     let kept: Vec<String> = (2..=ENTRY_LIMIT).map(|it| format!("h{it}.example.com")).collect();
     assert_eq!(servers, kept, "with room for one more");
     make_room(&mut entries, at(LIFE) + KEPT_AFTER_END + Duration::from_secs(2 * LIFE));
@@ -578,16 +583,16 @@ fn what_has_ended_makes_room() {
 fn no_server_pushes_out_what_others_gave_nor_makes_the_file_too_large() {
     let home = Home::new();
     let cache = home.cache();
-    let others = Key::of_server(origin("https://other.example.com"));
+    let others = Key::of_server(home_of("https://other.example.com"));
     cache.store(&others, &Tokens::without_end(secret("others"), at(0)));
     // The longest that a token may be.
     let long =
         |index: u64| Tokens::for_seconds(Secret::new("x".repeat(32 * 1024)), Some(LIFE), at(index));
-    for index in 1..=2 * ORIGIN_LIMIT as u64 {
+    for index in 1..=2 * SERVER_LIMIT as u64 {
         cache.store(&Key { client: format!("c{index}"), ..key() }, &long(index));
     }
     assert!(home.cache().peek(&others).is_some());
-    let newest = Key { client: format!("c{}", 2 * ORIGIN_LIMIT), ..key() };
+    let newest = Key { client: format!("c{}", 2 * SERVER_LIMIT), ..key() };
     assert!(home.cache().peek(&newest).is_some());
     let oldest = Key { client: "c1".to_owned(), ..key() };
     assert_eq!(home.cache().peek(&oldest), None);
@@ -609,4 +614,63 @@ fn nothing_of_it_shows_a_secret() {
     let renewal = Renewal::of(&cache, &entry.key, Some(entry.clone()), None);
     let shown = format!("{cache:?} {entry:?} {renewal:?} {:?}", cache.peek(&key()));
     assert!(!shown.contains("s3cr3t"), "{shown}");
+}
+
+#[test]
+fn what_is_sent_to_one_origin_for_two_servers_is_kept_apart() {
+    let home = Home::new();
+    let cache = home.cache();
+    let evil: dbt_core::name::ServerName = "evil".parse().unwrap();
+    let own = Key::of_server(key().to);
+    let guest = Key::of_server(Recipient::guest(key().to.origin, &evil));
+    let guests = Key { to: guest.to.clone(), ..key() };
+    for key in [&own, &guest, &key(), &guests] {
+        cache.store(key, &tokens(&key.to.guest, 0));
+    }
+    let read = home.cache();
+    assert_eq!(read.peek(&own), Some(tokens("", 0)));
+    assert_eq!(read.peek(&guest), Some(tokens("evil", 0)));
+    // Neither who signs in to the one nor who signs out of it touches the other.
+    cache.make_way_for(&guests, std::slice::from_ref(&guest.to));
+    assert_eq!((home.cache().peek(&guest), home.cache().peek(&guests)), (None, None));
+    assert!(home.cache().peek(&own).is_some() && home.cache().peek(&key()).is_some());
+    cache.store(&guest, &tokens("evil", 0));
+    assert_eq!(home.cache().forget(std::slice::from_ref(&guest.to)).len(), 1);
+    assert!(home.cache().peek(&own).is_some() && home.cache().peek(&key()).is_some());
+    cache.store(&guest, &tokens("evil", 0));
+    assert_eq!(home.cache().forget(&[key().to]).len(), 2);
+    assert!(home.cache().peek(&guest).is_some());
+}
+
+#[test]
+fn what_killed_writers_left_goes_with_the_next_change_unless_somebody_writes() {
+    let home = Home::new();
+    home.cache().store(&key(), &tokens("first", 0));
+    let state = home.file().parent().unwrap().to_owned();
+    let (left, others) =
+        (state.join(".new-tokens-0123456789abcdef"), state.join(".new-0123456789abcdef"));
+    for path in [&left, &others] {
+        fs::write(path, "s3cr3t-half").unwrap();
+    }
+    let _renewed = home.cache().peek(&key());
+    assert!(left.exists(), "whoever reads changes nothing");
+    home.cache().forget(&[home_of("https://other.example.com")]);
+    assert!(!left.exists(), "also where nothing else is changed");
+    assert!(others.exists(), "somebody may be about to write something else");
+    assert_eq!(home.cache().peek(&key()), Some(tokens("first", 0)));
+}
+
+#[test]
+fn tokens_that_agents_signed_for_are_theirs_who_bring_the_agent() {
+    let of = |keys: &[&str]| {
+        let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        key().signed_by(&keys)
+    };
+    let (alice, bob) = (of(&["SHA256:a", "SHA256:both"]), of(&["SHA256:b", "SHA256:both"]));
+    assert_ne!(alice, bob);
+    assert_eq!(alice, of(&["SHA256:both", "SHA256:a"]), "in any order");
+    assert!(alice.is_same_but_for_agent(&bob) && alice.is_same_but_for_agent(&key()));
+    let other = Key { who: "bot".to_owned(), ..key() };
+    assert!(!other.signed_by(&[]).is_same_but_for_agent(&key()));
+    assert_ne!(alice.short(), bob.short());
 }

@@ -13,13 +13,13 @@ use dbt_ui::report::Report;
 use dbt_ui::table::Table;
 use serde_json::json;
 
-use super::certificate;
 use super::passphrase::PassphraseSource;
 use super::ring;
 use super::secret::{self, NewKey};
+use super::{certificate, enclose};
 use crate::args::Key;
 use crate::env::{Environment, Variable};
-use crate::signer;
+use crate::signer::{self, SignerChoice};
 use crate::stop::Stop;
 
 /// Does what a `key` command says.
@@ -35,6 +35,16 @@ pub(crate) fn run(command: Key, environment: &Environment, printer: &Printer) ->
                 wanted.generate_file(&passphrase, printer)?
             };
             introduce(&certificate, json, printer)
+        }
+        Key::Certificate { name, email, public_key, signer, expires } => {
+            let SignerChoice::Command(command) = signer.parse()? else {
+                return Err(Stop::usage("`--signer exec:COMMAND` signs with the key"));
+            };
+            let user = user_id(&name, email.as_deref())?;
+            let lifetime = lifetime_of(&expires)?;
+            let wanted = enclose::Wanted { user: &user, lifetime, now: Clock::System.now() };
+            let certificate = enclose::certificate_of(&public_key, &command, &wanted)?;
+            Ok(printer.data(certificate.armored())?)
         }
         Key::Export { key } => {
             let certificate = match ring::certificate(&key, environment)? {

@@ -2,6 +2,9 @@
 
 pub(crate) mod certificate;
 pub(crate) mod commands;
+mod der;
+mod enclose;
+pub(crate) mod external;
 pub(crate) mod passphrase;
 pub(crate) mod ring;
 pub(crate) mod secret;

@@ -155,38 +155,48 @@ impl SecretKey {
         certificate::armored_block(&[signature]).map_err(KeyError::from)
     }
 
-    /// Certifies every user id of another certificate, for everybody to see, and returns the
-    /// other certificate with that and without what further people have said of it.
+    /// Certifies another certificate: see [`certified`].
     pub(crate) fn certify(
         &self,
         other: &Certificate,
         now: SystemTime,
     ) -> Result<SignedPublicKey, KeyError> {
-        let mut other = certificate::minimal(other)?;
-        let primary = other.primary_key.clone();
-        for user in &mut other.details.users {
-            let config = configured(
-                &self.key.primary_key,
-                SignatureType::CertGeneric,
-                now,
-                vec![SubpacketData::ExportableCertification(true)],
-            )?;
-            let certification = config
-                .sign_certification_third_party(
-                    &self.key.primary_key,
-                    &Password::empty(),
-                    &primary,
-                    Tag::UserId,
-                    &user.id,
-                )
-                .map_err(KeyError::sign)?;
-            user.signatures.push(certification);
-        }
-        Ok(other)
+        certified(&self.key.primary_key, other, now)
     }
 }
 
-fn detached(
+/// Certifies every user id of another certificate, for everybody to see, and returns the other
+/// certificate with that and without what further people have said of it.
+pub(crate) fn certified(
+    key: &impl SigningKey,
+    other: &Certificate,
+    now: SystemTime,
+) -> Result<SignedPublicKey, KeyError> {
+    let mut other = certificate::minimal(other)?;
+    let primary = other.primary_key.clone();
+    for user in &mut other.details.users {
+        let config = configured(
+            key,
+            SignatureType::CertGeneric,
+            now,
+            vec![SubpacketData::ExportableCertification(true)],
+        )?;
+        let certification = config
+            .sign_certification_third_party(
+                key,
+                &Password::empty(),
+                &primary,
+                Tag::UserId,
+                &user.id,
+            )
+            .map_err(KeyError::sign)?;
+        user.signatures.push(certification);
+    }
+    Ok(other)
+}
+
+/// Makes a detached signature with SHA-256 that says what it is for.
+pub(crate) fn detached(
     key: &impl SigningKey,
     content: &mut dyn Read,
     binding: &str,
@@ -204,7 +214,7 @@ fn detached(
 }
 
 /// Begins a signature of version 4 with SHA-256, dated and with its maker's name.
-fn configured(
+pub(super) fn configured(
     key: &impl SigningKey,
     kind: SignatureType,
     now: SystemTime,
@@ -222,7 +232,7 @@ fn configured(
     Ok(config)
 }
 
-fn timestamp(time: SystemTime) -> Timestamp {
+pub(super) fn timestamp(time: SystemTime) -> Timestamp {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     Timestamp::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
@@ -255,12 +265,18 @@ pub(crate) enum KeyError {
     Sign(String),
 }
 
+impl crate::stop::Explained for KeyError {
+    fn code(&self) -> dbt_ui::exit_code::ExitCode {
+        dbt_ui::exit_code::ExitCode::CONFIGURATION
+    }
+}
+
 impl KeyError {
-    fn make(error: impl std::fmt::Display) -> Self {
+    pub(super) fn make(error: impl std::fmt::Display) -> Self {
         Self::Make(error.to_string())
     }
 
-    fn sign(error: impl std::fmt::Display) -> Self {
+    pub(super) fn sign(error: impl std::fmt::Display) -> Self {
         Self::Sign(error.to_string())
     }
 }

@@ -4,6 +4,8 @@
 //! else is written first and the checksums last: until then the version before stays the newest.
 //! Only where published bytes are replaced, each checksum follows its file at once. In a directory the whole version is made beside its place and renamed into it.
 
+mod archive;
+mod inputs;
 pub(crate) mod plan;
 mod upload;
 
@@ -62,7 +64,8 @@ pub(crate) fn run(
     let failed = |stop: Stop| {
         let stop = stop.while_doing(format!("failed to publish `{}` {version}", subject.name()));
         // Where something was refused, the same command would be refused again.
-        if stop.0.code() == ExitCode::UNREACHABLE { stop.hint(AGAIN) } else { stop }
+        let may_go_well = [ExitCode::UNREACHABLE, ExitCode::INTERNAL].contains(&stop.0.code());
+        if may_go_well { stop.hint(AGAIN) } else { stop }
     };
     let mut files = uploader.upload(items, &subject, &version).map_err(failed)?;
     if subject == Subject::Program && !version.is_pre_release() {

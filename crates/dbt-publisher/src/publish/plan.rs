@@ -1,8 +1,7 @@
 //! What is to be published, read and checked before anything is signed.
 
-use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dbt_client::source::Content;
 use dbt_core::brand;
@@ -15,6 +14,8 @@ use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 use dbt_ui::report::Report;
 
+use super::archive::{self, Format};
+use super::inputs::Inputs;
 use crate::args::Publish;
 use crate::binary::Kind;
 use crate::stop::{Explained, Stop};
@@ -51,19 +52,17 @@ impl Plan {
     pub(crate) fn read(typed: &Publish, printer: &Printer) -> Result<Self, Stop> {
         let subject = subject_of(&typed.tool, Reserved::refused_unless(typed.force))?;
         let version = version_of(&typed.version)?;
-        let description = typed.description.as_deref().map(description_of).transpose()?;
+        let inputs = Inputs::of(&typed.artifacts, &subject, &version)?;
+        let description = typed.description.as_ref().or(inputs.description.as_ref());
+        let description = description.map(|text| description_of(text)).transpose()?;
         if subject == Subject::Program && description.is_some() {
             return Err(Stop::usage(format!("`{}` itself has no description", brand::PROGRAM)));
         }
         let mut artifacts = Vec::new();
-        let mut platforms = BTreeSet::new();
-        for word in &typed.artifacts {
-            let (platform, path) = platform_and_file(word)?;
-            if !platforms.insert(platform) {
-                return Err(Stop::usage(format!("`{platform}` is named twice")));
-            }
+        for input in inputs.files {
+            let platform = input.platform;
             let id = ArtifactId { subject: subject.clone(), version: version.clone(), platform };
-            artifacts.push(Artifact::open(id, &path, typed.force, printer)?);
+            artifacts.push(Artifact::open(id, &input.path, typed.force, printer)?);
         }
         Ok(Self { subject, version, artifacts, description })
     }
@@ -118,20 +117,20 @@ fn description_of(text: &str) -> Result<String, Stop> {
     Ok(text.to_owned())
 }
 
-fn platform_and_file(word: &str) -> Result<(Platform, PathBuf), Stop> {
-    let (platform, path) = word.split_once('=').ok_or_else(|| {
-        Stop::usage(format!("`{word}` is not an artifact: expected `OS/ARCH=FILE`"))
-    })?;
-    Ok((platform.parse()?, PathBuf::from(path)))
-}
-
 impl Artifact {
     fn open(id: ArtifactId, path: &Path, force: bool, printer: &Printer) -> Result<Self, Stop> {
         let failed = |error| {
             let message = format!("failed to read `{}`", path.display());
             Stop::from(Report::because(ExitCode::USAGE, message, error))
         };
-        let mut file = File::open(path).map_err(failed)?;
+        let mut file = match Format::of(path) {
+            Some(format) => {
+                let mut names = vec![id.file_name(), id.subject.name().to_owned()];
+                names.dedup();
+                archive::program_in(path, format, &names)?
+            }
+            None => File::open(path).map_err(failed)?,
+        };
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() || metadata.len() == 0 {
             return Err(Stop::usage(format!("`{}` is not a file with content", path.display())));

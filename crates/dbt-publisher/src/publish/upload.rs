@@ -3,6 +3,7 @@
 
 use std::io::Cursor;
 use std::path::Path;
+use std::time::Duration;
 
 use dbt_client::fsx;
 use dbt_client::source::{Content, Replace};
@@ -16,8 +17,10 @@ use dbt_core::trust::openpgp::{SIGNATURE_LIMIT, SignatureBlock};
 use dbt_core::version::Version;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
+use dbt_ui::report::Report;
 
 use crate::exchange::{Body, Exchange, Presence, Spot, content_of};
+use crate::index;
 use crate::place::Place;
 use crate::stop::{Explained, Stop};
 
@@ -136,16 +139,15 @@ impl Uploader<'_> {
     ) -> Result<Vec<Uploaded>, Stop> {
         let failed = |error| fsx::FsxError::new("create a directory in", directory, error);
         std::fs::create_dir_all(directory).map_err(failed)?;
-        let staging = tempfile::Builder::new()
-            .prefix(".publishing-")
-            .tempdir_in(directory)
-            .map_err(failed)?;
+        remove_abandoned(directory, self.clock);
+        let staging =
+            tempfile::Builder::new().prefix(STAGING).tempdir_in(directory).map_err(failed)?;
         let base = RepositoryUrl::of_directory(staging.path())?;
         let mut uploaded = Vec::new();
         for item in items.iter_mut() {
             let staged = Spot { base: base.clone(), path: item.at.path.clone() };
             let published = Spot { base: above.base.clone(), path: item.at.path.clone() };
-            self.exchange.put(&staged, &mut item.body, &item.content, Replace::CreateOnly)?;
+            self.exchange.write(&staged, &mut item.body, &item.content, Replace::CreateOnly)?;
             uploaded.push(Uploaded {
                 url: published.url().to_string(),
                 sha256: item.content.sha256,
@@ -153,8 +155,11 @@ impl Uploader<'_> {
             });
         }
         let made = staging.path().join(above.path.as_str()).join(version.spelling());
+        index::fill(&made)?;
         fsx::rename(&made, &directory.join(version.spelling()))?;
         fsx::sync_dir(directory)?;
+        let path = above.path.join(version.spelling()).map_err(Report::internal)?;
+        index::follow(&Spot { base: above.base.clone(), path })?;
         Ok(uploaded)
     }
 
@@ -261,6 +266,10 @@ impl Uploader<'_> {
         let (outcome, sha256) = match decision {
             Decision::Keep(sha256) => {
                 self.printer.verbose(format!("`{url}` is there"));
+                if !self.dry_run {
+                    // The try that wrote it may have ended before its page was written.
+                    index::follow(spot)?;
+                }
                 (Outcome::Present, sha256)
             }
             Decision::Write(replace) => {
@@ -272,6 +281,24 @@ impl Uploader<'_> {
             }
         };
         Ok(Uploaded { url: url.to_string(), sha256, outcome })
+    }
+}
+
+/// What the name of a directory begins with in which a version is made.
+const STAGING: &str = ".publishing-";
+
+/// After which time nobody is still writing one.
+const ABANDONED: Duration = Duration::from_hours(24);
+
+/// Removes what publishers left behind that were ended. What cannot be removed is in nobody's way.
+fn remove_abandoned(directory: &Path, clock: Clock) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let is_staging = entry.file_name().to_string_lossy().starts_with(STAGING);
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = modified.ok().and_then(|modified| clock.now().duration_since(modified).ok());
+        if is_staging && age.is_some_and(|age| age > ABANDONED) {
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! Who signs: the user's `gpg`, a key file, or a key in a variable.
+//! Who signs: the user's `gpg`, a key file, a key in a variable, or a command that has a key.
 //!
 //! Whatever a signer makes goes through [`sign`], which lets our own verifier judge it before
 //! anything is uploaded: what we publish, our clients accept.
 
+mod exec;
 mod file;
 mod gpg;
 
@@ -113,6 +114,8 @@ pub(crate) enum SignerChoice {
     File(PathBuf),
     /// A key in a variable of the environment.
     Variable(String),
+    /// A key behind a command, which gets a digest and gives a signature.
+    Command(String),
 }
 
 impl Default for SignerChoice {
@@ -133,6 +136,7 @@ impl FromStr for SignerChoice {
             }
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(PathBuf::from(path))),
             Some(("env", name)) if !name.is_empty() => Ok(Self::Variable(name.to_owned())),
+            Some(("exec", line)) if !line.trim().is_empty() => Ok(Self::Command(line.to_owned())),
             _ => Err(UnknownSigner(text.chars().take(80).collect())),
         }
     }
@@ -140,7 +144,9 @@ impl FromStr for SignerChoice {
 
 /// `--signer` names no kind of signer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a signer: expected `gpg`, `gpg:ID`, `file:PATH` or `env:VARIABLE`")]
+#[error(
+    "`{0}` is not a signer: expected `gpg`, `gpg:ID`, `file:PATH`, `env:VARIABLE` or `exec:COMMAND`"
+)]
 pub(crate) struct UnknownSigner(String);
 
 /// Prepares who signs a delivery.
@@ -150,25 +156,31 @@ pub(crate) fn of(
     clock: Clock,
 ) -> Result<Box<dyn Signer>, Stop> {
     let passphrase = PassphraseSource { file: signing.passphrase_file.clone(), environment };
-    open_typed(signing.signer.as_deref(), &passphrase, clock)
+    let beside = Beside { passphrase, certificate: signing.certificate.clone() };
+    open_typed(signing.signer.as_deref(), &beside, clock)
+}
+
+/// What is given beside a signer.
+pub(crate) struct Beside<'a> {
+    /// What a key is locked with.
+    pub(crate) passphrase: PassphraseSource<'a>,
+    /// The certificate of a key behind a command.
+    pub(crate) certificate: Option<PathBuf>,
 }
 
 /// Prepares the signer that was typed, or the default one.
 pub(crate) fn open_typed(
     typed: Option<&str>,
-    passphrase: &PassphraseSource<'_>,
+    beside: &Beside<'_>,
     clock: Clock,
 ) -> Result<Box<dyn Signer>, Stop> {
     let choice = typed.map(str::parse::<SignerChoice>).transpose()?.unwrap_or_default();
-    open(&choice, passphrase, clock)
+    open(&choice, beside, clock)
 }
 
 /// Prepares a signer: finds its certificate, unlocks its key. Nothing is signed yet.
-fn open(
-    choice: &SignerChoice,
-    passphrase: &PassphraseSource<'_>,
-    clock: Clock,
-) -> Result<Box<dyn Signer>, Stop> {
+fn open(choice: &SignerChoice, beside: &Beside<'_>, clock: Clock) -> Result<Box<dyn Signer>, Stop> {
+    let passphrase = &beside.passphrase;
     match choice {
         SignerChoice::Gpg(id) => Ok(Box::new(gpg::Gpg::open(id.as_deref())?)),
         SignerChoice::File(path) => {
@@ -181,6 +193,9 @@ fn open(
             let armored = variable(name, passphrase.environment)?;
             let name = format!("the key in `{name}`");
             Ok(Box::new(file::KeySigner::open(&armored, &name, passphrase, clock)?))
+        }
+        SignerChoice::Command(line) => {
+            Ok(Box::new(exec::ExecSigner::open(line, beside.certificate.as_deref(), clock)?))
         }
     }
 }
@@ -211,7 +226,8 @@ mod tests {
         );
         assert_eq!(read("file:a:b"), Ok(SignerChoice::File("a:b".into())));
         assert_eq!(read("env:KEY"), Ok(SignerChoice::Variable("KEY".into())));
-        for text in ["", "gpg:", "gpg:--output", "file:", "env:", "exec:true", "alice"] {
+        assert_eq!(read("exec:a | b"), Ok(SignerChoice::Command("a | b".into())));
+        for text in ["", "gpg:", "gpg:--output", "file:", "env:", "exec:", "exec: ", "alice"] {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -34,7 +34,7 @@ use crate::exchange::{Exchange, Spot, content_of};
 use crate::key::commands::{described, expiry};
 use crate::key::passphrase::PassphraseSource;
 use crate::place::Place;
-use crate::signer::{self, Signer};
+use crate::signer::{self, Beside, Signer};
 use crate::stop::Stop;
 
 /// Does what a `truststore` command says.
@@ -68,7 +68,8 @@ pub(crate) fn run(
 
 fn signers(change: &Change, environment: &Environment) -> Result<Vec<Box<dyn Signer>>, Stop> {
     let passphrase = PassphraseSource { file: change.passphrase_file.clone(), environment };
-    let open = |typed: Option<&str>| signer::open_typed(typed, &passphrase, Clock::System);
+    let beside = Beside { passphrase, certificate: change.certificate.clone() };
+    let open = |typed: Option<&str>| signer::open_typed(typed, &beside, Clock::System);
     if change.signer.is_empty() {
         return Ok(vec![open(None)?]);
     }

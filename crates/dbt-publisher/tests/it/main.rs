@@ -3,10 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
 mod delete;
+mod exec;
 mod gpg;
 mod http;
+mod inputs;
+mod interrupted;
 mod keys;
 mod maintain;
+mod pages;
 mod publish;
 mod truststore;
 mod upload;

@@ -110,6 +110,29 @@ fn a_withdrawn_version_is_listed_with_its_bytes_and_a_reason_that_clients_believ
     assert_eq!((verify().serial, verify().versions.len()), (2, 2));
 }
 
+/// The signature is written before the list, and clients read at any time: one that they find between the
+/// two must not stop them.
+#[test]
+fn while_a_list_of_withdrawn_versions_changes_both_lists_verify() {
+    let world = published();
+    let at = "repo/dbt-tools/deploy/withdrawn.json";
+    let mut before: Option<Vec<u8>> = None;
+    for version in ["1.4.0", "1.3.0", "1.2.0"] {
+        world
+            .run(&format!("withdraw deploy {version} --reason bad --to REPO --signer file:alice"))
+            .succeeds();
+        let (list, signature) = (world.read(at), world.read(&format!("{at}.asc")));
+        let document = Document::Withdrawn("deploy".parse().unwrap());
+        for read in [Some(&list), before.as_ref()].into_iter().flatten() {
+            let store = first_use(world.truststore());
+            store.verify_document(&document, read, &signature, Clock::System.now()).unwrap();
+        }
+        let text = String::from_utf8(signature).unwrap();
+        assert!(text.lines().count() < 20, "no signature is kept that nobody needs: {text}");
+        before = Some(list);
+    }
+}
+
 #[test]
 fn a_list_that_was_changed_is_not_continued() {
     let world = published();

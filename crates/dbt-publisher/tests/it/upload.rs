@@ -1,5 +1,8 @@
 //! Publishing over HTTP.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use dbt_testkit::ssh_agent::Agent;
 use dbt_testkit::token_endpoint::TokenEndpoint;
 use serde_json::json;
@@ -218,6 +221,40 @@ fn each_write_has_a_token_of_its_own_from_the_key_that_the_configuration_names()
     ids.dedup();
     assert_eq!(ids.len(), tokens.len(), "no id twice");
     assert_eq!(server.credentials(), [format!("Bearer {TOKEN}")], "from before");
+}
+
+#[test]
+fn what_is_kept_for_a_server_writes_nothing_for_another_one_that_says_it_has_its_tools_there() {
+    let (server, evil) = (Server::start(), Server::start());
+    let world = world(&server);
+    let (url, elsewhere) = (server.url(), evil.url());
+    let config = json!({ "servers": {
+        "acme": { "repository": format!("{url}/dbt"), "toolsRepository": format!("{url}/dbt-tools") },
+        "evil": {
+            "repository": format!("{elsewhere}/dbt"),
+            "toolsRepository": format!("{url}/dbt-tools"),
+            "truststore": format!("{url}/dbt/truststore"),
+        },
+    } });
+    world.write("home/.dbt/conf/dbt.json", config.to_string().as_bytes());
+    let kept = json!({ "schema": 1, "tokens": [{
+        "issuer": "", "client": "", "audience": "", "origin": url, "token": TOKEN,
+        "received": "2026-01-01T00:00:00Z",
+    }] });
+    let file = world.write_secret("home/.dbt/state/tokens.json", &kept.to_string());
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let line = line(&server).replace("--token-file PLACE/token", "");
+    let (writes, told) = (server.writes().len(), server.credentials().len());
+    let run = world.run(&line.replace(&format!("--to {url}"), "-s evil"));
+    assert_eq!(run.code, Some(83), "{run:?}");
+    let words =
+        format!("the sign-in that is kept for `{url}` is that of the server which is at home");
+    assert!(run.talk.contains(&words), "{}", run.talk);
+    assert_eq!(server.file(&format!("{AT}/linux/amd64/deploy")), None);
+    assert_eq!(server.credentials().len(), told);
+    assert!(server.writes().len() <= writes + 1, "the first is refused");
+    world.run(&line.replace(&format!("--to {url}"), "-s acme")).says_nothing();
+    assert_eq!(server.file(&format!("{AT}/linux/amd64/deploy")).unwrap(), SCRIPT);
 }
 
 #[test]

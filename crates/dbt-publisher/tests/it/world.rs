@@ -1,12 +1,14 @@
 //! A home directory with keys, a repository, and the program.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use dbt_core::clock::Clock;
+use dbt_core::listing::Listing;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::trust::keys::{Certificate, Keyring};
 use dbt_core::trust::memory::{Demands, TrustMemory};
@@ -35,7 +37,8 @@ pub(crate) struct World {
 /// How the program ended.
 #[derive(Debug)]
 pub(crate) struct Run {
-    pub(crate) code: i32,
+    /// Nothing when a signal ended it.
+    pub(crate) code: Option<i32>,
     pub(crate) data: String,
     pub(crate) talk: String,
 }
@@ -103,15 +106,24 @@ impl World {
         key.1.clone()
     }
 
-    /// Runs the program with nothing of our own environment but where programs are. `REPO` is the directory of the repository, `PLACE` the one above.
-    #[expect(clippy::disallowed_methods, reason = "a test hands on where `gpg` is")]
+    /// Runs the program with nothing of our own environment but where programs are. `REPO` is the
+    /// directory of the repository, `PLACE` the one above.
     pub(crate) fn run(&self, line: &str) -> Run {
+        let run = self.run_through(&[env!("CARGO_BIN_EXE_publisher").into()], line);
+        assert!(run.code.is_some(), "it was ended: {}", run.talk);
+        run
+    }
+
+    /// Runs the program by these words in front of its own.
+    #[expect(clippy::disallowed_methods, reason = "a test hands on where `gpg` is")]
+    pub(crate) fn run_through(&self, program: &[OsString], line: &str) -> Run {
         let words = line.split_whitespace().map(|word| {
             let word = word.replace("REPO", self.path("repo").to_str().unwrap());
             word.replace("PLACE", self.place.path().to_str().unwrap()).replace("%20", " ")
         });
-        let mut command = Command::new(env!("CARGO_BIN_EXE_publisher"));
-        command.args(words).env_clear().current_dir(self.place.path());
+        let (program, before) = program.split_first().unwrap();
+        let mut command = Command::new(program);
+        command.args(before).args(words).env_clear().current_dir(self.place.path());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.path("home")).env("TMPDIR", self.place.path());
         command.env("DBT_SIGNING_PASSPHRASE", PASSPHRASE);
@@ -120,20 +132,30 @@ impl World {
         self.secrets.are_not_in("what the publisher says", &output.stderr);
         self.secrets.are_not_in("what the publisher prints", &output.stdout);
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Run {
-            code: output.status.code().unwrap(),
-            data: text(output.stdout),
-            talk: text(output.stderr),
-        }
+        Run { code: output.status.code(), data: text(output.stdout), talk: text(output.stderr) }
+    }
+
+    /// Every file of the repository but the pages that name them, in order.
+    pub(crate) fn published(&self) -> Vec<String> {
+        let mut found = self.served();
+        found.retain(|path| !path.ends_with("index.html"));
+        found
     }
 
     /// Every file of the repository, in order.
-    pub(crate) fn published(&self) -> Vec<String> {
+    pub(crate) fn served(&self) -> Vec<String> {
         let mut found = Vec::new();
         let root = self.path("repo");
         collect(&root, &root, &mut found);
         found.sort();
         found
+    }
+
+    /// What a page of the repository names, as a client reads it.
+    pub(crate) fn page(&self, directory: &str) -> Vec<String> {
+        let page = self.read(&format!("repo/{directory}/index.html"));
+        let listing = Listing::parse(&page, &format!("http://host/{directory}/")).unwrap();
+        listing.names().map(str::to_owned).collect()
     }
 
     /// The truststore as published.
@@ -200,19 +222,19 @@ fn collect(root: &Path, directory: &Path, found: &mut Vec<String>) {
 impl Run {
     #[track_caller]
     pub(crate) fn succeeds(self) -> Self {
-        assert_eq!(self.code, 0, "{}", self.talk);
+        assert_eq!(self.code, Some(0), "{}", self.talk);
         self
     }
 
     #[track_caller]
     pub(crate) fn says_nothing(self) -> Self {
-        assert_eq!((self.code, self.data.as_str(), self.talk.as_str()), (0, "", ""));
+        assert_eq!((self.code, self.data.as_str(), self.talk.as_str()), (Some(0), "", ""));
         self
     }
 
     #[track_caller]
     pub(crate) fn fails(self, code: i32, words: &str) -> Self {
-        assert_eq!(self.code, code, "{}", self.talk);
+        assert_eq!(self.code, Some(code), "{}", self.talk);
         assert!(self.talk.contains(words), "`{words}` is not in: {}", self.talk);
         assert_eq!(self.data, "");
         self

@@ -1,4 +1,4 @@
-//! Seeing who is known, and suspending and reactivating people.
+//! Seeing who is known, and changing what is kept of people.
 
 use dbt_core::repo_path::RepoPath;
 
@@ -11,7 +11,7 @@ use crate::authz::{Guarded, Reach};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeeUsers(Place);
 
-/// Suspending somebody, or taking that back.
+/// Adding or deleting somebody, giving them roles, suspending them, or taking that back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeUser(Place);
 
@@ -40,9 +40,9 @@ impl SeeUsers {
 }
 
 impl ChangeUser {
-    /// Returns the action on the one with this id.
-    pub fn of(id: &str) -> Self {
-        Self(Place::of(Some(id)))
+    /// Returns the action on the one with this id, or on somebody whose is not known yet.
+    pub fn of(id: Option<&str>) -> Self {
+        Self(Place::of(id))
     }
 }
 

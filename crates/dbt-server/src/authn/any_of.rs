@@ -11,6 +11,7 @@ use super::guesses::Guesses;
 use super::jwt::Jwt;
 use super::keys::Algorithm;
 use super::replay::{InMemory, Replay};
+use super::users::AddedUsers;
 use super::{
     AGENT, Attempt, Authenticator, BadCredential, Caller, Credential, Identity, Mode, Presented,
     Proof, Scope, Subject, Verdict, Vouching, Why, federation, static_token,
@@ -20,6 +21,7 @@ use super::{
 pub struct AnyOf {
     methods: Vec<(Vec<Scope>, Arc<dyn Authenticator>)>,
     api_tokens: Option<ApiTokens>,
+    added: Option<AddedUsers>,
     replay: Arc<dyn Replay>,
     guesses: Arc<Guesses>,
     mode: Option<Mode>,
@@ -30,14 +32,25 @@ impl AnyOf {
     /// Begins without any method. `clock` is asked whether proofs are still valid.
     pub fn new(clock: Clock) -> Self {
         let replay = Arc::new(InMemory::new(clock.now()));
-        let (methods, api_tokens) = (Vec::new(), None);
-        Self { methods, api_tokens, replay, guesses: Arc::default(), mode: None, clock }
+        let (methods, api_tokens, added) = (Vec::new(), None, None);
+        Self { methods, api_tokens, added, replay, guesses: Arc::default(), mode: None, clock }
     }
 
     /// Accepts tokens of this server's own, too.
     #[must_use]
     pub fn with_api_tokens(self, tokens: ApiTokens) -> Self {
         Self { api_tokens: Some(tokens), ..self }
+    }
+
+    /// Knows people whom somebody added, whose only proof are tokens of this server's own.
+    #[must_use]
+    pub fn with_added_users(self, added: AddedUsers) -> Self {
+        Self { added: Some(added), ..self }
+    }
+
+    /// Says whether people may show tokens of this server's own.
+    pub fn admits_own_tokens(&self) -> bool {
+        self.mode.is_none_or(Mode::admits_own_tokens)
     }
 
     /// Takes of people only the kinds of proof that a mode admits.
@@ -207,7 +220,7 @@ impl AnyOf {
             let proofs = token.proven.clone();
             return Ok(Caller::of(Identity { default_rights: false, ..identity }, proofs));
         }
-        if !token.is_of_agent && !self.mode.is_none_or(Mode::admits_own_tokens) {
+        if !token.is_of_agent && !self.admits_own_tokens() {
             let told = "people sign in with their identity provider here, and not with such tokens";
             let noted =
                 format!("the token {} is of `{subject}`, and no agent's (`auth.mode`)", token.id);
@@ -258,6 +271,11 @@ impl AnyOf {
             };
             known.default_rights &= method.gives_default_rights();
             known.proofs.extend(found);
+        }
+        match self.added.as_ref().map(|added| added.include(subject)) {
+            Some(Ok(true)) => known.proofs.extend(Scope::ALL.map(Proof::from)),
+            Some(Err(bad)) => failed = Some(BadCredential::both(failed, bad)),
+            Some(Ok(false)) | None => {}
         }
         match failed.filter(|_bad| known.proofs.is_empty()) {
             Some(bad) => Err(bad),

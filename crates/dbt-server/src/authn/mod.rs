@@ -49,7 +49,7 @@ pub use self::refused::{BadCredential, Excess, Why, away};
 use self::replay::Once;
 
 /// For what a method of authentication is valid: the configuration has one list for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// For reading.
@@ -117,6 +117,11 @@ pub const AGENT: &str = "agent";
 /// The word before the name of a person whom the settings name, and who has nothing but tokens of this
 /// server's own.
 pub const USER: &str = "user";
+
+/// Says whether those are people who sign in by a method.
+pub fn is_method_of_people(method: &str) -> bool {
+    [oidc::NAME, ssh::WORD, htpasswd::WORD, ldap::WORD, USER].contains(&method)
+}
 
 /// What the name of an owner begins with that is no subject alone. No method has such a name.
 const WITHIN: &str = "(within ";
@@ -232,6 +237,18 @@ impl Caller {
         Self { subject, groups, roles, groups_left_out, proofs, default_rights, job, token }
     }
 
+    /// Has a caller hold these roles besides, which this server keeps of them.
+    pub(crate) fn given(mut self, roles: Vec<String>) -> Self {
+        self.roles.extend(roles);
+        self
+    }
+
+    /// Says whether it is a person, and neither a program nor a job.
+    pub fn is_person(&self) -> bool {
+        let is_of_one = |subject: &Subject| is_method_of_people(subject.method);
+        self.subject.as_ref().is_some_and(is_of_one) && self.job.is_none()
+    }
+
     /// Says whether nothing is known of the caller.
     pub const fn is_anonymous(&self) -> bool {
         self.subject.is_none()
@@ -277,8 +294,9 @@ impl Caller {
         self.token.as_deref().map_or(&[], |token| &token.ceilings)
     }
 
-    /// Returns the roles that the caller holds by what an identity provider says of them.
-    pub fn roles_by_claims(&self) -> &[String] {
+    /// Returns the roles that the caller holds by what an identity provider says of them, or because they
+    /// were given to them.
+    pub fn own_roles(&self) -> &[String] {
         &self.roles
     }
 
@@ -315,14 +333,21 @@ impl Caller {
     }
 
     /// Returns whose that is which the caller begins. What was begun with a token that is good for less
-    /// than its subject's others is not theirs, nor is theirs its.
+    /// than its subject's others is not theirs, nor is theirs its: it is narrowed, or a job got it by other
+    /// rules than another job of one name.
     pub fn as_owner(&self) -> String {
         let subject = self.subject().map_or_else(|| "anonymous".to_owned(), ToString::to_string);
-        let ceilings: Vec<String> = self.ceilings().iter().map(ToString::to_string).collect();
-        if ceilings.is_empty() {
+        let token = self.token.as_deref();
+        let rules = token.iter().flat_map(|token| &token.rules);
+        // By their names: what a rule says of a job may change while a version is uploaded by several.
+        let mut grounds: Vec<String> = rules.map(|rule| format!("rule {}", rule.name)).collect();
+        // The same settings in another order are the same rules.
+        grounds.sort();
+        grounds.extend(self.ceilings().iter().map(ToString::to_string));
+        if grounds.is_empty() {
             return subject;
         }
-        let digest = Digest::of(ceilings.join("\n").as_bytes()).to_string();
+        let digest = Digest::of(grounds.join("\n").as_bytes()).to_string();
         format!("{WITHIN}{}) {subject}", digest.get(..32).unwrap_or_default())
     }
 

@@ -73,6 +73,8 @@ pub enum Excess {
     Guesses,
     /// Tokens of one owner, each of which has to be remembered.
     Tokens,
+    /// Exchanges of the identities of one subject, each of which is recorded.
+    Exchanges,
 }
 
 impl Excess {
@@ -81,6 +83,7 @@ impl Excess {
         match self {
             Self::Guesses => "too-many-guesses",
             Self::Tokens => "too-many-tokens",
+            Self::Exchanges => "too-many-exchanges",
         }
     }
 }

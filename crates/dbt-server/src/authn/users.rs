@@ -1,12 +1,13 @@
-//! People whom the settings alone know (`auth.users`): they have nothing but tokens of this server's own,
-//! which count as long as their names are there.
+//! People whom this server alone knows, because the settings name them (`auth.users`) or somebody added
+//! them: they have nothing but tokens of its own, which count as long as their names are there.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use super::{Attempt, Authenticator, BadCredential, Subject, USER, Verdict, Vouching};
+use super::{Attempt, Authenticator, BadCredential, Subject, USER, Verdict, Vouching, away};
 use crate::authz::REALM;
 use crate::content::BoxFuture;
+use crate::state::State;
 
 /// The people whom the settings name.
 pub struct NamedUsers {
@@ -42,5 +43,30 @@ impl Authenticator for NamedUsers {
 
     fn challenge(&self) -> String {
         format!("Bearer realm=\"{REALM}\"")
+    }
+}
+
+/// The people whom somebody added, and who have nothing but tokens of this server's own.
+pub enum AddedUsers {
+    /// Those who are in a state when they are asked for.
+    Kept(State),
+    /// These.
+    These(Vec<String>),
+}
+
+impl AddedUsers {
+    /// Says whether somebody is one of them.
+    pub fn include(&self, subject: &Subject) -> Result<bool, BadCredential> {
+        if subject.method != USER {
+            return Ok(false);
+        }
+        match self {
+            Self::Kept(state) => {
+                let found = state.addition(&subject.to_string());
+                let found = found.map(|addition| addition.is_some());
+                found.map_err(|error| away(format!("who was added cannot be looked up: {error}")))
+            }
+            Self::These(names) => Ok(names.contains(&subject.id)),
+        }
     }
 }

@@ -204,13 +204,13 @@ impl Rules {
         best
     }
 
-    /// Returns the roles that a caller holds: those that the settings give, by name, group or claim, and
-    /// those of a token; for want of any, the one that is for those who hold none.
+    /// Returns the roles that a caller holds: those that the settings give, by name, group or claim, those
+    /// that the server keeps of them, and those of a token; for want of any, the one that is for those who hold none.
     pub fn roles<'a>(&'a self, caller: &'a Caller) -> Vec<&'a str> {
         let holds = |subjects: &[Who]| subjects.iter().any(|who| who.is(caller, &[]));
         let held = self.holders.iter().filter(|(_role, subjects)| holds(subjects));
         let mut roles: Vec<&str> = held.map(|(role, _subjects)| role.as_str()).collect();
-        for role in caller.roles_by_claims().iter().chain(caller.roles_of_token()) {
+        for role in caller.own_roles().iter().chain(caller.roles_of_token()) {
             if !roles.contains(&role.as_str()) {
                 roles.push(role);
             }

@@ -16,14 +16,15 @@ use crate::authn::federation::Settings;
 use crate::authn::federation::rules::{KnownRule, Rule};
 use crate::authn::oidc::claims::Claims;
 use crate::authn::oidc::roles;
-use crate::authn::{BadCredential, Caller, api_tokens, oidc};
+use crate::authn::{BadCredential, Caller, Subject, USER, api_tokens, oidc};
 use crate::authz::permission::Permission;
 use crate::authz::rules::{Extent, Wish};
 use crate::authz::{Guarded as _, Reach};
 use crate::config::{Config, Method};
 use crate::env::Environment;
-use crate::state;
+use crate::state::{self, Addition};
 use crate::tokens::{self, ApiToken};
+use crate::users::own_name;
 
 /// Prints a line for each permission that is needed: whether there is it, and why.
 pub(super) fn run(
@@ -90,7 +91,19 @@ fn caller(question: &Explain, config: &Config) -> Result<Caller, Box<dyn Error>>
     if let Some(name) = question.subject.strip_prefix("rule:") {
         return job(name, config);
     }
-    let subject = config.names.subject(&question.subject)?;
+    let named = config.names.subject(&question.subject);
+    let (subject, addition) = match (named, own_name(&question.subject)) {
+        (Ok(subject), _) => {
+            let addition = addition(config, &subject.to_string());
+            (subject, addition)
+        }
+        (Err(unknown), own) => {
+            let addition = addition(config, &question.subject);
+            let name = own.filter(|_name| addition.is_some()).ok_or(unknown)?;
+            (Subject::local(USER, name), addition)
+        }
+    };
+    let given = addition.map(|addition| addition.roles).unwrap_or_default();
     let groups: Result<_, _> =
         question.groups.iter().map(|group| config.names.group(group)).collect();
     let scopes = config.names.scopes(&subject).to_vec();
@@ -106,7 +119,8 @@ fn caller(question: &Explain, config: &Config) -> Result<Caller, Box<dyn Error>>
             is_for_all = settings.is_for_all;
         }
     }
-    Ok(Caller::assumed(subject, groups?, scopes).assumed_to_hold(mapped, is_for_all))
+    let assumed = Caller::assumed(subject, groups?, scopes).assumed_to_hold(mapped, is_for_all);
+    Ok(assumed.given(given))
 }
 
 /// Reads what an identity provider claims of somebody, as it was typed: several of a name are a list.
@@ -179,9 +193,20 @@ fn bearer(id: &str, config: &Config) -> Result<Caller, Box<dyn Error>> {
     let in_force: Vec<KnownRule> =
         config.federation.as_ref().map(Settings::known).unwrap_or_default();
     let identity = tokens::under(identity, |rule| in_force.contains(rule)).map_err(refused)?;
-    let methods = app::signing_in(config)?;
+    let subject = identity.subject.to_string();
+    let addition = state::addition_of(&connection, &subject)?;
+    let added = addition.as_ref().and_then(|_added| own_name(&subject)).map(ToOwned::to_owned);
+    let methods = app::signing_in(config, added.into_iter().collect())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(methods.bearer(identity, here, now)).map_err(refused)?)
+    let caller = runtime.block_on(methods.bearer(identity, here, now)).map_err(refused)?;
+    let given = addition.filter(|_addition| caller.is_person()).map(|addition| addition.roles);
+    Ok(caller.given(given.unwrap_or_default()))
+}
+
+/// Says by whom somebody was added, as far as there is a state to look at.
+fn addition(config: &Config, subject: &str) -> Option<Addition> {
+    let connection = super::token::look(config).ok()?;
+    state::addition_of(&connection, subject).ok()?
 }
 
 /// Reads a path as it stands in a URL, and whether it is that of a directory.

@@ -18,14 +18,15 @@ use crate::audit;
 use crate::audit::chain;
 use crate::audit::kept::draft_on_host;
 use crate::authn::{Caller, api_tokens};
-use crate::config::Config;
+use crate::config::{Config, Names};
 use crate::env::Environment;
 use crate::request_id::RequestId;
-use crate::state::{self, Added, Claim, Revoked, Revoking, State, Which};
+use crate::state::{self, Added, Claim, Revoked, Revoking, State, StateError, Which};
 use crate::storage::local::{self, OnHost};
 use crate::time;
 use crate::tokens::mint::{self, Minter, Wanted, subject_of_tokens};
 use crate::tokens::{ApiToken, NewToken, text, told_revoked};
+use crate::users::own_name;
 
 /// What `--expires` takes.
 const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 60 * 60), ('d', 24 * 60 * 60)];
@@ -187,11 +188,12 @@ impl Host {
             expires_in: expires.as_deref().map(seconds).transpose()?,
             no_expiry: *no_expiry,
         };
+        let names = self.names(subject)?;
         let minter = Minter {
             caller: &self.caller,
             manages: true,
             policy: &self.config.policy,
-            names: &self.config.names,
+            names: &names,
             settings: self.config.tokens,
             now: self.now,
         };
@@ -201,9 +203,21 @@ impl Host {
         self.print(&text, &new, *json, "it is not shown again\n", out)
     }
 
+    /// Returns who can be named, with whoever a text names whom somebody has added.
+    fn names(&self, text: &str) -> Result<Names, StateError> {
+        let names = self.config.names.clone();
+        Ok(match own_name(text) {
+            Some(name) if self.state.addition(text)?.is_some() => names.and_user(name),
+            Some(_) | None => names,
+        })
+    }
+
     /// Refuses a token that would prove nobody: a name that no file has, say.
     fn proves_somebody(&self, new: &NewToken) -> Result<(), Box<dyn Error>> {
-        let methods = app::signing_in(&self.config)?;
+        let subject = &new.token.subject;
+        let is_added = self.state.addition(subject)?.is_some();
+        let added = own_name(subject).filter(|_name| is_added).map(ToOwned::to_owned);
+        let methods = app::signing_in(&self.config, added.into_iter().collect())?;
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let proven = api_tokens::judge(&new.token, self.config.tokens.longest, self.now).and_then(
             |identity| {

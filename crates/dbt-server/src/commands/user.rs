@@ -1,5 +1,5 @@
-//! `reposerver user`: who is known, and suspending and reactivating people, on the server's machine, beside a
-//! running server or without one.
+//! `reposerver user`: who is known, adding and deleting people, the roles that they are given, and suspending
+//! and reactivating them, on the server's machine, beside a running server or without one.
 
 use std::io::Write;
 use std::time::SystemTime;
@@ -14,13 +14,14 @@ use crate::args::{self, Flags};
 use crate::audit;
 use crate::audit::chain;
 use crate::audit::kept::draft_on_host;
-use crate::authn::HOST;
+use crate::authn::{HOST, Mode};
 use crate::config::Config;
 use crate::env::Environment;
-use crate::state::{self, Bar, Changed, Claim, PageOfUsers, Suspension, User};
+use crate::limits;
+use crate::state::{self, Addition, Bar, Changed, Claim, PageOfUsers, Suspension, User};
 use crate::time;
 use crate::tokens::mint::{plain, subject_of_tokens};
-use crate::users::{Change, apply, told_change};
+use crate::users::{Change, apply, roles_to_be_given, to_be_added, told_change};
 use crate::v1;
 
 /// How many people are read at once.
@@ -39,6 +40,25 @@ pub(super) fn run(
         }
         args::User::Show { subject, json } => {
             show(&Config::resolve(flags, environment)?, &subject, json, out)
+        }
+        args::User::Add { subject, roles } => {
+            let host = Host::open(flags, environment)?;
+            let admits = host.config.mode.is_none_or(Mode::admits_own_tokens);
+            let subject = to_be_added(&host.config.names, admits, &subject)?.to_string();
+            let roles = roles_to_be_given(&host.config.policy.rules, roles)?;
+            let by = host.caller.subject().map(ToString::to_string).unwrap_or_default();
+            change(&host, &subject, &Change::Add { by, roles }, out)
+        }
+        args::User::Roles { subject, roles } => {
+            let host = Host::open(flags, environment)?;
+            let subject = subject_of_tokens(&host.config.names, &subject)?;
+            let roles = roles_to_be_given(&host.config.policy.rules, roles)?;
+            let before = host.state.addition(&subject)?.map(|addition| addition.roles);
+            let before = before.unwrap_or_default();
+            change(&host, &subject, &Change::Give { before, roles }, out)
+        }
+        args::User::Remove { subject } => {
+            change(&Host::open(flags, environment)?, &subject, &Change::Delete, out)
         }
         args::User::Suspend { subject, reason } => {
             let reason = reason.unwrap_or_default();
@@ -103,8 +123,13 @@ fn all(config: &Config) -> Result<Vec<User>, Box<dyn std::error::Error>> {
 fn line(user: &User) -> String {
     let seen = user.seen.map_or_else(|| "never".to_owned(), time::rfc_3339);
     let managed = if user.managed { "  in `auth.users`" } else { "" };
+    let added = user.added.as_ref().map(|Addition { by, roles }| {
+        let roles = if roles.is_empty() { "no roles".to_owned() } else { roles.join(", ") };
+        format!("  added by {} with {}", by.escape_debug(), roles.escape_debug())
+    });
+    let added = added.unwrap_or_default();
     let standing = user.suspended.as_ref().map_or_else(|| "active".to_owned(), told);
-    format!("{}  {standing}  seen {seen}{managed}", user.subject.escape_debug())
+    format!("{}  {standing}  seen {seen}{managed}{added}", user.subject.escape_debug())
 }
 
 /// Says why nothing is permitted to somebody, or by their token.
@@ -135,25 +160,43 @@ fn change(host: &Host, text: &str, change: &Change, out: &mut dyn Write) -> Outc
     if subject.split_once(':').is_some_and(|(word, _number)| word == HOST) {
         return Err("whoever is on the server's own machine cannot be suspended".into());
     }
-    let (effect, action, reason) = match change {
-        Change::Suspend { reason, .. } => ("suspended", "user.suspend", reason.clone()),
-        Change::Reactivate => ("reactivated", "user.reactivate", String::new()),
+    let action = match change {
+        Change::Suspend { .. } => "user.suspend",
+        Change::Reactivate => "user.reactivate",
+        Change::Add { .. } => "user.add",
+        Change::Give { .. } => "user.roles",
+        Change::Delete => "user.remove",
     };
+    let (effect, told) = (change.effect(), change.told());
     let now: SystemTime = Clock::System.now();
     let path = Some(place(Some(&state::user_id(&subject))).to_string());
     let (who, change) = (subject.clone(), change.clone());
-    let detail = host.state.write_and_wait(Claim::Reserved, move |transaction| {
-        let Changed::Done { revoked } = apply(transaction, &who, &change, now)? else {
-            return Ok(None);
-        };
-        let detail = told_change(&who, &reason, &revoked);
+    let done = host.state.write_and_wait(Claim::Reserved, move |transaction| {
+        let changed = apply(transaction, &who, &change, now)?;
+        let Changed::Done { revoked } = &changed else { return Ok(Err(changed)) };
+        let detail = told_change(&who, &told, revoked);
         let outcome = audit::Outcome::Noted { effect, detail: detail.clone() };
         chain::append(transaction, &[draft_on_host(now, action, path.clone(), outcome)])?;
-        Ok(Some(detail))
+        Ok(Ok(detail))
     })?;
-    match detail {
-        Some(detail) => writeln!(out, "{effect} {detail}")?,
-        None => writeln!(out, "`{}` was {effect} before", subject.escape_debug())?,
+    let name = subject.escape_debug();
+    match done {
+        Ok(detail) => writeln!(out, "{effect} {detail}")?,
+        Err(Changed::Unchanged | Changed::Done { .. }) => {
+            writeln!(out, "`{name}` was {effect} before")?;
+        }
+        Err(Changed::Managed) => return Err(v1::told_managed(&subject).into()),
+        Err(Changed::Known) => return Err(format!("`{name}` was added before").into()),
+        Err(Changed::Unknown) => {
+            return Err(format!("nothing is kept of `{name}` that could be changed").into());
+        }
+        Err(Changed::Moved) => {
+            return Err(format!("the roles of `{name}` were changed meanwhile").into());
+        }
+        Err(Changed::Full) => {
+            let most = limits::ADDED_USERS;
+            return Err(format!("{most} people were added, and no more can be").into());
+        }
     }
     if host.config.users.iter().any(|user| user.subject.to_string() == subject) {
         writeln!(

@@ -15,7 +15,7 @@ use super::methods::{Door, Method};
 use super::{ConfigError, Decide, keys, oidc};
 use crate::authn::federation::Settings;
 use crate::authn::federation::pattern::Pattern;
-use crate::authn::federation::rules::{Expected, Replay, Right, Rule, TRIGGERS};
+use crate::authn::federation::rules::{Expected, Replay, Right, Rule, TRIGGERS, name_in_policy};
 use crate::authn::oidc::{Settings as IssuerSettings, claims, shared};
 use crate::authz::Access;
 use crate::authz::permission::Permission;
@@ -239,7 +239,7 @@ pub(super) fn rights(settings: Option<&Settings>) -> Vec<rules::Rule> {
     for rule in settings.into_iter().flat_map(|settings| &settings.rules) {
         let mut add = |part: PartOfTool, actions: &[Permission]| {
             rights.push(rules::Rule {
-                name: format!("trusted publishing: {}", rule.name),
+                name: name_in_policy(&rule.name),
                 subjects: vec![Who::JobsOf(rule.name.clone())],
                 paths: Paths::OfTools(rule.tools.clone(), part),
                 actions: actions.to_vec(),

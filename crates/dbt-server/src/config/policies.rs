@@ -65,6 +65,14 @@ impl Names {
         enabled.issuers.dedup();
     }
 
+    /// Knows one more of those who have nothing but tokens of this server's own.
+    #[must_use]
+    pub fn and_user(&self, name: &str) -> Self {
+        let mut names = self.clone();
+        names.users.push(name.to_owned());
+        names
+    }
+
     /// Returns for what the method of a subject is configured.
     pub fn scopes(&self, subject: &Subject) -> &[Scope] {
         if [AGENT, USER].contains(&subject.method) {
@@ -118,7 +126,10 @@ impl Names {
             return if self.users.iter().any(|known| known == name) {
                 Ok(Subject::local(USER, name))
             } else {
-                Err(format!("`{}`: they are not in `auth.users`", text.escape_debug()))
+                Err(format!(
+                    "`{}`: they are not in `auth.users`, and nobody added them",
+                    text.escape_debug()
+                ))
             };
         }
         if self.methods.is_empty() && self.users.iter().any(|known| known == text) {

@@ -3,8 +3,11 @@
 //!
 //! Everybody has read the earlier lists, with their signatures: whoever may only withdraw must not take a
 //! withdrawal back with one of them, nor stop a tool with what is no list, or with one that nobody has
-//! signed. Where uploads are verified, the signature is there first, as publishers write it, and is that
-//! of the list.
+//! signed: clients refuse to run a tool whose list does not verify.
+//!
+//! Where uploads are verified, the list that is there verifies at each moment. Publishers write the
+//! signature first; it comes with the one of the list that is still there, and only then the list that
+//! the new one is of. A signature alone can be anybody's that was ever public.
 
 use dbt_core::layout::{SIGNATURE_ENDING, WITHDRAWN_FILE};
 use dbt_core::name::ToolName;
@@ -30,34 +33,70 @@ fn is_signature(name: &str) -> bool {
     name.strip_suffix(SIGNATURE_ENDING) == Some(WITHDRAWN_FILE)
 }
 
-/// Checks a list by the one that is there, or that its signature is one.
+/// Checks a list, or a signature, by what is there.
 pub(super) async fn check(there: &There<'_>, path: &RepoPath, new: &Bytes) -> Result<(), ApiError> {
     let name = path.file_name().unwrap_or_default();
+    let tool = path.parent().and_then(|tool| tool.file_name()?.parse::<ToolName>().ok());
+    let tool = tool.ok_or_else(|| refusal("it is the list of no tool"))?;
     if is_signature(name) {
-        return SignatureBlock::parse(new)
-            .map(|_parsed| ())
-            .map_err(|_error| refusal("it is no signature"));
+        return check_signature(there, tool, new).await;
     }
     if name != WITHDRAWN_FILE {
         return Err(refusal("it is neither the list of withdrawn versions nor its signature"));
     }
-    let tool = path.parent().and_then(|tool| tool.file_name()?.parse::<ToolName>().ok());
-    let tool = tool.ok_or_else(|| refusal("it is the list of no tool"))?;
     let old = there.read_file(name).await?;
     if old.as_ref() == Some(new) {
         return Ok(());
     }
     follows(old.as_deref(), new, &tool)?;
-    let now = there.app.clock.now();
-    let Some(trust) = there.app.storage.trust(now).await? else { return Ok(()) };
     let signature = there.read_file(&format!("{name}{SIGNATURE_ENDING}")).await?;
-    let signature = signature.ok_or_else(|| refusal("its signature must be written first"))?;
-    let (document, new) = (Document::Withdrawn(tool), new.clone());
+    match verify(there, tool, new, signature).await? {
+        Verified::Not(why) => Err(refusal(&why)),
+        Verified::NotSigned => Err(refusal("its signature must be written first")),
+        Verified::Yes | Verified::NotAsked => Ok(()),
+    }
+}
+
+/// Checks a signature: it leaves the list that is there with one that counts.
+async fn check_signature(there: &There<'_>, tool: ToolName, new: &Bytes) -> Result<(), ApiError> {
+    SignatureBlock::parse(new).map_err(|_error| refusal("it is no signature"))?;
+    // Without a list, nobody asks for it.
+    let Some(list) = there.read_file(WITHDRAWN_FILE).await? else { return Ok(()) };
+    match verify(there, tool, &list, Some(new.clone())).await? {
+        Verified::Not(why) => Err(refusal(&format!(
+            "the list that is there would have no signature any more ({why}); write its own beside the new one"
+        ))),
+        Verified::Yes | Verified::NotSigned | Verified::NotAsked => Ok(()),
+    }
+}
+
+/// What comes of verifying a list.
+enum Verified {
+    Yes,
+    Not(String),
+    NotSigned,
+    /// Uploads are not verified here.
+    NotAsked,
+}
+
+/// Verifies a list as a client would that comes for the first time.
+async fn verify(
+    there: &There<'_>,
+    tool: ToolName,
+    list: &Bytes,
+    signature: Option<Bytes>,
+) -> Result<Verified, ApiError> {
+    let now = there.app.clock.now();
+    let Some(trust) = there.app.storage.trust(now).await? else { return Ok(Verified::NotAsked) };
+    let Some(signature) = signature else { return Ok(Verified::NotSigned) };
+    let (document, list) = (Document::Withdrawn(tool), list.clone());
     let verified = tokio::task::spawn_blocking(move || {
-        let endorsed = trust.verify_document(&document, &new, &signature, now);
-        endorsed.map(|_endorsement| ()).map_err(|error| broken(&error))
+        match trust.verify_document(&document, &list, &signature, now) {
+            Ok(_endorsement) => Verified::Yes,
+            Err(error) => Verified::Not(error.to_string()),
+        }
     });
-    verified.await.map_err(|error| ApiError::Internal(error.to_string()))?
+    verified.await.map_err(|error| ApiError::Internal(error.to_string()))
 }
 
 fn follows(old: Option<&[u8]>, new: &[u8], tool: &ToolName) -> Result<(), ApiError> {

@@ -15,6 +15,7 @@ use self::health::Health;
 use self::metrics::Metrics;
 use self::proxies::Proxies;
 use self::quota::Reserved;
+use crate::authn::Scope;
 use crate::authn::rate::{Rate, Rates, network};
 use crate::content::LargeChunks;
 use crate::limits;
@@ -56,6 +57,8 @@ pub struct Running {
     pub settings: Standing,
     /// Who showed identities of jobs in vain.
     pub failed_exchanges: FailedExchanges,
+    /// How often the identities of each subject were exchanged.
+    pub exchanges: Exchanges,
     /// Parts of the catalog that were looked at a moment ago.
     pub shelves: Shelves,
     /// What binds those to a browser who begin to sign in at the pages.
@@ -122,6 +125,32 @@ impl Verifying<'_> {
     pub fn was_in_vain(self) -> Option<Duration> {
         let wait = || self.of.rates().wait(&self.network, Instant::now());
         self.slow.as_ref().map(|_turn| wait().max(limits::FAILED_EXCHANGE_EVERY))
+    }
+}
+
+/// How often the identities of each subject were exchanged, to read and to write apart: who only reads must
+/// not stop what is published.
+#[derive(Debug)]
+pub struct Exchanges(Mutex<Rates<(String, Scope)>>);
+
+impl Default for Exchanges {
+    fn default() -> Self {
+        let (at_once, every) = (limits::EXCHANGES_OF_SUBJECT, limits::EXCHANGE_OF_SUBJECT_EVERY);
+        Self(Mutex::new(Rates::new(Rate { at_once, every })))
+    }
+}
+
+impl Exchanges {
+    /// Counts one, or says after how long it may be.
+    pub fn take(&self, subject: String, scope: Scope) -> Result<(), Duration> {
+        let (who, now) = ((subject, scope), Instant::now());
+        let mut rates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = rates.wait(&who, now);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        rates.take(who, now);
+        Ok(())
     }
 }
 

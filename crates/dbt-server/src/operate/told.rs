@@ -91,6 +91,10 @@ fn of_app(app: &App) -> Vec<Gauge> {
         help: "How old the oldest record is that is not on the disk yet.",
         value: app.audit.lag().as_secs_f64(),
     });
+    if let Some(suspended) = app.users.suspended() {
+        let help = "People to whom nothing is permitted that is not everybody's.";
+        now.push(one("reposerver_users_suspended", help, suspended as u64));
+    }
     let uploads = app.writes.inside();
     now.push(one("reposerver_uploads_in_flight", "Uploads that are under way.", uploads as u64));
     now

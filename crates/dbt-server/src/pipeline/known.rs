@@ -58,11 +58,12 @@ impl Unknown {
     }
 }
 
-/// Lets somebody who is known go on, unless they are suspended. Whoever makes a caller of what a request
-/// shows asks this.
+/// Lets somebody who is known go on, with the roles that the server keeps of them, unless they are
+/// suspended. Whoever makes a caller of what a request shows asks this.
 pub(crate) fn unsuspended(app: &App, caller: Caller, scope: Scope) -> Result<Caller, Unknown> {
-    match app.users.judge(&caller, scope) {
-        Ok(()) => Ok(caller),
+    let roles = app.users.judge(&caller, scope).and_then(|()| app.users.roles(&caller, scope));
+    match roles {
+        Ok(roles) => Ok(caller.given(roles)),
         Err(Unadmitted::Suspended(told)) => Err(Unknown::Suspended(Box::new(caller), told)),
         Err(Unadmitted::Away(error)) => Err(Unknown::Away(error.into())),
     }

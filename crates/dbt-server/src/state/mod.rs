@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
+mod added_users;
 mod api_tokens;
 mod copies;
 mod exchanges;
@@ -22,6 +23,8 @@ mod unusable;
 mod users;
 mod writer;
 
+pub use self::added_users::{Addition, find as addition_of};
+pub(crate) use self::added_users::{add as add_user, delete as delete_user, give as give_roles};
 pub use self::api_tokens::{
     Added, Ending, Making, Page, Revoked, Revoking, Row, Which, are_known as are_tokens_known,
     find as find_token, page as page_of_tokens,

@@ -19,7 +19,7 @@ pub const FILE: &str = "state.db";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What makes a database of each version one of the next. What stands here stays as it is.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     INSERT INTO about VALUES ('id', lower(hex(randomblob(16))));
@@ -64,6 +64,10 @@ const MIGRATIONS: [&str; 4] = [
         WHERE suspended IS NOT NULL OR disowned IS NOT NULL;
     CREATE INDEX users_managed ON users (subject) WHERE managed;
     CREATE TABLE token_owners (token TEXT PRIMARY KEY, owner TEXT NOT NULL, since INTEGER NOT NULL)
+        WITHOUT ROWID;
+",
+    "
+    CREATE TABLE added_users (subject TEXT PRIMARY KEY, added_by TEXT NOT NULL, roles TEXT NOT NULL)
         WITHOUT ROWID;
 ",
 ];
@@ -292,10 +296,10 @@ mod tests {
     fn what_an_earlier_version_made_can_be_looked_at_and_is_brought_up_to_date_when_it_is_opened() {
         let tables = |connection: &Connection| {
             let query = "SELECT count(*) FROM sqlite_master WHERE name IN \
-                         ('audit', 'api_tokens', 'exchanges', 'users', 'token_owners')";
+                         ('audit', 'api_tokens', 'exchanges', 'users', 'token_owners', 'added_users')";
             connection.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap()
         };
-        for (earlier, had) in [(1, 1), (2, 2), (3, 3)] {
+        for (earlier, had) in [(1, 1), (2, 2), (3, 3), (4, 5)] {
             let directory = tempfile::tempdir().unwrap();
             let mut connection = Connection::open(directory.path().join(FILE)).unwrap();
             prepare(&mut connection, &MIGRATIONS[..earlier]).unwrap();
@@ -306,11 +310,11 @@ mod tests {
             assert_eq!((version(&looked).unwrap(), tables(&looked)), (earlier, had));
             drop(looked);
             let opened = open_existing(directory.path(), None).unwrap();
-            assert_eq!((version(&opened.writes).unwrap(), tables(&opened.reads)), (4, 5));
+            assert_eq!((version(&opened.writes).unwrap(), tables(&opened.reads)), (5, 6));
             let kept = "SELECT count(*) FROM tombstones WHERE path = 'dbt/x'";
             assert_eq!(opened.reads.query_row(kept, [], |row| row.get::<_, i64>(0)), Ok(1));
         }
-        assert_eq!(MIGRATIONS.len(), 4, "each earlier version is tried here");
+        assert_eq!(MIGRATIONS.len(), 5, "each earlier version is tried here");
     }
 
     #[test]

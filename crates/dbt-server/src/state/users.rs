@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use rusqlite::{Connection, OptionalExtension as _, Row as Columns, Transaction, params};
 use sha2::{Digest as _, Sha256};
 
+use super::added_users::{self, Addition};
 use super::api_tokens::{self, Revoking, Which};
 use super::{Claim, Revoked, State, StateError};
 use crate::limits;
@@ -24,6 +25,8 @@ pub struct User {
     pub seen: Option<SystemTime>,
     /// Since when they are suspended, if they are.
     pub suspended: Option<Suspension>,
+    /// By whom they were added, and the roles that they were given, if they were.
+    pub added: Option<Addition>,
 }
 
 /// That somebody is suspended.
@@ -84,6 +87,16 @@ pub enum Changed {
     },
     /// It was so before.
     Unchanged,
+    /// The settings manage them, and win.
+    Managed,
+    /// They were added before.
+    Known,
+    /// Nothing is kept of them that could be changed.
+    Unknown,
+    /// Somebody else changed it meanwhile.
+    Moved,
+    /// As many were added as may be.
+    Full,
 }
 
 /// What the settings changed.
@@ -110,6 +123,8 @@ pub enum Difference {
     Removed,
     /// They do not name somebody any more who was suspended otherwise, and stays so.
     Released,
+    /// They name somebody who was added otherwise; what was given to them then ends.
+    Claimed,
 }
 
 impl Difference {
@@ -121,6 +136,7 @@ impl Difference {
             Self::Reactivated => "reactivated",
             Self::Removed => "removed",
             Self::Released => "released",
+            Self::Claimed => "claimed",
         }
     }
 }
@@ -175,7 +191,8 @@ impl State {
     pub fn user(&self, id: &str) -> Result<Option<User>, StateError> {
         self.look(|connection| {
             let query = format!("SELECT {COLUMNS} FROM users WHERE id = ?1 AND {IS_THERE}");
-            connection.prepare_cached(&query)?.query_row([id], row).optional()
+            let found = connection.prepare_cached(&query)?.query_row([id], row).optional()?;
+            found.map(|user| with_addition(connection, user)).transpose()
         })
     }
 
@@ -242,7 +259,12 @@ pub fn page(connection: &Connection, after: Option<&str>, most: u32) -> rusqlite
     let has_more = users.len() > most as usize;
     users.truncate(most as usize);
     let next = users.last().filter(|_last| has_more).map(|last| last.id.clone());
-    Ok(Page { users, next })
+    let users = users.into_iter().map(|user| with_addition(connection, user));
+    Ok(Page { users: users.collect::<rusqlite::Result<_>>()?, next })
+}
+
+fn with_addition(connection: &Connection, user: User) -> rusqlite::Result<User> {
+    Ok(User { added: added_users::find(connection, &user.subject)?, ..user })
 }
 
 /// Suspends somebody, and ends their tokens; what was made with these is not theirs alone and stays, as far
@@ -317,7 +339,11 @@ pub(crate) fn reconcile(
         note(subject, if removed { Difference::Removed } else { Difference::Released }, revoked);
     }
     for (subject, suspended) in managed {
-        if keep(transaction, subject, true, now)? {
+        let is_claimed = added_users::forget(transaction, subject)?;
+        let is_new = keep(transaction, subject, true, now)?;
+        if is_claimed {
+            note(subject, Difference::Claimed, Vec::new());
+        } else if is_new {
             note(subject, Difference::Added, Vec::new());
         }
         let done = if *suspended {
@@ -351,7 +377,7 @@ pub(crate) fn own(
 }
 
 /// Keeps somebody, if they are not, or are deleted; says whether something was added.
-fn keep(
+pub(super) fn keep(
     transaction: &Transaction<'_>,
     subject: &str,
     managed: bool,
@@ -365,7 +391,7 @@ fn keep(
 }
 
 /// Ends the tokens of a subject; returns which of them counted. What was made with them stays.
-fn revoke(
+pub(super) fn revoke(
     transaction: &Transaction<'_>,
     subject: &str,
     now: SystemTime,
@@ -414,6 +440,7 @@ fn row(columns: &Columns<'_>) -> rusqlite::Result<User> {
         created: time(3)?.unwrap_or(SystemTime::UNIX_EPOCH),
         seen: time(4)?,
         suspended,
+        added: None,
     })
 }
 

@@ -9,11 +9,11 @@ use dbt_core::secret::Secret;
 
 use super::kept::{About, ApiToken, Exchanged};
 use super::{Tokens, text};
-use crate::authn::federation::rules::KnownRule;
+use crate::authn::federation::rules::{KnownRule, name_in_policy};
 use crate::authn::federation::{Admitted, Federation, WORD};
 use crate::authn::replay::after_all_used;
 use crate::authn::{BadCredential, Identity, Proof, Scope, Why};
-use crate::state::{self, Ending, Exchange, Row, State, StateError};
+use crate::state::{self, Ending, Exchange, State, StateError};
 use crate::time;
 
 /// How often it is looked again what came of an identity that others exchange at the same time.
@@ -191,10 +191,15 @@ impl Tokens {
         under(identity, |rule| self.is_in_force(rule))
     }
 
-    /// Says whether all rules are in force by which a job got a token, if it is one's.
-    pub(super) fn are_in_force(&self, row: &Row) -> bool {
-        let exchanged = ApiToken::from(row.clone()).about.and_then(|about| about.exchanged);
-        exchanged.is_none_or(|it| it.rules.iter().all(|rule| self.is_in_force(rule)))
+    /// Says whether that is in force by which a job is let do something: the rule that permits it, and not
+    /// others that it came by as well; where none is named, all by which it was admitted.
+    pub(super) fn are_in_force(&self, rules: &[KnownRule], permitted_by: Option<&str>) -> bool {
+        let permits =
+            |rule: &&KnownRule| permitted_by.is_some_and(|by| by == name_in_policy(&rule.name));
+        match rules.iter().find(permits) {
+            Some(rule) => self.is_in_force(rule),
+            None => rules.iter().all(|rule| self.is_in_force(rule)),
+        }
     }
 
     fn is_in_force(&self, rule: &KnownRule) -> bool {

@@ -11,6 +11,7 @@ use dbt_core::clock::Clock;
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
+use crate::authn::api_tokens::HeldToken;
 use crate::authn::rate::{Rate, Rates, network};
 use crate::limits;
 use crate::state::{self, Claim, Making, Revoked, Revoking, Row, State, StateError, Unusable};
@@ -112,15 +113,16 @@ impl Tokens {
         Ok(Found::Unknown)
     }
 
-    /// Says whether a token that was accepted a while ago still counts.
-    pub fn counts(&self, id: &str, now: SystemTime) -> bool {
+    /// Says whether a token that was accepted a while ago still counts for what it was let do, by the rule
+    /// that permitted it.
+    pub fn counts(&self, held: &HeldToken, permitted_by: Option<&str>, now: SystemTime) -> bool {
         self.lookups.fetch_add(1, Ordering::Relaxed);
-        let row = self.usable().and_then(|state| state.token(id));
+        let row = self.usable().and_then(|state| state.token(&held.id));
         match row {
             Ok(Some(row)) => {
                 row.ended.is_none()
                     && row.expires.is_none_or(|expires| expires > now)
-                    && self.are_in_force(&row)
+                    && self.are_in_force(&held.rules, permitted_by)
             }
             Ok(None) => false,
             Err(error) => {

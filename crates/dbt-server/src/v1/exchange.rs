@@ -74,6 +74,7 @@ pub(super) async fn exchange(
     let offered = offered.and_then(offered_in)?;
     let key = idempotency_key(&asked.parts.headers)?;
     let admitted = judge(app, asked, federation, &offered).await?;
+    not_too_often(app, asked, &admitted)?;
     let now = app.clock.now();
     let exchanging =
         Exchanging { admitted: &admitted, proof: &offered.token, key: key.as_deref(), now };
@@ -188,6 +189,18 @@ async fn judge(
     };
     count(app, "refused", why);
     record(app, asked, &answer, &noted);
+    Err(answer)
+}
+
+/// Holds up jobs of a subject that exchange identities without end: whatever comes of it, it is recorded.
+fn not_too_often(app: &App, asked: &Asked, admitted: &Admitted) -> Result<(), ApiError> {
+    let subject = admitted.identity.subject.to_string();
+    let taken = app.running.exchanges.take(subject.clone(), admitted.scope);
+    let Err(after) = taken else { return Ok(()) };
+    count(app, "refused", "too-many");
+    let detail = "jobs of this subject exchange identities too often; try again later".to_owned();
+    let answer = ApiError::TooManyCredentials { of: Excess::Exchanges, detail, after };
+    record(app, asked, &answer, &format!("of `{}`", subject.escape_debug()));
     Err(answer)
 }
 

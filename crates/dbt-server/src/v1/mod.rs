@@ -35,7 +35,7 @@ pub use self::catalog::Shelves;
 pub(crate) use self::query::decoded;
 pub(crate) use self::tools::listing;
 pub(crate) use self::uploads::UPLOAD_OFFSET;
-pub(crate) use self::users::{REASON_BYTES, shown as shown_user};
+pub(crate) use self::users::{REASON_BYTES, managed as told_managed, shown as shown_user};
 
 /// What the API can do, for programs: `OpenAPI` 3.1. A test runs it against the server.
 pub const DESCRIPTION: &str = include_str!("openapi.json");
@@ -94,6 +94,12 @@ pub enum Ask {
     Users,
     /// What is kept of somebody.
     User(String),
+    /// To add somebody.
+    AddUser,
+    /// To give somebody other roles.
+    GiveRoles(String),
+    /// To delete somebody.
+    DeleteUser(String),
     /// To suspend somebody.
     Suspend(String),
     /// To take that back.
@@ -150,8 +156,15 @@ impl Ask {
             ["tokens", token, "own"] => {
                 ((*method == Method::POST).then(|| Self::OwnToken(id(token))), POST)
             }
-            ["users"] => (is_read.then_some(Self::Users), READ),
-            ["users", user] => (is_read.then(|| Self::User(id(user))), READ),
+            ["users"] => match *method {
+                Method::POST => (Some(Self::AddUser), READ_AND_POST),
+                _ => (is_read.then_some(Self::Users), READ_AND_POST),
+            },
+            ["users", user] => match *method {
+                Method::PATCH => (Some(Self::GiveRoles(id(user))), ALL_OF_ONE),
+                Method::DELETE => (Some(Self::DeleteUser(id(user))), ALL_OF_ONE),
+                _ => (is_read.then(|| Self::User(id(user))), ALL_OF_ONE),
+            },
             ["users", user, "suspend"] => {
                 ((*method == Method::POST).then(|| Self::Suspend(id(user))), POST)
             }
@@ -169,9 +182,9 @@ impl Ask {
             }
             ["uploads"] => ((*method == Method::POST).then_some(Self::BeginUpload), POST),
             ["uploads", upload] => match *method {
-                Method::PATCH => (Some(Self::Append(id(upload))), ALL_OF_AN_UPLOAD),
-                Method::DELETE => (Some(Self::AbandonUpload(id(upload))), ALL_OF_AN_UPLOAD),
-                _ => (is_read.then(|| Self::Upload(id(upload))), ALL_OF_AN_UPLOAD),
+                Method::PATCH => (Some(Self::Append(id(upload))), ALL_OF_ONE),
+                Method::DELETE => (Some(Self::AbandonUpload(id(upload))), ALL_OF_ONE),
+                _ => (is_read.then(|| Self::Upload(id(upload))), ALL_OF_ONE),
             },
             ["uploads", upload, "commit"] => {
                 ((*method == Method::POST).then(|| Self::CommitUpload(id(upload))), POST)
@@ -210,7 +223,13 @@ impl Ask {
             | Self::RevokeToken(_)
             | Self::RevokeTokens
             | Self::OwnToken(_) => "v1-tokens",
-            Self::Users | Self::User(_) | Self::Suspend(_) | Self::Reactivate(_) => "v1-users",
+            Self::Users
+            | Self::User(_)
+            | Self::AddUser
+            | Self::GiveRoles(_)
+            | Self::DeleteUser(_)
+            | Self::Suspend(_)
+            | Self::Reactivate(_) => "v1-users",
             Self::Audience | Self::Exchange => "v1-exchange",
             Self::Whoami => "v1-whoami",
         }
@@ -232,6 +251,9 @@ impl Ask {
             | Self::RevokeToken(_)
             | Self::RevokeTokens
             | Self::OwnToken(_)
+            | Self::AddUser
+            | Self::GiveRoles(_)
+            | Self::DeleteUser(_)
             | Self::Suspend(_)
             | Self::Reactivate(_)
             | Self::Exchange => true,
@@ -253,10 +275,11 @@ impl Ask {
 }
 
 const READ: &str = "GET, HEAD, OPTIONS";
+const READ_AND_POST: &str = "GET, HEAD, POST, OPTIONS";
 const POST: &str = "POST, OPTIONS";
 const ALL_OF_TOKENS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 const READ_AND_DELETE: &str = "GET, HEAD, DELETE, OPTIONS";
-const ALL_OF_AN_UPLOAD: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
+const ALL_OF_ONE: &str = "GET, HEAD, PATCH, DELETE, OPTIONS";
 
 /// Answers a request to the API.
 pub async fn answer(
@@ -313,6 +336,9 @@ async fn dispatch(
         Ask::OwnToken(id) => tokens::own(app, asked, &id).await,
         Ask::Users => users::list(app, asked).await,
         Ask::User(who) => users::show(app, asked, &who).await,
+        Ask::AddUser => users::add(app, asked, body).await,
+        Ask::GiveRoles(who) => users::give(app, asked, &who, body).await,
+        Ask::DeleteUser(who) => users::delete(app, asked, &who).await,
         Ask::Suspend(who) => users::suspend(app, asked, &who, body).await,
         Ask::Reactivate(who) => users::reactivate(app, asked, &who).await,
         Ask::Audience => exchange::audience(app, asked).await,
@@ -376,6 +402,9 @@ mod tests {
             ("POST", "tokens/1/own", Ask::OwnToken("1".to_owned())),
             ("HEAD", "users", Ask::Users),
             ("GET", "users/ssh:a", Ask::User("ssh:a".to_owned())),
+            ("POST", "users", Ask::AddUser),
+            ("PATCH", "users/1", Ask::GiveRoles("1".to_owned())),
+            ("DELETE", "users/1", Ask::DeleteUser("1".to_owned())),
             ("POST", "users/1/suspend", Ask::Suspend("1".to_owned())),
             ("POST", "users/1/reactivate", Ask::Reactivate("1".to_owned())),
             ("GET", "oidc/audience", Ask::Audience),
@@ -396,8 +425,8 @@ mod tests {
             ("PUT", "tokens"),
             ("POST", "tokens/1"),
             ("GET", "tokens/1/own"),
-            ("POST", "users"),
-            ("DELETE", "users/1"),
+            ("DELETE", "users"),
+            ("PUT", "users/1"),
             ("GET", "users/1/suspend"),
             ("POST", "oidc/audience"),
             ("GET", "oidc/exchange"),

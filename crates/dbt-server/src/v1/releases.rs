@@ -62,7 +62,8 @@ pub(super) async fn begin(
 ) -> Result<Response<Body>, ApiError> {
     // Nobody's bytes are read who could not begin a release of anything.
     let caller = admit(app, asked, CreateSomewhere::new()).await?.caller().clone();
-    let wanted = object::<Wanted>(token_ends::while_it_counts(app, &caller, body)).await?;
+    let body = token_ends::while_it_counts(app, &caller, None, body);
+    let wanted = object::<Wanted>(body).await?;
     let (path, id) = (wanted.path()?, RequestId::new(app.clock.now()).to_string());
     let state = if wanted.take_over {
         let grant = permit(app, asked, caller, TakeOver::of(path))?;

@@ -60,11 +60,12 @@ pub(super) async fn make(
     let wanted: Wanted = wanted?;
     let now = app.clock.now();
     let id = RequestId::new(now).to_string();
+    let names = app.users.names(&app.names, wanted.subject.as_deref())?;
     let decided = Minter {
         caller: somewhere.caller(),
         manages: somewhere.action().whose() == Whose::Anybodys,
         policy: &app.policy,
-        names: &app.names,
+        names: &names,
         settings: app.token_settings,
         now,
     }

@@ -67,7 +67,7 @@ pub(super) async fn append(
         code: "bad-header",
         detail: "`Upload-Offset` must say where in the upload the body begins".to_owned(),
     })?;
-    let body = token_ends::while_it_counts(app, grant.caller(), body);
+    let body = token_ends::while_it_counts(app, grant.caller(), grant.rule(), body);
     let upload = Upload::new(headers, body, &app.limits).map_err(StorageError::from)?;
     let (worker, id) = (Arc::clone(app), id.to_owned());
     // What has come is kept whether or not the client still listens.

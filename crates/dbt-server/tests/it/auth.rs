@@ -162,6 +162,9 @@ fn strange_credentials_are_refused_and_harm_nothing() {
         "Authorization: Bearer write-token\r\nAuthorization: Bearer write-token".to_owned(),
         "Authorization: Bearer write-token, Bearer write-token".to_owned(),
         "Authorization: Bearer\twrite-token".to_owned(),
+        "Authorization: Bearer".to_owned(),
+        "Authorization: bearer ".to_owned(),
+        "Authorization:".to_owned(),
         "Authorization: Bearer write-token extra".to_owned(),
         "Authorization: write-token".to_owned(),
         "Authorization: Bearer \"write-token\"".to_owned(),
@@ -170,6 +173,7 @@ fn strange_credentials_are_refused_and_harm_nothing() {
         dots,
     ];
     lines.push(format!("Authorization: Bearer {}", "x".repeat(1024 * 1024)));
+    lines.push(format!("Authorization: Bearer {}", ".".repeat(1_000_000)));
     for line in &lines {
         let status = ask(&server, "PUT", "/dbt/new", Some(line)).status;
         let start: String = line.chars().take(60).collect();

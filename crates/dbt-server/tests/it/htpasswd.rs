@@ -67,12 +67,16 @@ fn a_refusal_asks_for_a_password_and_tells_nobody_who_exists() {
 #[test]
 fn lines_that_cannot_be_used_are_left_out_and_never_harm() {
     let users = format!(
-        "no colon\n:x\na:b:c\nplain:pw\ndes:rqXexS6ZhobKA\nold:$2$04$85ky\nhuge:$2y$31$85ky\n\"quoted\n{USERS}"
+        "no colon\n:x\na:b:c\nplain:pw\ndes:rqXexS6ZhobKA\nold:$2$04$85ky\nhuge:$2y$31$85ky\n\"quoted\nempty:\n{USERS}"
     );
     let server = server(&users);
     assert_eq!(put(&server, "bcrypt", "pw").status, 201);
     for user in ["plain", "des", "old", "huge", "a", "\"quoted"] {
         put(&server, user, "pw").is_refused(401, "unauthorised");
+    }
+    // Nothing after the colon is no password, and not the empty one.
+    for password in ["", "pw", "\0"] {
+        put(&server, "empty", password).is_refused(401, "unauthorised");
     }
     let place = Place::new().argument("check-config");
     place.put_beside("htpasswd", users.as_bytes());

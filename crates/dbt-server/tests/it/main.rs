@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
+mod added_users;
 mod amounts;
 mod api_tokens;
 mod api_tokens_costs;

@@ -65,6 +65,8 @@ enum Kind {
     Trash,
     /// The server's own tokens, which take a body that says what one is to be.
     Tokens,
+    /// Who is known, which only administrators see, and change with a body that says who.
+    People,
     /// For whom the identities of jobs must be, which everybody may know.
     Audience,
     /// Where jobs exchange them, which takes a body with one.
@@ -116,8 +118,11 @@ const ROUTES: [(&str, Kind); 47] = [
     ("/-/api/v1/tokens", Kind::Tokens),
     ("/-/api/v1/tokens/01M81Z943VQVW0X8R1ESWY9315", Kind::One(&["GET", "HEAD", "DELETE"])),
     ("/-/api/v1/tokens/01M81Z943VQVW0X8R1ESWY9315/own", Kind::Administered(&["POST"])),
-    ("/-/api/v1/users", Kind::Secret),
-    ("/-/api/v1/users/00000000000000000000000000000000", Kind::Administered(&["GET", "HEAD"])),
+    ("/-/api/v1/users", Kind::People),
+    (
+        "/-/api/v1/users/00000000000000000000000000000000",
+        Kind::Administered(&["GET", "HEAD", "PATCH", "DELETE"]),
+    ),
     ("/-/api/v1/users/00000000000000000000000000000000/suspend", Kind::Administered(&["POST"])),
     ("/-/api/v1/users/00000000000000000000000000000000/reactivate", Kind::Administered(&["POST"])),
     ("/-/api/v1/oidc/audience", Kind::Audience),
@@ -139,10 +144,10 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
     let is_file_path = kind != Kind::Health && !path.starts_with("/-/");
     match method {
         "OPTIONS" => return 204,
-        "POST" if matches!(kind, Kind::Uploads | Kind::Releases | Kind::Tokens) => {
+        "POST" if matches!(kind, Kind::Uploads | Kind::Releases | Kind::Tokens | Kind::People) => {
             return match (holds, kind) {
                 (Holds::Nothing | Holds::Wrong | Holds::Expired, _) => 401,
-                (Holds::ReadOnly, _) => 403,
+                (Holds::ReadOnly, _) | (Holds::Publisher, Kind::People) => 403,
                 (_, Kind::Uploads) => 201,
                 _ => 400,
             };
@@ -201,7 +206,7 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
         (Holds::Nothing | Holds::Wrong | Holds::Expired, _, _) => 401,
         (_, "GET" | "HEAD", Kind::Nothing) => 404,
         (Holds::ReadOnly, "GET" | "HEAD", Kind::Trash | Kind::Tokens)
-        | (Holds::ReadOnly | Holds::Publisher, "GET" | "HEAD", Kind::Secret) => 403,
+        | (Holds::ReadOnly | Holds::Publisher, "GET" | "HEAD", Kind::Secret | Kind::People) => 403,
         (_, "GET" | "HEAD", _) => 200,
         (Holds::ReadOnly, _, _)
         | (_, "DELETE", Kind::Root | Kind::Truststore | Kind::Nothing)

@@ -1,12 +1,14 @@
 //! docs/providers: the settings of each page are taken as they are, and do what it says of its token;
 //! and what is said of refusals is what is said.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use dbt_testkit::identity_provider::SigningKey;
 use serde_json::{Value, json};
 
 use crate::oidc::Issuer;
+use crate::tokens::{Key, claims, key_file, now};
 use crate::world::{Place, Reply, Server, looked_through};
 
 const ERRORS: &str = include_str!("../../../../docs/providers/errors.md");
@@ -230,7 +232,7 @@ fn what_the_page_of_entra_says_of_too_many_groups_is_so() {
 fn messages(heading: &str) -> Vec<Vec<String>> {
     let section = ERRORS.split(&format!("\n## {heading}\n")).nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let rows = section.lines().filter(|line| line.contains("``"));
+    let rows = section.lines().filter(|line| line.starts_with("| ") && line.contains("``"));
     let first = |row: &str| row.split(" | ").next().unwrap().to_owned();
     let texts = rows.flat_map(|row| {
         let cell = first(row);
@@ -240,9 +242,9 @@ fn messages(heading: &str) -> Vec<Vec<String>> {
     texts.map(|text| text.split('…').map(str::to_owned).collect()).collect()
 }
 
-/// Expects that one of the messages is what was said.
+/// Expects that one of the messages is what was said; returns which.
 #[track_caller]
-fn is_there(messages: &[Vec<String>], said: &str) {
+fn is_there(messages: &[Vec<String>], said: &str) -> BTreeSet<usize> {
     let fits = |parts: &Vec<String>| {
         let mut rest = said;
         for (index, part) in parts.iter().enumerate() {
@@ -254,7 +256,19 @@ fn is_there(messages: &[Vec<String>], said: &str) {
         }
         rest.is_empty() || parts.last().is_some_and(String::is_empty)
     };
-    assert!(messages.iter().any(fits), "the page lacks: {said}");
+    let fitting = messages.iter().enumerate().filter(|(_index, parts)| fits(parts));
+    let found: BTreeSet<usize> = fitting.map(|(index, _parts)| index).collect();
+    assert!(!found.is_empty(), "the page lacks: {said}");
+    found
+}
+
+/// Expects that each message of a section was said: a row of which nobody has seen that it is so may be one
+/// of earlier words.
+#[track_caller]
+fn all_were_said(messages: &[Vec<String>], found: &BTreeSet<usize>) {
+    let unsaid = messages.iter().enumerate().filter(|(index, _parts)| !found.contains(index));
+    let unsaid: Vec<String> = unsaid.map(|(_index, parts)| parts.join("…")).collect();
+    assert!(unsaid.is_empty(), "the page has what nothing said: {unsaid:#?}");
 }
 
 /// A server that demands all that can be demanded.
@@ -291,7 +305,10 @@ fn the_page_about_errors_has_every_reason_of_the_record() {
     assert_eq!(ask(&server, "GET", "/", &issuer.token("x", &good)).status, 200);
     let (stranger, unknown) = (SigningKey::p256("key"), SigningKey::p256("other"));
     let now = issuer.claims("x", &json!({}))["iat"].as_u64().unwrap();
+    let mut for_nobody = issuer.claims("x", &good);
+    for_nobody.as_object_mut().unwrap().remove("aud");
     let tokens = [
+        issuer.key().token(&for_nobody),
         issuer.token("x", &with("aud", json!("portal"))),
         issuer.token("x", &with("aud", json!(["dbt-example", "portal"]))),
         issuer.token("x", &with("iss", json!("https://other.example.com"))),
@@ -315,13 +332,21 @@ fn the_page_about_errors_has_every_reason_of_the_record() {
         let count = index + 1;
         server.eventually("recorded", |server| reasons(server).len() >= count);
     }
-    let said = reasons(&server);
+    let mut said = reasons(&server);
     assert_eq!(said.len(), tokens.len(), "{said:#?}");
+    let away = Issuer::new();
+    let server = demanding(&away);
+    away.be_away(true);
+    ask(&server, "GET", "/", &away.token("x", &good)).is_refused(401, "unauthorised");
+    server.eventually("recorded", |server| !reasons(server).is_empty());
+    said.extend(reasons(&server));
+    let mut found = BTreeSet::new();
     for reason in said {
         // Behind it stands who made the token, as it says.
         let reason = reason.split("; it says it is from `").next().unwrap();
-        is_there(&messages, reason);
+        found.extend(is_there(&messages, reason));
     }
+    all_were_said(&messages, &found);
 }
 
 /// Returns why requests were refused, as the log has it.
@@ -338,6 +363,7 @@ fn reasons(server: &Server) -> Vec<String> {
 #[test]
 fn the_page_about_errors_has_every_answer_of_the_server() {
     let messages = messages("What the server answers");
+    let mut found = BTreeSet::new();
     let issuer = Issuer::new();
     let server = Page::all().remove(1).serve(&issuer);
     let good = json!({"aud": "dbt-example", "preferred_username": "alice"});
@@ -359,8 +385,11 @@ fn the_page_about_errors_has_every_answer_of_the_server() {
     ] {
         let reply = ask(&server, method, path, &token);
         assert_eq!(reply.status, status, "{token}");
-        is_there(&messages, reply.json()["detail"].as_str().unwrap());
+        found.extend(is_there(&messages, reply.json()["detail"].as_str().unwrap()));
     }
+    let foreign = issuer.token("x", &json!({"aud": "portal", "preferred_username": "alice"}));
+    let reply = ask(&server, "GET", "/dbt/latest", &foreign);
+    found.extend(is_there(&messages, reply.json()["detail"].as_str().unwrap()));
     // Who is stopped is told so, whatever they show.
     let subject = format!("{}alice", issuer.word());
     server.command_beside(&["user", "suspend", &subject]);
@@ -368,7 +397,7 @@ fn the_page_about_errors_has_every_answer_of_the_server() {
     reply.is_refused(403, "forbidden");
     let detail = reply.json()["detail"].as_str().unwrap().to_owned();
     assert!(detail.ends_with(" is suspended"), "{detail}");
-    is_there(&messages, &detail);
+    found.extend(is_there(&messages, &detail));
 
     let away = Issuer::new();
     let server = Page::all().remove(1).serve(&away);
@@ -376,5 +405,54 @@ fn the_page_about_errors_has_every_answer_of_the_server() {
     let claims = json!({"aud": "dbt-example", "preferred_username": "alice"});
     let reply = ask(&server, "GET", "/dbt/latest", &away.token("x", &claims));
     assert_eq!(reply.status, 401);
-    is_there(&messages, reply.json()["detail"].as_str().unwrap());
+    found.extend(is_there(&messages, reply.json()["detail"].as_str().unwrap()));
+
+    for detail in refusals_of_ssh_keys() {
+        found.extend(is_there(&messages, &detail));
+    }
+    let page = Page::all().remove(4);
+    let server = page.serve(&issuer);
+    let mut claims = page.token.clone();
+    claims.as_object_mut().unwrap().remove("groups");
+    claims["hasgroups"] = true.into();
+    let reply =
+        ask(&server, "PUT", "/dbt-tools/x/1.0.0/linux/amd64/x", &issuer.token("x", &claims));
+    found.extend(is_there(&messages, reply.json()["detail"].as_str().unwrap()));
+    all_were_said(&messages, &found);
+}
+
+/// Returns what is answered to tokens that an SSH key signed.
+fn refusals_of_ssh_keys() -> Vec<String> {
+    let key = Key::ed25519(7);
+    let place = Place::new();
+    let users = key_file(&[("alice", key.line())]);
+    place.put_beside("keys.json", users.as_bytes());
+    let members = r#""authTypePut": "ssh-agent-file", "pubkeysFile": "keys.json",
+        "publicUrls": ["https://dbt.example.com"]"#;
+    let server = Server::on(place, members);
+    let put = |claims: &Value| {
+        let line = format!("Token: {}", key.signed(claims));
+        server.send("PUT", "/dbt/latest", &[&line], b"1.0.0")
+    };
+    let with = |changes: &Value| {
+        let mut claims = claims("alice");
+        for (claim, value) in changes.as_object().unwrap() {
+            claims[claim] = value.clone();
+        }
+        claims
+    };
+    let used = with(&json!({}));
+    assert_eq!(put(&used).status, 201);
+    let early = json!({"nbf": now() + 200, "iat": now() + 200, "exp": now() + 300});
+    let late = json!({"nbf": now() - 400, "iat": now() - 400, "exp": now() - 100});
+    let elsewhere = json!({"aud": ["other.example.com"]});
+    // From before the server began.
+    let old = json!({"nbf": now() - 100, "iat": now() - 100, "exp": now() + 100});
+    let refused = [used, with(&early), with(&late), with(&elsewhere), with(&old)];
+    let said = refused.iter().map(|claims| {
+        let reply = put(claims);
+        reply.is_refused(401, "unauthorised");
+        reply.json()["detail"].as_str().unwrap().to_owned()
+    });
+    said.collect()
 }

@@ -300,6 +300,7 @@ fn headers_that_ask_for_something_else_prove_nothing() {
     let stranger = Key::ed25519(9);
     for header in [
         r#"{"alg":"EdDSA","jku":"http://127.0.0.1:1/keys"}"#,
+        r#"{"alg":"EdDSA","x5u":"http://127.0.0.1:1/keys"}"#,
         r#"{"alg":"EdDSA","jwk":{"kty":"OKP","crv":"Ed25519","x":"AAAA"}}"#,
         r#"{"alg":"EdDSA","kid":"../../../etc/passwd"}"#,
     ] {

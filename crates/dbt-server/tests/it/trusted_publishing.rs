@@ -286,6 +286,41 @@ fn where_uploads_are_verified_a_job_withdraws_with_the_signature_of_the_list_alo
     let signature = ALICE.sign(&body, binding, just_now());
     assert_eq!(put(&format!("{list}.asc"), signature.as_bytes()).status, 200);
     assert_eq!(put(list, &body).status, 201);
+
+    // Now that clients read it, it keeps a signature that counts.
+    let next = String::from_utf8(body.clone()).unwrap().replace(r#""serial":1"#, r#""serial":2"#);
+    let next_signature = ALICE.sign(next.as_bytes(), binding, just_now());
+    for (why, other) in [
+        ("a stranger's", MALLORY.sign(&body, binding, just_now())),
+        ("of another list", ALICE.sign(b"other", binding, just_now())),
+        ("of the next one alone", next_signature.clone()),
+        ("none", "signature".to_owned()),
+    ] {
+        put(&format!("{list}.asc"), other.as_bytes()).is_refused(403, "forbidden");
+        let there = server.send("GET", &format!("{list}.asc"), &[&header], b"");
+        assert_eq!(there.text(), signature, "{why}");
+    }
+    // A list beside the signature of the one before would stop clients as well.
+    put(list, next.as_bytes()).is_refused(403, "forbidden");
+    assert_eq!(server.send("GET", list, &[&header], b"").body, body);
+    let both = together(&[&next_signature, &signature]);
+    assert_eq!(put(&format!("{list}.asc"), both.as_bytes()).status, 200);
+    assert_eq!(put(list, next.as_bytes()).status, 200);
+    assert_eq!(server.send("GET", list, &[&header], b"").text(), next);
+}
+
+/// Puts signatures into one block.
+fn together(signatures: &[&str]) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    let packets = signatures.iter().flat_map(|armored| {
+        let body = armored.split("\n\n").nth(1).unwrap().lines();
+        let lines: String = body.take_while(|line| !line.starts_with(['=', '-'])).collect();
+        STANDARD.decode(lines).unwrap()
+    });
+    let text = STANDARD.encode(packets.collect::<Vec<u8>>());
+    format!("-----BEGIN PGP SIGNATURE-----\n\n{text}\n-----END PGP SIGNATURE-----\n")
 }
 
 #[test]

@@ -72,6 +72,69 @@ fn a_rule_that_was_changed_or_taken_away_gives_nothing_from_the_next_request_on(
     assert_eq!(status(&server, "GET", "/dbt-tools/deploy/", &fresh), 401);
 }
 
+/// The next request by the other rule would be permitted, so that this one is, too.
+#[test]
+fn an_upload_under_way_goes_on_when_only_a_rule_changes_that_does_not_permit_it() {
+    let issuer = Issuer::new();
+    let (deploy, mut reads) = (github_rule(), github_rule());
+    reads["name"] = "reading".into();
+    reads["permits"] = json!(["read"]);
+    let with = |rules: &[&Value]| settings(&issuer, &json!(rules));
+    let server = Server::with(&with(&[&deploy, &reads]));
+    let job = exchanged(&server, &github(&issuer, &json!({})));
+    let mut stream = server.connect();
+    let head = format!("PUT {TOOL} HTTP/1.1\r\nHost: t\r\n{job}\r\nContent-Length: 5\r\n\r\nby");
+    std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+    server.eventually("under way", |server| !server.unfinished().is_empty());
+    reads["minutes"] = 10.into();
+    server.reload(&with(&[&deploy, &reads]));
+    std::io::Write::write_all(&mut stream, b"tes").unwrap();
+    assert_eq!(Reply::read(&mut stream, false).status, 201);
+    assert!(!server.drafts().is_empty(), "it is there, of a version that is not whole");
+}
+
+#[test]
+fn what_a_job_has_under_way_is_nobodys_who_got_in_by_another_rule() {
+    let issuer = Issuer::new();
+    let (release, mut nightly) = (github_rule(), github_rule());
+    nightly["name"] = "nightly".into();
+    nightly["workflow"] = "nightly.yml".into();
+    let server = Server::with(&settings(&issuer, &json!([release, nightly])));
+    let other = "acme/deploy/.github/workflows/nightly.yml@refs/heads/main";
+    let job = exchanged(&server, &github(&issuer, &json!({})));
+    let reply = exchange(&server, &github(&issuer, &json!({"job_workflow_ref": other})));
+    assert_eq!(reply.json()["rules"], json!(["nightly"]));
+    assert!(reply.json()["subject"].as_str().unwrap().ends_with(SUB), "one name");
+    let stranger = bearer(&reply);
+
+    let ask = |header: &str, method: &str, path: &str, body: &str| {
+        let lines = [header, "Upload-Offset: 0"];
+        server.send(method, &format!("/-/api/v1{path}"), &lines, body.as_bytes())
+    };
+    let upload = ask(&job, "POST", "/uploads", "");
+    let upload = format!("/uploads/{}", upload.json()["id"].as_str().unwrap());
+    let wanted = r#"{"tool": "deploy", "version": "3.0.0"}"#;
+    let begun = ask(&job, "POST", "/releases", wanted);
+    assert_eq!(begun.status, 201, "{begun:?}");
+    let release = format!("/releases/{}", begun.json()["id"].as_str().unwrap());
+    let drafts = server.drafts();
+    for (method, path) in
+        [("GET", &upload), ("PATCH", &upload), ("DELETE", &upload), ("GET", &release)]
+    {
+        assert_eq!(ask(&stranger, method, path, "").status, 404, "{method} {path}");
+    }
+    for (method, path) in [("POST", format!("{release}/commit")), ("DELETE", release.clone())] {
+        let status = ask(&stranger, method, &path, "").status;
+        assert!([403, 404].contains(&status), "{method} {path}: {status}");
+    }
+    assert_eq!(server.drafts(), drafts);
+    // The same job once more, as when it is run again, goes on with it.
+    let again = exchanged(&server, &github(&issuer, &json!({})));
+    assert_eq!(ask(&again, "GET", &release, "").status, 200);
+    assert_eq!(ask(&again, "PATCH", &upload, "bytes").status, 204);
+    assert_eq!(ask(&again, "DELETE", &upload, "").status, 204);
+}
+
 #[test]
 fn what_is_said_of_an_issuer_that_changes_ends_what_came_of_it() {
     let issuer = Issuer::new();
@@ -289,6 +352,28 @@ fn a_job_that_has_all_its_tokens_has_nothing_more_written_for_it() {
     assert_eq!((of(&server, "attempted"), of(&server, "failed")), (MOST, 0));
     // Who publishes is not kept from it.
     assert_eq!(exchange(&server, &github(&issuer, &json!({}))).status, 200);
+}
+
+/// Each time is a record, also where the answer is the one of before.
+#[test]
+fn a_job_that_exchanges_without_end_is_told_to_wait_and_others_are_not() {
+    let issuer = Issuer::new();
+    let server = Server::with(&settings(&issuer, &json!([github_rule(), gitlab_rule()])));
+    let identity = github(&issuer, &json!({}));
+    let statuses: Vec<u16> =
+        (0..1100).map(|_try| exchange_to_read(&server, &identity).status).collect();
+    assert_eq!(statuses[..1000], [200; 1000]);
+    assert!(statuses[1000..].iter().filter(|status| **status == 429).count() > 20, "{statuses:?}");
+    server.eventually("refused", |server| {
+        let reply = exchange_to_read(server, &identity);
+        reply.status == 429 && {
+            reply.is_refused(429, "too-many-exchanges");
+            reply.header("retry-after").is_some()
+        }
+    });
+    // Neither who publishes is kept from it, nor jobs of another name.
+    assert_eq!(exchange(&server, &identity).status, 200);
+    assert_eq!(exchange_to_read(&server, &gitlab(&issuer, &json!({}))).status, 200);
 }
 
 #[test]

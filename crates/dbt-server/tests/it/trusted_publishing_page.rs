@@ -227,6 +227,7 @@ fn every_key_of_the_schema_is_on_the_page_and_every_word_that_is_there_is_said()
         ("409 `identity-used`", "exchanged before"),
         ("409 `token-limit`", "1000 jobs"),
         ("429 `too-many-guesses`", "60 identities"),
+        ("429 `too-many-exchanges`", "1000 identities"),
         ("503 `busy`", "keys are not known"),
     ] {
         row(code, words);

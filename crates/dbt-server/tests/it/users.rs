@@ -460,6 +460,31 @@ fn entries_that_cannot_be_meant_stop_the_start() {
     }
 }
 
+#[test]
+fn how_many_are_suspended_is_told_and_not_who() {
+    let world = World::new();
+    let metrics = r#""listen": {"metrics": "127.0.0.1:0"}"#;
+    let members = |users: &Value| format!("{}, {metrics}", world.members(users));
+    let server = Server::with(&members(&json!([])));
+    let told = |server: &Server| server.metric("reposerver_users_suspended").unwrap();
+    assert_eq!(told(&server), "0");
+    server.command_beside(&["user", "suspend", &world.subject("bob")]);
+    assert_eq!(put(&server, &world.header("bob")), 403);
+    assert_eq!(told(&server), "1");
+    let suspended = json!([{"name": "carol", "suspended": true}]);
+    server.reload(&members(&suspended));
+    assert_eq!(told(&server), "2");
+    server.command_beside(&["user", "reactivate", &world.subject("bob")]);
+    assert_eq!(told(&server), "1");
+    let refused =
+        r#"reposerver_auth_attempts_total{method="bearer",result="refused",reason="suspended"}"#;
+    assert_eq!(server.metric(refused).as_deref(), Some("1"));
+    let text = server.get_beside("/-/metrics").text();
+    assert!(!text.contains("bob") && !text.contains("carol"), "{text}");
+    let server = Server::on(server.stop().argument("--read-only"), &members(&suspended));
+    assert_eq!(told(&server), "1");
+}
+
 /// A server that only reads writes nothing down, and goes by the settings.
 #[test]
 fn a_server_that_only_reads_suspends_whom_the_settings_suspend() {

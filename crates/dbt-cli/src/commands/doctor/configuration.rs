@@ -9,6 +9,7 @@ use dbt_client::ownership::Distrust;
 use dbt_client::self_update::Identity;
 use dbt_client::session::Session;
 use dbt_client::settings::{SelfUpdate, Settings, Updates};
+use dbt_client::token_cache::TokenStore;
 use dbt_core::brand;
 use dbt_ui::report::Report;
 
@@ -52,6 +53,27 @@ pub(super) fn file(process: &Process, findings: &mut Findings) -> bool {
         findings.wrong(Kind::CONFIG_UNKNOWN_KEY, found, fix);
     }
     true
+}
+
+/// Looks where tokens are kept, and whether they can be.
+pub(super) fn tokens(process: &Process, findings: &mut Findings) {
+    // What is wrong with the setting, or with the home, is said there.
+    let (Ok(tokens), Some(home)) = (process.tokens(), &process.found.places.home) else { return };
+    let file = home.join("state").join("tokens.json");
+    let file = file.display();
+    match (tokens.store_of_tokens(), tokens.check_keychain()) {
+        (TokenStore::Keychain, Err(error)) => {
+            findings.wrong(Kind::KEYCHAIN_UNUSABLE, in_one_line(&error), error.hint());
+        }
+        (TokenStore::Keychain, Ok(())) => {
+            let found =
+                format!("in the keychain of the system, and those that end soon in `{file}`");
+            findings.good("tokens", found);
+        }
+        (TokenStore::File, _) => {
+            findings.good("tokens", format!("in `{file}`, which nobody else can read"));
+        }
+    }
 }
 
 fn add_server() -> String {

@@ -143,6 +143,10 @@ kinds! {
         "nothing reads a key of the configuration",
         "what it is meant to set is not set",
         "write the nearest known key, or remove it";
+    KEYCHAIN_UNUSABLE = "keychain-unusable", Warning,
+        "`tokenStore` is `keychain`, and the keychain of this session takes nothing",
+        "nobody can sign in, and sign-ins end with their tokens",
+        "unlock it, or set `tokenStore` to `file`";
     SHELL_MISSING = "shell-missing", Warning,
         "`updates` is `after`, and there is no shell (`sh`) on `PATH`",
         "nothing looks for newer versions in the background",
@@ -254,7 +258,7 @@ kinds! {
     SERVER_SIGN_IN = "server-sign-in", Error,
         "the server does not know who asks (401)",
         "nothing new can be installed; what is cached still runs",
-        "configure `username` and `password`, or `token`";
+        "`{program} login`, or configure `username` and `password`, or `token`";
     CREDENTIALS_UNUSABLE = "credentials-unusable", Error,
         "the password or token that is configured cannot be had: its command or file fails, or takes too long",
         "nothing new can be installed; what is cached still runs",

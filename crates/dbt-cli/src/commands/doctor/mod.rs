@@ -33,6 +33,7 @@ pub(crate) fn doctor(process: &Process, asked: &Doctor) -> Result<(), Report> {
     machine::home(process, &mut findings);
     machine::store(process, &mut findings);
     if configuration::file(process, &mut findings) {
+        configuration::tokens(process, &mut findings);
         servers(process, &mut findings);
     }
     show(process, asked, &findings)

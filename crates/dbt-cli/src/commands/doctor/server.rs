@@ -213,7 +213,10 @@ fn fix_of(session: &Session<'_>, error: &FetchError, kind: Kind) -> String {
         }
         Kind::CERTIFICATES_FILE => "correct `caFile`, or `SSL_CERT_FILE`".to_owned(),
         Kind::SERVER_SIGN_IN => settings.server.hint_to_sign_in().unwrap_or_else(|| {
-            format!("`username` and `password`, or `token`, in `servers.{name}`")
+            format!(
+                "`{} login`, or `username` and `password`, or `token`, in `servers.{name}`",
+                brand::PROGRAM
+            )
         }),
         Kind::SERVER_FORBIDDEN => "ask the server's administrator for leave to read".to_owned(),
         Kind::SERVER_NO_LISTING => {

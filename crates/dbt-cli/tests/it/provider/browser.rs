@@ -1,7 +1,7 @@
 //! Signing in with a browser, here or elsewhere.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,26 +14,42 @@ use dbt_testkit::world::World;
 
 use super::{asked, world};
 
-/// A browser that tells a test which page it was sent to, and nothing else.
+/// A browser that tells a test what it was started with, and nothing else.
 struct Browser {
     program: PathBuf,
     pages: PathBuf,
+    environment: PathBuf,
 }
 
 impl Browser {
     fn of(world: &World) -> Self {
-        let (program, pages) = (world.directory().join("browser"), world.directory().join("page"));
+        let [program, pages, environment] =
+            ["browser", "page", "environment"].map(|name| world.directory().join(name));
         assert!(Command::new("mkfifo").arg(&pages).status().unwrap().success());
-        let script = format!("#!/bin/sh\nprintf %s \"$1\" > {}\n", pages.display());
+        let (told, env) = (pages.display(), environment.display());
+        let script = format!("#!/bin/sh\nenv > {env}\nprintf %s \"$*\" > {told}\n");
         fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        Self { program, pages }
+        Self { program, pages, environment }
     }
 
-    /// Waits for a page.
-    fn page(&self) -> String {
-        fs::read_to_string(&self.pages).unwrap()
+    /// Waits for what it is started with: a file, which all users may see.
+    fn started_with(&self) -> PathBuf {
+        let url = fs::read_to_string(&self.pages).unwrap();
+        PathBuf::from(url.strip_prefix("file://").unwrap_or_else(|| panic!("{url}")))
     }
+
+    /// Waits for a page, and returns where that leads.
+    fn page(&self) -> String {
+        leads_to(&self.started_with())
+    }
+}
+
+/// Returns where a page leads at once.
+fn leads_to(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let refresh = text.split("http-equiv=\"refresh\" content=\"0; url=").nth(1).unwrap();
+    refresh.split('"').next().unwrap().replace("&amp;", "&")
 }
 
 /// Asks for a page, and returns the whole answer.
@@ -79,6 +95,64 @@ fn a_browser_is_opened_and_brings_back_the_sign_in() {
     run.finish().exits_with(0).mentions("signed in to the server `acme` as alice");
     assert_eq!(asked(&provider), ["/.well-known/openid-configuration", AUTHORIZE, TOKEN]);
     world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+}
+
+#[test]
+fn nobody_else_sees_the_page_that_a_browser_opens() {
+    let (_provider, world) = world();
+    let browser = Browser::of(&world);
+    let run = world
+        .invoke(["login", "--browser"])
+        .env("BROWSER", &browser.program)
+        .env("DBT_PUBLISH_TOKEN", "a-token-of-the-publisher")
+        .start();
+    // The arguments of a program, as all users may read them.
+    let file = browser.started_with();
+    assert_eq!(file.parent().unwrap(), world.dbt_home().join("state"));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&file), 0o600);
+    let page = leads_to(&file);
+    let state = page.split("state=").nth(1).unwrap().split('&').next().unwrap();
+    assert!(state.len() >= 43 && !file.to_str().unwrap().contains(state), "{page}");
+    let environment = fs::read_to_string(&browser.environment).unwrap();
+    assert!(environment.contains("\nHOME=") || environment.starts_with("HOME="), "{environment}");
+    assert!(!environment.contains("DBT_PUBLISH_TOKEN"), "{environment}");
+
+    visit(&signed_in_at(&page));
+    let run = run.finish();
+    run.exits_with(0).mentions(&format!("state={state}"));
+    assert!(!file.exists());
+}
+
+#[test]
+fn where_there_is_no_place_for_a_page_no_browser_starts_and_the_address_is_shown() {
+    let (_provider, world) = world();
+    let browser = Browser::of(&world);
+    let state = world.dbt_home().join("state");
+    fs::create_dir_all(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).unwrap();
+    let [typed, said] = ["typed", "said"].map(|name| world.directory().join(name));
+    for pipe in [&typed, &said] {
+        assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    }
+    let line = format!("exec \"$@\" 2> {}", said.display());
+    let run = world
+        .invoke(["login", "--browser"])
+        .through(&["sh", "-c", &line, "sh"])
+        .env("BROWSER", &browser.program)
+        .stdin_from(&typed)
+        .start();
+    let mut said = BufReader::new(fs::File::open(&said).unwrap()).lines();
+    let page = said.find_map(|line| Some(line.unwrap().split_once(", open ")?.1.to_owned()));
+    let back = signed_in_at(&page.unwrap());
+    let mut keyboard = fs::OpenOptions::new().write(true).open(&typed).unwrap();
+    writeln!(keyboard, "{back}").unwrap();
+    let said: String = said.map(|line| line.unwrap() + "\n").collect();
+    run.finish().exits_with(exits::CONFIGURATION);
+    let words = "warning: no browser is started here: others could exchange a page of ours: ";
+    assert!(said.contains(words), "{said}");
+    assert!(said.contains("error: the token is not kept: there is nowhere to keep it"), "{said}");
+    assert!(!browser.environment.exists());
 }
 
 #[test]

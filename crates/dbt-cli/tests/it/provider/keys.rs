@@ -53,8 +53,74 @@ fn each_kind_of_key_signs_in_without_a_sign_in_and_one_request_serves_every_run(
         assert!(length.contains(&signature.len()), "{name}: {}", signature.len());
 
         run(&world, &agent, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
-        world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
         assert!(asked(&provider).is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_token_that_an_agent_signed_for_is_not_used_by_who_brings_another_agent() {
+    let (provider, world, alices) = with_agent();
+    alices.key("mine", &["-t", "ed25519"]);
+    let bobs = Agent::start();
+    bobs.key("mine", &["-t", "ed25519"]);
+    run(&world, &alices, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    run(&world, &bobs, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    assert_eq!(asked(&provider), [TOKEN, TOKEN]);
+    // Each has their own from then on.
+    for agent in [&alices, &bobs] {
+        run(&world, agent, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    }
+    assert!(asked(&provider).is_empty());
+    // Without an agent nobody says whose they are.
+    world.dbt(["whoami"]).exits_with(exits::REFUSED).mentions("no SSH agent is known");
+    // Who signs out takes both with them.
+    run(&world, &bobs, &["logout"]).exits_with(0).mentions("is forgotten here");
+    run(&world, &alices, &["deploy"]).prints("deploy 1.4.0\n");
+    assert_eq!(asked(&provider).last().map(String::as_str), Some(TOKEN));
+}
+
+#[test]
+fn who_signs_in_with_a_key_that_no_run_would_show_is_signed_in_as_long_as_they_have_it() {
+    let ((provider, world), agent, other) = (world(), Agent::start(), Agent::start());
+    agent.key("mine", &["-t", "ed25519"]);
+    other.key("mine", &["-t", "ed25519"]);
+    run(&world, &agent, &["login", "--ssh"]).exits_with(0).mentions("as alice");
+    run(&world, &agent, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    assert_eq!(asked(&provider), [TOKEN]);
+    for words in [&["whoami"][..], &["-o", "whoami"]] {
+        run(&world, &other, words).exits_with(exits::REFUSED).mentions("nobody is signed in");
+        world.dbt(words).exits_with(exits::REFUSED).mentions("nobody is signed in");
+    }
+    // A person who signs in at the provider takes its place, whatever agent they have.
+    provider.confirm_at_once();
+    run(&world, &agent, &["login", "--device"]).exits_with(0);
+    provider.take_asked();
+    for agent in [&agent, &other] {
+        run(&world, agent, &["whoami"]).exits_with(0);
+    }
+    assert!(asked(&provider).is_empty());
+}
+
+#[test]
+fn a_name_that_is_empty_is_that_of_the_user_and_without_any_it_is_the_clients() {
+    for (own, username, expected) in [
+        (Some(""), Some("alice"), "alice"),
+        (Some("bot"), Some("alice"), "bot"),
+        (Some(""), None, "app"),
+    ] {
+        let (provider, world, agent) = with_agent();
+        agent.key("mine", &["-t", "ed25519"]);
+        world.configure(|config| {
+            let server = config["servers"]["acme"].as_object_mut().unwrap();
+            server.remove("oidcUsername");
+            server.extend(own.map(|name| ("oidcUsername".to_owned(), name.into())));
+            server.extend(username.map(|name| ("username".to_owned(), name.into())));
+        });
+        run(&world, &agent, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+        let token = provider.take_asked()[0].field("subject_token").unwrap();
+        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        let claims: Value = serde_json::from_slice(&claims).unwrap();
+        assert_eq!(claims["sub"], expected, "{own:?} {username:?}");
     }
 }
 

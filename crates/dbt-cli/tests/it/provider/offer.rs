@@ -58,7 +58,7 @@ fn whoever_fetches_updates_or_looks_at_the_catalog_is_asked_too() {
         (&["fetch", "deploy"][..], "signed in to the server `acme` as alice"),
         (&["update", "deploy"], "signed in to the server `acme` as alice"),
         (&["catalog", "list"], "deploy  1.4.0"),
-        (&["catalog", "show", "deploy"], "versions: 1.4.0"),
+        (&["catalog", "show", "deploy"], ": 1.4.0\r\n"),
         (&["--", "catalog", "list"], "deploy  1.4.0"),
     ] {
         let (provider, world) = world();

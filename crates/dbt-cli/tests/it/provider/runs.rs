@@ -1,16 +1,12 @@
 //! Runs with a provider: what they ask, and what they do when a sign-in has ended.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use dbt_testkit::exits;
 use dbt_testkit::http::Answer;
 use dbt_testkit::ssh_agent::Agent;
-use dbt_testkit::times;
 use dbt_testkit::token_endpoint::{TOKEN, TokenEndpoint};
 use dbt_testkit::world::World;
 
-use super::{asked, signed_in, told, world};
-use crate::other_time;
+use super::{asked, later, signed_in, told, world};
 
 #[test]
 fn a_run_that_needs_a_sign_in_says_so_and_begins_none() {
@@ -39,7 +35,6 @@ fn a_warm_run_makes_the_requests_of_one_without_authentication() {
 fn a_hundred_first_runs_at_once_ask_for_one_token() {
     let ((provider, world), agent) = (world(), Agent::start());
     world.set("connectorId", "ssh");
-    world.set("timeout", 20);
     agent.key("mine", &["-t", "ed25519"]);
     let start = || world.invoke(["deploy"]).env("SSH_AUTH_SOCK", agent.socket()).start();
     let runs: Vec<_> = (0..100).map(|_run| start()).collect();
@@ -49,12 +44,9 @@ fn a_hundred_first_runs_at_once_ask_for_one_token() {
     assert_eq!(asked(&provider), [TOKEN]);
 }
 
-/// Runs at another time; the server must be reached, and the tool runs.
+/// Runs so long after this moment; the server must be reached, and the tool runs.
 fn runs_later(world: &World, minutes: u64) -> dbt_testkit::invocation::Run {
-    let then = times::now() + Duration::from_secs(minutes * 60);
-    let seconds = then.duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let library = other_time(world, seconds);
-    world.invoke(["deploy"]).env("LD_PRELOAD", library).run()
+    world.invoke(["deploy"]).env("LD_PRELOAD", later(world, minutes)).run()
 }
 
 #[test]

@@ -65,8 +65,8 @@ fn it_renews_no_id_token_so_that_somebody_signs_in_anew_and_nothing_else_is_show
     let tokens = signed_in(&provider);
     assert!(tokens.refresh_token.is_some());
     let discovered = discovered(&provider.issuer());
-    let next = renewed(&channel(), &discovered, &client(), &tokens).unwrap();
-    assert_eq!(next, None);
+    let error = renewed(&channel(), &discovered, &client(), &tokens).unwrap_err();
+    assert!(error.to_string().contains("the renewal of ID tokens"), "{error}");
     // It was asked, and what it was asked with counts once.
     let error = renewed(&channel(), &discovered, &client(), &tokens).unwrap_err();
     assert!(error.ends_the_session(), "{error}");

@@ -242,10 +242,10 @@ fn a_key_of_each_kind_signs_in_at_the_connector_of_a_dex() {
         let asked = dex.take_asked();
         let posts = asked.iter().filter(|asked| asked.request.method == "POST").count();
         assert_eq!(posts, 1, "one exchange for {name}");
-        let shown = run(&server, &["whoami"], &[]);
+        let shown = run(&server, &["whoami"], &[("SSH_AUTH_SOCK", &socket)]);
         assert!(shown.contains(&format!("e-mail: {name}@example.com\n")), "{shown}");
         assert!(shown.contains(&format!("groups: {}#staff\n", dex.url())), "{shown}");
-        runs_the_tool(&server, &[]);
+        runs_the_tool(&server, &[("SSH_AUTH_SOCK", &socket)]);
     }
     // A key that it does not know, before one that it does.
     let (_name, agent, _kind) = &agents[0];

@@ -1,6 +1,7 @@
 //! docs/providers: the client's settings are read as they are written, and every message of a sign-in is
 //! on the page about errors.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use dbt_client::config::ConfigFile;
 use dbt_client::fsx::FsxError;
 use dbt_client::oidc::{ErrorCode, OidcError, Provider, Refusal, TriedKey, What};
+use dbt_client::ownership::Distrust;
 use dbt_client::token_cache::CacheProblem;
 use dbt_testkit::http::Answer;
 use dbt_testkit::identity_provider::DISCOVERY;
@@ -68,9 +70,9 @@ fn messages() -> Vec<Vec<String>> {
 }
 
 /// Expects that one of the messages is in what was said: a refusal has who refuses what before it,
-/// and the provider's words behind it.
+/// and the provider's words behind it. Returns which are.
 #[track_caller]
-fn is_there(messages: &[Vec<String>], text: &str) {
+fn is_there(messages: &[Vec<String>], text: &str) -> BTreeSet<usize> {
     let fits = |parts: &Vec<String>| {
         let mut rest = text;
         parts.iter().all(|part| {
@@ -79,8 +81,12 @@ fn is_there(messages: &[Vec<String>], text: &str) {
         })
     };
     // What is nothing but `…` would fit everything.
-    let is_specific = |parts: &&Vec<String>| parts.iter().map(String::len).sum::<usize>() >= 10;
-    assert!(messages.iter().filter(is_specific).any(fits), "the page lacks: {text}");
+    let is_specific = |parts: &Vec<String>| parts.iter().map(String::len).sum::<usize>() >= 10;
+    let all = messages.iter().enumerate();
+    let fitting = all.filter(|(_index, parts)| is_specific(parts) && fits(parts));
+    let found: BTreeSet<usize> = fitting.map(|(index, _parts)| index).collect();
+    assert!(!found.is_empty(), "the page lacks: {text}");
+    found
 }
 
 fn refusals() -> Vec<OidcError> {
@@ -143,18 +149,20 @@ fn errors() -> Vec<OidcError> {
 #[test]
 fn every_message_of_a_sign_in_is_on_the_page_about_errors() {
     let messages = messages();
+    let mut found = BTreeSet::new();
     for error in errors().into_iter().chain(refusals()) {
-        is_there(&messages, &error.to_string());
+        found.extend(is_there(&messages, &error.to_string()));
     }
     let endpoint = TokenEndpoint::start();
     for answer in [Answer::text(502, "away"), Answer::of(200, "text/html", b"<html>".to_vec())] {
         endpoint.next(DISCOVERY, answer);
         let error = Provider::discover(&channel(), &addresses(&endpoint)).unwrap_err();
-        is_there(&messages, &said(&error, &endpoint));
+        found.extend(is_there(&messages, &said(&error, &endpoint)));
     }
     let path = || PathBuf::from("/home/alice/.dbt/state/tokens.json");
     let failed = |action| FsxError::new(action, path(), io::Error::from(io::ErrorKind::Other));
     for problem in [
+        CacheProblem::Distrusted(Distrust::Mode { path: path(), mode: 0o777 }),
         CacheProblem::Foreign { path: path(), owner: 7 },
         CacheProblem::Open { path: path(), mode: 0o644 },
         CacheProblem::NoFile { path: path() },
@@ -165,6 +173,10 @@ fn every_message_of_a_sign_in_is_on_the_page_about_errors() {
         CacheProblem::Read(failed("read")),
         CacheProblem::Write(failed("write")),
     ] {
-        is_there(&messages, &problem.to_string());
+        found.extend(is_there(&messages, &problem.to_string()));
     }
+    // A row of which nobody has seen that it is so may be one of earlier words.
+    let unsaid = messages.iter().enumerate().filter(|(index, _parts)| !found.contains(index));
+    let unsaid: Vec<String> = unsaid.map(|(_index, parts)| parts.join("…")).collect();
+    assert!(unsaid.is_empty(), "the page has what nothing said: {unsaid:#?}");
 }

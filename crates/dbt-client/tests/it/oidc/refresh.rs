@@ -6,7 +6,7 @@ use dbt_client::oidc::refresh::{renewed, within};
 use dbt_client::oidc::{OidcError, Tokens, UnverifiedClaims};
 use dbt_client::settings::Places;
 use dbt_client::source::Class;
-use dbt_client::token_cache::{Key, Need, NoToken, TokenCache};
+use dbt_client::token_cache::{Key, Need, NoToken, Recipient, TokenCache};
 use dbt_client::url::RepositoryUrl;
 use dbt_core::clock::Clock;
 use dbt_testkit::http::Answer;
@@ -31,7 +31,13 @@ fn ended(endpoint: &TokenEndpoint) -> Tokens {
 fn key(endpoint: &TokenEndpoint) -> Key {
     let server: RepositoryUrl = "https://dbt.example.com".parse().unwrap();
     let (issuer, origin) = (endpoint.url(), server.origin().unwrap().clone());
-    Key { issuer, client: "app".to_owned(), audience: String::new(), origin, who: String::new() }
+    Key {
+        issuer,
+        client: "app".to_owned(),
+        audience: String::new(),
+        to: Recipient::at_home(origin),
+        who: String::new(),
+    }
 }
 
 fn cache_in(home: &std::path::Path) -> TokenCache {
@@ -103,6 +109,20 @@ fn a_provider_that_refuses_without_words_has_ended_the_session_too() {
     let error = get(&cache_in(home.path()), &endpoint).unwrap_err();
     assert!(error.to_string().contains("somebody has to sign in"), "{error}");
     assert_eq!(cache_in(home.path()).peek(&key(&endpoint)), None);
+}
+
+#[test]
+fn words_that_are_no_refusal_end_no_session() {
+    for words in ["<html>Bad Request</html>", r#"{"Error": "invalid_grant"}"#] {
+        let (endpoint, home) = (TokenEndpoint::start(), tempfile::tempdir().unwrap());
+        cache_in(home.path()).store(&key(&endpoint), &ended(&endpoint));
+        endpoint.next(TOKEN, Answer::text(400, words));
+        let error = get(&cache_in(home.path()), &endpoint).unwrap_err().into_cause().unwrap();
+        assert!(!error.ends_the_session());
+        let words = "failed to ask `URL/token`: the server gave an unexpected answer (400)";
+        assert_eq!(said(&error, &endpoint), words);
+        get(&cache_in(home.path()), &endpoint).unwrap();
+    }
 }
 
 #[test]

@@ -375,7 +375,7 @@ impl Sources {
 }
 
 async fn scopes(config: &Config, new: &NewToken) -> Vec<Scope> {
-    let methods = crate::app::signing_in(config).unwrap();
+    let methods = crate::app::signing_in(config, Vec::new()).unwrap();
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let bearer = methods.bearer(judge(&new.token, None, at(101)).unwrap(), here, at(101)).await;
     let scopes = |bearer: Caller| bearer.proofs().iter().map(|proof| proof.scope).collect();
@@ -509,7 +509,7 @@ async fn a_token_of_somebody_whose_provider_is_for_everybody_has_no_rights_that_
     let file = Some(sources.directory.path().join("config.json"));
     let flags = Flags { file, ..Flags::default() };
     let config = Config::resolve(&flags, &Environment::default()).unwrap();
-    let methods = crate::app::signing_in(&config).unwrap();
+    let methods = crate::app::signing_in(&config, Vec::new()).unwrap();
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
     for (subject, expected) in
         [("oidc:https://gitlab.com#7", false), ("oidc:https://id.example.com#7", true)]
@@ -564,7 +564,7 @@ async fn what_a_token_of_the_settings_made_is_good_for_no_more_than_that_is_toda
         }
     }
     // Where nothing is left, the record says whose that was.
-    let methods = crate::app::signing_in(&config(users, users)).unwrap();
+    let methods = crate::app::signing_in(&config(users, users), Vec::new()).unwrap();
     let mut new = of("agent:x", Vec::new());
     new.token.origin = "static-token:ci".to_owned();
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -578,7 +578,7 @@ async fn what_a_token_of_the_settings_made_is_good_for_no_more_than_that_is_toda
 async fn who_is_taken_out_of_a_file_has_no_token_that_counts_from_then_on() {
     let sources = Sources::new();
     let config = sources.config("basic-htpasswd", sources.file("readers"), sources.file("writers"));
-    let methods = crate::app::signing_in(&config).unwrap();
+    let methods = crate::app::signing_in(&config, Vec::new()).unwrap();
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let new = of("htpasswd:writer", Vec::new());
     let ask = || methods.bearer(judge(&new.token, None, at(101)).unwrap(), here, at(101));

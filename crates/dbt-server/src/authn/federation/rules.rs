@@ -112,6 +112,11 @@ pub enum Replay {
     },
 }
 
+/// Returns what the rules of the policy are called that permit something by a rule of this name.
+pub fn name_in_policy(name: &str) -> String {
+    format!("trusted publishing: {name}")
+}
+
 /// How a rule is known again: it counts for what came of it as long as it is the very same.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -4,6 +4,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use dbt_core::listing::page;
 use dbt_core::repo_path::RepoPath;
 use rustix::fs::{AtFlags, FileType};
 
@@ -23,7 +24,7 @@ pub(super) fn list(
         // Names that no path can have cannot be asked for, so they are not shown either.
         let Ok(name) = entry.file_name().to_str() else { continue };
         let legal = RepoPath::root().join(name).is_ok();
-        if !legal || !action::is_visible(name) || name == "index.html" {
+        if !legal || !action::is_visible(name) || name == page::FILE {
             continue;
         }
         let needs_look = detail == Detail::All || entry.file_type() == FileType::Unknown;

@@ -97,7 +97,7 @@ impl World {
 
     /// Returns whoever shows a token.
     fn bearer(&self, new: &NewToken) -> Caller {
-        let methods = crate::app::signing_in(&self.config).unwrap();
+        let methods = crate::app::signing_in(&self.config, Vec::new()).unwrap();
         let identity = api_tokens::judge(&new.token, None, at(1)).unwrap();
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
