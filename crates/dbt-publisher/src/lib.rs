@@ -15,8 +15,11 @@ mod key;
 mod known;
 mod place;
 mod publish;
+mod release;
 mod resign;
 mod signer;
+mod stage;
+mod staged;
 mod stop;
 mod truststore;
 mod withdraw;
@@ -58,7 +61,9 @@ fn dispatch(command: Command, environment: &Environment, printer: &Printer) -> R
         Command::Publish(typed) => publish::run(typed, environment, printer),
         Command::Key(command) => key::commands::run(command, environment, printer),
         Command::Truststore(command) => truststore::run(command, environment, printer),
+        Command::Stage(typed) => stage::run(typed, environment, printer),
         Command::Sign(typed) => resign::run(typed, environment, printer),
+        Command::Release(typed) => release::run(typed, environment, printer),
         Command::Withdraw(typed) => withdraw::run(typed, environment, printer),
         Command::Delete(typed) => delete::run(typed, environment, printer),
     }

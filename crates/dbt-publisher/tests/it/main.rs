@@ -12,6 +12,8 @@ mod keys;
 mod maintain;
 mod pages;
 mod publish;
+mod release;
+mod staging;
 mod truststore;
 mod upload;
 mod world;
