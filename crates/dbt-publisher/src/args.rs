@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Withdraw(Withdraw),
     /// Delete published versions; machines that have a copy go on running it
     Delete(Delete),
+    /// Make the project of a tool ready: a pipeline, a key, and what to type next
+    Init(Init),
     /// Make, list and export signing keys
     #[command(subcommand, arg_required_else_help = true, subcommand_required = true)]
     Key(Key),
@@ -283,6 +285,49 @@ pub(crate) struct Withdraw {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) delivery: Delivery,
+}
+
+/// `init`
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The tool
+    pub(crate) tool: String,
+    /// The project
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// One line about the tool, for lists
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: String,
+    /// The root of the `reposerver` where it is published
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// Where its pipelines run; found out from the project when it is clear
+    #[arg(long, value_enum)]
+    pub(crate) ci: Option<System>,
+    /// What builds it
+    #[arg(long, value_name = "COMMAND", default_value = "make dist")]
+    pub(crate) build: String,
+    /// Where the build leaves `OS/ARCH/TOOL`
+    #[arg(long, value_name = "DIR", default_value = "dist")]
+    pub(crate) output: String,
+    /// The key that signs; it is made when there is none of this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key: Option<String>,
+    /// A file that holds the passphrase of a new key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Print the pipeline, and write nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+/// Where pipelines run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum System {
+    /// GitHub Actions
+    Github,
+    /// GitLab CI
+    Gitlab,
 }
 
 /// `key ...`

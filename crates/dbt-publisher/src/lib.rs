@@ -11,6 +11,7 @@ mod delete;
 pub mod env;
 mod exchange;
 mod index;
+mod init;
 mod key;
 mod known;
 mod place;
@@ -59,6 +60,7 @@ pub fn run(words: Vec<OsString>, environment: &Environment) -> ExitCode {
 fn dispatch(command: Command, environment: &Environment, printer: &Printer) -> Result<(), Stop> {
     match command {
         Command::Publish(typed) => publish::run(typed, environment, printer),
+        Command::Init(typed) => init::run(typed, environment, printer),
         Command::Key(command) => key::commands::run(command, environment, printer),
         Command::Truststore(command) => truststore::run(command, environment, printer),
         Command::Stage(typed) => stage::run(typed, environment, printer),

@@ -24,7 +24,7 @@ use dbt_ui::printer::Printer;
 use dbt_ui::prompt::{self, Answer};
 use dbt_ui::report::Report;
 use pgp::composed::DetachedSignature;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::Sign;
 use crate::binary::Kind;
@@ -42,19 +42,19 @@ use crate::stop::Stop;
 /// Signs a version that is staged or published.
 pub(crate) fn run(typed: Sign, environment: &Environment, printer: &Printer) -> Result<(), Stop> {
     let subject = subject_of(&typed.tool, Reserved::Accepted)?;
-    let version: Version = typed.version.parse()?;
+    let (version, bare) = (typed.version.parse::<Version>()?, version_of(&typed.version)?);
     let place = Place::of(&typed.delivery, environment, printer)?;
     let exchange = Exchange::open(&place, environment)?;
     let clock = Clock::System;
     let base = place.tree(Location::versions_of(&subject).tree)?;
     let releases = exchange.releases(base);
     let staged = match &releases {
-        Some(releases) => Draft::take_up(releases, &subject, &version_of(&typed.version)?),
+        Some(releases) => Draft::take_up(releases, &subject, &bare),
         None => Ok(None),
     };
-    // Who may not publish may look at what is published.
+    // Who may publish nothing new may look at what is published, and perhaps sign it.
     let (staged, refusal) = match staged {
-        Err(error) if typed.dry_run && is_refusal(&error) => (None, Some(error)),
+        Err(error) if is_refusal(&error) => (None, Some(error)),
         staged => (staged?, None),
     };
     if staged.is_some() {
@@ -70,7 +70,7 @@ pub(crate) fn run(typed: Sign, environment: &Environment, printer: &Printer) -> 
         printer,
     };
     let version = match &staged {
-        Some(_draft) => version_of(&typed.version)?,
+        Some(_draft) => bare,
         None => known::as_published(&subject, version, &place, &exchange)?,
     };
     let mut found = work.find(&subject, &version)?;
@@ -82,24 +82,12 @@ pub(crate) fn run(typed: Sign, environment: &Environment, printer: &Printer) -> 
         return Err(Report::new(ExitCode::NOT_FOUND, message).into());
     }
 
-    let changes = match &staged {
-        Some(draft) => {
-            let before = Before::find(&subject, &version, &place, &exchange)?;
-            let now = now(&mut found, printer)?;
-            let shown = format!(
-                "`{}` {version}, {}\n{}",
-                subject.name(),
-                draft.by(),
-                changes(before.as_ref(), &now)
-            ) + &description(&mut found)?;
-            printer.talk(shown);
-            if !typed.dry_run && !typed.yes && !is_confirmed(&subject, &version, printer)? {
-                return Ok(());
-            }
-            Some(changes_json(before.as_ref(), &now))
-        }
-        None => None,
-    };
+    let changes = staged.as_ref().map(|draft| work.changes(draft, &subject, &version, &mut found));
+    let changes = changes.transpose()?;
+    let is_question = changes.is_some() && !typed.dry_run && !typed.yes;
+    if is_question && !is_confirmed(&subject, &version, printer)? {
+        return Ok(());
+    }
 
     let signer = signer::of(&typed.delivery.signing, environment, clock)?;
     let mut done = Vec::new();
@@ -212,6 +200,22 @@ struct Kept {
 }
 
 impl Work<'_> {
+    /// Shows what was staged and what changes by it, and returns that for scripts.
+    fn changes(
+        &self,
+        draft: &Draft<'_>,
+        subject: &Subject,
+        version: &Version,
+        found: &mut [Thing],
+    ) -> Result<Value, Stop> {
+        let before = Before::find(subject, version, self.place, self.exchange)?;
+        let now = now(found, self.printer)?;
+        let (name, by) = (subject.name(), draft.by());
+        let (changed, described) = (changes(before.as_ref(), &now), description(found)?);
+        self.printer.talk(format!("`{name}` {version}, {by}\n{changed}{described}"));
+        Ok(changes_json(before.as_ref(), &now))
+    }
+
     /// Fetches the artifacts of a version and its description.
     fn find(&self, subject: &Subject, version: &Version) -> Result<Vec<Thing>, Stop> {
         let mut found = Vec::new();
@@ -348,7 +352,7 @@ impl Thing {
 fn show(
     typed: &Sign,
     signed: &[(Thing, Vec<u8>)],
-    changes: Option<serde_json::Value>,
+    changes: Option<Value>,
     by: &Fingerprint,
     printer: &Printer,
 ) -> Result<(), Stop> {

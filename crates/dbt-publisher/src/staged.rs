@@ -61,9 +61,12 @@ impl<'a> Draft<'a> {
         version: &Version,
     ) -> Result<Option<Self>, ReleaseError> {
         match releases.begin(subject, version, Begin::TakeUp) {
-            Err(ReleaseError::Nothing | ReleaseError::NotKnown { .. }) => Ok(None),
-            // An older `reposerver` does not know the word.
-            Err(ReleaseError::Refused { status: 400, .. }) => Ok(None),
+            // An older `reposerver` does not know the word (400).
+            Err(
+                ReleaseError::Nothing
+                | ReleaseError::NotKnown { .. }
+                | ReleaseError::Refused { status: 400, .. },
+            ) => Ok(None),
             Err(error) => Err(error),
             Ok(release) => Ok(Some(Self { releases, release })),
         }
@@ -217,7 +220,7 @@ impl Explained for ReleaseError {
             Self::Fetch(error) => error.code(),
             Self::NotKnown { .. } => ExitCode::USAGE,
             Self::Nothing => ExitCode::NOT_FOUND,
-            _ => ExitCode::REFUSED,
+            Self::Refused { .. } => ExitCode::REFUSED,
         }
     }
 
@@ -230,7 +233,7 @@ impl Explained for ReleaseError {
             Self::Nothing => {
                 vec!["somebody else has taken it up meanwhile: look again".to_owned()]
             }
-            _ => Vec::new(),
+            Self::Refused { .. } => Vec::new(),
         }
     }
 }

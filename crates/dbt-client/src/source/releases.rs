@@ -94,7 +94,6 @@ pub struct StagingJob {
 
 /// Why a release is not as it should be.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ReleaseError {
     /// The server was not reached, or refuses the caller.
     #[error(transparent)]

@@ -99,7 +99,7 @@ pub(crate) fn run(
 /// Signs the installers.
 fn items_of(extras: Vec<Extra>, signer: &dyn Signer, clock: Clock) -> Result<Vec<Item>, Stop> {
     let mut items = Vec::new();
-    for Extra { path, bytes, .. } in extras {
+    for Extra { path, bytes } in extras {
         let at = Location { tree: Tree::Repository, path };
         let binding = source::binding_of(&at.path);
         let content = &mut std::io::Cursor::new(bytes.clone());
@@ -121,18 +121,20 @@ fn told(
     extras: &[Extra],
     place: &Place,
 ) -> Result<String, Stop> {
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for plan in plans {
         let base = place.tree(Location::versions_of(&plan.subject).tree)?;
         for artifact in &plan.artifacts {
             let path = Location::artifact(&artifact.id).path;
-            lines.push_str(&format!("{} bytes  {}\n", artifact.content.length, base.join(&path)));
+            lines.push((artifact.content.length, base.join(&path)));
         }
     }
-    for Extra { path, bytes, .. } in extras {
+    for Extra { path, bytes } in extras {
         let base = place.tree(Tree::Repository)?;
-        lines.push_str(&format!("{} bytes  {}\n", bytes.len(), base.join(path)));
+        lines.push((bytes.len() as u64, base.join(path)));
     }
+    let lines = lines.iter().map(|(length, url)| format!("{length} bytes  {url}\n"));
+    let lines: String = lines.collect();
     Ok(format!("release {version}, each file with its signature and checksum:\n{lines}"))
 }
 

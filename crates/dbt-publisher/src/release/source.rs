@@ -81,6 +81,17 @@ pub(super) fn words_of(name: &str, version: &Version, platform: Platform) -> Str
     format!("{name} {}/{name}/{version}/{platform}/{file}", brand::TOOLS_PATH)
 }
 
+/// Returns the names of all programs, that of the program itself first.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    [brand::PROGRAM].into_iter().chain(TOOLS.map(|(name, _text)| name))
+}
+
+/// Says what is missing.
+pub(super) fn missing(name: &str, platform: Platform, place: &str) -> Stop {
+    let (name, place) = (name.to_owned(), place.to_owned());
+    ReleaseError::Missing { name, platform, place }.into()
+}
+
 /// Finds the files of a release.
 pub(super) fn find(
     directory: &Path,
@@ -92,7 +103,6 @@ pub(super) fn find(
         return Err(Stop::usage(format!("`{}` is no directory", directory.display())));
     }
     let version = version_in(directory, typed.version.as_deref())?;
-    let names = || [brand::PROGRAM].into_iter().chain(TOOLS.map(|(name, _text)| name));
     let built =
         |platform: &Platform| names().any(|name| candidate(directory, name, *platform).is_some());
     let platforms: BTreeSet<Platform> = Platform::ALL.into_iter().filter(built).collect();
@@ -105,11 +115,8 @@ pub(super) fn find(
             if !choice.wants(&format!("{} {source}", words_of(name, &version, platform))) {
                 continue;
             }
-            let path = found.ok_or_else(|| ReleaseError::Missing {
-                name: name.to_owned(),
-                platform,
-                directory: directory.to_owned(),
-            })?;
+            let path =
+                found.ok_or_else(|| missing(name, platform, &directory.display().to_string()))?;
             artifacts.push(format!("{platform}={}", checked(directory, path)?.display()));
         }
         let description = TOOLS.iter().find(|(tool, _text)| *tool == name);
@@ -195,8 +202,8 @@ fn version_in(directory: &Path, typed: Option<&str>) -> Result<Version, Stop> {
 /// Why a directory is no release.
 #[derive(Debug, thiserror::Error)]
 enum ReleaseError {
-    #[error("`{}` has no `{name}` for {platform}", directory.display())]
-    Missing { name: String, platform: Platform, directory: PathBuf },
+    #[error("`{place}` has no `{name}` for {platform}")]
+    Missing { name: String, platform: Platform, place: String },
     #[error("`{}` holds nothing of a release that is wanted", directory.display())]
     Nothing { directory: PathBuf },
 }

@@ -1,6 +1,7 @@
 //! A release that somebody else has published, verified by the key that is named before anything
 //! of it is signed again.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
@@ -21,7 +22,8 @@ use dbt_ui::printer::Printer;
 use dbt_ui::report::Report;
 
 use super::source::{
-    Choice, Extra, Found, INSTALLER_LIMIT, SCRIPTS, TOOLS, binding_of, installer_path, words_of,
+    Choice, Extra, Found, INSTALLER_LIMIT, SCRIPTS, TOOLS, binding_of, installer_path, missing,
+    names, words_of,
 };
 use crate::args::Release;
 use crate::env::Environment;
@@ -54,13 +56,12 @@ pub(super) fn fetch(
     let upstream =
         Upstream { place: &place, exchange: &exchange, store, certificates, version, clock };
     let mut plans = Vec::new();
-    for name in [brand::PROGRAM].into_iter().chain(TOOLS.map(|(name, _text)| name)) {
-        let plan = upstream.plan(name, choice)?;
-        if !plan.artifacts.is_empty() {
-            printer.verbose(format!("`{name}` of `{from}` is as it was signed"));
-            plans.push(plan);
-        }
+    for name in names() {
+        plans.push(upstream.plan(name, choice)?);
+        printer.verbose(format!("`{name}` of `{from}` is as it was signed"));
     }
+    is_whole(&plans, &upstream.version, choice, from)?;
+    plans.retain(|plan| !plan.artifacts.is_empty());
     let extras = upstream.installers(choice)?;
     if plans.is_empty() && extras.is_empty() {
         let message =
@@ -68,6 +69,27 @@ pub(super) fn fetch(
         return Err(Report::new(ExitCode::NOT_FOUND, message).into());
     }
     Ok(Found { version: upstream.version, plans, extras })
+}
+
+/// Checks that what is there of one program for a platform is there of all that are wanted.
+fn is_whole(
+    plans: &[Plan],
+    version: &Version,
+    choice: &Choice<'_>,
+    from: &str,
+) -> Result<(), Stop> {
+    let all = plans.iter().flat_map(|plan| &plan.artifacts);
+    let platforms: BTreeSet<Platform> = all.map(|artifact| artifact.id.platform).collect();
+    for plan in plans {
+        let name = plan.subject.name();
+        for platform in &platforms {
+            let is_there = plan.artifacts.iter().any(|it| it.id.platform == *platform);
+            if !is_there && choice.wants(&words_of(name, version, *platform)) {
+                return Err(missing(name, *platform, from));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Reads who must have signed it. Without that anybody could have.
@@ -126,13 +148,8 @@ impl Upstream<'_> {
         let small = |ending: &str, limit| {
             let spot = Spot::of(self.place, &at.with_ending(ending))?;
             let file = self.exchange.get(&spot, limit)?;
-            file.ok_or_else(|| {
-                Stop::refused(format!(
-                    "refusing `{at_url}`: `{}` is missing",
-                    spot.url(),
-                    at_url = id
-                ))
-            })
+            let refused = || Stop::refused(format!("refusing {id}: `{}` is missing", spot.url()));
+            file.ok_or_else(refused)
         };
         let companions = Companions {
             checksum: small(CHECKSUM_ENDING, CHECKSUM_FILE_LIMIT)?,
@@ -146,8 +163,8 @@ impl Upstream<'_> {
         let fetched = Fetched::from_network(id.clone(), copy, companions);
         let verified = self.store.verify(fetched, &Expectation::default(), self.clock.now());
         let verified = verified.map_err(refused)?;
-        let content_of = Content { length: verified.length(), sha256: verified.digest() };
-        Ok(Some(Artifact { id: id.clone(), file: content, content: content_of }))
+        let described = Content { length: verified.length(), sha256: verified.digest() };
+        Ok(Some(Artifact { id: id.clone(), file: content, content: described }))
     }
 
     fn installers(&self, choice: &Choice<'_>) -> Result<Vec<Extra>, Stop> {

@@ -6,6 +6,7 @@ mod delete;
 mod exec;
 mod gpg;
 mod http;
+mod init;
 mod inputs;
 mod interrupted;
 mod keys;

@@ -155,6 +155,9 @@ fn a_release_of_others_is_signed_again_when_their_key_has_signed_it() {
     world.write(tampered, b"#!/bin/sh\necho evil\n");
     world.run(again).fails(86, "refusing to sign");
     world.write(tampered, &good);
+    std::fs::remove_file(world.path(tampered)).unwrap();
+    world.run(again).fails(80, "has no `reposerver` for linux/arm64");
+    world.write(tampered, &good);
     let installer = world.read("repo/dbt/install_dbt.sh");
     world.write("repo/dbt/install_dbt.sh", b"#!/bin/sh\necho evil\n");
     world.run(again).fails(86, "has not signed it");

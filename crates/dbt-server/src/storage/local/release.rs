@@ -112,7 +112,10 @@ impl Tree {
                 self.remove_draft(version).map_err(failed)?;
                 Ok(ReleaseState::without_platforms(&draft, version))
             }
-            _ => self.state_of(version, &draft),
+            ReleaseStep::Begin { .. }
+            | ReleaseStep::Stage { .. }
+            | ReleaseStep::TakeUp { .. }
+            | ReleaseStep::Look { .. } => self.state_of(version, &draft),
         }
     }
 
