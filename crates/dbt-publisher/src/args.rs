@@ -12,6 +12,7 @@ use dbt_ui::report::Report;
 use crate::delete::Delete;
 use crate::env;
 use crate::stop::Stop;
+use crate::verify::Verify;
 
 /// The name of this program.
 pub(crate) const PROGRAM: &str = "publisher";
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Withdraw(Withdraw),
     /// Delete published versions; machines that have a copy go on running it
     Delete(Delete),
+    /// Check a whole repository as a client would, and say everything that is wrong with it
+    Verify(Verify),
     /// Make, list and export signing keys
     #[command(subcommand, arg_required_else_help = true, subcommand_required = true)]
     Key(Key),

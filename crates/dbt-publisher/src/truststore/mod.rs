@@ -6,7 +6,7 @@
 
 mod add;
 mod file;
-mod manifest;
+pub(crate) mod manifest;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
