@@ -280,6 +280,7 @@ pub(crate) enum Truststore {
 
 /// How the truststore is changed.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag of the command line each")]
 pub(crate) struct Change {
     /// How many administrators must sign the next change
     #[arg(long, value_name = "COUNT")]
@@ -287,6 +288,12 @@ pub(crate) struct Change {
     /// Sign and check everything, and upload nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Do not ask, whatever stops verifying
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Change it also when nothing that is published would verify any more
+    #[arg(long)]
+    pub(crate) even_if_nothing_verifies: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -30,6 +30,7 @@ use serde_json::json;
 
 use self::findings::{Counts, Findings};
 use self::reader::Reader;
+pub(crate) use self::trust::end_of;
 use crate::args::{SignIn, Where};
 use crate::env::Environment;
 use crate::exchange::Exchange;
