@@ -177,6 +177,16 @@ impl TokenEndpoint {
         }
     }
 
+    /// Returns what it says of what it offers.
+    pub fn metadata(&self) -> Value {
+        self.lock().metadata.clone()
+    }
+
+    /// Returns what it calls itself: where it is, unless it was told to say something else.
+    fn issuer(&self) -> String {
+        self.lock().metadata["issuer"].as_str().map_or_else(|| self.url(), str::to_owned)
+    }
+
     /// Has it answer the next question to a path so, after those that it was told before.
     pub fn next(&self, path: &str, answer: Answer) {
         self.lock().scripted.entry(path.to_owned()).or_default().push_back(answer);
@@ -266,7 +276,8 @@ impl TokenEndpoint {
     pub fn sign(&self, claims: Value) -> String {
         let now = Clock::System.now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.unwrap_or(Duration::ZERO).as_secs();
-        let mut all = json!({"iss": self.url(), "iat": now, "exp": now + self.lock().lifetime});
+        let issuer = self.issuer();
+        let mut all = json!({"iss": issuer, "iat": now, "exp": now + self.lock().lifetime});
         for (name, value) in claims.as_object().unwrap() {
             all[name] = value.clone();
         }
@@ -317,11 +328,11 @@ impl TokenEndpoint {
             return Answer::text(400, "this is no request of OpenID Connect with PKCE");
         }
         let (redirect, challenge) = (field("redirect_uri"), field("code_challenge"));
+        let issuer = escaped(&self.issuer());
         let mut state = self.lock();
         state.given += 1;
         let code = format!("a-code-{}", state.given);
         let browser = Browser { redirect, challenge, nonce: asked.field("nonce") };
-        let issuer = escaped(&self.url());
         let back =
             format!("{}?code={code}&state={}&iss={issuer}", browser.redirect, field("state"));
         state.codes.insert(code, browser);
@@ -329,7 +340,7 @@ impl TokenEndpoint {
     }
 
     fn begin(&self) -> Answer {
-        let url = self.url();
+        let url = self.issuer();
         let mut state = self.lock();
         state.given += 1;
         let code = format!("a-device-code-{}", state.given);
