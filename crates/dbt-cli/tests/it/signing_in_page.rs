@@ -264,6 +264,7 @@ fn what_is_sent_is_the_first_of_the_list_that_there_is() {
 
     let netrc = world.home().join(".netrc");
     world.write_secret(&netrc, "machine 127.0.0.1 login alice password correct-horse-battery\n");
+    fs::set_permissions(&netrc, Permissions::from_mode(0o600)).unwrap();
     let from = netrc.display().to_string();
     list.push(("`~/.netrc`", sent(&world, &github), pair("netrc", &from)));
 
