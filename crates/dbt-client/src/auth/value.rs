@@ -180,9 +180,9 @@ fn run_command(
     limit: Duration,
 ) -> Result<Secret<String>, CredentialsError> {
     let mut command = shell(line);
-    withheld.iter().for_each(|name| {
+    for name in withheld {
         command.env_remove(name);
-    });
+    }
     // A person sees what it says, and may be asked by it.
     command.stderr(Stdio::inherit());
     let Ended { status, output, words: _ } =
