@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::http::{Answer, Request};
 use crate::identity_provider::{DISCOVERY, KEYS, SigningKey};
+use crate::planted;
 use crate::tls::listen;
 
 /// Where tokens are asked for.
@@ -284,6 +285,10 @@ impl TokenEndpoint {
             let mut body = String::new();
             reader.by_ref().take(length).read_to_string(&mut body)?;
             let asked = Asked { request, body };
+            // With it, whoever has the code gets the tokens (RFC 7636, 1).
+            if let Some(verifier) = asked.field("code_verifier") {
+                planted::was_made(&verifier);
+            }
             let scripted = {
                 let mut state = self.lock();
                 state.asked.push(asked.clone());

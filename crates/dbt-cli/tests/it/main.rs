@@ -15,6 +15,7 @@ mod copies;
 mod credentials;
 mod doctor;
 mod documents;
+mod errors_page;
 mod file_systems;
 mod full_disks;
 mod handmade;
