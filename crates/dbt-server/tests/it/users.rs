@@ -522,7 +522,6 @@ fn the_groups_that_a_provider_tells_of_are_kept_in_no_file() {
     assert_eq!((put(&server, &bob), get(&server, &bob)), (201, 200));
     // What he makes is kept with his name, and so is what he is refused.
     made(&server, &bob, &json!({"name": "laptop"}));
-    made(&server, &bob, &agent("deploy"));
     server.send("DELETE", "/dbt/truststore", &[&bob], b"").is_refused(403, "forbidden");
     server.eventually("recorded", |server| {
         records(server).iter().any(|it| it["outcome"] == "refused")

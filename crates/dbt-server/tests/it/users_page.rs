@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::oidc::Issuer;
+use crate::tokens::{Key, key_file};
 use crate::world::{Place, Reply, Server};
 
 const PAGE: &str = include_str!("../../../../docs/users.md");
@@ -135,7 +136,10 @@ fn what_the_page_says_stops_the_start_stops_it() {
             "`auth.oidc.defaultRole` makes an administrator",
         ),
         (
-            with(&|it| it["auth"]["oidc"]["roleMappings"][1]["role"] = "team-fo".into()),
+            with(&|it| {
+                let mapping = json!({"claim": "department", "value": "it", "role": "team-fo"});
+                it["auth"]["oidc"]["roleMappings"].as_array_mut().unwrap().push(mapping);
+            }),
             "of which no rule of `policies` speaks",
         ),
         (with(&|it| drop(it.as_object_mut().unwrap().remove("policies"))), "without `policies`"),
@@ -143,7 +147,7 @@ fn what_the_page_says_stops_the_start_stops_it() {
         (
             with(&|it| {
                 it["auth"]["mode"] = "oidc".into();
-                it["auth"]["users"] = users["auth"]["users"].clone();
+                it["auth"]["users"] = json!([users["auth"]["users"][0]]);
             }),
             "who has nothing but tokens of this server's own",
         ),
@@ -246,10 +250,15 @@ fn every_request_of_the_page_is_in_the_description() {
 #[test]
 fn whom_the_settings_of_the_page_name_is_known_and_changed_there_alone() {
     let issuer = Issuer::new();
-    let (settings, users) = settings(&issuer);
+    let (mut settings, users) = settings(&issuer);
+    settings["authTypePut"] = "oidc, ssh-agent-file".into();
+    settings["pubkeysFile"] = "keys.json".into();
+    settings["publicUrls"] = json!(["https://dbt.example.com"]);
     let mut named = settings.clone();
     named["auth"]["users"] = users["auth"]["users"].clone();
-    let server = Server::with(&members(&named));
+    let place = Place::new();
+    place.put_beside("keys.json", key_file(&[("bob", Key::ed25519(7).line())]).as_bytes());
+    let server = Server::on(place, &members(&named));
     let alice = issuer.token("alice", &json!({}));
     let carol = shown(&server, &issuer, "user:carol");
     assert_eq!((&carol["managed"], &carol["suspended"]), (&json!(true), &Value::Null));
