@@ -90,12 +90,12 @@ fn every_message_about_what_would_be_sent_is_on_the_page_about_errors() {
     let (agents, netrc) = (of_agents(), of_netrc());
     // What a provider says is in a section of its own.
     let is_ours = |error: &&CredentialsError| !matches!(error, CredentialsError::Provider(_));
-    for error in credentials.iter().filter(is_ours) {
-        section.has(&error.to_string());
+    let said = credentials.iter().filter(is_ours).map(ToString::to_string);
+    let said = said.chain(keys.iter().map(ToString::to_string));
+    let said = said.chain(agents.iter().map(ToString::to_string));
+    for message in said.chain(netrc.iter().map(ToString::to_string)) {
+        section.has(&message);
     }
-    keys.iter().for_each(|error| section.has(&error.to_string()));
-    agents.iter().for_each(|error| section.has(&error.to_string()));
-    netrc.iter().for_each(|error| section.has(&error.to_string()));
     section.was_all_said();
     has_one_of_each(&credentials, "CredentialsError", include_str!("../../src/auth/mod.rs"));
     has_one_of_each(&keys, "SshError", include_str!("../../src/auth/ssh_token.rs"));
