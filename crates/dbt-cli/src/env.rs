@@ -219,7 +219,7 @@ const TABLE: [Row; 29] = [
         Variable::GitHubIdentityUrl,
         "ACTIONS_ID_TOKEN_REQUEST_URL",
         "",
-        "set by GitHub Actions for jobs with `id-token: write`: where an identity is made for a server that asks who it is, and for which nothing else is configured",
+        "set by GitHub Actions for jobs with `id-token: write`: where an identity is made for a server that asks who it is",
     ),
     common(
         Variable::GitHubIdentityToken,

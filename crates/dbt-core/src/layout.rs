@@ -27,6 +27,9 @@ pub struct Location {
 /// The name of a tool's file of withdrawn versions.
 pub const WITHDRAWN_FILE: &str = "withdrawn.json";
 
+/// The name of a version's description.
+pub const DESCRIPTION_FILE: &str = "description.txt";
+
 /// What is added to an artifact's name for its signature.
 pub const SIGNATURE_ENDING: &str = ".asc";
 
@@ -79,7 +82,7 @@ impl Location {
 
     /// Returns the description of one version of a tool.
     pub fn description(tool: &ToolName, version: &crate::version::Version) -> Self {
-        Self::in_tools(&[tool.as_str(), version.spelling(), "description.txt"])
+        Self::in_tools(&[tool.as_str(), version.spelling(), DESCRIPTION_FILE])
     }
 
     /// Returns a tool's file of withdrawn versions.

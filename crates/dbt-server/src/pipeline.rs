@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
+use dbt_core::listing::page;
 use dbt_core::repo_path::RepoPath;
 use hyper::header::{
     ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPECT, HOST,
@@ -398,7 +399,7 @@ async fn files(
     directory: bool,
 ) -> Result<Response<Body>, ApiError> {
     let path = grant.action().path();
-    if path.file_name() == Some("index.html") && !directory {
+    if path.file_name() == Some(page::FILE) && !directory {
         return respond::redirect("./");
     }
     let detail = if directory { Detail::All } else { Detail::Names };

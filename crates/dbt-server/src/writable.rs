@@ -4,7 +4,10 @@
 //! artifacts, their companions and a description, and nothing else.
 
 use dbt_core::brand;
-use dbt_core::layout::{CHECKSUM_ENDING, SIGNATURE_ENDING, TRUSTSTORE_FILE, WITHDRAWN_FILE};
+use dbt_core::layout::{
+    CHECKSUM_ENDING, DESCRIPTION_FILE, SIGNATURE_ENDING, TRUSTSTORE_FILE, WITHDRAWN_FILE,
+};
+use dbt_core::listing::page;
 use dbt_core::name::ToolName;
 use dbt_core::release::Subject;
 use dbt_core::repo_path::RepoPath;
@@ -18,8 +21,6 @@ const COMPANIONS: [&str; 5] = [".asc", ".sha256", ".md5", ".sha1", ".intoto.json
 
 /// What may follow a tool's name on Windows; the reference's publishers leave `.exe` out.
 const WINDOWS_ENDINGS: [&str; 4] = ["", ".exe", ".ps1", ".cmd"];
-
-const DESCRIPTION: &str = "description.txt";
 
 /// Says whether, and if not why, a file may be written at a path.
 pub fn check(path: &RepoPath) -> Result<(), NotWritable> {
@@ -198,7 +199,7 @@ impl<'a> Versioned<'a> {
     fn check(&self) -> Result<(), NotWritable> {
         match self.rest {
             [] => Err(NotWritable("a version is a directory")),
-            [file] if without_companion(file) == DESCRIPTION => Ok(()),
+            [file] if without_companion(file) == DESCRIPTION_FILE => Ok(()),
             [os, arch, file] if is_platform_part(os) && is_platform_part(arch) => {
                 self.check_artifact(os, file)
             }
@@ -239,7 +240,7 @@ fn check_segment(segment: &str) -> Result<(), NotWritable> {
             "only letters, digits and `.`, `_`, `+`, `~`, `@`, `=`, `-` are allowed in a name",
         ));
     }
-    if segment.eq_ignore_ascii_case("index.html") {
+    if segment.eq_ignore_ascii_case(page::FILE) {
         return Err(NotWritable("`index.html` would hide the listing"));
     }
     Ok(())

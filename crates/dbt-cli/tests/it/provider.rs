@@ -277,16 +277,21 @@ fn a_key_at_the_top_level_signs_for_no_other_server() {
     assert_ne!(told(world.server()), 0);
 }
 
-#[test]
-fn nobody_signs_in_where_the_audience_is_the_address_of_another_server() {
-    let (provider, world) = world();
+/// A world with a second entry, `evil`, whose server has people sign in at the same provider.
+fn beside_evil(client: &str) -> (TokenEndpoint, World, World) {
+    let ((provider, world), other) = (world(), pinned());
     provider.confirm_at_once();
-    let other = pinned();
     let mut entry = other.server_entry();
     entry["authType"] = json!("oidc");
     entry["issuerUrl"] = json!(provider.url());
-    entry["oidcClientId"] = json!("evil");
+    entry["oidcClientId"] = json!(client);
     world.configure(|config| config["servers"]["evil"] = entry);
+    (provider, world, other)
+}
+
+#[test]
+fn nobody_signs_in_where_the_audience_is_the_address_of_another_server() {
+    let (provider, world, other) = beside_evil("evil");
     let set = |audience: String| {
         world.configure(|config| config["servers"]["evil"]["oidcAudience"] = json!(audience));
     };
@@ -348,14 +353,7 @@ fn whoami_says_that_nobody_is_signed_in_and_asks_nobody() {
 
 #[test]
 fn nobody_signs_in_to_a_server_whose_tokens_count_at_another_one() {
-    let (provider, world) = world();
-    provider.confirm_at_once();
-    let other = pinned();
-    let mut entry = other.server_entry();
-    entry["authType"] = json!("oidc");
-    entry["issuerUrl"] = json!(provider.url());
-    entry["oidcClientId"] = json!("app");
-    world.configure(|config| config["servers"]["evil"] = entry);
+    let (provider, world, other) = beside_evil("app");
     for (server, named) in [("evil", "`evil` and `acme`"), ("acme", "`acme` and `evil`")] {
         for arguments in [["-s", server, "login", "--device"], ["-s", server, "login", "--ssh"]] {
             world

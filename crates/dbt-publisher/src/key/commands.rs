@@ -42,7 +42,7 @@ pub(crate) fn run(command: Key, environment: &Environment, printer: &Printer) ->
             };
             let user = user_id(&name, email.as_deref())?;
             let lifetime = lifetime_of(&expires)?;
-            let wanted = enclose::Wanted { user: &user, lifetime, now: Clock::System.now() };
+            let wanted = NewKey { user: &user, lifetime, now: Clock::System.now() };
             let certificate = enclose::certificate_of(&public_key, &command, &wanted)?;
             Ok(printer.data(certificate.armored())?)
         }

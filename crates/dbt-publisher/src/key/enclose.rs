@@ -1,7 +1,7 @@
 //! Makes an `OpenPGP` certificate around a public key whose secret half is elsewhere.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,34 +9,24 @@ use dbt_client::fsx;
 use dbt_core::trust::keys::Certificate;
 use dbt_ui::exit_code::ExitCode;
 use pgp::composed::{SignedKeyDetails, SignedPublicKey};
-use pgp::packet::{KeyFlags, PacketHeader, PublicKey, SignatureType, SubpacketData, UserId};
-use pgp::types::{PacketHeaderVersion, Password, Tag};
+use pgp::packet::{PacketHeader, PublicKey, SignatureType};
+use pgp::types::{Password, Tag};
 
 use super::certificate;
 use super::der::{self, PublicNumbers};
 use super::external::ExternalKey;
-use super::secret::{KeyError, configured, timestamp};
+use super::secret::{KeyError, NewKey, configured, timestamp};
 use crate::stop::{Explained, Stop};
 
 /// The most bytes of a file with a public key.
 const PEM_LIMIT: u64 = 64 * 1024;
-
-/// What a certificate says beside its key.
-pub(super) struct Wanted<'a> {
-    /// `Name <address>`, or the name alone.
-    pub(super) user: &'a str,
-    /// How long it is valid; for ever when there is nothing.
-    pub(super) lifetime: Option<Duration>,
-    /// When it begins. It is part of the fingerprint: each call makes another certificate.
-    pub(super) now: SystemTime,
-}
 
 /// Reads a public key (`-----BEGIN PUBLIC KEY-----`) and lets the command sign that it is the
 /// user's.
 pub(super) fn certificate_of(
     path: &Path,
     command: &str,
-    wanted: &Wanted<'_>,
+    wanted: &NewKey<'_>,
 ) -> Result<Certificate, Stop> {
     let text = fsx::read_limited(path, PEM_LIMIT)?;
     let not_a_key = || EncloseError { path: path.display().to_string() };
@@ -50,16 +40,8 @@ pub(super) fn certificate_of(
 
     let key = ExternalKey::new(command, &public);
     let unusable = |error: KeyError| key.failure().map_or_else(|| error.into(), Stop::from);
-    let mut flags = KeyFlags::default();
-    flags.set_certify(true);
-    flags.set_sign(true);
-    let mut said = vec![SubpacketData::KeyFlags(flags), SubpacketData::IsPrimary(true)];
-    if let Some(lifetime) = wanted.lifetime {
-        let seconds = u32::try_from(lifetime.as_secs()).map_err(KeyError::make)?;
-        said.push(SubpacketData::KeyExpirationTime(pgp::types::Duration::from_secs(seconds)));
-    }
-    let user = UserId::from_str(PacketHeaderVersion::New, wanted.user).map_err(KeyError::make)?;
-    let claim = configured(&key, SignatureType::CertPositive, wanted.now, said)
+    let user = wanted.user()?;
+    let claim = configured(&key, SignatureType::CertPositive, wanted.now, wanted.claims()?)
         .and_then(|config| {
             config
                 .sign_certification(&key, &public, &Password::empty(), Tag::UserId, &user)

@@ -36,6 +36,26 @@ pub(crate) struct NewKey<'a> {
     pub(crate) now: SystemTime,
 }
 
+impl NewKey<'_> {
+    /// Returns what its certificate says of it: that it certifies and signs, and how long it is valid.
+    pub(super) fn claims(&self) -> Result<Vec<SubpacketData>, KeyError> {
+        let mut flags = KeyFlags::default();
+        flags.set_certify(true);
+        flags.set_sign(true);
+        let mut said = vec![SubpacketData::KeyFlags(flags), SubpacketData::IsPrimary(true)];
+        if let Some(lifetime) = self.lifetime {
+            let seconds = u32::try_from(lifetime.as_secs()).map_err(KeyError::make)?;
+            said.push(SubpacketData::KeyExpirationTime(pgp::types::Duration::from_secs(seconds)));
+        }
+        Ok(said)
+    }
+
+    /// Returns whose it is.
+    pub(super) fn user(&self) -> Result<UserId, KeyError> {
+        UserId::from_str(PacketHeaderVersion::New, self.user).map_err(KeyError::make)
+    }
+}
+
 /// Makes a key and returns it, locked and armored, with its certificate.
 pub(crate) fn generate(
     wanted: &NewKey<'_>,
@@ -49,16 +69,8 @@ pub(crate) fn generate(
         .map_err(KeyError::make)?;
     let mut primary = PrimaryKey::new(public.clone(), secret).map_err(KeyError::make)?;
 
-    let mut flags = KeyFlags::default();
-    flags.set_certify(true);
-    flags.set_sign(true);
-    let mut said = vec![SubpacketData::KeyFlags(flags), SubpacketData::IsPrimary(true)];
-    if let Some(lifetime) = wanted.lifetime {
-        let seconds = u32::try_from(lifetime.as_secs()).map_err(KeyError::make)?;
-        said.push(SubpacketData::KeyExpirationTime(pgp::types::Duration::from_secs(seconds)));
-    }
-    let user = UserId::from_str(PacketHeaderVersion::New, wanted.user).map_err(KeyError::make)?;
-    let claim = configured(&primary, SignatureType::CertPositive, wanted.now, said)?
+    let user = wanted.user()?;
+    let claim = configured(&primary, SignatureType::CertPositive, wanted.now, wanted.claims()?)?
         .sign_certification(&primary, &public, &Password::empty(), Tag::UserId, &user)
         .map_err(KeyError::make)?;
     primary.set_password(OsRng, &password(passphrase)).map_err(KeyError::make)?;

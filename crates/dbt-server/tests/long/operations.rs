@@ -175,8 +175,9 @@ fn a_kill_at_any_step_of_a_release_a_deletion_or_a_restoration_leaves_all_of_it_
 fn a_disk_that_fails_at_any_step_of_a_release_a_deletion_or_a_restoration_harms_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let changes = Changes::compiled(directory.path());
+    // Counted over all failures: how many of a series' few steps lead to a refusal is chance.
+    let refused = AtomicUsize::new(0);
     for Failure { series, statuses: expected } in FAILURES {
-        let refused = AtomicUsize::new(0);
         series.each_step(LEAST, |disturbance| {
             let Story { begun, statuses, report } = story(&changes, disturbance);
             let first = report.done.first();
@@ -188,7 +189,7 @@ fn a_disk_that_fails_at_any_step_of_a_release_a_deletion_or_a_restoration_harms_
             check(&begun, statuses, &what);
             report.was_disturbed()
         });
-        let refused = refused.into_inner();
-        assert!(refused > 5, "{:?}: only {refused} were refused", series.fault);
     }
+    let refused = refused.into_inner();
+    assert!(refused > 20, "only {refused} were refused");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
-use dbt_core::layout::{CHECKSUM_ENDING, SIGNATURE_ENDING};
+use dbt_core::layout::{CHECKSUM_ENDING, DESCRIPTION_FILE, SIGNATURE_ENDING};
 use dbt_core::name::ToolName;
 use dbt_core::platform::{Os, Platform};
 use dbt_core::repo_path::RepoPath;
@@ -17,9 +17,6 @@ use crate::action::{Action as _, Read};
 use crate::authz::Grant;
 use crate::limits;
 use crate::storage::{Detail, Entry, EntryKind, Shelf, Shelved, Standing, StorageError};
-
-/// The name of a version's description.
-const DESCRIPTION: &str = "description.txt";
 
 /// Looks at the tools below the directory of the grant, from the one after `after` on.
 pub(super) async fn look(
@@ -69,7 +66,7 @@ impl Tree {
         }
         let described = releases.first().or(versions.first());
         let description = described.and_then(|version| {
-            let text = self.beginning(&below(&below(&at, version.spelling()), DESCRIPTION))?;
+            let text = self.beginning(&below(&below(&at, version.spelling()), DESCRIPTION_FILE))?;
             Some((version.spelling().to_owned(), text))
         });
         let versions = versions.iter().map(|version| version.spelling().to_owned()).collect();
