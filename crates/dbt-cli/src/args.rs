@@ -13,7 +13,7 @@ use dbt_core::digest::Digest;
 use dbt_core::name::{BUILT_IN_WORDS, ToolName};
 use dbt_core::version::Wanted;
 
-use crate::cli::{self, BuiltIn, Everywhere};
+use crate::cli::{self, BuiltIn, Everywhere, Whoami};
 use crate::usage::UsageError;
 
 /// The flags before the tool's name: those are ours.
@@ -51,7 +51,7 @@ pub enum Invocation {
     /// Show the version.
     Version,
     /// Say how this client signs in.
-    AuthCheck,
+    AuthCheck(Whoami),
     /// Say who we are, for the program that wants to replace itself by us.
     SelfTest {
         /// The digest this executable must have.
@@ -96,7 +96,7 @@ enum First {
 enum Asked {
     Help,
     Version,
-    AuthCheck,
+    AuthCheck { json: bool },
     SelfTest(Option<Digest>),
 }
 
@@ -184,7 +184,7 @@ impl From<Asked> for Invocation {
         match asked {
             Asked::Help => Self::Help(Vec::new()),
             Asked::Version => Self::Version,
-            Asked::AuthCheck => Self::AuthCheck,
+            Asked::AuthCheck { json } => Self::AuthCheck(Whoami { json }),
             Asked::SelfTest(expected) => Self::SelfTest { expected },
         }
     }
@@ -258,22 +258,50 @@ impl Reader {
             if word == "--" {
                 return self.after_dashes();
             }
-            let bytes = word.as_encoded_bytes();
-            if !bytes.starts_with(b"-") || bytes == b"-" {
+            if !is_flag(&word) {
                 return Ok(self.word(word, meaning));
             }
-            let Some(text) = word.to_str() else {
-                return Err(UsageError::not_text("a flag", &word));
-            };
-            let asked = match text.strip_prefix("--") {
-                Some(long) => self.long(long)?,
-                None => self.cluster(text.get(1..).unwrap_or_default())?,
-            };
-            if let Some(asked) = asked {
-                return Ok(Words { flags: self.flags, first: First::Asked(asked) });
+            match self.flag(&word)? {
+                None => {}
+                Some(Asked::AuthCheck { .. }) => return self.auth_check(),
+                Some(asked) => return Ok(self.asked(asked)),
             }
         }
         Err(UsageError::no_tool())
+    }
+
+    fn asked(self, asked: Asked) -> Words {
+        Words { flags: self.flags, first: First::Asked(asked) }
+    }
+
+    /// Reads what stands after `--auth-check`, to the end: flags, and no tool. A word that nobody
+    /// looks at could be the server that somebody means to have checked.
+    fn auth_check(mut self) -> Result<Words, UsageError> {
+        let mut json = false;
+        while let Some(word) = self.rest.pop_front() {
+            if word == "--json" {
+                json = true;
+            } else if word == "--" || !is_flag(&word) {
+                return Err(UsageError::word_after("--auth-check", &word));
+            } else {
+                match self.flag(&word)? {
+                    None | Some(Asked::AuthCheck { .. }) => {}
+                    Some(asked) => return Ok(self.asked(asked)),
+                }
+            }
+        }
+        Ok(self.asked(Asked::AuthCheck { json }))
+    }
+
+    /// Reads a flag, and the next word where that is its value.
+    fn flag(&mut self, word: &OsStr) -> Result<Option<Asked>, UsageError> {
+        let Some(text) = word.to_str() else {
+            return Err(UsageError::not_text("a flag", word));
+        };
+        match text.strip_prefix("--") {
+            Some(long) => self.long(long),
+            None => self.cluster(text.get(1..).unwrap_or_default()),
+        }
     }
 
     fn word(self, word: OsString, meaning: Meaning) -> Words {
@@ -306,7 +334,10 @@ impl Reader {
             "sealed" => self.flags.sealed = truth(&flag, value)?,
             "help" => return truth(&flag, value).map(|yes| yes.then_some(Asked::Help)),
             "version" => return truth(&flag, value).map(|yes| yes.then_some(Asked::Version)),
-            "auth-check" => return truth(&flag, value).map(|yes| yes.then_some(Asked::AuthCheck)),
+            "auth-check" => {
+                let asked = Asked::AuthCheck { json: false };
+                return truth(&flag, value).map(|yes| yes.then_some(asked));
+            }
             "self-test" => return self.self_test().map(Some),
             _ => return Err(UsageError::unknown_flag(&flag)),
         }
@@ -364,6 +395,12 @@ impl Reader {
         let digest = self.value("--expect-sha256", None)?;
         digest.parse().map(|digest| Asked::SelfTest(Some(digest))).map_err(UsageError::caused_by)
     }
+}
+
+/// Says whether a word looks like a flag. A single dash is a word.
+fn is_flag(word: &OsStr) -> bool {
+    let bytes = word.as_encoded_bytes();
+    bytes.starts_with(b"-") && bytes != b"-"
 }
 
 /// Reads the value that a flag without one may still be given (`--offline=false`).

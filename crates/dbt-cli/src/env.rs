@@ -219,13 +219,13 @@ const TABLE: [Row; 29] = [
         Variable::GitHubIdentityUrl,
         "ACTIONS_ID_TOKEN_REQUEST_URL",
         "",
-        "set by GitHub Actions for jobs with `id-token: write`: where an identity is made for a server that asks who it is",
+        "set by GitHub Actions for jobs with `id-token: write`: where an identity is made for a server that asks who it is, where nothing else is configured for it, or `authType` is `oidc` and no token of `login --token` is kept; a tool gets it: it is the job's own",
     ),
     common(
         Variable::GitHubIdentityToken,
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
         "",
-        "set by GitHub Actions too: what is shown there",
+        "set by GitHub Actions too: what is shown there; a tool gets it",
     ),
     common(
         Variable::Browser,
@@ -453,7 +453,8 @@ pub(crate) fn environment_md() -> String {
         "\n## What a tool sees\n\n\
          A tool has the environment that `{program}` was started with, except that {given}\n\
          say which server it came from, whatever they were before, and that variables marked above as\n\
-         never given to a tool are not there. Of the four, only `{server}` is ever read as a setting.\n"
+         never given to a tool are not there, nor those that a `token`, `password` or `oidcClientSecret` of its\n\
+         server names in the configuration (`${{NAME}}`). Of the four, only `{server}` is ever read as a setting.\n"
     );
     text
 }

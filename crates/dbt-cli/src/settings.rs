@@ -5,7 +5,7 @@
 
 mod sign_in;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -166,6 +166,7 @@ impl<'a> Inputs<'a> {
             name: entry.name.clone(),
             credentials: way_in.credentials,
             sign_in_hint: way_in.hint,
+            secret_variables: self.secret_variables(entry)?,
             rules: self.rules(&options.trust)?,
             strict: options.strict.unwrap_or(false),
             ca_file: ca_file.transpose()?,
@@ -190,6 +191,7 @@ impl<'a> Inputs<'a> {
             name: name_of_url(url)?,
             credentials: way_in.credentials,
             sign_in_hint: way_in.hint,
+            secret_variables: BTreeSet::new(),
             rules: self.rules(&[])?,
             strict: false,
             ca_file: None,

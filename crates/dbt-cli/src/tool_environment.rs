@@ -18,7 +18,8 @@ pub(crate) const GIVEN: [&str; 4] = ["REPO", "TOOLS_REPO", "TRUSTSTORE", "SERVER
 const WITHHELD: [Variable; 2] = [Variable::ReExec, Variable::StatusFile];
 
 /// Returns the environment of a tool of this server: what was inherited, in its order and each
-/// name once, without ours, and then where the tool came from.
+/// name once, without ours and those in which the server's secrets stand, and then where the tool
+/// came from.
 pub fn tool_environment(
     inherited: &[(OsString, OsString)],
     settings: &Settings,
@@ -35,7 +36,9 @@ pub fn tool_environment(
         .map(|(name, value)| (format!("{}{name}", brand::ENV_PREFIX).into(), value.into()))
         .collect();
     let ours = WITHHELD.iter().map(|variable| variable.name());
-    let withheld: Vec<OsString> = ours.chain(withheld_variables()).map(OsString::from).collect();
+    let its = server.secret_variables.iter().cloned();
+    let withheld: Vec<OsString> =
+        ours.chain(withheld_variables()).chain(its).map(OsString::from).collect();
 
     let mut environment: Vec<(OsString, OsString)> =
         Vec::with_capacity(inherited.len() + given.len());

@@ -46,6 +46,14 @@ impl UsageError {
         Self::new(format!("unknown flag `{flag}`")).hint("flags of the tool stand after its name")
     }
 
+    /// A word after a flag that asks for something by itself.
+    pub(crate) fn word_after(flag: &str, word: &OsStr) -> Self {
+        Self::new(format!(
+            "`{flag}` runs no tool, and does not expect `{}`",
+            word.to_string_lossy()
+        ))
+    }
+
     /// A version after the name, and one before it.
     pub(crate) fn version_twice(tool: &ToolName) -> Self {
         Self::new(format!("the version of `{tool}` is given twice"))

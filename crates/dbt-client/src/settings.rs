@@ -2,7 +2,7 @@
 
 mod network;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,6 +70,8 @@ pub struct Server {
     /// configuration explains it: credentials that belong to another server, or a way of signing
     /// in that this version does not have.
     pub sign_in_hint: Option<String>,
+    /// The variables in which its secrets stand: nothing that is started gets them.
+    pub secret_variables: BTreeSet<String>,
     /// Who may sign what, from `trust` in the configuration and from the environment.
     pub rules: TrustRules,
     /// Refuse what is otherwise said once: rollbacks, changed bytes, newcomers, expired keys.

@@ -30,7 +30,9 @@ pub use self::entry::{NOT_USED_BEFORE, RENEWED_BEFORE};
 use self::file::TokenFile;
 pub(crate) use self::file::locks;
 pub use self::key::{Key, Recipient};
-pub use self::keychain::{InvalidTokenStore, Keychain, KeychainError, TokenStore};
+pub use self::keychain::{
+    InvalidTokenStore, Keychain, KeychainError, PATIENCE as KEYCHAIN_PATIENCE, TokenStore,
+};
 pub use self::safekeeping::KeychainProblem;
 use crate::fsx::{FsxError, Lock};
 use crate::oidc::Tokens;

@@ -14,7 +14,7 @@ const INTEGER: u8 = 0x02;
 const ENUMERATED: u8 = 0x0a;
 
 /// Who signs in to search, and everybody who is known, each with their password.
-const KNOWN: [(&str, &str); 9] = [
+const KNOWN: [(&str, &str); 10] = [
     ("cn=search,dc=x", "search"),
     ("cn=search,dc=x", "canary-of-the-directory"),
     ("uid=alice,ou=people,dc=x", "wonderland"),
@@ -22,6 +22,7 @@ const KNOWN: [(&str, &str); 9] = [
     ("uid=reader,ou=people,dc=x", "reader"),
     ("uid=publisher,ou=people,dc=x", "publisher"),
     ("uid=root,ou=people,dc=x", "root"),
+    ("uid=suspended,ou=people,dc=x", "suspended"),
     ("uid=joiner,ou=people,dc=x", "joiner"),
     ("uid=thousand,ou=people,dc=x", "thousand"),
 ];
@@ -253,7 +254,8 @@ fn search(operation: &[u8], mood: Mood, state: &Mutex<State>) -> Vec<Vec<u8>> {
     let mut answers = match (base, wanted) {
         (
             "ou=people,dc=x",
-            "alice" | "bob" | "locked" | "reader" | "publisher" | "root" | "joiner" | "thousand",
+            "alice" | "bob" | "locked" | "reader" | "publisher" | "root" | "suspended" | "joiner"
+            | "thousand",
         ) => {
             vec![person(wanted)]
         }

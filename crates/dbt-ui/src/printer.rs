@@ -167,9 +167,14 @@ impl Printer {
         }
     }
 
-    /// Shows a failure.
+    /// Shows a failure; in short where that is enough, unless with `-V`.
     pub fn report(&self, report: &Report) {
-        self.say(&report.render(self.colour));
+        let text = if self.is_verbose() {
+            report.render(self.colour)
+        } else {
+            report.render_in_short(self.colour)
+        };
+        self.say(&text);
     }
 
     /// Says that something is not as it should be, and that the work goes on.

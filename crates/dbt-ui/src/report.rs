@@ -17,6 +17,8 @@ pub struct Report {
     code: ExitCode,
     error: Box<dyn Error + Send + Sync>,
     hints: Vec<String>,
+    /// The one line that is enough for whoever does not look closer.
+    short: Option<String>,
 }
 
 /// The most causes that are shown; a chain that is longer is a mistake in some library.
@@ -25,7 +27,7 @@ const CAUSE_LIMIT: usize = 12;
 impl Report {
     /// Reports an error, or a message where there is no error value.
     pub fn new(code: ExitCode, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { code, error: error.into(), hints: Vec::new() }
+        Self { code, error: error.into(), hints: Vec::new(), short: None }
     }
 
     /// Reports `message`, caused by `cause`.
@@ -56,10 +58,18 @@ impl Report {
         self
     }
 
+    /// Says it in one line, without causes and hints, to whoever did not ask for more.
+    #[must_use]
+    pub fn in_short(mut self, line: impl Into<String>) -> Self {
+        self.short = Some(line.into());
+        self
+    }
+
     /// Puts what was being done in front: the present error becomes its cause.
     #[must_use]
     pub fn while_doing(self, message: impl Into<String>) -> Self {
-        let Self { code, error, hints } = self;
+        // What is said in short has nothing in front of it.
+        let Self { code, error, hints, short: _ } = self;
         Self::because(code, message, error).hints(hints)
     }
 
@@ -71,6 +81,14 @@ impl Report {
     /// Returns the error itself, to look for a type in its chain.
     pub fn error(&self) -> &(dyn Error + 'static) {
         self.error.as_ref()
+    }
+
+    /// Returns the one line for stderr that is enough, where there is one; else all lines.
+    pub fn render_in_short(&self, colour: Colour) -> String {
+        let Some(short) = &self.short else { return self.render(colour) };
+        let mut text = String::new();
+        add_line(&mut text, &Label::Error.paint(colour), short);
+        text
     }
 
     /// Returns the lines for stderr, each with its line end.
@@ -158,6 +176,16 @@ hint: the repository may be damaged; tell its administrator
         let report = Report::new(ExitCode::USAGE, "two").hint("h").while_doing("one");
         assert_eq!(report.to_string(), "error: one\n  caused by: two\nhint: h\n");
         assert_eq!(report.code(), ExitCode::USAGE);
+    }
+
+    #[test]
+    fn what_is_said_in_short_is_one_line_and_the_rest_can_be_had() {
+        let report = Report::because(ExitCode::REFUSED, "one", io::Error::other("two")).hint("h");
+        let whole = report.to_string();
+        assert_eq!(report.render_in_short(Colour::Never), whole);
+        let report = report.in_short("one: h");
+        assert_eq!(report.render_in_short(Colour::Never), "error: one: h\n");
+        assert_eq!(report.to_string(), whole);
     }
 
     #[test]

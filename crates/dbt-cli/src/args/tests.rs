@@ -18,7 +18,9 @@ fn describe(words: Vec<OsString>, given_back: &[&str]) -> String {
     let what = match invocation {
         Invocation::Help(path) => format!("help {}", path.join(" ")),
         Invocation::Version => "version".to_owned(),
-        Invocation::AuthCheck => "auth-check".to_owned(),
+        Invocation::AuthCheck(Whoami { json }) => {
+            format!("auth-check{}", if json { " json" } else { "" })
+        }
         Invocation::SelfTest { expected } => format!("self-test {}", expected.is_some()),
         Invocation::Tool(call) => {
             let arguments: Vec<_> =
@@ -85,6 +87,14 @@ fn what_the_program_is_asked_itself() {
         ("--version", "version"),
         ("--auth-check", "auth-check"),
         ("-s prod --auth-check", "auth-check on prod"),
+        ("--auth-check -s prod --json -o", "auth-check json offline on prod"),
+        ("--auth-check --json --help", "help"),
+        ("run --auth-check --json", "auth-check json"),
+        ("--auth-check=false deploy --json", "deploy newest [--json]"),
+        ("--auth-check deploy", "error: `--auth-check` runs no tool, and does not expect `deploy`"),
+        ("--auth-check --", "error: `--auth-check` runs no tool, and does not expect `--`"),
+        ("--auth-check --more", "error: unknown flag `--more`"),
+        ("--json --auth-check", "error: unknown flag `--json`"),
         ("--self-test", "self-test false"),
         (&format!("--self-test --expect-sha256 {}", "a".repeat(64)), "self-test true"),
         ("run --help", "help run"),

@@ -10,9 +10,10 @@ use dbt_client::prepare::PrepareError;
 use dbt_client::prune::PruneError;
 use dbt_client::rollback::RollbackError;
 use dbt_client::self_update::SelfUpdateError;
-use dbt_client::source::{Class, FetchError};
+use dbt_client::source::{Class, Failure, FetchError};
 use dbt_client::state::StateError;
 use dbt_client::store::StoreError;
+use dbt_core::brand;
 use dbt_core::trust::VerifyError;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
@@ -26,7 +27,24 @@ pub(crate) fn configuring(error: ConfigError) -> Report {
 /// Reports that a tool could not be made ready.
 pub(crate) fn preparing(error: PrepareError) -> Report {
     let (code, hint) = (code_of_preparing(&error), error.hint());
-    Report::new(code, error).hints(hint)
+    let short = nobody_is_signed_in(&error);
+    let report = Report::new(code, error).hints(hint);
+    match short {
+        Some(line) => report.in_short(line),
+        None => report,
+    }
+}
+
+/// Returns the one line that is enough where a login is all that is missing: the server has only asked
+/// who it is, and nothing is known of the configuration that explains it.
+fn nobody_is_signed_in(error: &PrepareError) -> Option<String> {
+    let PrepareError::SignIn { source, hint: None, server: _ } = error else { return None };
+    if !matches!(source.failure(), Failure::Unauthorized) {
+        return None;
+    }
+    let request = source.request_id().map(|id| format!(" (request {id})"));
+    let request = request.unwrap_or_default();
+    Some(format!("{error}{request}: `{} login` signs you in", brand::PROGRAM))
 }
 
 fn code_of_preparing(error: &PrepareError) -> ExitCode {

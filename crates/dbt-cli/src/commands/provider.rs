@@ -198,7 +198,9 @@ impl Person<'_> {
         );
         // The page can be opened by hand, so that no browser is no failure.
         let opened = if screen::is_there(self.process) {
-            let opened = screen::open(self.process, invitation.page, self.configured.clock.now());
+            let secrets = &self.settings.server.secret_variables;
+            let now = self.configured.clock.now();
+            let opened = screen::open(self.process, invitation.page, now, secrets);
             opened.map_err(|error| printer.warning(in_one_line(&error))).ok()
         } else {
             None

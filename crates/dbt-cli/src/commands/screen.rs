@@ -1,5 +1,6 @@
 //! Opening a page in the browser of the person who sits here.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
@@ -22,8 +23,14 @@ pub(super) fn is_there(process: &Process) -> bool {
 }
 
 /// Opens a page that is for this person alone, with the first of their browsers that starts, or with
-/// the system's: by a file that leads there, and that is removed when what is returned goes.
-pub(super) fn open(process: &Process, page: &str, now: SystemTime) -> Result<LocalPage, NotOpened> {
+/// the system's: by a file that leads there, and that is removed when what is returned goes. It gets
+/// no variable with secrets: neither ours nor those of the server.
+pub(super) fn open(
+    process: &Process,
+    page: &str,
+    now: SystemTime,
+    secrets: &BTreeSet<String>,
+) -> Result<LocalPage, NotOpened> {
     let page = LocalPage::leading_to(page, &process.found.places, now)?;
     let named = process.env.text(Variable::Browser).ok().flatten().unwrap_or_default();
     let usual = if cfg!(windows) {
@@ -36,11 +43,12 @@ pub(super) fn open(process: &Process, page: &str, now: SystemTime) -> Result<Loc
     let separator = if cfg!(windows) { ';' } else { ':' };
     let own = named.split(separator).filter(|line| !line.trim().is_empty());
     let url = page.url();
-    if own.chain([usual]).any(|line| starts(line, &url)) { Ok(page) } else { Err(NotOpened::Start) }
+    let mut lines = own.chain([usual]);
+    if lines.any(|line| starts(line, &url, secrets)) { Ok(page) } else { Err(NotOpened::Start) }
 }
 
 /// Starts a browser. Its name is not a line for a shell.
-fn starts(line: &str, page: &str) -> bool {
+fn starts(line: &str, page: &str, secrets: &BTreeSet<String>) -> bool {
     let mut words: Vec<String> =
         line.split_whitespace().map(|word| word.replace("%s", page)).collect();
     if !line.contains("%s") {
@@ -49,7 +57,7 @@ fn starts(line: &str, page: &str) -> bool {
     let Some((program, arguments)) = words.split_first() else { return false };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    for secret in withheld_variables() {
+    for secret in withheld_variables().chain(secrets.iter().cloned()) {
         command.env_remove(secret);
     }
     command.spawn().is_ok()

@@ -43,11 +43,6 @@ pub(crate) fn whoami(process: &Process, asked: &Whoami) -> Result<(), Report> {
     failed
 }
 
-/// Says how this client signs in, and fails if the server does not accept it.
-pub(crate) fn auth_check(process: &Process) -> Result<(), Report> {
-    whoami(process, &Whoami { json: false })
-}
-
 /// How long a provider, and a key in hardware, are waited for.
 const PATIENCE: Duration = Duration::from_mins(1);
 

@@ -28,6 +28,18 @@ impl Inputs<'_> {
         Ok(config.way_in(entry, origins, around, &self.means())?)
     }
 
+    /// Returns the variables in which the secrets of a configured server stand, also where a variable
+    /// of ours is sent in their place.
+    pub(super) fn secret_variables(
+        &self,
+        entry: &ServerEntry,
+    ) -> Result<BTreeSet<String>, SettingsError> {
+        let Some(config) = self.config() else { return Ok(BTreeSet::new()) };
+        let origins = self.urls(entry)?.origins();
+        let directory = self.config_directory();
+        Ok(config.keys_of(entry, &origins, self.around(&directory)).secret_variables())
+    }
+
     /// Returns who is sent what is kept for the server that a run would use.
     pub fn chosen_recipients(&self) -> Result<Vec<Recipient>, SettingsError> {
         Ok(match self.choose()? {

@@ -55,6 +55,9 @@ fn directory_for_anybody(world: &World, name: &str) -> PathBuf {
     directory
 }
 
+/// What somebody has signed in with.
+const TOKEN: &str = "dbt_0123456789abcdef";
+
 const NOBODY: [&str; 4] = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"];
 
 fn artifact_was_asked_for(world: &World) -> bool {
@@ -115,6 +118,34 @@ fn an_image_that_remembers_what_its_build_saw_needs_no_server() {
     }
 }
 
+/// Keeps a token where a job with these variables keeps things, as `dbt login` does.
+fn sign_in(world: &World, variables: &[(String, String)]) {
+    let login = with(world.invoke(["login", "--token"]), variables).stdin(TOKEN.as_bytes());
+    login.run().exits_with(0).mentions("is sent to the server");
+    let (_name, home) = variables.iter().find(|(name, _value)| name == "DBT_HOME").unwrap();
+    let kept = fs::read_to_string(Path::new(home).join("state/tokens.json")).unwrap();
+    assert!(kept.contains(TOKEN), "{kept}");
+}
+
+/// Expects that a directory, which goes into a cache, has files and none with that token.
+#[track_caller]
+fn holds_no_secret(directory: &Path) {
+    let (mut found, mut left) = (0, vec![directory.to_owned()]);
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(&directory).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                left.push(entry.path());
+                continue;
+            }
+            found += 1;
+            let bytes = fs::read(entry.path()).unwrap();
+            let is_in = bytes.windows(TOKEN.len()).any(|bytes| bytes == TOKEN.as_bytes());
+            assert!(!is_in, "{} goes into the cache", entry.path().display());
+        }
+    }
+    assert!(found > 0, "{} is empty", directory.display());
+}
+
 #[test]
 fn a_job_of_github_fetches_once_and_names_what_it_keeps() {
     let world = ci();
@@ -126,9 +157,11 @@ fn a_job_of_github_fetches_once_and_names_what_it_keeps() {
     let output = world.directory().join("output");
     let key = || {
         fs::write(&output, "").unwrap();
+        sign_in(&world, &variables);
         let run = with(shell(&world, &lines), &variables).env("GITHUB_OUTPUT", &output).run();
         assert!(run.stdout().contains("[--fast]\n"), "{run:?}");
         run.exits_with(0);
+        holds_no_secret(&workspace);
         fs::read_to_string(&output).unwrap()
     };
     let first = key();
@@ -150,7 +183,8 @@ fn a_job_of_gitlab_runs_as_root_and_as_nobody() {
         let project = directory_for_anybody(&world, name);
         let text = page(&world, "## GitLab CI", &[("$CI_PROJECT_DIR", &project)]);
         let (lines, variables) = (recipe::of_gitlab(&text), variables(&text));
-        assert_eq!(lines, "dbt deploy --fast\ndbt cache prune\n");
+        let leaves_out = "rm -f \"$DBT_HOME/state/tokens.json\"\n";
+        assert_eq!(lines, format!("dbt deploy --fast\ndbt cache prune\n{leaves_out}"));
         let run = || {
             let run = with(shell(&world, &lines), &variables);
             run.env("HOME", if through.is_empty() { "/root" } else { "/" }).through(through).run()
@@ -158,8 +192,12 @@ fn a_job_of_gitlab_runs_as_root_and_as_nobody() {
         world.server().take_requests();
         run().prints("deploy 1.4.0\n[--fast]\n").says_nothing();
         assert!(artifact_was_asked_for(&world));
+        if through.is_empty() {
+            sign_in(&world, &variables);
+        }
         run().prints("deploy 1.4.0\n[--fast]\n").says_nothing();
         assert!(!artifact_was_asked_for(&world));
+        holds_no_secret(&project);
     }
 }
 

@@ -292,10 +292,17 @@ fn with_a_copy_a_token_that_stays_wrong_lets_it_run() {
 fn a_token_in_the_environment_is_sent_as_such() {
     let world = pinned();
     world.repository().publish("deploy", "1.4.0").now();
+    world.server().require_token("dbt_0123456789abcdef");
+    world.dbt(["deploy"]).exits_with(exits::REFUSED).mentions("wants you to sign in");
+    world.nothing_happened();
+    world.server().take_requests();
     let run = world.invoke(["deploy"]).env("DBT_REPO_TOKEN", "dbt_0123456789abcdef").run();
     run.prints("deploy 1.4.0\n").says_nothing();
     let requests = world.server().take_requests();
-    let sent = requests.iter().filter_map(|received| received.request.header("authorization"));
-    assert!(sent.into_iter().all(|value| value == "Bearer dbt_0123456789abcdef"));
+    assert!(!requests.is_empty());
+    for received in requests {
+        let sent = received.request.header("authorization");
+        assert_eq!(sent, Some("Bearer dbt_0123456789abcdef"), "{}", received.line());
+    }
     world.no_secret_is_remembered();
 }

@@ -17,7 +17,6 @@ const TOKEN: &str = "dbt_the_token_of_a_job";
 /// A CI system, and a server that exchanges the identities it gives.
 fn world() -> (TokenEndpoint, World) {
     let (system, world) = (TokenEndpoint::start(), published());
-    world.may_keep_tokens();
     world.server().require_token(TOKEN);
     let given = json!({"token": TOKEN, "expires_in": 900});
     world.server().fault(EXCHANGE, Fault::Answer(of_json(200, &given)));

@@ -15,6 +15,7 @@ mod copies;
 mod credentials;
 mod doctor;
 mod documents;
+mod errors_page;
 mod file_systems;
 mod full_disks;
 mod handmade;
@@ -49,7 +50,10 @@ mod whoami;
 
 use std::path::PathBuf;
 
+use dbt_testkit::invocation::Invocation;
 use dbt_testkit::people::ALICE;
+use dbt_testkit::repository::artifact;
+use dbt_testkit::server::Received;
 use dbt_testkit::world::World;
 
 /// A world with the program that was built for this test run.
@@ -69,6 +73,20 @@ fn published() -> World {
     let world = pinned();
     world.repository().publish("deploy", "1.4.0").now();
     world
+}
+
+/// Runs `deploy`, of which there is a copy, and expects that the server is asked for what a run without
+/// any sign-in asks it for, all at once and no more; returns what it was asked.
+fn asked_in_a_warm_run(world: &World, deploy: Invocation<'_>) -> Vec<Received> {
+    world.server().take_requests();
+    world.server().answer_only_together(4);
+    deploy.run().prints("deploy 1.4.0\n").says_nothing();
+    let requests = world.server().take_requests();
+    let mut lines: Vec<String> = requests.iter().map(Received::line).collect();
+    lines.sort();
+    let checksum = format!("GET {}.sha256", artifact("deploy", "1.4.0"));
+    assert_eq!(lines, ["GET /dbt-tools/deploy/", &checksum, "GET /dbt/", "GET /dbt/truststore"]);
+    requests
 }
 
 /// Says whether everything is allowed to us: then no mode of a file refuses anything.

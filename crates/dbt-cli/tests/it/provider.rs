@@ -1,7 +1,7 @@
 //! Signing in with an identity provider: which way is gone, who is asked what, and that one sign-in
 //! serves every run until its session ends.
 
-mod browser;
+pub(crate) mod browser;
 mod keychain;
 mod keys;
 mod logout;
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use crate::{other_time, pinned};
 
 /// A provider, and a server that takes its tokens and no others.
-fn world() -> (TokenEndpoint, World) {
+pub(crate) fn world() -> (TokenEndpoint, World) {
     let (provider, world) = (TokenEndpoint::start(), pinned());
     world.repository().publish("deploy", "1.4.0").now();
     world.server().require_token_of(&provider);
@@ -331,11 +331,13 @@ fn whoami_says_what_the_token_does_where_the_server_says_nothing() {
         let known = "known as: alice\ne-mail: alice@example.com\ngroups: developers\nproved by: oidc\nuntil: ";
         assert!(shown.contains(known), "{shown}");
     }
-    let run = world.dbt(["whoami", "--json"]);
-    let shown: Value = serde_json::from_str(&run.exits_with(0).stdout()).unwrap();
-    assert_eq!((&shown["kind"], &shown["from"]), (&json!("oidc"), &json!(url)));
-    assert_eq!(shown["identity"]["subject"], "alice");
-    assert_eq!(shown["identity"]["groups"], json!(["developers"]));
+    for words in ["whoami", "--auth-check"] {
+        let run = world.dbt([words, "--json"]);
+        let shown: Value = serde_json::from_str(&run.exits_with(0).stdout()).unwrap();
+        assert_eq!((&shown["kind"], &shown["from"]), (&json!("oidc"), &json!(url)));
+        assert_eq!(shown["identity"]["subject"], "alice");
+        assert_eq!(shown["identity"]["groups"], json!(["developers"]));
+    }
     assert!(asked(&provider).is_empty());
 }
 

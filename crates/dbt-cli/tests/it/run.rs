@@ -178,6 +178,49 @@ fn a_command_that_prints_a_password_sees_no_other_secret_of_ours() {
 }
 
 #[test]
+fn a_variable_in_which_a_secret_of_the_server_stands_reaches_neither_tools_nor_commands() {
+    let world = pinned();
+    world.repository().publish("deploy", "1.4.0").script("env").now();
+    let run = || {
+        let run = world.invoke(["deploy"]).env("MYTOK", "correct-horse-battery");
+        run.env("OTHER", "kept").env("ACTIONS_ID_TOKEN_REQUEST_URL", "https://github.test").run()
+    };
+    let hides_it = |seen: &str| {
+        assert!(seen.contains("OTHER=kept\n"), "{seen}");
+        assert!(!seen.contains("MYTOK") && !seen.contains("correct-horse"), "{seen}");
+    };
+    world.server().require_token("correct-horse-battery");
+    world.set("token", "${MYTOK}");
+    let tool = run().exits_with(0).stdout();
+    hides_it(&tool);
+    // What GitHub gives a job is the job's own.
+    assert!(tool.contains("ACTIONS_ID_TOKEN_REQUEST_URL=https://github.test\n"), "{tool}");
+    // So it is where something else is sent in its place.
+    let sent = world.invoke(["deploy"]).env("DBT_REPO_TOKEN", "correct-horse-battery");
+    hides_it(&sent.env("MYTOK", "dbt_another_old_token").env("OTHER", "kept").run().stdout());
+
+    let seen = world.directory().join("seen");
+    world.configure(|config| {
+        config["servers"]["acme"].as_object_mut().unwrap().remove("token");
+    });
+    world.server().require_basic("alice", "correct-horse-battery");
+    world.set("usernamefunc", format!("env > '{}'; echo alice", seen.display()));
+    world.set("password", "${MYTOK}");
+    hides_it(&run().exits_with(0).stdout());
+    hides_it(&fs::read_to_string(&seen).unwrap());
+
+    // It is the tool's where no secret of this server stands in it.
+    world.configure(|config| {
+        let server = config["servers"]["acme"].as_object_mut().unwrap();
+        server.remove("usernamefunc");
+        server.insert("username".to_owned(), "alice".into());
+        server.insert("passwordfunc".to_owned(), "echo \"$MYTOK\"".into());
+    });
+    world.repository().publish("deploy", "1.5.0").script("echo ${MYTOK:+there}").now();
+    run().prints("deploy 1.5.0\nthere\n");
+}
+
+#[test]
 fn whoever_started_it_can_tell_dbts_exit_code_from_the_tools() {
     let world = pinned();
     world.repository().publish("deploy", "1.4.0").script("exit 84").now();

@@ -36,16 +36,34 @@ fn what_the_server_knows_is_shown_and_cannot_write_to_the_terminal() {
     for words in ["whoami", "--auth-check"] {
         world.dbt([words]).prints(&format!("{sent}{known}")).says_nothing();
     }
-    let run = world.dbt(["whoami", "--json"]);
-    let shown: Value = serde_json::from_str(&run.exits_with(0).stdout()).unwrap();
-    assert_eq!(shown["identity"]["subject"], "oidc:https://id.example.com#7");
-    assert_eq!(shown["identity"]["groups"], json!(["developers", "on-call"]));
-    assert_eq!(shown["identity"].get("more"), None);
-    assert_eq!(shown["user"], "alice");
+    for words in ["whoami", "--auth-check"] {
+        let run = world.dbt([words, "--json"]);
+        let shown: Value =
+            serde_json::from_str(&run.exits_with(0).says_nothing().stdout()).unwrap();
+        assert_eq!(shown["identity"]["subject"], "oidc:https://id.example.com#7");
+        assert_eq!(shown["identity"]["groups"], json!(["developers", "on-call"]));
+        assert_eq!(shown["identity"].get("more"), None);
+        assert_eq!(shown["user"], "alice");
+    }
 
     // Nobody is asked when nobody may be.
     world.server().take_requests();
     world.dbt(["-o", "whoami"]).prints(&sent).says_nothing();
+    assert_eq!(world.server().take_lines(), [""; 0]);
+}
+
+#[test]
+fn a_check_that_names_a_tool_is_refused_and_asks_nobody() {
+    let world = known_as(&json!({"subject": "alice"}));
+    world.server().take_requests();
+    for (word, said) in [
+        ("junk", "`--auth-check` runs no tool, and does not expect `junk`"),
+        ("--more", "unknown flag `--more`"),
+    ] {
+        let run = world.dbt(["--auth-check", word, "--json"]);
+        run.exits_with(exits::USAGE).mentions(&format!("error: {said}\n"));
+        assert_eq!(run.stdout(), "");
+    }
     assert_eq!(world.server().take_lines(), [""; 0]);
 }
 

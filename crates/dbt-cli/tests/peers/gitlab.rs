@@ -87,9 +87,14 @@ fn one_job_in_two_containers_reads_twice_and_publishes_once_though_an_answer_is_
     assert_eq!(read.stdout, b"hello\n", "{read:?}");
     for name in ["one", "two"] {
         let kept = dbt_testkit::planted::files_below(&server.place().join(name));
-        for file in kept.iter().filter(|file| !file.ends_with("tokens.json")) {
+        // What the job got ends with each of its processes.
+        assert!(!kept.iter().any(|file| file.ends_with("tokens.json")), "{kept:?}");
+        for file in &kept {
             let bytes = fs::read(file).unwrap_or_default();
             assert_eq!(dbt_testkit::planted::found_in(&bytes), None, "{}", file.display());
+            let of_job = b"dbt_tp_";
+            let is_there = bytes.windows(of_job.len()).any(|it| it == of_job);
+            assert!(!is_there, "{} holds a token of the job", file.display());
         }
     }
 }

@@ -4,8 +4,10 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread::JoinHandle;
 
 use dbt_core::platform::Platform;
+use dbt_testkit::planted;
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
@@ -16,7 +18,9 @@ pub(crate) const PASSPHRASE: &str = "correct horse battery staple";
 /// A repository that `publisher` wrote and `reposerver` serves.
 pub(crate) struct Reposerver {
     root: String,
-    _daemon: Daemon,
+    /// Ends before what it has written is looked through.
+    daemon: Option<Daemon>,
+    log: Option<JoinHandle<String>>,
     directory: TempDir,
 }
 
@@ -53,16 +57,19 @@ impl Reposerver {
             .spawn()
             .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let daemon = Daemon(child);
+        let daemon = Some(Daemon(child));
         let mut lines = log.lines().map_while(Result::ok);
+        let mut said = String::new();
         let listens = lines.find_map(|line| {
+            said.push_str(&line);
+            said.push('\n');
             let (_, address) = line.split_once("listening on ")?;
             Some(address.split(',').next()?.to_owned())
         });
         // The server does not like to talk to nobody.
-        std::thread::spawn(move || lines.for_each(drop));
+        let log = Some(std::thread::spawn(move || said + &lines.collect::<Vec<_>>().join("\n")));
         let root = listens.unwrap_or_else(|| panic!("reposerver does not listen"));
-        let server = Self { root, _daemon: daemon, directory };
+        let server = Self { root, daemon, log, directory };
         server.publisher(&["key", "generate", "demo", "--email", "demo@example.org"]);
         let key = server.key();
         server.publisher(&["truststore", "add", "demo", "--to", &server.root, "--signer", &key]);
@@ -132,6 +139,23 @@ impl Reposerver {
         let mut files = fs::read_dir(keys).unwrap().map(|entry| entry.unwrap().path());
         let key = files.find(|file| file.extension().is_some_and(|ending| ending == "asc"));
         format!("file:{}", key.unwrap().display())
+    }
+}
+
+/// What the programs showed to the server is in nothing that it has said, and in nothing that it serves or
+/// keeps beside that.
+impl Drop for Reposerver {
+    fn drop(&mut self) {
+        drop(self.daemon.take());
+        let log = self.log.take().and_then(|it| it.join().ok()).unwrap_or_default();
+        if std::thread::panicking() {
+            return;
+        }
+        assert_eq!(planted::found_in(log.as_bytes()), None, "in the log of reposerver");
+        for file in planted::files_below(&self.served()) {
+            let bytes = fs::read(&file).unwrap_or_default();
+            assert_eq!(planted::found_in(&bytes), None, "{}", file.display());
+        }
     }
 }
 

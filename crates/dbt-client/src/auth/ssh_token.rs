@@ -337,6 +337,7 @@ mod tests {
             ("http://127.0.0.1:9999/dbt", "127.0.0.1"),
             ("http://[::1]:9999/dbt", "::1"),
             ("http://localhost", "localhost"),
+            ("https://httpd.example.com/dbt", "httpd.example.com"),
         ] {
             assert_eq!(audience_of(&origin(url)), audience, "{url}");
         }

@@ -1,5 +1,6 @@
 //! One secret of the configuration: written there, in a file, or printed by a command.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -36,7 +37,7 @@ type Read = Result<Secret<String>, CredentialsError>;
 enum Place {
     Fixed(Secret<String>),
     File { path: PathBuf, limit: Duration },
-    Command { line: String, limit: Duration },
+    Command { line: String, withheld: BTreeSet<String>, limit: Duration },
 }
 
 impl SecretValue {
@@ -55,7 +56,17 @@ impl SecretValue {
     /// It is run by `sh -c` (`cmd /C` on Windows) at most once. It has no standard input; what it
     /// says on standard error is seen by the user.
     pub fn command(key: &str, line: String) -> Self {
-        Self::at(key, Place::Command { line, limit: COMMAND_LIMIT })
+        let withheld = BTreeSet::new();
+        Self::at(key, Place::Command { line, withheld, limit: COMMAND_LIMIT })
+    }
+
+    /// Keeps variables, in which other secrets stand, from its command.
+    #[must_use]
+    pub fn withholding(mut self, variables: BTreeSet<String>) -> Self {
+        if let Place::Command { withheld, .. } = &mut self.place {
+            *withheld = variables;
+        }
+        self
     }
 
     /// Returns what the user calls it.
@@ -69,7 +80,7 @@ impl SecretValue {
         let words = Secret::new(match &self.place {
             Place::Fixed(value) => format!("written\n{}", value.expose()),
             Place::File { path, limit: _ } => format!("file\n{}", path.display()),
-            Place::Command { line, limit: _ } => format!("command\n{line}"),
+            Place::Command { line, .. } => format!("command\n{line}"),
         });
         Digest::of(words.expose().as_bytes())
     }
@@ -92,8 +103,8 @@ impl SecretValue {
                 let read = || read_file(&self.key, path, most.min(*limit));
                 place.get_or_init(read).as_ref().map_err(Clone::clone)
             }
-            Place::Command { line, limit } => {
-                let run = || run_command(&self.key, line, most.min(*limit));
+            Place::Command { line, withheld, limit } => {
+                let run = || run_command(&self.key, (line, withheld), most.min(*limit));
                 place.get_or_init(run).as_ref().map_err(Clone::clone)
             }
         }
@@ -163,8 +174,15 @@ fn read_file(key: &str, path: &Path, limit: Duration) -> Result<Secret<String>, 
     }
 }
 
-fn run_command(key: &str, line: &str, limit: Duration) -> Result<Secret<String>, CredentialsError> {
+fn run_command(
+    key: &str,
+    (line, withheld): (&str, &BTreeSet<String>),
+    limit: Duration,
+) -> Result<Secret<String>, CredentialsError> {
     let mut command = shell(line);
+    for name in withheld {
+        command.env_remove(name);
+    }
     // A person sees what it says, and may be asked by it.
     command.stderr(Stdio::inherit());
     let Ended { status, output, words: _ } =
@@ -251,8 +269,8 @@ mod tests {
 
     #[test]
     fn a_command_that_does_not_end_is_ended() {
-        let place =
-            Place::Command { line: "exec sleep 60".to_owned(), limit: Duration::from_millis(50) };
+        let (line, limit) = ("exec sleep 60".to_owned(), Duration::from_millis(50));
+        let place = Place::Command { line, withheld: BTreeSet::new(), limit };
         let value = SecretValue::at("tokenFunc", place);
         let began = Instant::now();
         assert!(matches!(value.read(Duration::MAX), Err(CredentialsError::TimeOver { .. })));

@@ -120,7 +120,7 @@ impl<'a> Keys<'a> {
         &self,
         around: Surroundings<'_>,
     ) -> Result<Option<(&'a Text, SecretValue)>, ConfigError> {
-        secret(
+        self.secret(
             self.get(|keys| &keys.token),
             self.get(|keys| &keys.token_file),
             self.get(|keys| &keys.token_command),
@@ -131,7 +131,7 @@ impl<'a> Keys<'a> {
     /// Returns the user's name.
     pub fn username(&self, around: Surroundings<'_>) -> Result<Option<SecretValue>, ConfigError> {
         let command = self.get(|keys| &keys.username_command);
-        let username = secret(self.written_username(), None, command, around)?;
+        let username = self.secret(self.written_username(), None, command, around)?;
         Ok(username.map(|(_key, username)| username))
     }
 
@@ -147,7 +147,7 @@ impl<'a> Keys<'a> {
     /// Returns the password.
     pub fn password(&self, around: Surroundings<'_>) -> Result<Option<SecretValue>, ConfigError> {
         let command = self.get(|keys| &keys.password_command);
-        let password = secret(self.get(|keys| &keys.password), None, command, around)?;
+        let password = self.secret(self.get(|keys| &keys.password), None, command, around)?;
         Ok(password.map(|(_key, password)| password))
     }
 
@@ -157,33 +157,53 @@ impl<'a> Keys<'a> {
         &self,
         around: Surroundings<'_>,
     ) -> Result<Option<(&'a Text, SecretValue)>, ConfigError> {
-        secret(
+        self.secret(
             self.get(|keys| &keys.public_key),
             self.get(|keys| &keys.public_key_file),
             self.get(|keys| &keys.public_key_command),
             around,
         )
     }
-}
 
-/// Returns a secret. A command beats a file, and a file what is written, as a command beats what
-/// is written for the reference.
-fn secret<'a>(
-    written: Option<&'a Text>,
-    file: Option<&'a Text>,
-    command: Option<&'a Text>,
-    around: Surroundings<'_>,
-) -> Result<Option<(&'a Text, SecretValue)>, ConfigError> {
-    if let Some(text) = command {
-        // The shell replaces the variables itself, with its own rules of quoting.
-        let line = text.as_written().expose().clone();
-        return Ok(Some((text, SecretValue::command(text.path(), line))));
+    /// Returns the variables in which its secrets stand, as far as these count. What is started in
+    /// this server's name does not get them.
+    pub fn secret_variables(&self) -> BTreeSet<String> {
+        let unless = |written: Option<&'a Text>, others: [Option<&'a Text>; 2]| {
+            written.filter(|_written| others.iter().all(Option::is_none))
+        };
+        let token = unless(
+            self.get(|keys| &keys.token),
+            [self.get(|keys| &keys.token_file), self.get(|keys| &keys.token_command)],
+        );
+        let password = unless(
+            self.get(|keys| &keys.password),
+            [self.get(|keys| &keys.password_command), None],
+        );
+        let secrets = [token, password, self.oidc("oidcClientSecret")];
+        secrets.into_iter().flatten().flat_map(Text::variables).map(str::to_owned).collect()
     }
-    if let Some(text) = file {
-        return Ok(Some((text, SecretValue::file(text.path(), text.file(around)?))));
+
+    /// Returns a secret. A command beats a file, and a file what is written, as a command beats what
+    /// is written for the reference.
+    fn secret(
+        &self,
+        written: Option<&'a Text>,
+        file: Option<&'a Text>,
+        command: Option<&'a Text>,
+        around: Surroundings<'_>,
+    ) -> Result<Option<(&'a Text, SecretValue)>, ConfigError> {
+        if let Some(text) = command {
+            // The shell replaces the variables itself, with its own rules of quoting.
+            let line = text.as_written().expose().clone();
+            let value = SecretValue::command(text.path(), line);
+            return Ok(Some((text, value.withholding(self.secret_variables()))));
+        }
+        if let Some(text) = file {
+            return Ok(Some((text, SecretValue::file(text.path(), text.file(around)?))));
+        }
+        let fixed = |text: &'a Text| {
+            Ok((text, SecretValue::fixed(text.path(), text.expand(around.variables)?)))
+        };
+        written.map(fixed).transpose()
     }
-    let fixed = |text: &'a Text| {
-        Ok((text, SecretValue::fixed(text.path(), text.expand(around.variables)?)))
-    };
-    written.map(fixed).transpose()
 }

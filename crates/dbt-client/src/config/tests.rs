@@ -224,6 +224,8 @@ fn a_text_may_name_variables() {
         let text = Text::new("k".to_owned(), written);
         assert_eq!(text.expand(&env).unwrap().expose(), expected, "{written}");
     }
+    let text = Text::new("k".to_owned(), "$${TOKEN}${TOKEN}b${EMPTY}${1}");
+    assert_eq!(text.variables().collect::<Vec<_>>(), ["TOKEN", "EMPTY"]);
     let text = Text::new("servers.a.token".to_owned(), "${NONE}");
     let words =
         "`servers.a.token` in the configuration names the variable `NONE`, which is not set";

@@ -58,29 +58,21 @@ impl Text {
     /// Returns the text with `${NAME}` replaced by the variables; `$${` stands for `${`.
     pub fn expand(&self, variables: &dyn Variables) -> Result<Secret<String>, ConfigError> {
         let mut expanded = String::with_capacity(self.written.expose().len());
-        let mut rest = self.written.expose().as_str();
-        while let Some(start) = rest.find("${") {
-            let (before, after) = (rest.get(..start), rest.get(start + 2..));
-            let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
-            if let Some(before) = before.strip_suffix('$') {
-                expanded.push_str(before);
-                expanded.push_str("${");
-                rest = after;
-                continue;
-            }
-            expanded.push_str(before);
-            let named = after.split_once('}').filter(|(name, _rest)| is_variable(name));
-            if let Some((name, after)) = named {
-                expanded.push_str(&self.variable(name, variables)?);
-                rest = after;
-            } else {
-                // What only looks like a variable is text: it was so for the reference.
-                expanded.push_str("${");
-                rest = after;
+        for part in parts(self.written.expose()) {
+            match part {
+                Part::Written(text) => expanded.push_str(text),
+                Part::Variable(name) => expanded.push_str(&self.variable(name, variables)?),
             }
         }
-        expanded.push_str(rest);
         Ok(Secret::new(expanded))
+    }
+
+    /// Returns the names of the variables that the text is expanded with.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        parts(self.written.expose()).into_iter().filter_map(|part| match part {
+            Part::Variable(name) => Some(name),
+            Part::Written(_) => None,
+        })
     }
 
     /// Returns the expanded text of a key that holds no secret, as what it means.
@@ -123,6 +115,41 @@ impl Text {
         let value = variables.variable(name).ok_or_else(unset)?.to_str();
         value.map(str::to_owned).ok_or_else(|| self.refuse(NotText(name.to_owned())))
     }
+}
+
+/// A part of a text.
+enum Part<'a> {
+    /// It means itself.
+    Written(&'a str),
+    /// It is replaced by the value of the variable of this name.
+    Variable(&'a str),
+}
+
+/// Takes a text apart.
+fn parts(text: &str) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, after) = (rest.get(..start), rest.get(start + 2..));
+        let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+        if let Some(before) = before.strip_suffix('$') {
+            parts.extend([Part::Written(before), Part::Written("${")]);
+            rest = after;
+            continue;
+        }
+        parts.push(Part::Written(before));
+        let named = after.split_once('}').filter(|(name, _rest)| is_variable(name));
+        if let Some((name, after)) = named {
+            parts.push(Part::Variable(name));
+            rest = after;
+        } else {
+            // What only looks like a variable is text: it was so for the reference.
+            parts.push(Part::Written("${"));
+            rest = after;
+        }
+    }
+    parts.push(Part::Written(rest));
+    parts
 }
 
 /// A variable is not text.

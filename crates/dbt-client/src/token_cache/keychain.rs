@@ -18,7 +18,7 @@ use dbt_core::secret::Secret;
 use crate::bounded_program::{self, Ended, NotEnded};
 
 /// How long one question may take: a keychain that is locked may ask a person for its password.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is written to find out whether anything can be. It is no secret.
 const TRIAL: &str = "nothing";

@@ -68,6 +68,9 @@ fn urls_that_could_mislead_are_refused() {
     check("https://[::1]x/", Err(Reason::BadHost));
     check("ftp://h/dbt", Err(Reason::UnknownScheme));
     check("dbt.example.com/dbt", Err(Reason::NoScheme));
+    // The beginning of a name is no scheme (wire formats, D30).
+    check("httpd.example.com/dbt", Err(Reason::NoScheme));
+    check("https.example.com", Err(Reason::NoScheme));
     check("dbt.example.com:8443", Err(Reason::NoScheme));
     check("", Err(Reason::Empty));
 }

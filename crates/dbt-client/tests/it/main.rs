@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
 mod download;
+mod errors_page;
 #[cfg(target_os = "linux")]
 mod exec_fidelity;
 #[cfg(target_os = "linux")]

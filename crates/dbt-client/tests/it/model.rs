@@ -485,6 +485,7 @@ impl World {
                 truststore: url("/dbt/truststore"),
                 credentials: Credentials::none(),
                 sign_in_hint: None,
+                secret_variables: BTreeSet::new(),
                 rules: TrustRules::default(),
                 strict: self.strict,
                 ca_file: None,

@@ -269,6 +269,11 @@ fn a_server_that_keeps_or_says_a_secret_fails_its_test() {
     server.put_on_disk(".reposerver/tmp/open-sesame", b"");
     let said = refusal(Box::new(|| drop(server)));
     assert!(said.starts_with("a secret is in the name of "), "{said}");
+    // The catalog holds names of tools.
+    let server = Server::start();
+    server.put_on_disk("dbt-tools/open-sesame/1.0.0/linux/amd64/open-sesame", b"x");
+    let said = refusal(Box::new(move || drop(server.get("/-/api/tools"))));
+    assert_eq!(said, "a secret is in an answer of the API: the token that writes");
     let mut command = std::process::Command::new("echo");
     let said = refusal(Box::new(move || drop(looked_through(command.arg("open-sesame")))));
     assert_eq!(said, "a secret is in what a command prints: the token that writes");

@@ -76,6 +76,7 @@ mod trusted_publishing_ends;
 mod trusted_publishing_page;
 mod unfinished;
 mod users;
+mod users_page;
 mod whoami;
 mod world;
 mod writes;

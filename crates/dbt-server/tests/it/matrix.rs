@@ -28,15 +28,18 @@ enum Holds {
     ReadOnly,
     Publisher,
     Administrator,
+    /// What would be a publisher's, were they not suspended.
+    Suspended,
 }
 
-const ALL: [Holds; 6] = [
+const ALL: [Holds; 7] = [
     Holds::Nothing,
     Holds::Wrong,
     Holds::Expired,
     Holds::ReadOnly,
     Holds::Publisher,
     Holds::Administrator,
+    Holds::Suspended,
 ];
 
 /// What lies at a path.
@@ -138,13 +141,18 @@ const METHODS: [&str; 8] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "POST", "
 
 /// The status that a request must get.
 fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
+    // Who is suspended is refused wherever it is looked at all at what they show.
+    if holds == Holds::Suspended {
+        let status = expected(method, path, kind, Holds::Wrong);
+        return if status == 401 { 403 } else { status };
+    }
     let is_file_path = kind != Kind::Health && !path.starts_with("/-/");
     match method {
         "OPTIONS" => return 204,
         "POST" if matches!(kind, Kind::Uploads | Kind::Releases | Kind::Tokens | Kind::People) => {
             return match (holds, kind) {
                 (Holds::Nothing | Holds::Wrong | Holds::Expired, _) => 401,
-                (Holds::ReadOnly, _) | (Holds::Publisher, Kind::People) => 403,
+                (Holds::ReadOnly | Holds::Suspended, _) | (Holds::Publisher, Kind::People) => 403,
                 (_, Kind::Uploads) => 201,
                 _ => 400,
             };
@@ -157,7 +165,7 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
         "DELETE" if kind == Kind::Tokens => {
             return match holds {
                 Holds::Nothing | Holds::Wrong | Holds::Expired => 401,
-                Holds::ReadOnly | Holds::Publisher => 403,
+                Holds::ReadOnly | Holds::Publisher | Holds::Suspended => 403,
                 Holds::Administrator => 400,
             };
         }
@@ -166,7 +174,7 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
         "POST" if kind == Kind::Order => {
             return match holds {
                 Holds::Nothing | Holds::Wrong | Holds::Expired => 401,
-                Holds::ReadOnly | Holds::Publisher => 403,
+                Holds::ReadOnly | Holds::Publisher | Holds::Suspended => 403,
                 Holds::Administrator => 200,
             };
         }
@@ -175,7 +183,7 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
             return match holds {
                 _ if !methods.contains(&method) => 405,
                 Holds::Nothing | Holds::Wrong | Holds::Expired => 401,
-                Holds::ReadOnly | Holds::Publisher => 403,
+                Holds::ReadOnly | Holds::Publisher | Holds::Suspended => 403,
                 Holds::Administrator => 404,
             };
         }
@@ -187,6 +195,7 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
                 Holds::ReadOnly if !path.contains("/releases/") => 403,
                 // What of a body is missing is said before anything is looked for.
                 _ if path.contains("/uploads/") && ["PATCH", "POST"].contains(&method) => 400,
+                Holds::Suspended => 403,
                 Holds::ReadOnly | Holds::Publisher | Holds::Administrator => 404,
             };
         }
@@ -229,13 +238,14 @@ struct Way {
 }
 
 /// Everybody who holds a credential.
-const NAMES: [&str; 3] = ["reader", "publisher", "root"];
+const NAMES: [&str; 4] = ["reader", "publisher", "root", "suspended"];
 
 /// Returns the name of somebody who holds a credential.
 fn name(holds: Holds) -> &'static str {
     match holds {
         Holds::ReadOnly => "reader",
         Holds::Administrator => "root",
+        Holds::Suspended => "suspended",
         Holds::Publisher | Holds::Nothing | Holds::Wrong | Holds::Expired => "publisher",
     }
 }
@@ -243,7 +253,7 @@ fn name(holds: Holds) -> &'static str {
 fn ways() -> Vec<Way> {
     let mut ways = ways_by_files();
     ways.extend(ways_by_providers());
-    ways.push(way_by_own_tokens());
+    ways.extend([way_by_own_tokens("agent:"), way_by_own_tokens(PERSON)]);
     ways
 }
 
@@ -344,17 +354,24 @@ fn ways_by_providers() -> [Way; 2] {
     ]
 }
 
-/// Returns the way to sign in with tokens that the server makes once it has started.
-fn way_by_own_tokens() -> Way {
+/// The word before the names of people who have nothing but tokens of the server's own.
+const PERSON: &str = "user:";
+
+/// Returns the way to sign in with tokens that the server makes once it has started, for such subjects.
+fn way_by_own_tokens(word: &str) -> Way {
     let made = Rc::<RefCell<HashMap<_, _>>>::default();
     let known = Rc::clone(&made);
     Way {
         name: "api-token",
-        around: ("agent:".to_owned(), ""),
+        around: (word.to_owned(), ""),
         settings: r#""immutable": false"#.to_owned(),
         files: Vec::new(),
         made,
         header: Box::new(move |holds| {
+            // Those of who is suspended are revoked.
+            if holds == Holds::Suspended {
+                return None;
+            }
             bearer(holds, |name| {
                 let unknown = "dbt_0000000000000000000000000000000z".to_owned();
                 format!("Bearer {}", known.borrow().get(name).unwrap_or(&unknown))
@@ -368,7 +385,7 @@ fn bearer(holds: Holds, line: impl Fn(&str) -> String) -> Option<String> {
     let known = match holds {
         Holds::Nothing | Holds::Expired => return None,
         Holds::Wrong => "wrong",
-        Holds::ReadOnly | Holds::Publisher | Holds::Administrator => name(holds),
+        Holds::ReadOnly | Holds::Publisher | Holds::Administrator | Holds::Suspended => name(holds),
     };
     Some(format!("Authorization: {}", line(known)))
 }
@@ -396,7 +413,9 @@ fn identity(issuer: &Issuer, holds: Holds) -> Option<String> {
             let times = json!({"iat": now() - 400, "nbf": now() - 400, "exp": now() - 100});
             issuer.token(user, &times)
         }
-        Holds::ReadOnly | Holds::Publisher | Holds::Administrator => issuer.token(user, &json!({})),
+        Holds::ReadOnly | Holds::Publisher | Holds::Administrator | Holds::Suspended => {
+            issuer.token(user, &json!({}))
+        }
     };
     Some(token)
 }
@@ -418,7 +437,7 @@ fn signed(holds: Holds) -> Option<String> {
             claims["exp"] = json!(now() - 100);
             key(user)
         }
-        Holds::ReadOnly | Holds::Publisher | Holds::Administrator => key(user),
+        Holds::ReadOnly | Holds::Publisher | Holds::Administrator | Holds::Suspended => key(user),
     };
     Some(format!("Token: {}", key.signed(&claims)))
 }
@@ -431,11 +450,13 @@ fn start(way: &Way) -> Server {
     let (before, after) = &way.around;
     let subject = |name: &str| format!("{before}{name}{after}");
     let url = "https://ci.example.com";
+    let people = NAMES.map(|name| json!({"name": name}));
+    let people = if before == PERSON { people.to_vec() } else { Vec::new() };
     let roles = json!({"roles": {
         "readonly": [subject("reader")],
-        "publisher": [subject("publisher")],
+        "publisher": [subject("publisher"), subject("suspended")],
         "admin": [subject("root")],
-    }, "federation": {
+    }, "users": people, "federation": {
         "issuers": [{"issuerUrl": url, "audience": "https://dbt.example.com"}],
         "rules": [{"name": "jobs", "issuer": url, "claims": {"sub": "x"}, "tools": ["x"],
             "permits": ["publish"]}],
@@ -458,7 +479,29 @@ fn start(way: &Way) -> Server {
             way.made.borrow_mut().insert(name, token.trim().to_owned());
         }
     }
+    if (way.header)(Holds::Suspended).is_some() {
+        suspend(&server, way, &subject("suspended"));
+    }
     server
+}
+
+/// Suspends somebody over HTTP, so that it counts at once.
+fn suspend(server: &Server, way: &Way, subject: &str) {
+    let post = |path: &str, body: &str| {
+        let root = (way.header)(Holds::Administrator).unwrap();
+        let reply = server.send("POST", path, &[&root], body.as_bytes());
+        assert!(reply.status < 300, "{subject}: {reply:?}");
+        reply
+    };
+    let users = "/-/api/v1/users";
+    // Programs are not added, and are named in the path.
+    let id = if way.name == "static-token" {
+        subject.to_owned()
+    } else {
+        let added = post(users, &json!({"subject": subject}).to_string()).json();
+        added["id"].as_str().unwrap().to_owned()
+    };
+    post(&format!("{users}/{id}/suspend"), "");
 }
 
 const FILES: [&str; 5] = [
@@ -496,7 +539,7 @@ fn every_request_with_every_credential_gets_what_the_rules_say_and_no_more() {
                     }
                     let reply = ask(&server, method, path, header.as_deref());
                     let status = expected(method, path, kind, holds);
-                    let case = format!("{} {holds:?} {method} {path}", way.name);
+                    let case = format!("{} {holds:?} {method} {path}", way.around.0);
                     assert_eq!(reply.status, status, "{case}: {reply:?}");
                     asked += 1;
                     if status < 400 {
@@ -528,7 +571,7 @@ fn every_request_with_every_credential_gets_what_the_rules_say_and_no_more() {
             assert!(!log.contains(secret), "{}: {secret}", way.name);
         }
     }
-    assert!(asked > 9000, "only {asked} were asked");
+    assert!(asked > 20_000, "only {asked} were asked");
 }
 
 #[test]

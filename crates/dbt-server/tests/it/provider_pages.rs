@@ -1,10 +1,11 @@
 //! docs/providers: the settings of each page are taken as they are, and do what it says of its token;
 //! and what is said of refusals is what is said.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use dbt_testkit::identity_provider::SigningKey;
+use dbt_testkit::planted::files_below;
 use serde_json::{Value, json};
 
 use crate::oidc::Issuer;
@@ -120,26 +121,25 @@ fn each_page_has_one_audience_and_both_sides_mean_it() {
 /// A token that two servers accept can be shown to one by the other.
 #[test]
 fn no_page_gives_a_server_more_than_one_audience() {
-    let mut found = 0;
-    let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")];
-    while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                directories.push(path);
-            } else if path.extension().is_some_and(|it| it == "md") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                for key in ["\"audiences\": [", "\"publicUrls\": ["] {
-                    for list in text.split(key).skip(1) {
-                        let list = list.split(']').next().unwrap();
-                        assert!(!list.contains(','), "{}: {key}{list}]", path.display());
-                        found += 1;
-                    }
-                }
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut files: Vec<PathBuf> = ["README.md", "SECURITY.md"].map(|name| top.join(name)).to_vec();
+    files.extend(
+        ["docs", "kubernetes", "deploy"].into_iter().flat_map(|it| files_below(&top.join(it))),
+    );
+    let mut found = BTreeMap::new();
+    for path in &files {
+        let Ok(text) = std::fs::read_to_string(path) else { continue };
+        for key in ["\"audiences\": [", "\"publicUrls\": ["] {
+            for list in text.split(key).skip(1) {
+                let list = list.split(']').next().unwrap();
+                assert!(!list.contains(','), "{}: {key}{list}]", path.display());
+                *found.entry(path.as_path()).or_insert(0) += 1;
             }
         }
     }
-    assert!(found >= 14, "{found}");
+    assert!(found.values().sum::<usize>() >= 15, "{found:?}");
+    let example = top.join("kubernetes/overlays/example/reposerver.json");
+    assert_eq!(found.get(example.as_path()), Some(&2), "what people deploy is looked at, too");
 }
 
 #[test]
@@ -407,7 +407,8 @@ fn the_page_about_errors_has_every_answer_of_the_server() {
     assert_eq!(reply.status, 401);
     found.extend(is_there(&messages, reply.json()["detail"].as_str().unwrap()));
 
-    for detail in refusals_of_ssh_keys() {
+    let strange = refusals_of_strange_credentials();
+    for detail in refusals_of_ssh_keys().into_iter().chain(strange) {
         found.extend(is_there(&messages, &detail));
     }
     let page = Page::all().remove(4);
@@ -448,11 +449,53 @@ fn refusals_of_ssh_keys() -> Vec<String> {
     let elsewhere = json!({"aud": ["other.example.com"]});
     // From before the server began.
     let old = json!({"nbf": now() - 100, "iat": now() - 100, "exp": now() + 100});
-    let refused = [used, with(&early), with(&late), with(&elsewhere), with(&old)];
-    let said = refused.iter().map(|claims| {
-        let reply = put(claims);
-        reply.is_refused(401, "unauthorised");
-        reply.json()["detail"].as_str().unwrap().to_owned()
-    });
-    said.collect()
+    let other_method = json!({"htm": "DELETE"});
+    let other_url = json!({"htm": "PUT", "htu": "https://dbt.example.com/dbt/other"});
+    let without = |claim: &str| {
+        let mut claims = claims("alice");
+        claims.as_object_mut().unwrap().remove(claim);
+        claims
+    };
+    let refused = [
+        used,
+        with(&early),
+        with(&late),
+        with(&elsewhere),
+        with(&old),
+        with(&other_method),
+        with(&other_url),
+        with(&json!({"aud": "dbt.example.com"})),
+        without("jti"),
+        without("sub"),
+        with(&json!({"iss": "bob"})),
+        with(&json!({"exp": "soon"})),
+        without("exp"),
+        without("iat"),
+        with(&json!({"exp": now() + 3600})),
+    ];
+    refused.iter().map(|claims| detail(&put(claims))).collect()
+}
+
+/// Returns what is answered to credentials that nobody who signs in sends.
+fn refusals_of_strange_credentials() -> Vec<String> {
+    let server = Server::start();
+    let long = format!("Authorization: Bearer {}", ".".repeat(20 * 1024));
+    let strange: [&[&str]; 5] = [
+        &["Authorization: Bearer a", "Authorization: Bearer a"],
+        &[long.as_str()],
+        &["Authorization: Bearer \u{e9}"],
+        &["Authorization: Digest abc"],
+        &["Authorization: Basic !!!"],
+    ];
+    let put = |lines: &&[&str]| detail(&server.send("PUT", "/dbt/latest", lines, b"1.0.0"));
+    let said = strange.iter().map(put).collect();
+    assert!(!server.root().join("dbt/latest").exists());
+    said
+}
+
+/// Returns why a request was refused for what it shows.
+#[track_caller]
+fn detail(reply: &Reply) -> String {
+    reply.is_refused(401, "unauthorised");
+    reply.json()["detail"].as_str().unwrap().to_owned()
 }

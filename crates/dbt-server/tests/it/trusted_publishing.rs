@@ -523,7 +523,7 @@ fn an_identity_writes_once_and_a_lost_answer_is_given_again_to_who_knows_its_key
     let server = Server::with(&settings(&issuer, &json!([github_rule()])));
     let identity = github(&issuer, &json!({}));
     let body = json!({"token": identity});
-    let key = ["Idempotency-Key: 3f6c"];
+    let key = ["Idempotency-Key: 3f6c6e1d-of-this-try"];
     let first = exchange_with(&server, &key, &body);
     assert_eq!(first.status, 200, "{first:?}");
     // Nobody has read that; the job asks again.

@@ -2,8 +2,10 @@
 //! that is good in their hands.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dbt_testkit::planted;
 use serde_json::{Value, json};
 
 use crate::oidc::Issuer;
@@ -498,4 +500,37 @@ fn a_server_that_only_reads_suspends_whom_the_settings_suspend() {
     let reply = server.send("GET", "/dbt/latest", &[&token], b"");
     reply.is_refused(403, "forbidden");
     assert_eq!(reply.json()["detail"], "suspended by the settings");
+}
+
+/// Says whether any file below a directory holds a word.
+fn is_kept(directory: &Path, word: &str) -> bool {
+    planted::files_below(directory).iter().any(|path| {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        bytes.windows(word.len()).any(|it| it == word.as_bytes())
+    })
+}
+
+/// Whoever leaves a group would otherwise have its rights as long as it is remembered.
+#[test]
+fn the_groups_that_a_provider_tells_of_are_kept_in_no_file() {
+    const GROUP: &str = "friends-of-the-white-rabbit";
+    let world = World::new();
+    let server = world.start();
+    let bob = bearer(&world.issuer.token("bob", &json!({"groups": [GROUP]})));
+    let whoami = server.send("GET", "/-/api/v1/whoami", &[&bob], b"").json();
+    assert!(whoami["groups"].to_string().contains(GROUP), "{whoami}");
+    assert_eq!((put(&server, &bob), get(&server, &bob)), (201, 200));
+    // What he makes is kept with his name, and so is what he is refused.
+    made(&server, &bob, &json!({"name": "laptop"}));
+    server.send("DELETE", "/dbt/truststore", &[&bob], b"").is_refused(403, "forbidden");
+    server.eventually("recorded", |server| {
+        records(server).iter().any(|it| it["outcome"] == "refused")
+    });
+    let subject = world.subject("bob");
+    let (state, root) = (server.state(), server.root());
+    assert!(is_kept(&state, &subject), "the look finds what is kept");
+    assert!(!is_kept(&state, GROUP) && !is_kept(&root, GROUP));
+    // Who came is written down when the server stops.
+    let place = server.stop();
+    assert!(is_kept(&place.state(), &subject) && !is_kept(&place.state(), GROUP));
 }

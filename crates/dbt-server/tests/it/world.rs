@@ -242,6 +242,8 @@ impl Server {
         self.secrets.are_not_in("an answer's head", headers.collect::<String>().as_bytes());
         if reply.status >= 400 {
             self.secrets.are_not_in("a refusal", &reply.body);
+        } else if is_of_the_api(head) && !gives_a_token(head) {
+            self.secrets.are_not_in("an answer of the API", &reply.body);
         }
         reply
     }
@@ -531,6 +533,18 @@ fn configuration(root: &Path, members: &str) -> String {
     let drain = if members.contains("drainDelay") { "" } else { r#", "drainDelay": 0"# };
     let comma = if members.is_empty() { "" } else { ", " };
     format!(r#"{{"address": "127.0.0.1", "port": 0, "serverRoot": {root}{drain}{comma}{members}}}"#)
+}
+
+/// Says whether a request is for what the server itself has to say: everything else is a file.
+fn is_of_the_api(head: &str) -> bool {
+    head.split(' ').nth(1).is_some_and(|path| path.starts_with("/-/"))
+}
+
+/// Says whether a request is one of the two whose answer is a token of the server's own.
+fn gives_a_token(head: &str) -> bool {
+    ["POST /-/api/v1/tokens ", "POST /-/api/v1/oidc/exchange "]
+        .iter()
+        .any(|it| head.starts_with(it))
 }
 
 fn write_below(root: &Path, path: &str, bytes: &[u8]) {

@@ -1,9 +1,12 @@
 //! What every world of a test refuses: a secret where none was put, and one that nobody looks for.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dbt_testkit::planted::{self, PLANTED, Secrets};
+use dbt_testkit::token_endpoint::TokenEndpoint;
 use dbt_testkit::world::World;
 use serde_json::json;
 
@@ -71,6 +74,39 @@ fn what_a_request_shows_is_looked_for_from_then_on() {
     secrets.add_those_of([("Authorization", &*format!("Bearer {token}"))]);
     let said = refusal(|| secrets.are_not_in("the log", log.as_bytes()));
     assert_eq!(said, "a secret is in the log: what a request of this test has shown");
+    let log = "exchanged for 3f6c6e1d-of-this-request";
+    secrets.are_not_in("the log", log.as_bytes());
+    secrets.add_those_of([("idempotency-key", " 3f6c6e1d-of-this-request")]);
+    let said = refusal(|| secrets.are_not_in("the log", log.as_bytes()));
+    assert_eq!(said, "a secret is in the log: what a request of this test has shown");
+}
+
+#[test]
+fn what_a_program_has_made_for_one_request_is_looked_for_in_every_world() {
+    let (world, endpoint) = (World::new("/bin/true"), TokenEndpoint::start());
+    let body = "grant_type=x&code_verifier=the-verifier-of-this-sign-in";
+    let length = body.len();
+    let post = format!("POST /token HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{body}");
+    let get = "GET / HTTP/1.1\r\nIdempotency-Key: the-key-of-this-exchange\r\n\r\n".to_owned();
+    for (url, request, made) in [
+        (endpoint.url(), post, "the-verifier-of-this-sign-in"),
+        (world.server().url(), get, "the-key-of-this-exchange"),
+    ] {
+        let file = world.dbt_home().join("kept");
+        fs::create_dir_all(world.dbt_home()).unwrap();
+        fs::write(&file, made).unwrap();
+        world.no_secret_is_remembered();
+        let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 1, "it is answered");
+        let said = refusal(|| world.no_secret_is_remembered());
+        let place = file.display();
+        assert_eq!(
+            said,
+            format!("a secret is in {place}: what a program has made for one request")
+        );
+        fs::remove_file(&file).unwrap();
+    }
 }
 
 #[test]
@@ -81,6 +117,7 @@ fn a_credential_that_nobody_looks_for_is_refused_wherever_it_is_planted() {
         refusal(|| planted::is_listed(STRANGE)),
         refusal(|| planted::is_listed_in_variable("DBT_REPO_TOKEN", STRANGE)),
         refusal(|| planted::are_listed_in_settings(&json!({"servers": [{"password": STRANGE}]}))),
+        refusal(|| planted::are_listed_in_settings(&json!({"oidcClientSecret": STRANGE}))),
         refusal(|| planted::are_listed_in_headers([("token", STRANGE)])),
         refusal(|| planted::are_listed_in_headers([("authorization", basic)])),
         refusal(|| Secrets::default().add_those_of([("Cookie", STRANGE)])),

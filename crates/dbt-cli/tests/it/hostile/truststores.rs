@@ -42,7 +42,7 @@ pub(super) const ROWS: &[Row] = &[
     blocked("C01-elsewhere", "/dbt/truststore`: the server redirects to another server"),
     Row {
         known: Outcome(0, "wants you to sign in (`dbt login`)"),
-        fresh: Outcome(exits::REFUSED, "/dbt/truststore`"),
+        fresh: Outcome(exits::REFUSED, "wants you to sign in: `dbt login` signs you in"),
         ..blocked("C01-401", "")
     },
     Row {

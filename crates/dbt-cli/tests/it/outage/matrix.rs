@@ -256,12 +256,7 @@ impl Row {
             )),
             (SignIn, _, false) => stops(
                 exits::REFUSED,
-                format!(
-                    "error: server `acme` wants you to sign in\n\
-                     \x20 caused by: failed to read `{base}/dbt/truststore`\n\
-                     \x20 caused by: the server wants to know who asks (401)\n\
-                     hint: `dbt login` signs you in\n"
-                ),
+                "error: server `acme` wants you to sign in: `dbt login` signs you in\n".to_owned(),
             ),
             (Forbidden, _, _) => stops(
                 exits::REFUSED,
@@ -385,7 +380,7 @@ fn the_page_about_outages_says_what_the_table_says() {
         let (reason, cached, missing) = match &row.verdict {
             Outage(reason) => (*reason, "runs, with a warning", exits::UNREACHABLE),
             SignIn => {
-                ("the server wants to know who asks (401)", "runs, with a warning", exits::REFUSED)
+                ("server `acme` wants you to sign in", "runs, with a warning", exits::REFUSED)
             }
             Forbidden => ("access is denied (403)", "exit code 83", exits::REFUSED),
         };

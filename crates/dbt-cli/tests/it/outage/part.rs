@@ -513,10 +513,7 @@ static DIRECTORIES: [Row; 19] = [
         ),
         missing: Stops(
             exits::REFUSED,
-            "error: server `acme` wants you to sign in\n\
-             \x20 caused by: failed to read `[SERVER]/dbt/truststore`\n\
-             \x20 caused by: the server wants to know who asks (401)\n\
-             hint: `dbt login` signs you in\n",
+            "error: server `acme` wants you to sign in: `dbt login` signs you in\n",
         ),
     },
     Row {

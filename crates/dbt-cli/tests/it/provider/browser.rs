@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dbt_testkit::exits;
-use dbt_testkit::invocation::Running;
-use dbt_testkit::token_endpoint::{AUTHORIZE, TOKEN};
+use dbt_testkit::invocation::{Invocation, Run, Running};
+use dbt_testkit::token_endpoint::{AUTHORIZE, DEVICE_CODE, TOKEN, of_json};
 use dbt_testkit::world::World;
+use serde_json::{Value, json};
 
 use super::{asked, world};
+
+const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// A browser that tells a test what it was started with, and nothing else.
 struct Browser {
@@ -77,6 +80,24 @@ fn signed_in_at(page: &str) -> String {
     location.trim().to_owned()
 }
 
+/// Runs a sign-in that shows a page, goes there elsewhere, and pastes the address at which that ends.
+/// Returns how it ended, and what was said after the page.
+pub(crate) fn pasted(world: &World, login: Invocation<'_>) -> (Run, String) {
+    let [typed, said] = ["typed", "said"].map(|name| world.directory().join(name));
+    for pipe in [&typed, &said] {
+        assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    }
+    let line = format!("exec \"$@\" 2> {}", said.display());
+    let run = login.through(&["sh", "-c", &line, "sh"]).stdin_from(&typed).start();
+    let mut said = BufReader::new(fs::File::open(&said).unwrap()).lines();
+    let page = said.find_map(|line| Some(line.unwrap().split_once(", open ")?.1.to_owned()));
+    let back = signed_in_at(&page.unwrap());
+    let mut keyboard = fs::OpenOptions::new().write(true).open(&typed).unwrap();
+    writeln!(keyboard, "{back}").unwrap();
+    let said: String = said.map(|line| line.unwrap() + "\n").collect();
+    (run.finish(), said)
+}
+
 fn start(world: &World, browser: &Path, words: &[&str]) -> Running {
     world.invoke(words).env("BROWSER", browser).start()
 }
@@ -93,18 +114,21 @@ fn a_browser_is_opened_and_brings_back_the_sign_in() {
     }
     assert!(visit(&signed_in_at(&page)).starts_with("HTTP/1.1 200 "));
     run.finish().exits_with(0).mentions("signed in to the server `acme` as alice");
-    assert_eq!(asked(&provider), ["/.well-known/openid-configuration", AUTHORIZE, TOKEN]);
+    assert_eq!(asked(&provider), [DISCOVERY, AUTHORIZE, TOKEN]);
     world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
 }
 
 #[test]
 fn nobody_else_sees_the_page_that_a_browser_opens() {
-    let (_provider, world) = world();
+    let (provider, world) = world();
+    provider.demand_secret("hunter2hunter2");
+    world.set("oidcClientSecret", "${MYTOK}");
     let browser = Browser::of(&world);
     let run = world
         .invoke(["login", "--browser"])
         .env("BROWSER", &browser.program)
         .env("DBT_PUBLISH_TOKEN", "a-token-of-the-publisher")
+        .env("MYTOK", "hunter2hunter2")
         .start();
     // The arguments of a program, as all users may read them.
     let file = browser.started_with();
@@ -116,7 +140,9 @@ fn nobody_else_sees_the_page_that_a_browser_opens() {
     assert!(state.len() >= 43 && !file.to_str().unwrap().contains(state), "{page}");
     let environment = fs::read_to_string(&browser.environment).unwrap();
     assert!(environment.contains("\nHOME=") || environment.starts_with("HOME="), "{environment}");
-    assert!(!environment.contains("DBT_PUBLISH_TOKEN"), "{environment}");
+    for name in ["DBT_PUBLISH_TOKEN", "MYTOK", "hunter2"] {
+        assert!(!environment.contains(name), "{name} in {environment}");
+    }
 
     visit(&signed_in_at(&page));
     let run = run.finish();
@@ -131,24 +157,9 @@ fn where_there_is_no_place_for_a_page_no_browser_starts_and_the_address_is_shown
     let state = world.dbt_home().join("state");
     fs::create_dir_all(&state).unwrap();
     fs::set_permissions(&state, fs::Permissions::from_mode(0o777)).unwrap();
-    let [typed, said] = ["typed", "said"].map(|name| world.directory().join(name));
-    for pipe in [&typed, &said] {
-        assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
-    }
-    let line = format!("exec \"$@\" 2> {}", said.display());
-    let run = world
-        .invoke(["login", "--browser"])
-        .through(&["sh", "-c", &line, "sh"])
-        .env("BROWSER", &browser.program)
-        .stdin_from(&typed)
-        .start();
-    let mut said = BufReader::new(fs::File::open(&said).unwrap()).lines();
-    let page = said.find_map(|line| Some(line.unwrap().split_once(", open ")?.1.to_owned()));
-    let back = signed_in_at(&page.unwrap());
-    let mut keyboard = fs::OpenOptions::new().write(true).open(&typed).unwrap();
-    writeln!(keyboard, "{back}").unwrap();
-    let said: String = said.map(|line| line.unwrap() + "\n").collect();
-    run.finish().exits_with(exits::CONFIGURATION);
+    let login = world.invoke(["login", "--browser"]).env("BROWSER", &browser.program);
+    let (run, said) = pasted(&world, login);
+    run.exits_with(exits::CONFIGURATION);
     let words = "warning: no browser is started here: others could exchange a page of ours: ";
     assert!(said.contains(words), "{said}");
     assert!(said.contains("error: the token is not kept: there is nowhere to keep it"), "{said}");
@@ -204,4 +215,135 @@ fn somebody_who_says_no_is_signed_in_as_nobody() {
         .exits_with(exits::REFUSED)
         .mentions("refuses to sign you in: somebody, or a rule, has said no (access_denied)");
     assert!(!world.dbt_home().join("state/tokens.json").exists());
+}
+
+/// What is in the environment of somebody who signs in; `BROWSER` and the system's own browser are
+/// told pages by the same program.
+type Surroundings = &'static [(&'static str, &'static str)];
+
+/// Prepares a sign-in for which nobody has said how, where the system's browser is the test's.
+fn login<'a>(world: &'a World, browser: &Browser, around: Surroundings) -> Invocation<'a> {
+    let programs = world.directory().join("programs");
+    fs::create_dir(&programs).unwrap();
+    for name in ["xdg-open", "open"] {
+        std::os::unix::fs::symlink(&browser.program, programs.join(name)).unwrap();
+    }
+    let login =
+        world.invoke(["login"]).env("PATH", format!("{}:/usr/bin:/bin", programs.display()));
+    around.iter().fold(login, |login, (name, value)| match *value {
+        "the test's" => login.env(name, &browser.program),
+        value => login.env(name, value),
+    })
+}
+
+#[test]
+fn where_there_is_a_screen_a_browser_opens_and_one_that_is_named_opens_everywhere() {
+    const HERE: [Surroundings; 4] = [
+        &[("DISPLAY", ":0")],
+        &[("WAYLAND_DISPLAY", "wayland-0")],
+        &[("BROWSER", "the test's")],
+        &[("BROWSER", "the test's"), ("SSH_CONNECTION", "192.0.2.1 5000 192.0.2.2 22")],
+    ];
+    for around in HERE {
+        let (provider, world) = world();
+        let browser = Browser::of(&world);
+        let run = login(&world, &browser, around).start();
+        assert!(visit(&signed_in_at(&browser.page())).starts_with("HTTP/1.1 200 "), "{around:?}");
+        run.finish().exits_with(0).mentions("signed in to the server `acme` as alice");
+        assert_eq!(asked(&provider), [DISCOVERY, AUTHORIZE, TOKEN], "{around:?}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn where_there_is_no_screen_or_the_person_is_elsewhere_a_code_is_shown() {
+    const ELSEWHERE: [Surroundings; 4] = [
+        &[],
+        &[("DISPLAY", "")],
+        &[("DISPLAY", ":0"), ("SSH_CONNECTION", "192.0.2.1 5000 192.0.2.2 22")],
+        &[("WAYLAND_DISPLAY", "wayland-0"), ("SSH_CONNECTION", "192.0.2.1 5000 192.0.2.2 22")],
+    ];
+    for around in ELSEWHERE {
+        let (provider, world) = world();
+        provider.confirm_at_once();
+        let browser = Browser::of(&world);
+        login(&world, &browser, around).run().exits_with(0).mentions("enter the code WDJB-MJHT");
+        assert_eq!(asked(&provider), [DISCOVERY, DEVICE_CODE, TOKEN], "{around:?}");
+        assert!(!browser.environment.exists(), "{around:?}");
+    }
+    // Nor is there a browser where the provider takes none.
+    let (provider, world) = world();
+    provider.confirm_at_once();
+    provider.offer("authorization_endpoint", Value::Null);
+    let browser = Browser::of(&world);
+    let run = login(&world, &browser, &[("DISPLAY", ":0")]).run();
+    run.exits_with(0).mentions("enter the code WDJB-MJHT");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn where_there_is_neither_a_screen_nor_a_code_the_page_is_shown_and_its_end_is_pasted() {
+    const ELSEWHERE: [Surroundings; 2] =
+        [&[], &[("DISPLAY", ":0"), ("SSH_CONNECTION", "192.0.2.1 5000 192.0.2.2 22")]];
+    for around in ELSEWHERE {
+        let (provider, world) = world();
+        provider.offer("device_authorization_endpoint", Value::Null);
+        let browser = Browser::of(&world);
+        let (run, said) = pasted(&world, login(&world, &browser, around));
+        run.exits_with(0);
+        assert!(said.contains("paste the address that it ends at:\n"), "{said}");
+        assert!(said.contains("signed in to the server `acme` as alice\n"), "{said}");
+        assert_eq!(asked(&provider), [DISCOVERY, AUTHORIZE, TOKEN], "{around:?}");
+        assert!(!browser.environment.exists(), "{around:?}");
+    }
+}
+
+#[test]
+fn programs_and_browsers_reach_a_provider_where_the_configuration_says() {
+    const ISSUER: &str = "https://id.example.com/realm";
+    const PEOPLE: &str = "https://sso.example.com/people";
+    let (provider, world) = world();
+    provider.offer("issuer", json!(ISSUER));
+    for (name, path) in [
+        ("authorization_endpoint", AUTHORIZE),
+        ("token_endpoint", TOKEN),
+        ("device_authorization_endpoint", DEVICE_CODE),
+        ("jwks_uri", "/keys"),
+    ] {
+        provider.offer(name, json!(format!("{ISSUER}{path}")));
+    }
+    let url = provider.url();
+    for (key, value) in [
+        ("issuerUrl", ISSUER.to_owned()),
+        ("discoveryUrl", format!("{url}/offers/all")),
+        ("backchannelUrl", url.clone()),
+        ("browserUrl", PEOPLE.to_owned()),
+        ("jwksUri", format!("{url}/keys/nobody-here-reads")),
+    ] {
+        world.set(key, value);
+    }
+    let offers = || provider.next("/offers/all", of_json(200, &provider.metadata()));
+
+    offers();
+    let browser = Browser::of(&world);
+    let run = start(&world, &browser.program, &["login", "--browser"]);
+    let page = browser.page();
+    assert!(page.starts_with(&format!("{PEOPLE}{AUTHORIZE}?")), "{page}");
+    visit(&signed_in_at(&page.replace(PEOPLE, &url)));
+    let run = run.finish();
+    run.exits_with(0)
+        .mentions(&format!("to sign in to the server `acme`, open {page}\n"))
+        .mentions("signed in to the server `acme` as alice");
+    assert_eq!(asked(&provider), ["/offers/all", AUTHORIZE, TOKEN]);
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    assert!(asked(&provider).is_empty());
+
+    offers();
+    provider.confirm_at_once();
+    world
+        .dbt(["login", "--device"])
+        .exits_with(0)
+        .mentions(&format!("open {PEOPLE}/device on any device"))
+        .mentions(&format!("or open {PEOPLE}/device?user_code=WDJB-MJHT"));
+    assert_eq!(asked(&provider), ["/offers/all", DEVICE_CODE, TOKEN]);
 }

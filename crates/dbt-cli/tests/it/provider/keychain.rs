@@ -82,10 +82,8 @@ fn one_sign_in_serves_later_runs_which_start_nothing_and_ask_the_keychain_nothin
 
     // The tool itself is the first and the last program.
     kept.dbt(&["deploy"]).run().prints("deploy 1.4.0\n").says_nothing();
-    kept.world.server().take_requests();
-    kept.world.server().answer_only_together(4);
-    kept.dbt(&["deploy"]).run().prints("deploy 1.4.0\n").says_nothing();
-    assert_eq!(super::told(kept.world.server()), 4);
+    let requests = crate::asked_in_a_warm_run(&kept.world, kept.dbt(&["deploy"]));
+    assert!(requests.iter().all(|it| it.request.header("authorization").is_some()), "{requests:?}");
     assert_eq!(kept.keychain.take_asked(), [""; 0]);
     assert!(asked(&kept.provider).is_empty());
 }

@@ -2,32 +2,48 @@
 
 use dbt_testkit::exits;
 use dbt_testkit::http::Answer;
+use dbt_testkit::server::Fault;
 use dbt_testkit::ssh_agent::Agent;
 use dbt_testkit::token_endpoint::{TOKEN, TokenEndpoint};
 use dbt_testkit::world::World;
 
-use super::{asked, later, signed_in, told, world};
+use super::{asked, later, signed_in, world};
+use crate::asked_in_a_warm_run;
 
 #[test]
 fn a_run_that_needs_a_sign_in_says_so_and_begins_none() {
     let (provider, world) = world();
+    let line = "error: server `acme` wants you to sign in: `dbt login` signs you in\n";
+    for words in [&["deploy"][..], &["fetch", "deploy"], &["update", "deploy"]] {
+        world.dbt(words).exits_with(exits::REFUSED).says(line);
+    }
+    // Who looks closer sees why.
     world
-        .dbt(["deploy"])
+        .dbt(["-V", "deploy"])
         .exits_with(exits::REFUSED)
-        .mentions("server `acme` wants you to sign in")
-        .mentions("`dbt login` signs you in");
+        .mentions("error: server `acme` wants you to sign in\n  caused by: failed to read ")
+        .mentions("  caused by: the server wants to know who asks (401)\n")
+        .mentions("hint: `dbt login` signs you in\n");
     assert!(asked(&provider).is_empty());
     world.nothing_happened();
+}
+
+#[test]
+fn the_line_that_says_so_names_the_request_where_the_server_does() {
+    let (_provider, world) = world();
+    let refusal = Answer::text(401, "who?").with("X-Request-Id", "abc");
+    world.server().fault("*", Fault::Answer(refusal));
+    world.dbt(["deploy"]).exits_with(exits::REFUSED).says(
+        "error: server `acme` wants you to sign in (request abc): `dbt login` signs you in\n",
+    );
 }
 
 #[test]
 fn a_warm_run_makes_the_requests_of_one_without_authentication() {
     let (provider, world) = signed_in();
     world.dbt(["deploy"]).prints("deploy 1.4.0\n");
-    world.server().take_requests();
-    world.server().answer_only_together(4);
-    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
-    assert_eq!(told(world.server()), 4);
+    let requests = asked_in_a_warm_run(&world, world.invoke(["deploy"]));
+    assert!(requests.iter().all(|it| it.request.header("authorization").is_some()), "{requests:?}");
     assert!(asked(&provider).is_empty());
 }
 

@@ -1,7 +1,6 @@
 //! docs/providers: the client's settings are read as they are written, and every message of a sign-in is
 //! on the page about errors.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,13 +9,17 @@ use dbt_client::config::ConfigFile;
 use dbt_client::fsx::FsxError;
 use dbt_client::oidc::{ErrorCode, OidcError, Provider, Refusal, TriedKey, What};
 use dbt_client::ownership::Distrust;
-use dbt_client::token_cache::CacheProblem;
+use dbt_client::token_cache::{CacheProblem, KeychainError, KeychainProblem};
+use dbt_client::url::RepositoryUrl;
+use dbt_testkit::errors_page::{Section, has_one_of_each};
 use dbt_testkit::http::Answer;
 use dbt_testkit::identity_provider::DISCOVERY;
 use dbt_testkit::token_endpoint::TokenEndpoint;
 use serde_json::Value;
 
 use super::{addresses, channel, said};
+
+const SAFEKEEPING: &str = include_str!("../../../src/token_cache/safekeeping.rs");
 
 fn pages() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/providers")
@@ -57,36 +60,6 @@ fn the_client_of_each_page_is_configured_as_it_is_written() {
             .unwrap_or_else(|error| panic!("{page}: {error}"));
         assert!(written["oidcClientId"].is_string(), "{page}");
     }
-}
-
-/// Returns the messages of the page; `…` stands for anything.
-fn messages() -> Vec<Vec<String>> {
-    let page = std::fs::read_to_string(pages().join("errors.md")).unwrap();
-    let section = page.split("\n## What dbt says of an identity provider\n").nth(1).unwrap();
-    let section = section.split("\n## ").next().unwrap();
-    let cells = section.lines().filter_map(|line| line.split(" | ").next());
-    let texts = cells.flat_map(|cell| cell.split("``").skip(1).step_by(2).map(str::trim));
-    texts.map(|text| text.split('…').map(str::to_owned).collect()).collect()
-}
-
-/// Expects that one of the messages is in what was said: a refusal has who refuses what before it,
-/// and the provider's words behind it. Returns which are.
-#[track_caller]
-fn is_there(messages: &[Vec<String>], text: &str) -> BTreeSet<usize> {
-    let fits = |parts: &Vec<String>| {
-        let mut rest = text;
-        parts.iter().all(|part| {
-            let found = rest.split_once(part.as_str()).map(|(_before, after)| rest = after);
-            found.is_some()
-        })
-    };
-    // What is nothing but `…` would fit everything.
-    let is_specific = |parts: &Vec<String>| parts.iter().map(String::len).sum::<usize>() >= 10;
-    let all = messages.iter().enumerate();
-    let fitting = all.filter(|(_index, parts)| is_specific(parts) && fits(parts));
-    let found: BTreeSet<usize> = fitting.map(|(index, _parts)| index).collect();
-    assert!(!found.is_empty(), "the page lacks: {text}");
-    found
 }
 
 fn refusals() -> Vec<OidcError> {
@@ -142,26 +115,38 @@ fn errors() -> Vec<OidcError> {
             path: PathBuf::from("/x"),
             source: io::Error::from(io::ErrorKind::NotFound),
         },
+        OidcError::OtherAudience {
+            variable: "DBT_ID_TOKEN".to_owned(),
+            found: "`https://other.example.com`".to_owned(),
+            expected: "https://dbt.example.com".to_owned(),
+        },
         OidcError::NoIdentity { variable: "DBT_ID_TOKEN".to_owned() },
     ]
 }
 
 #[test]
 fn every_message_of_a_sign_in_is_on_the_page_about_errors() {
-    let messages = messages();
-    let mut found = BTreeSet::new();
-    for error in errors().into_iter().chain(refusals()) {
-        found.extend(is_there(&messages, &error.to_string()));
+    let mut section = Section::of("What dbt says of an identity provider");
+    let mut errors = errors();
+    errors.extend(refusals());
+    for error in &errors {
+        section.has(&error.to_string());
     }
     let endpoint = TokenEndpoint::start();
     for answer in [Answer::text(502, "away"), Answer::of(200, "text/html", b"<html>".to_vec())] {
         endpoint.next(DISCOVERY, answer);
         let error = Provider::discover(&channel(), &addresses(&endpoint)).unwrap_err();
-        found.extend(is_there(&messages, &said(&error, &endpoint)));
+        section.has(&said(&error, &endpoint));
+        errors.push(error);
     }
+    has_one_of_each(&errors, "OidcError", include_str!("../../../src/oidc/error.rs"));
+    let origin = || {
+        let url: RepositoryUrl = "https://dbt.example.com".parse().unwrap();
+        url.origin().unwrap().clone()
+    };
     let path = || PathBuf::from("/home/alice/.dbt/state/tokens.json");
     let failed = |action| FsxError::new(action, path(), io::Error::from(io::ErrorKind::Other));
-    for problem in [
+    let problems = [
         CacheProblem::Distrusted(Distrust::Mode { path: path(), mode: 0o777 }),
         CacheProblem::Foreign { path: path(), owner: 7 },
         CacheProblem::Open { path: path(), mode: 0o644 },
@@ -172,11 +157,19 @@ fn every_message_of_a_sign_in_is_on_the_page_about_errors() {
         CacheProblem::Busy { path: path(), waited: Duration::from_secs(10) },
         CacheProblem::Read(failed("read")),
         CacheProblem::Write(failed("write")),
-    ] {
-        found.extend(is_there(&messages, &problem.to_string()));
+        CacheProblem::Keychain(KeychainProblem::NotKept(origin(), KeychainError::Unsupported)),
+    ];
+    let of_keychain = [
+        KeychainProblem::NotRead(origin(), KeychainError::Unsupported),
+        KeychainProblem::NotKept(origin(), KeychainError::Unsupported),
+        KeychainProblem::NotRenewed(origin(), KeychainError::Unsupported),
+        KeychainProblem::NotRemoved(origin(), KeychainError::Unsupported),
+    ];
+    let said = problems.iter().map(ToString::to_string);
+    for problem in said.chain(of_keychain.iter().map(ToString::to_string)) {
+        section.has(&problem);
     }
-    // A row of which nobody has seen that it is so may be one of earlier words.
-    let unsaid = messages.iter().enumerate().filter(|(index, _parts)| !found.contains(index));
-    let unsaid: Vec<String> = unsaid.map(|(_index, parts)| parts.join("…")).collect();
-    assert!(unsaid.is_empty(), "the page has what nothing said: {unsaid:#?}");
+    has_one_of_each(&of_keychain, "KeychainProblem", SAFEKEEPING);
+    has_one_of_each(&problems, "CacheProblem", include_str!("../../../src/token_cache.rs"));
+    section.was_all_said();
 }
