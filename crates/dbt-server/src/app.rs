@@ -34,6 +34,7 @@ use crate::storage::Storage;
 use crate::storage::local::{Local, OpenError};
 use crate::tokens::{self, Tokens};
 use crate::users::Users;
+use crate::web::Web;
 
 /// Everything a request passes through. It never changes; new settings make another.
 pub struct App {
@@ -63,6 +64,8 @@ pub struct App {
     pub shares: Arc<Shares>,
     /// The time.
     pub clock: Clock,
+    /// What browsers see.
+    pub web: Web,
     /// What of the settings is about connections.
     pub edge: Edge,
     /// What stays the same however often the settings change.
@@ -82,6 +85,7 @@ impl App {
     pub fn new(config: &Config) -> Result<Self, StartError> {
         let (authn, methods) = authn(config, None)?;
         let edge = edge(config)?;
+        let web = Web::new(&config.web, None)?;
         let storage = if config.read_only {
             Local::open_to_read(&config.root, config.rules())?
         } else if config.writes.access() == Access::Nobody {
@@ -124,6 +128,7 @@ impl App {
             shares: Arc::default(),
             limits: config.limits.clone(),
             clock: Clock::System,
+            web,
             edge,
             running,
             methods,
@@ -157,6 +162,7 @@ impl App {
             shares: Arc::default(),
             limits,
             clock,
+            web: Web::default(),
             edge: Edge::default(),
             running: Arc::default(),
             methods: Vec::new(),
@@ -191,6 +197,7 @@ impl App {
         let authn = authn.with_api_tokens(api_tokens(config, &before.tokens));
         let federation = federation(config, before.federation.as_deref())?;
         let edge = edge(config)?;
+        let web = Web::new(&config.web, Some(&before.web))?;
         let mut policy = config.policy.clone();
         // Where nobody could write, the tree was opened by somebody who only reads it.
         if policy.writable && !before.edge.read_only && !before.policy.writable {
@@ -217,6 +224,7 @@ impl App {
             writes: before.writes.clone(),
             shares: Arc::clone(&before.shares),
             clock: before.clock,
+            web,
             edge,
             running: Arc::clone(&before.running),
             methods,

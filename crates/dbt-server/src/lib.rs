@@ -44,4 +44,5 @@ pub mod tokens;
 pub mod upload;
 pub mod users;
 pub mod v1;
+pub mod web;
 pub mod writable;

@@ -198,6 +198,10 @@ pub const ASKING_TIME: Duration = Duration::from_secs(5);
 /// The longest answer of another server. The keys of the largest identity providers are a tenth.
 pub const ANSWER_BYTES: usize = 512 * 1024;
 
+/// The most browsers that are signed in at the pages. Each has an ID token, of
+/// [`CREDENTIAL_BYTES`] at most.
+pub const SESSIONS: usize = 4096;
+
 /// The most keys that an identity provider may have: each may have to be tried.
 pub const PROVIDER_KEYS: usize = 100;
 

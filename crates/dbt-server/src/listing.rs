@@ -78,7 +78,7 @@ pub fn modified(directory: &Directory) -> SystemTime {
 }
 
 /// Returns a size as people read it.
-fn in_units(bytes: u64) -> String {
+pub(crate) fn in_units(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
 
     if bytes < 1024 {

@@ -37,12 +37,12 @@ use crate::storage::{
 };
 use crate::upload::{BodyReader, RequestBody, Upload, UploadError};
 use crate::writable::InVersion;
-use crate::{api, following, listing, possession, token_ends, v1, writable};
+use crate::{api, following, listing, possession, token_ends, v1, web, writable};
 
 mod known;
 
-pub(crate) use known::{known, unsuspended};
-use known::{proven, refusal};
+use known::refusal;
+pub(crate) use known::{admit_by_proof, by_proof, known, proven_by, unsuspended};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
@@ -130,13 +130,8 @@ pub async fn serve(
     let id = asked.origin.request;
 
     let answer = answer(app, &asked, body).await;
-    let mut response = answer.unwrap_or_else(|error| {
-        let error = token_ends::answer(app, error);
-        if error.is_ours() {
-            tracing::error!(request = %id, error = causes(&error), "a request failed");
-        }
-        error.into_response(&asked.parts.headers, id)
-    });
+    let mut response = answer
+        .unwrap_or_else(|error| failed(app, &asked, error).into_response(&asked.parts.headers, id));
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
@@ -171,6 +166,16 @@ pub async fn serve(
     response.map(|body| account::accounted(app, entry, body))
 }
 
+/// Logs that a request failed, where that is our fault.
+pub(crate) fn failed(app: &App, asked: &Asked, error: ApiError) -> ApiError {
+    let error = token_ends::answer(app, error);
+    if error.is_ours() {
+        let request = asked.origin.request;
+        tracing::error!(request = %request, error = causes(&error), "a request failed");
+    }
+    error
+}
+
 /// The steps, in order.
 async fn answer(
     app: &Arc<App>,
@@ -179,6 +184,7 @@ async fn answer(
 ) -> Result<Response<Body>, ApiError> {
     let Parts { method, uri, .. } = &asked.parts;
     let route = router::route(method, uri, app.policy.writable)?;
+    let route = web::for_browsers(app, &asked.parts, route);
     let _once = asked.route.set(route.label());
     let is_health = matches!(route, Route::Health(_));
     match asked.door {
@@ -192,6 +198,7 @@ async fn answer(
                 | Route::Tools(_)
                 | Route::Versions(_)
                 | Route::V1(_)
+                | Route::Ui(_)
                 | Route::Nothing
                 | Route::Put(_)
                 | Route::Remove(_) => Err(ApiError::NotFound),
@@ -237,6 +244,7 @@ async fn answer(
             }
             v1::answer(app, asked, ask, body).await
         }
+        Route::Ui(ask) => web::answer(app, asked, ask).await,
         Route::Put(action) => {
             refuse_foreign_pages(&asked.parts)?;
             let conditional = Conditions::are_in(&asked.parts.headers);
@@ -295,34 +303,7 @@ pub(crate) async fn identify<A: Action + Guarded>(
     if app.policy.is_open(action) && !app.storage.has_draft(action.path()) {
         return Ok(Caller::anonymous());
     }
-    by_proof(app, asked, action).await
-}
-
-/// Identifies the caller by what the request shows, also where everybody may do the same, and
-/// authorises the action: for answers that show more to some than to others.
-pub(crate) async fn admit_by_proof<A: Action + Guarded>(
-    app: &App,
-    asked: &Asked,
-    action: A,
-) -> Result<Grant<A>, ApiError> {
-    let caller = match asked.door {
-        Door::Host(user) => asked.from(Caller::on_the_host(user)),
-        Door::Network(_) | Door::Metrics(_) => by_proof(app, asked, &action).await?,
-    };
-    permit(app, asked, caller, action)
-}
-
-async fn by_proof<A: Action + Guarded>(
-    app: &App,
-    asked: &Asked,
-    action: &A,
-) -> Result<Caller, ApiError> {
-    match proven(app, asked, scope(A::KIND)).await {
-        Ok(caller) => Ok(asked.from(caller)),
-        // What is open to everybody is open to those with a stale credential too.
-        Err(_error) if app.policy.is_open(action) => Ok(Caller::anonymous()),
-        Err(unknown) => Err(unknown.answer(app, asked, action)),
-    }
+    by_proof(app, asked, &asked.parts.headers, action).await
 }
 
 /// Authorises an action of a caller who is known: of a request, a proof is looked at once, because
@@ -370,7 +351,7 @@ const fn scope(kind: Kind) -> Scope {
 }
 
 /// Refuses a write that a page of another site makes a browser send.
-fn refuse_foreign_pages(parts: &Parts) -> Result<(), ApiError> {
+pub(crate) fn refuse_foreign_pages(parts: &Parts) -> Result<(), ApiError> {
     let text = |name| parts.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let site_is_foreign =
         text(SEC_FETCH_SITE).is_some_and(|site| !matches!(site, "same-origin" | "none"));

@@ -9,7 +9,7 @@ use crate::action::{Delete, Read, Write};
 use crate::error::ApiError;
 use crate::operate::probes::Probe;
 use crate::target::{Target, Unclean};
-use crate::v1;
+use crate::{v1, web};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub enum Route {
     Versions(Read),
     /// Something of the API under `/-/api/v1/`.
     V1(v1::Ask),
+    /// A page for browsers, under `/-/ui/`.
+    Ui(web::Ask),
     /// Something that does not exist for readers, whoever they are.
     Nothing,
     /// Writing a file.
@@ -62,6 +64,7 @@ impl Route {
             Self::Tools(_action) => "tools",
             Self::Versions(_action) => "versions",
             Self::V1(ask) => ask.label(),
+            Self::Ui(ask) => ask.label(),
             Self::Nothing => "nothing",
             Self::Put(_action) => "upload",
             Self::Remove(_action) => "delete",
@@ -85,6 +88,9 @@ pub fn route(method: &Method, uri: &Uri, writable: bool) -> Result<Route, ApiErr
     let is_file = !matches!(first, Some(API)) && target.path.as_str() != "healthz";
     let allow = if is_file && writable { ALL_METHODS } else { READ_METHODS };
     if let Some(route) = api_v1(method, &target, writable)? {
+        return Ok(route);
+    }
+    if let Some(route) = ui(method, &target)? {
         return Ok(route);
     }
     match *method {
@@ -112,6 +118,28 @@ fn api_v1(method: &Method, target: &Target, writable: bool) -> Result<Option<Rou
         return Ok(Some(Route::Options { allow }));
     }
     Ok(v1::Ask::of(method, rest, writable)?.map(Route::V1))
+}
+
+/// Says which page is asked for; nothing for what is no path of the pages.
+fn ui(method: &Method, target: &Target) -> Result<Option<Route>, ApiError> {
+    let segments: Vec<&str> = target.path.segments().collect();
+    let [API, "ui", rest @ ..] = segments.as_slice() else { return Ok(None) };
+    if target.unclean.is_some() {
+        return Ok(None);
+    }
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    if rest.is_empty() && !target.directory && is_read {
+        return Ok(Some(Route::Redirect { location: "/-/ui/".to_owned() }));
+    }
+    if *method == Method::OPTIONS {
+        // An unknown method is told what there is.
+        let allow = match web::Ask::of(&Method::TRACE, rest, target.directory) {
+            Err(ApiError::MethodNotAllowed { allow }) => allow,
+            _ => READ_METHODS,
+        };
+        return Ok(Some(Route::Options { allow }));
+    }
+    web::Ask::of(method, rest, target.directory).map(|ask| Some(Route::Ui(ask)))
 }
 
 fn read(target: Target, uri: &Uri) -> Route {

@@ -6,6 +6,7 @@
 //
 //   dbt   a program on many machines, without a secret: browsers, devices, refresh tokens, and
 //         tokens for what a trusted key has signed (RFC 8693)
+//   catalog  the pages of a server on this machine, without a secret
 //   ci    signs in with its secret and gets access tokens (RFC 9068) for https://dbt.example.com,
 //         signed as the last segment of the resource says: https://dbt.example.com/ES256
 //
@@ -76,6 +77,9 @@ function provider(issuer) {
         'urn:ietf:params:oauth:grant-type:device_code', EXCHANGE],
       // Any port (RFC 8252, 7.3).
       redirect_uris: ['http://127.0.0.1/callback'],
+    }, {
+      client_id: 'catalog', token_endpoint_auth_method: 'none', application_type: 'native',
+      grant_types: ['authorization_code'], redirect_uris: ['http://127.0.0.1/-/ui/callback'],
     }, {
       client_id: 'ci', client_secret: 'a-secret-of-the-client', grant_types: ['client_credentials'],
       response_types: [], redirect_uris: [],

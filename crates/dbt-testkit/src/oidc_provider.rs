@@ -97,7 +97,7 @@ pub(crate) fn node() -> Command {
 }
 
 /// Returns where the packages of the lock file are.
-fn installed() -> PathBuf {
+pub(crate) fn installed() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/peers/idp")
 }
 

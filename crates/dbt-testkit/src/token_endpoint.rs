@@ -308,6 +308,9 @@ impl TokenEndpoint {
             let answer = scripted.unwrap_or_else(|| self.answer(&asked));
             answer.write_head(&mut stream, Some(answer.body.len()))?;
             stream.write_all(&answer.body)?;
+            if asked.request.header("connection") == Some("close") {
+                break;
+            }
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::federation::WrittenFederation;
 use super::operating::{WrittenListen, WrittenLog, WrittenQuota};
 use super::publishing::Switch;
+use super::web::WrittenWeb;
 
 /// The repository server's configuration.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -59,6 +60,8 @@ pub(super) struct Written {
     pub(super) listen: WrittenListen,
     /// Addresses and networks of proxies, whose word counts about where a request comes from.
     pub(super) trusted_proxies: Option<Vec<String>>,
+    /// Pages for browsers.
+    pub(super) web: WrittenWeb,
     /// The log.
     pub(super) log: WrittenLog,
     /// The record of who did what.

@@ -330,7 +330,8 @@ fn hidden(written: &Written, environment: &Environment) -> Vec<String> {
     let tokens = written.tokens.iter().flatten().filter_map(|token| token.env.as_ref());
     let ldap = written.ldap.iter().filter_map(|ldap| ldap.bind_password_env.as_ref());
     let one = options.into_iter().filter_map(|options| options.static_token_env.as_ref());
-    ours.chain(one).chain(tokens).chain(ldap).cloned().collect()
+    let web = written.web.sign_in.iter().filter_map(|it| it.client_secret_env.as_ref());
+    ours.chain(one).chain(tokens).chain(ldap).chain(web).cloned().collect()
 }
 
 /// Returns the tokens that count: the reference's one, and those with names.
@@ -477,6 +478,7 @@ pub(super) fn private_files(written: &Written) -> Vec<PathBuf> {
         .chain(&written.pubkeys_file)
         .chain(tokens)
         .chain(ldap)
+        .chain(written.web.sign_in.iter().filter_map(|it| it.client_secret_file.as_ref()))
         .chain(written.listen.tls.iter().filter_map(|tls| tls.key_file.as_ref()))
         .map(PathBuf::from)
         .collect()

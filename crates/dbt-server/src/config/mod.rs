@@ -37,6 +37,7 @@ mod publishing;
 mod roles;
 mod users;
 mod variables;
+mod web;
 
 pub use self::audit::AuditSettings;
 pub use self::error::ConfigError;
@@ -45,6 +46,7 @@ use self::methods::Verb;
 pub use self::methods::{Door, Method};
 pub use self::policies::Names;
 pub use self::users::Managed;
+pub use self::web::Web;
 
 /// Everything decided.
 #[derive(Clone, Debug)]
@@ -87,6 +89,8 @@ pub struct Config {
     pub tls: Option<Files>,
     /// An address of their own for metrics and health.
     pub metrics: Option<String>,
+    /// What browsers see.
+    pub web: Web,
     /// Whose word counts about where requests come from.
     pub trusted_proxies: Vec<Network>,
     /// The form of the log.
@@ -112,7 +116,7 @@ const DEFAULT_ADDRESS: &str = "0.0.0.0";
 const DEFAULT_PORT: u16 = 9999;
 
 /// What holds without them, for settings that have no value of their own then.
-const UNSET: [(&str, &str); 20] = [
+const UNSET: [(&str, &str); 21] = [
     ("stateDir", "(`.reposerver/state` in `serverRoot`, once something is written)"),
     ("publicUrls", "(none: signing in with SSH keys works on this machine only)"),
     ("policies", "(none: whoever may write may write everything)"),
@@ -131,6 +135,7 @@ const UNSET: [(&str, &str); 20] = [
     ("limits.quotas", "(none: the disk is the limit)"),
     ("listen.metrics", "(none: `/-/metrics` is where everything else is, for `metrics.read`)"),
     ("listen.tls", "(none: connections are not encrypted here)"),
+    ("web.signIn", "(none: browsers see what everybody may, or what a password opens)"),
     ("trustedProxies", "(none: requests come from who connects)"),
     ("audit.anchorUrl", "(none: checkpoints go to the log)"),
 ];
@@ -183,6 +188,7 @@ impl Config {
         let limits = decide.limits(&written)?;
         let tls = Decide::tls(&written)?;
         let trusted_proxies = Decide::trusted_proxies(&written)?;
+        let web = decide.web(&written, environment, &reads)?;
         let log = decide.log(&written);
         decide.keep_the_rest(&written);
         let configuration = flags.file.iter().cloned();
@@ -208,6 +214,7 @@ impl Config {
             limits,
             tls,
             metrics: written.listen.metrics.filter(|address| !address.trim().is_empty()),
+            web,
             trusted_proxies,
             log,
             read_only: flags.read_only,

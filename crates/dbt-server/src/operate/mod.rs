@@ -20,6 +20,7 @@ use crate::authn::rate::{Rate, Rates, network};
 use crate::content::LargeChunks;
 use crate::limits;
 use crate::v1::Shelves;
+use crate::web::sign_in::{Attempts, Sessions};
 
 pub mod account;
 mod certificate;
@@ -60,6 +61,12 @@ pub struct Running {
     pub exchanges: Exchanges,
     /// Parts of the catalog that were looked at a moment ago.
     pub shelves: Shelves,
+    /// What binds those to a browser who begin to sign in at the pages.
+    pub sign_ins: Attempts,
+    /// Who is signed in at the pages.
+    pub sessions: Sessions,
+    /// Who came back from a provider to the pages in vain.
+    pub failed_sign_ins: FailedExchanges,
     /// Whether it was said already that a proxy says something that does not count.
     pub hinted: AtomicBool,
     orders: OnceLock<mpsc::Sender<Order>>,

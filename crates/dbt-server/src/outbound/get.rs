@@ -3,10 +3,11 @@
 
 use std::io;
 
+use dbt_core::secret::Secret;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
 use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -41,6 +42,27 @@ pub async fn post(
     let answer = timeout(limits::ASKING_TIME, at_leisure(url, tls, proxies, asking, text));
     let response = answer.await.map_err(|_over| GetError::Time)??;
     if response.status.is_success() { Ok(()) } else { Err(response.refusal()) }
+}
+
+/// Posts a form, and returns the answer, which is one of JSON. `authorization` is what the header of that
+/// name says. Redirects are not followed here either.
+pub async fn post_form(
+    url: &SafeUrl,
+    tls: &Tls,
+    proxies: &Proxies,
+    authorization: Option<&Secret<String>>,
+    form: &Secret<String>,
+) -> Result<Bytes, GetError> {
+    let mut asking = Request::post(path(url))
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    if let Some(line) = authorization {
+        asking = asking.header(AUTHORIZATION, line.expose());
+    }
+    let answer =
+        timeout(limits::ASKING_TIME, at_leisure(url, tls, proxies, asking, form.expose().clone()));
+    let response = answer.await.map_err(|_over| GetError::Time)??;
+    if response.status == StatusCode::OK { Ok(response.body) } else { Err(response.refusal()) }
 }
 
 fn path(url: &SafeUrl) -> &str {

@@ -28,6 +28,13 @@ impl SafeUrl {
         &self.text
     }
 
+    /// Returns what is before its path: scheme, host and port, as they were written.
+    pub fn origin(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        let authority = self.uri.authority().map_or(self.host.as_str(), |it| it.as_str());
+        format!("{scheme}://{authority}")
+    }
+
     /// Says whether it is reached over TLS.
     pub const fn is_secure(&self) -> bool {
         self.secure

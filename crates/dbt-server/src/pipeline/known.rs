@@ -3,11 +3,11 @@
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
 
-use super::{Asked, Door, bad_credential, scope};
+use super::{Asked, Door, bad_credential, permit, scope};
 use crate::action::{Action, Read};
 use crate::app::App;
 use crate::authn::{BadCredential, Caller, Credential, Presented, Scope, Why, oidc};
-use crate::authz::{Denied, Reason};
+use crate::authz::{Denied, Grant, Guarded, Reason};
 use crate::error::ApiError;
 use crate::operate::metrics::Counter;
 use crate::users::Unadmitted;
@@ -18,7 +18,7 @@ pub(crate) async fn known(app: &App, asked: &Asked) -> Result<Caller, ApiError> 
     if let Door::Host(user) = asked.door {
         return Ok(asked.from(Caller::on_the_host(user)));
     }
-    let caller = match proven(app, asked, Scope::Reads).await {
+    let caller = match shown(app, asked, &asked.parts.headers, Scope::Reads).await {
         Ok(caller) => asked.from(caller),
         Err(unknown) => return Err(unknown.answer(app, asked, &Read::root())),
     };
@@ -69,9 +69,55 @@ pub(crate) fn unsuspended(app: &App, caller: Caller, scope: Scope) -> Result<Cal
     }
 }
 
-/// Looks at what a request shows to prove who sends it.
-pub(super) async fn proven(app: &App, asked: &Asked, scope: Scope) -> Result<Caller, Unknown> {
-    let Parts { headers, method, uri, .. } = &asked.parts;
+/// Identifies the caller by what the request shows, also where everybody may do the same, and
+/// authorises the action: for answers that show more to some than to others.
+pub(crate) async fn admit_by_proof<A: Action + Guarded>(
+    app: &App,
+    asked: &Asked,
+    action: A,
+) -> Result<Grant<A>, ApiError> {
+    let caller = by_proof(app, asked, &asked.parts.headers, &action).await?;
+    permit(app, asked, caller, action)
+}
+
+/// Identifies the caller by what these headers show, also where everybody may do the same.
+pub(crate) async fn by_proof<A: Action + Guarded>(
+    app: &App,
+    asked: &Asked,
+    headers: &HeaderMap,
+    action: &A,
+) -> Result<Caller, ApiError> {
+    if let Door::Host(user) = asked.door {
+        return Ok(asked.from(Caller::on_the_host(user)));
+    }
+    match shown(app, asked, headers, scope(A::KIND)).await {
+        Ok(caller) => Ok(asked.from(caller)),
+        // What is open to everybody is open to those with a stale credential too.
+        Err(_error) if app.policy.is_open(action) => Ok(Caller::anonymous()),
+        Err(unknown) => Err(unknown.answer(app, asked, action)),
+    }
+}
+
+/// Returns whoever these headers prove to read; strangers too.
+pub(crate) async fn proven_by(
+    app: &App,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> Result<Caller, ApiError> {
+    match shown(app, asked, headers, Scope::Reads).await {
+        Ok(caller) => Ok(asked.from(caller)),
+        Err(unknown) => Err(unknown.answer(app, asked, &Read::root())),
+    }
+}
+
+/// Looks at what these headers of a request show to prove who sends it.
+pub(super) async fn shown(
+    app: &App,
+    asked: &Asked,
+    headers: &HeaderMap,
+    scope: Scope,
+) -> Result<Caller, Unknown> {
+    let Parts { method, uri, .. } = &asked.parts;
     let presented = Presented { headers, method, uri, peer: asked.client, scope };
     let identified = app.authn.identify(&presented).await.map_err(Unknown::Bad);
     let known = identified.and_then(|caller| unsuspended(app, caller, scope));

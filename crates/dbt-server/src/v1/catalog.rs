@@ -60,17 +60,23 @@ struct Part<'a> {
     next: Option<&'a str>,
 }
 
+/// A tool, as somebody sees it.
 #[derive(Serialize)]
-struct Tool<'a> {
-    name: &'a str,
-    description: Option<&'a str>,
-    versions: &'a [String],
-    platforms: BTreeMap<&'a str, Newest<'a>>,
+pub(crate) struct Tool<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// The beginning of its description.
+    pub(crate) description: Option<&'a str>,
+    /// Its versions, the newest first.
+    pub(crate) versions: &'a [String],
+    /// The newest release of each platform.
+    pub(crate) platforms: BTreeMap<&'a str, Newest<'a>>,
 }
 
+/// What somebody sees of the newest release of a platform.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Newest<'a> {
+pub(crate) struct Newest<'a> {
     version: &'a str,
     size: u64,
     modified_at: Option<String>,
@@ -108,7 +114,7 @@ pub(super) async fn list(
 }
 
 /// Looks at the tree, unless that was done a moment ago and nothing has changed since.
-async fn look(
+pub(crate) async fn look(
     app: &App,
     grant: &Grant<Read>,
     after: Option<ToolName>,
@@ -134,14 +140,14 @@ async fn look(
 }
 
 /// What of the tree the caller may see, path by path, as if each had been asked for.
-struct Seen<'a> {
-    app: &'a App,
-    grant: &'a Grant<Read>,
+pub(crate) struct Seen<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) grant: &'a Grant<Read>,
 }
 
 impl Seen<'_> {
     /// Shows a tool whose directory the caller may list.
-    fn tool<'b>(&self, tool: &'b Shelved) -> Option<Tool<'b>> {
+    pub(crate) fn tool<'b>(&self, tool: &'b Shelved) -> Option<Tool<'b>> {
         let at = self.grant.action().path().join(tool.name.as_str()).ok()?;
         if !self.lists(&at) {
             return None;

@@ -19,7 +19,7 @@ use crate::storage::StorageError;
 use crate::tokens::text::{self, Form};
 use crate::upload::BodyReader;
 
-mod catalog;
+pub(crate) mod catalog;
 mod exchange;
 mod query;
 mod releases;
@@ -32,6 +32,8 @@ mod users;
 mod whoami;
 
 pub use self::catalog::Shelves;
+pub(crate) use self::query::decoded;
+pub(crate) use self::tools::listing;
 pub(crate) use self::uploads::UPLOAD_OFFSET;
 pub(crate) use self::users::{REASON_BYTES, managed as told_managed, shown as shown_user};
 

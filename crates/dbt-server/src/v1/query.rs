@@ -63,7 +63,8 @@ pub(super) const fn bad(detail: String) -> ApiError {
     ApiError::BadRequest { code: "bad-query", detail }
 }
 
-fn decoded(text: &str) -> Option<String> {
+/// Decodes the escapes of a part; nothing where one cannot be read.
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {

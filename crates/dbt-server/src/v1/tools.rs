@@ -103,7 +103,7 @@ async fn directory(
 }
 
 /// Returns the action of listing something below the tools.
-pub(super) fn listing(names: &[&str]) -> Result<Read, ApiError> {
+pub(crate) fn listing(names: &[&str]) -> Result<Read, ApiError> {
     let mut path = RepoPath::root().join(brand::TOOLS_PATH);
     for name in names {
         path = path.and_then(|path| path.join(name));

@@ -77,6 +77,8 @@ mod trusted_publishing_page;
 mod unfinished;
 mod users;
 mod users_page;
+mod web;
+mod web_sign_in;
 mod whoami;
 mod world;
 mod writes;

@@ -84,7 +84,7 @@ enum Kind {
     Nothing,
 }
 
-const ROUTES: [(&str, Kind); 44] = [
+const ROUTES: [(&str, Kind); 47] = [
     ("/healthz", Kind::Health),
     ("/-/livez", Kind::Health),
     ("/-/readyz", Kind::Health),
@@ -101,9 +101,9 @@ const ROUTES: [(&str, Kind); 44] = [
     ("/dbt-tools/x/", Kind::Directory),
     ("/-/api/tools", Kind::Api),
     ("/-/api/tools/x/versions", Kind::Api),
+    ("/-/api/v1/tools", Kind::Api),
     ("/-/api/v1/catalog", Kind::Api),
     ("/-/api/v1/catalog/after/a", Kind::Api),
-    ("/-/api/v1/tools", Kind::Api),
     ("/-/api/v1/openapi.json", Kind::Api),
     ("/-/api/v1/uploads", Kind::Uploads),
     ("/-/api/v1/releases", Kind::Releases),
@@ -130,6 +130,9 @@ const ROUTES: [(&str, Kind); 44] = [
     ("/-/api/v1/users/00000000000000000000000000000000/reactivate", Kind::Administered(&["POST"])),
     ("/-/api/v1/oidc/audience", Kind::Audience),
     ("/-/api/v1/oidc/exchange", Kind::Exchange),
+    ("/-/ui/", Kind::Api),
+    ("/-/ui/tools/x", Kind::Api),
+    ("/-/ui/unknown", Kind::Nothing),
     ("/-/api/v1/unknown", Kind::Nothing),
     ("/-/api/unknown", Kind::Nothing),
     ("/.reposerver/lock", Kind::Nothing),
@@ -557,7 +560,9 @@ fn every_request_with_every_credential_gets_what_the_rules_say_and_no_more() {
                         let bytes = std::fs::read(server.root().join(path)).unwrap();
                         assert_eq!(bytes, b"secret bytes", "{case}");
                     }
-                    if method != "HEAD" && status != 404 {
+                    let is_page = reply.header("content-type") == Some("text/html; charset=utf-8");
+                    assert!(!is_page || path.starts_with("/-/ui/"), "{case}");
+                    if method != "HEAD" && status != 404 && !is_page {
                         let problem = reply.json();
                         assert_eq!(problem["status"], status, "{case}");
                         assert!(problem["type"].is_string() && problem["detail"].is_string());

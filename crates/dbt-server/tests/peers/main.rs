@@ -1,5 +1,6 @@
 //! Real programs in front of the server, beside it and against it: curl, jq, nginx and Apache as
-//! proxies, a tester of APIs, an identity provider, a directory service and an ssh-agent; and what
+//! proxies, a tester of APIs, an identity provider, a directory service, an ssh-agent
+//! and a browser; and what
 //! checks the files that it is deployed and watched with. `make test-peers` runs this;
 //! `scripts/install-peers` brings what it needs.
 
@@ -25,3 +26,4 @@ mod slapd;
 mod ssh_agent;
 mod systemd;
 mod trusted_publishing;
+mod web;

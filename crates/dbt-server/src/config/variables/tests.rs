@@ -385,6 +385,13 @@ fn rows_of_running() -> Vec<Row> {
             r#"Some("127.0.0.1:9")"#,
         ),
         row(
+            "WEB",
+            r#"{"catalog": false}"#,
+            json!({"web": {"catalog": false}}),
+            |it| it.web.catalog.to_string(),
+            "false",
+        ),
+        row(
             "TRUSTED_PROXIES",
             "192.0.2.0/24, 2001:db8::1",
             json!({"trustedProxies": ["192.0.2.0/24", "2001:db8::1"]}),
