@@ -38,7 +38,7 @@ impl<T> Beside<'_, T> {
 }
 
 /// Does the same with every item, so many at a time, and returns the outcomes in the items' order.
-pub(crate) fn each<I: Sync, T: Send>(
+pub fn each<I: Sync, T: Send>(
     items: &[I],
     at_once: usize,
     work: impl Fn(&I) -> T + Sync,

@@ -5,7 +5,7 @@
 
 pub mod anchor;
 pub mod auth;
-mod beside;
+pub mod beside;
 mod bounded_program;
 mod cached_copy;
 pub mod catalog;

@@ -12,6 +12,7 @@ use dbt_ui::report::Report;
 use crate::delete::Delete;
 use crate::env;
 use crate::stop::Stop;
+use crate::verify::Verify;
 
 /// The name of this program.
 pub(crate) const PROGRAM: &str = "publisher";
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Withdraw(Withdraw),
     /// Delete published versions; machines that have a copy go on running it
     Delete(Delete),
+    /// Check a whole repository as a client would, and say everything that is wrong with it
+    Verify(Verify),
     /// Make, list and export signing keys
     #[command(subcommand, arg_required_else_help = true, subcommand_required = true)]
     Key(Key),
@@ -277,6 +280,7 @@ pub(crate) enum Truststore {
 
 /// How the truststore is changed.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag of the command line each")]
 pub(crate) struct Change {
     /// How many administrators must sign the next change
     #[arg(long, value_name = "COUNT")]
@@ -284,6 +288,12 @@ pub(crate) struct Change {
     /// Sign and check everything, and upload nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Do not ask, whatever stops verifying
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Change it also when nothing that is published would verify any more
+    #[arg(long)]
+    pub(crate) even_if_nothing_verifies: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,6 +1,7 @@
 //! Reading from and writing to repositories: every write is retried, and read back.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -89,9 +90,22 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 impl Exchange {
     /// Prepares connections. Nothing is sent yet.
     pub(crate) fn open(place: &Place, environment: &Environment) -> Result<Self, Stop> {
+        Self::connected(place, environment, Connector::new)
+    }
+
+    /// Prepares for very many small requests, with more connections at once.
+    pub(crate) fn wide(place: &Place, environment: &Environment) -> Result<Self, Stop> {
+        Self::connected(place, environment, Connector::wide)
+    }
+
+    fn connected(
+        place: &Place,
+        environment: &Environment,
+        connector: impl FnOnce(&Network, Option<&Path>, &str) -> Arc<Connector>,
+    ) -> Result<Self, Stop> {
         let agent = format!("{}/{}", crate::args::PROGRAM, env!("CARGO_PKG_VERSION"));
         let network = Network::of(environment).map_err(NotText::from)?;
-        let connector = Connector::new(&network, place.ca_file.as_deref(), &agent);
+        let connector = connector(&network, place.ca_file.as_deref(), &agent);
         let dumb = environment.text(Variable::Term)?.is_some_and(|term| term == "dumb");
         let visible = !dumb && io::IsTerminal::is_terminal(&io::stderr());
         Ok(Self { connector, credentials: place.credentials.clone(), bar: Bar::new(visible) })
@@ -210,6 +224,11 @@ impl Exchange {
         self.reading(&spot.base)
     }
 
+    /// Returns what draws progress.
+    pub(crate) const fn bar(&self) -> &Bar {
+        &self.bar
+    }
+
     /// Returns a repository, for reading.
     pub(crate) fn reading(&self, base: &RepositoryUrl) -> Box<dyn source::Source> {
         source::open(base, &self.connector, &self.credentials)
@@ -221,13 +240,34 @@ impl Exchange {
     }
 }
 
+/// How often a read is tried.
+const READ_ATTEMPTS: u32 = 3;
+
+/// Asks, and asks again where the same request may go well in a moment.
+pub(crate) fn asked_again<T>(
+    mut ask: impl FnMut() -> Result<T, FetchError>,
+) -> Result<T, FetchError> {
+    let mut pause = FIRST_PAUSE;
+    for _attempt in 1..READ_ATTEMPTS {
+        match ask() {
+            Err(error) if may_pass(&error) => {
+                let wanted = error.retry_after().unwrap_or(pause);
+                thread::sleep(wanted.min(LONGEST_PAUSE));
+                pause *= 2;
+            }
+            outcome => return outcome,
+        }
+    }
+    ask()
+}
+
 /// Describes bytes in memory.
 pub(crate) fn content_of(bytes: &[u8]) -> Content {
     Content { length: bytes.len() as u64, sha256: Digest::of(bytes) }
 }
 
 /// Turns "not found" into nothing. A directory that nobody has made yet is an empty repository.
-fn present<T>(outcome: Result<T, FetchError>) -> Result<Option<T>, FetchError> {
+pub(crate) fn present<T>(outcome: Result<T, FetchError>) -> Result<Option<T>, FetchError> {
     match outcome {
         Ok(value) => Ok(Some(value)),
         Err(error)

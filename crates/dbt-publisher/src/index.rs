@@ -5,7 +5,7 @@
 //! written after what it names. So a version is on the page of its tool when all of it is there.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dbt_client::fsx::{self, FsxError};
 use dbt_core::listing::{Listing, page};
@@ -53,6 +53,55 @@ fn write_page(directory: &Path) -> Result<(), Stop> {
             return Ok(());
         }
         fsx::write_atomic(&page, wanted.as_bytes(), MODE)?;
+    }
+    Ok(())
+}
+
+/// A page that does not say what is in its directory.
+#[derive(Debug)]
+pub(crate) struct Stale {
+    /// The page.
+    pub(crate) page: PathBuf,
+    is_missing: bool,
+}
+
+impl Stale {
+    /// Returns what is wrong with it.
+    pub(crate) const fn words(&self) -> &'static str {
+        if self.is_missing {
+            "it is missing, and the directories around it have one"
+        } else {
+            "it does not name what is in its directory"
+        }
+    }
+}
+
+/// How many directories deep a repository is at most.
+const DEPTH: usize = 8;
+
+/// Returns the pages of a repository that do not say what is there. A repository without pages
+/// needs none: its server lists.
+pub(crate) fn stale(root: &Path) -> Result<Vec<Stale>, Stop> {
+    let mut stale = Vec::new();
+    if root.join(page::FILE).is_file() {
+        compare(root, DEPTH, &mut stale)?;
+    }
+    Ok(stale)
+}
+
+fn compare(directory: &Path, depth: usize, stale: &mut Vec<Stale>) -> Result<(), Stop> {
+    let listing = listing_of(directory)?;
+    let page = directory.join(page::FILE);
+    let known = fsx::read_limited(&page, PAGE_LIMIT).ok();
+    if known.as_deref() != Some(listing.to_page().as_bytes()) {
+        stale.push(Stale { page, is_missing: known.is_none() });
+    }
+    for entry in listing.entries().iter().filter(|entry| entry.directory && depth > 0) {
+        let below = directory.join(&entry.name);
+        // A link may lead back here.
+        if !fs::symlink_metadata(&below).is_ok_and(|metadata| metadata.is_symlink()) {
+            compare(&below, depth - 1, stale)?;
+        }
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ mod resign;
 mod signer;
 mod stop;
 mod truststore;
+mod verify;
 mod withdraw;
 
 use std::ffi::OsString;
@@ -61,5 +62,6 @@ fn dispatch(command: Command, environment: &Environment, printer: &Printer) -> R
         Command::Sign(typed) => resign::run(typed, environment, printer),
         Command::Withdraw(typed) => withdraw::run(typed, environment, printer),
         Command::Delete(typed) => delete::run(typed, environment, printer),
+        Command::Verify(typed) => verify::run(typed, environment, printer),
     }
 }

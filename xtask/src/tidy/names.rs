@@ -16,6 +16,7 @@ const WIRE: &[&str] = &[
     "dbt.truststore/",       // schemas
     "dbt.withdrawn/",        //
     "dbt.policy/",           //
+    "dbt.verify/",           //
     "dbt_",                  // what our tokens begin with
     "urn:dbt:",              // the kinds of refusals in answers
     "DBT-SSH-JWT",           // the scheme of tokens that ssh-agents sign

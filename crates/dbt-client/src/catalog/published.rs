@@ -39,10 +39,32 @@ pub fn of_versions(
     certificates: &[&Certificate],
     patience: &(impl Fn() -> Patience + Sync),
 ) -> Result<Vec<PublishedArtifact>, FetchError> {
-    let subject = Subject::Tool(tool.clone());
-    let platforms = beside::each(versions, AT_ONCE, |version| {
-        platforms(source, &subject, version, &patience())
-    });
+    let ids = artifacts(source, &Subject::Tool(tool.clone()), versions, patience)?;
+    Ok(beside::each(&ids, AT_ONCE, |id| look_at(source, id, certificates, &patience())))
+}
+
+/// Reads the signatures of some versions, the versions in their order. Nothing is judged, and an
+/// artifact whose signatures cannot be read has none.
+pub fn signatures_of(
+    source: &dyn Source,
+    subject: &Subject,
+    versions: &[Version],
+    patience: &(impl Fn() -> Patience + Sync),
+) -> Result<Vec<(ArtifactId, Option<SignatureBlock>)>, FetchError> {
+    let ids = artifacts(source, subject, versions, patience)?;
+    let blocks = beside::each(&ids, AT_ONCE, |id| signatures(source, id, &patience()));
+    ids.into_iter().zip(blocks).map(|(id, block)| Ok((id, block?))).collect()
+}
+
+/// Lists what is published of some versions.
+fn artifacts(
+    source: &dyn Source,
+    subject: &Subject,
+    versions: &[Version],
+    patience: &(impl Fn() -> Patience + Sync),
+) -> Result<Vec<ArtifactId>, FetchError> {
+    let platforms =
+        beside::each(versions, AT_ONCE, |version| platforms(source, subject, version, &patience()));
     let mut ids = Vec::new();
     for (version, platforms) in versions.iter().zip(platforms) {
         for platform in platforms? {
@@ -50,7 +72,7 @@ pub fn of_versions(
             ids.push(ArtifactId { subject, version, platform });
         }
     }
-    Ok(beside::each(&ids, AT_ONCE, |id| look_at(source, id, certificates, &patience())))
+    Ok(ids)
 }
 
 fn look_at(

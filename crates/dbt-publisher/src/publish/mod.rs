@@ -30,10 +30,10 @@ use crate::signer::{self, Signer};
 use crate::stop::Stop;
 
 /// The file that names the newest version of the program itself, for installers.
-const LATEST_FILE: &str = "latest";
+pub(crate) const LATEST_FILE: &str = "latest";
 
 /// The most bytes that file may have.
-const LATEST_LIMIT: u64 = 256;
+pub(crate) const LATEST_LIMIT: u64 = 256;
 
 /// Publishes a version.
 pub(crate) fn run(

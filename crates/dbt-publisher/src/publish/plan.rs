@@ -89,12 +89,15 @@ pub(crate) fn subject_of(text: &str, reserved: Reserved) -> Result<Subject, Stop
     if text == brand::PROGRAM {
         return Ok(Subject::Program);
     }
-    let means_something =
-        RESERVED_WORDS.contains(&text) || (BUILT_IN_WORDS.contains(&text) && text != CATALOG);
-    if means_something && reserved == Reserved::Refused {
+    if is_reserved(text) && reserved == Reserved::Refused {
         return Err(PlanError::Reserved { name: text.to_owned() }.into());
     }
     Ok(Subject::Tool(name))
+}
+
+/// Says whether a name is, or may become, a command of the client.
+pub(crate) fn is_reserved(text: &str) -> bool {
+    RESERVED_WORDS.contains(&text) || (BUILT_IN_WORDS.contains(&text) && text != CATALOG)
 }
 
 /// Reads a version. A leading `v` is dropped: clients of the reference do not see such versions.

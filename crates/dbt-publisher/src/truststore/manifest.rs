@@ -49,6 +49,21 @@ pub(crate) fn current(
     })
 }
 
+/// Says whether a key can sign something new.
+pub(crate) fn can_sign(certificate: &Certificate, now: SystemTime) -> bool {
+    !certificate.is_revoked() && certificate.expires().is_none_or(|end| end > now)
+}
+
+/// Counts the administrators who can sign the next manifest.
+pub(crate) fn able_admins(
+    admins: &[Fingerprint],
+    certificates: &[Certificate],
+    now: SystemTime,
+) -> usize {
+    let is_able = |one: &&Certificate| admins.contains(one.fingerprint()) && can_sign(one, now);
+    certificates.iter().filter(is_able).count()
+}
+
 /// A manifest and its signature, which clients accept after the one before.
 #[derive(Debug)]
 pub(crate) struct SignedManifest {

@@ -6,11 +6,13 @@
 
 mod add;
 mod file;
-mod manifest;
+pub(crate) mod manifest;
+mod review;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Cursor;
+use std::time::SystemTime;
 
 use dbt_client::source::Replace;
 use dbt_client::url::RepositoryUrl;
@@ -28,6 +30,7 @@ use serde_json::json;
 
 use self::file::TruststoreFile;
 use self::manifest::{Next, SignedManifest};
+use self::review::{Review, Stopped};
 use crate::args::{Change, SignIn, Truststore, Where};
 use crate::env::Environment;
 use crate::exchange::{Exchange, Spot, content_of};
@@ -36,6 +39,7 @@ use crate::key::passphrase::PassphraseSource;
 use crate::place::Place;
 use crate::signer::{self, Beside, Signer};
 use crate::stop::Stop;
+use crate::verify;
 
 /// Does what a `truststore` command says.
 pub(crate) fn run(
@@ -78,6 +82,7 @@ fn signers(change: &Change, environment: &Environment) -> Result<Vec<Box<dyn Sig
 
 /// A truststore as it is published.
 struct Opened {
+    place: Place,
     exchange: Exchange,
     url: RepositoryUrl,
     file: TruststoreFile,
@@ -98,14 +103,14 @@ impl Opened {
             .truststore()
             .cloned()
             .ok_or_else(|| Stop::usage("`--repository` is missing: the truststore is there"))?;
-        let exchange = Exchange::open(&place, environment)?;
+        let exchange = Exchange::wide(&place, environment)?;
         let bytes = exchange.get(&Spot::at(&url)?, TRUSTSTORE_LIMIT)?.unwrap_or_default();
         let file = TruststoreFile::parse(&bytes).map_err(|error| {
             let message = format!("refusing to change `{url}`");
             Report::because(ExitCode::VERIFICATION_REFUSED, message, error)
         })?;
         let certificates = file.certificates();
-        Ok(Self { exchange, url, file, certificates, clock: Clock::System })
+        Ok(Self { place, exchange, url, file, certificates, clock: Clock::System })
     }
 
     fn add(
@@ -247,13 +252,15 @@ impl Opened {
         }
         let threshold =
             change.admin_threshold.or(before.map(|before| before.manifest.admin_threshold));
-        let next = Next {
-            before,
-            truststore: &bytes,
-            certificates: &certificates,
-            admins,
-            threshold: threshold.unwrap_or(1),
-        };
+        let threshold = threshold.unwrap_or(1);
+        warn_of_ends(&certificates, self.clock.now(), printer);
+        let review = Review::of(&self.certificates, &certificates, &self.place, &self.exchange)?;
+        review.refuse_lock_out((&admins, threshold), change, self.clock.now())?;
+        if !change.dry_run && !change.yes && !review.is_confirmed(&self.url, printer)? {
+            return Ok(());
+        }
+        let next =
+            Next { before, truststore: &bytes, certificates: &certificates, admins, threshold };
         let signed = next.sign(signers, self.clock)?;
         if !change.dry_run {
             self.write(&signed, &bytes).map_err(|stop| {
@@ -261,7 +268,7 @@ impl Opened {
                     .hint("the same command again completes it; until then the old one counts")
             })?;
         }
-        show(&signed, &certificates, &changes, change, printer)
+        show(&signed, &certificates, &changes, (change, &review.stopped), printer)
     }
 
     /// Writes the manifest first and the truststore last.
@@ -286,6 +293,7 @@ impl Opened {
 
     fn list(&self, as_json: bool, printer: &Printer) -> Result<(), Stop> {
         let now = self.clock.now();
+        warn_of_ends(&self.certificates, now, printer);
         let manifest = manifest::current(&self.url, &self.certificates, &self.exchange, now)?;
         let manifest = manifest.map(|pinned| pinned.manifest);
         let standing = |certificate: &Certificate| match &manifest {
@@ -326,6 +334,14 @@ impl Opened {
     }
 }
 
+/// Warns of keys that have ended or end soon.
+fn warn_of_ends(certificates: &[Certificate], now: SystemTime, printer: &Printer) {
+    for (kind, words) in certificates.iter().filter_map(|one| verify::end_of(one, now)) {
+        printer.warning(words);
+        printer.hint(kind.fix);
+    }
+}
+
 /// The line of the configuration that makes machines trust these keys and no other.
 fn trust_line(certificates: &[Certificate]) -> String {
     let keys = certificates.iter().filter(|certificate| !certificate.is_revoked());
@@ -338,7 +354,7 @@ fn show(
     signed: &SignedManifest,
     certificates: &[Certificate],
     changes: &[(char, Fingerprint)],
-    change: &Change,
+    (change, stopped): (&Change, &Stopped),
     printer: &Printer,
 ) -> Result<(), Stop> {
     let trust = trust_line(certificates);
@@ -349,6 +365,7 @@ fn show(
         let document = json!({
             "added": of('+').collect::<Vec<_>>(),
             "removed": of('-').collect::<Vec<_>>(),
+            "stopsVerifying": stopped.json(),
             "manifest": signed.manifest,
             "trust": trust,
             "dryRun": change.dry_run,
@@ -364,6 +381,7 @@ fn show(
         // Writing to a string cannot fail.
         let _infallible = writeln!(text, "{sign} {key}{}", name.unwrap_or_default());
     }
+    text.push_str(&stopped.lines());
     let manifest = &signed.manifest;
     let _infallible = writeln!(
         text,

@@ -14,4 +14,5 @@ mod pages;
 mod publish;
 mod truststore;
 mod upload;
+mod verify;
 mod world;

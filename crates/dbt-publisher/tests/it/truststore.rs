@@ -37,7 +37,10 @@ fn a_client_follows_the_truststore_from_the_first_version_to_the_third() {
     world.run("truststore add bob --to REPO --signer file:alice").succeeds();
     let second = world.truststore();
     world
-        .run(&format!("truststore remove {} --to REPO --signer file:alice", bob.fingerprint()))
+        .run(&format!(
+            "truststore remove {} --yes --to REPO --signer file:alice",
+            bob.fingerprint()
+        ))
         .succeeds();
     let third = world.truststore();
     assert_eq!(fingerprints(&first), fingerprints(&third));
@@ -127,7 +130,10 @@ fn a_key_that_somebody_slipped_into_the_truststore_is_not_signed() {
     assert_eq!(listed["certificates"][1]["standing"], "not signed by an administrator");
 
     world
-        .run(&format!("truststore remove {} --to REPO --signer file:alice", mallory.fingerprint()))
+        .run(&format!(
+            "truststore remove {} --yes --to REPO --signer file:alice",
+            mallory.fingerprint()
+        ))
         .succeeds();
     assert_eq!(fingerprints(&world.truststore()).len(), 1);
 }
@@ -162,10 +168,10 @@ fn as_many_administrators_sign_as_the_manifest_asks_for() {
     let before = world.read("repo/dbt/truststore");
     let carol = fingerprints(&world.truststore()).remove(2);
     world
-        .run(&format!("truststore remove {carol} --to REPO --signer file:alice"))
+        .run(&format!("truststore remove {carol} --yes --to REPO --signer file:alice"))
         .fails(86, "signed by 1 of the 2");
     assert_eq!(world.read("repo/dbt/truststore"), before);
-    world.run(&format!("truststore remove {carol} {both}")).succeeds();
+    world.run(&format!("truststore remove {carol} --yes {both}")).succeeds();
 }
 
 #[test]
@@ -221,13 +227,13 @@ fn what_cannot_be_added_or_removed_is_said() {
     let alice = world.run("truststore add alice --to REPO --signer file:alice --json").succeeds();
     let alice = alice.json()["added"][0].as_str().unwrap().to_owned();
     world
-        .run(&format!("truststore remove {alice} --to REPO --signer file:alice"))
+        .run(&format!("truststore remove {alice} --yes --to REPO --signer file:alice"))
         .fails(80, "cannot remove itself");
     world
-        .run(&format!("truststore remove {} --to REPO --signer file:alice", &alice[24..]))
+        .run(&format!("truststore remove {} --yes --to REPO --signer file:alice", &alice[24..]))
         .fails(80, "not the fingerprint");
     world
-        .run(&format!("truststore remove {} --to REPO --signer file:alice", "AB".repeat(20)))
+        .run(&format!("truststore remove {} --yes --to REPO --signer file:alice", "AB".repeat(20)))
         .fails(84, "is not in");
 }
 
@@ -246,4 +252,83 @@ fn a_certificate_in_a_file_is_added_without_what_others_said_of_it() {
     let text = String::from_utf8(world.read("repo/dbt/truststore")).unwrap();
     assert!(!text.contains("PRIVATE"), "{text}");
     assert_eq!(fingerprints(&world.truststore()).len(), 2);
+}
+
+/// Alice and Bob count; `deploy` 1.0.0 is Alice's, 1.1.0 and `other` are Bob's.
+fn with_two_publishers() -> (World, Certificate) {
+    let world = World::with_alice();
+    let bob = world.key("bob");
+    world.run("truststore add bob --to REPO --signer file:alice").succeeds();
+    world.write("tool", super::world::SCRIPT);
+    for (tool, version, signer) in
+        [("deploy", "1.0.0", "alice"), ("deploy", "1.1.0", "bob"), ("other", "2.0.0", "bob")]
+    {
+        let what = format!("publish {tool} {version} linux/amd64=tool --description x");
+        world.run(&format!("{what} --to REPO --signer file:{signer}")).says_nothing();
+    }
+    (world, bob)
+}
+
+#[test]
+fn what_would_no_longer_verify_is_said_before_a_key_goes() {
+    let (world, bob) = with_two_publishers();
+    let before = (world.served(), world.read("repo/dbt/truststore"));
+    let remove = format!("truststore remove {} --to REPO --signer file:alice", bob.fingerprint());
+    let stopped = serde_json::json!([
+        { "tool": "deploy", "versions": ["1.1.0"] },
+        { "tool": "other", "versions": ["2.0.0"] },
+    ]);
+
+    let run = world.run(&remove).fails(80, "there is no terminal to ask on");
+    assert!(run.talk.contains("no longer verifies: deploy 1.1.0\n"), "{}", run.talk);
+    assert!(run.talk.contains("no longer verifies: other 2.0.0\n"), "{}", run.talk);
+    assert!(run.talk.contains(&format!("would no longer count: {}", bob.fingerprint())));
+    let dry = world.run(&format!("{remove} --dry-run --json")).succeeds().json();
+    assert_eq!(dry["stopsVerifying"], stopped);
+    assert_eq!((world.served(), world.read("repo/dbt/truststore")), before);
+
+    let done = world.run(&format!("{remove} --yes --json")).succeeds().json();
+    assert_eq!(done["stopsVerifying"], stopped);
+    assert_eq!(fingerprints(&world.truststore()).len(), 1);
+    let run = world.run("verify REPO");
+    assert_eq!(run.code, Some(86));
+    assert_eq!(run.data.matches("error: signer-unknown: ").count(), 2, "{}", run.data);
+}
+
+#[test]
+fn a_change_that_locks_everybody_out_is_refused() {
+    let (world, _bob) = with_two_publishers();
+    let alice = world.key("alice").fingerprint().to_string();
+    world.run("truststore add bob --admin --to REPO --signer file:alice").succeeds();
+    world.run("delete deploy 1.1.0 --yes --to REPO").succeeds();
+    world.run("delete other --all --yes --to REPO").succeeds();
+    let before = world.read("repo/dbt/truststore");
+
+    let remove = format!("truststore remove {alice} --yes --to REPO --signer file:bob");
+    let run = world.run(&remove).fails(86, "nothing that is published would verify any more");
+    assert!(run.talk.contains("publisher sign TOOL VERSION"), "{}", run.talk);
+    let both = "--to REPO --signer file:alice --signer file:bob";
+    let raise = format!("truststore add bob --admin-threshold 3 --yes {both}");
+    world.run(&raise).fails(86, "3 administrators would have to sign the next change, and 2 could");
+    assert_eq!(world.read("repo/dbt/truststore"), before);
+
+    world.run(&format!("{remove} --even-if-nothing-verifies")).succeeds();
+    assert_eq!(fingerprints(&world.truststore()).len(), 1);
+}
+
+#[test]
+fn a_key_that_ends_soon_is_named_at_every_change() {
+    let world = World::with_alice();
+    let erin = dbt_testkit::people::ERIN.certificate();
+    world.write("erin.asc", erin.as_bytes());
+    let words = format!(
+        "{} (Erin <erin@example.org>) expires on ",
+        dbt_testkit::people::ERIN.fingerprint()
+    );
+    for line in
+        ["truststore add PLACE/erin.asc --to REPO --signer file:alice", "truststore list --to REPO"]
+    {
+        let run = world.run(line).succeeds();
+        assert!(run.talk.contains(&words), "{line}: {}", run.talk);
+    }
 }
