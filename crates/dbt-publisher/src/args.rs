@@ -36,14 +36,20 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Sign a version of a tool and upload it
     Publish(Publish),
-    /// Sign a published version again, with a signature that names it
+    /// Upload a version without a signature, for `sign` on another machine: nobody sees it before
+    Stage(Stage),
+    /// Sign what was staged and publish it, or sign a published version again
     Sign(Sign),
+    /// Publish the files of the program itself, its companions and its installers
+    Release(Release),
     /// Forbid versions of a tool: they never run again, not even from a cache
     Withdraw(Withdraw),
     /// Delete published versions; machines that have a copy go on running it
     Delete(Delete),
     /// Check a whole repository as a client would, and say everything that is wrong with it
     Verify(Verify),
+    /// Make the project of a tool ready: a pipeline, a key, and what to type next
+    Init(Init),
     /// Make, list and export signing keys
     #[command(subcommand, arg_required_else_help = true, subcommand_required = true)]
     Key(Key),
@@ -118,27 +124,39 @@ pub(crate) struct Delivery {
     pub(crate) uploading: SignIn,
 }
 
-/// `publish`
-#[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "one flag of the command line each")]
-pub(crate) struct Publish {
+/// What is published.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct What {
     /// The tool; the program's own name for the program itself
-    pub(crate) tool: String,
+    #[arg(required_unless_present = "metadata")]
+    pub(crate) tool: Option<String>,
     /// The version: `1.2.3`, perhaps with `-rc.1`
-    pub(crate) version: String,
+    #[arg(required_unless_present = "metadata")]
+    pub(crate) version: Option<String>,
     /// What runs where: `linux/amd64=FILE` and so on, or a directory with `OS/ARCH/TOOL` or with
     /// release archives named for their platforms, or such an archive
-    #[arg(required = true, value_name = "OS/ARCH=FILE|DIR|ARCHIVE")]
+    #[arg(required_unless_present = "metadata", value_name = "OS/ARCH=FILE|DIR|ARCHIVE")]
     pub(crate) artifacts: Vec<String>,
+    /// A `metadata.json` of gomason says tool, version, targets and repository: then nothing is
+    /// typed but the directories with the built files
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata: Option<PathBuf>,
     /// One line about the tool, for lists
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    /// Sign and check everything, and upload nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
     /// Publish what is made for another platform, or under a reserved name
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// `publish`
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    pub(crate) what: What,
+    /// Sign and check everything, and upload nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Put other bytes in the place of a published version
     #[arg(long)]
     pub(crate) replace: bool,
@@ -149,13 +167,37 @@ pub(crate) struct Publish {
     pub(crate) delivery: Delivery,
 }
 
+/// `stage`
+#[derive(Debug, Args)]
+pub(crate) struct Stage {
+    #[command(flatten)]
+    pub(crate) what: What,
+    /// Check everything, and upload nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Give up what is staged of this version already
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: Where,
+    #[command(flatten)]
+    pub(crate) uploading: SignIn,
+}
+
 /// `sign`
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag of the command line each")]
 pub(crate) struct Sign {
     /// The tool; the program's own name for the program itself
     pub(crate) tool: String,
-    /// The published version
+    /// The version that is staged or published
     pub(crate) version: String,
+    /// Publish what was staged without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// Sign also what no key of the truststore stands behind: whoever can write to the server may
     /// have put it there
     #[arg(long = "sign-unverified")]
@@ -168,6 +210,63 @@ pub(crate) struct Sign {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) delivery: Delivery,
+}
+
+/// `release`
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag of the command line each")]
+pub(crate) struct Release {
+    /// What a build has made: `OS/ARCH/PROGRAM`, `OS-ARCH/PROGRAM` or `PROGRAM_OS_ARCH`
+    #[arg(required_unless_present = "from", conflicts_with = "from", value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Another repository, whose release is verified and signed again
+    #[arg(long, value_name = "URL|DIR", requires = "upstream_key")]
+    pub(crate) from: Option<String>,
+    /// The certificate of whoever must have signed that release
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub(crate) upstream_key: Option<PathBuf>,
+    /// The version; a file `VERSION` or `latest` can name it, too
+    #[arg(short, long, id = "release_version", value_name = "VERSION")]
+    pub(crate) version: Option<String>,
+    /// Publish only what this is a part of: what it is, where it comes from, or where it goes
+    #[arg(long, value_name = "PART")]
+    pub(crate) include: Vec<String>,
+    /// Leave out what this is a part of
+    #[arg(long, value_name = "PART")]
+    pub(crate) exclude: Vec<String>,
+    /// Who uploads: `REPOSERVER_USER` and `REPOSERVER_PASS`, `REPOSERVER_TOKEN`, or a sign-in
+    #[arg(long, value_enum)]
+    pub(crate) auth: Option<Auth>,
+    /// Sign and check everything, and upload nothing
+    #[arg(short, long)]
+    pub(crate) dry_run: bool,
+    /// Publish without asking
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Publish what is made for another platform
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Put other bytes in the place of a published version
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) delivery: Delivery,
+}
+
+/// How who uploads proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Auth {
+    /// As the configuration or the options say
+    None,
+    /// A user name and a password
+    Basic,
+    /// A token
+    Bearer,
+    /// An identity provider: `dbt login`, or the identity of a job
+    Oidc,
 }
 
 /// `withdraw`
@@ -189,6 +288,49 @@ pub(crate) struct Withdraw {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) delivery: Delivery,
+}
+
+/// `init`
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The tool
+    pub(crate) tool: String,
+    /// The project
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// One line about the tool, for lists
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) description: String,
+    /// The root of the `reposerver` where it is published
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// Where its pipelines run; found out from the project when it is clear
+    #[arg(long, value_enum)]
+    pub(crate) ci: Option<System>,
+    /// What builds it
+    #[arg(long, value_name = "COMMAND", default_value = "make dist")]
+    pub(crate) build: String,
+    /// Where the build leaves `OS/ARCH/TOOL`
+    #[arg(long, value_name = "DIR", default_value = "dist")]
+    pub(crate) output: String,
+    /// The key that signs; it is made when there is none of this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key: Option<String>,
+    /// A file that holds the passphrase of a new key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Print the pipeline, and write nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+/// Where pipelines run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum System {
+    /// GitHub Actions
+    Github,
+    /// GitLab CI
+    Gitlab,
 }
 
 /// `key ...`

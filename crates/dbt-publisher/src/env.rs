@@ -33,6 +33,20 @@ pub enum Variable {
     IdToken,
     /// A file with one.
     IdTokenFile,
+    /// How `release` uploads, as for the older script; so are those that follow.
+    UploadMethod,
+    /// Which key of gpg signs.
+    GpgIdentity,
+    /// The root of the server.
+    ReposerverUrl,
+    /// How one signs in there.
+    ReposerverAuth,
+    /// The user.
+    ReposerverUser,
+    /// The password.
+    ReposerverPass,
+    /// The token.
+    ReposerverToken,
     /// The user's home directory.
     UserHome,
     /// No colour.
@@ -47,7 +61,7 @@ pub enum Variable {
 /// what it means.
 type Row = (Variable, &'static str, bool, &'static str);
 
-const TABLE: [Row; 12] = [
+const TABLE: [Row; 19] = [
     (Variable::Config, "CONFIG", true, "the configuration file that `-s` reads"),
     (Variable::Home, "HOME", true, "the directory of configuration and keys"),
     (Variable::Server, "SERVER", true, "the server to publish to, as `-s`"),
@@ -66,6 +80,13 @@ const TABLE: [Row; 12] = [
     ),
     (Variable::IdToken, "ID_TOKEN", true, "the identity of a CI job, which the server exchanges"),
     (Variable::IdTokenFile, "ID_TOKEN_FILE", true, "a file that holds such an identity"),
+    (Variable::UploadMethod, "UPLOAD_METHOD", false, "`release`: `http`, if it is said"),
+    (Variable::GpgIdentity, "GPG_IDENTITY", false, "`release`: what `--signer gpg:ID` says"),
+    (Variable::ReposerverUrl, "REPOSERVER_URL", false, "`release`: what `--to URL` says"),
+    (Variable::ReposerverAuth, "REPOSERVER_AUTH", false, "`release`: what `--auth` says"),
+    (Variable::ReposerverUser, "REPOSERVER_USER", false, "`release --auth basic`: the user"),
+    (Variable::ReposerverPass, "REPOSERVER_PASS", false, "`release --auth basic`: the password"),
+    (Variable::ReposerverToken, "REPOSERVER_TOKEN", false, "`release --auth bearer`: the token"),
     (
         Variable::UserHome,
         if cfg!(windows) { "USERPROFILE" } else { "HOME" },
@@ -160,10 +181,22 @@ impl Environment {
         for name in withheld_variables() {
             command.env_remove(name);
         }
+        for variable in [Variable::ReposerverPass, Variable::ReposerverToken] {
+            command.env_remove(variable.name());
+        }
         for (name, value) in std::env::vars_os() {
             if value.to_string_lossy().contains(SECRET_KEY) {
                 command.env_remove(name);
             }
+        }
+    }
+
+    /// Lets a variable say what another one says, if that is set and it is not.
+    pub(crate) fn replace(&mut self, variable: Variable, by: Variable) {
+        let value = self.lookup(&by.name()).map(OsStr::to_owned);
+        if let Some(value) = value.filter(|_value| !self.is_set(variable)) {
+            self.inherited.retain(|(name, _empty)| name != OsStr::new(&variable.name()));
+            self.inherited.push((variable.name().into(), value));
         }
     }
 

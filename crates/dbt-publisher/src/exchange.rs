@@ -9,8 +9,8 @@ use std::time::Duration;
 use dbt_client::auth::Credentials;
 use dbt_client::settings::Network;
 use dbt_client::source::{
-    self, Answer, Ask, Class, Connector, Content, Failure, FetchError, Patience, Replace,
-    open_destination,
+    self, Answer, Ask, Class, Connector, Content, Failure, FetchError, Patience, Releases, Replace,
+    open_destination, root_above,
 };
 use dbt_client::url::RepositoryUrl;
 use dbt_core::digest::{Digest, READ_SIZE};
@@ -144,6 +144,19 @@ impl Exchange {
         self.bar.end();
         let failed = |error| unreadable(&spot.url(), error);
         outcome.map(|(digest, _length)| Some(digest)).map_err(failed)
+    }
+
+    /// Returns how long a file is, if the server says so and there is one.
+    pub(crate) fn length(&self, spot: &Spot) -> Result<Option<u64>, Stop> {
+        let patience = Patience::for_artifact(1.0);
+        let opened = present(self.source(spot).open(&spot.path, 0, None, &patience))?;
+        Ok(opened.and_then(|opened| opened.length))
+    }
+
+    /// Returns the releases of the server whose repository this is, if it may be one that has them.
+    pub(crate) fn releases(&self, repository: &RepositoryUrl) -> Option<Releases> {
+        let root = root_above(repository)?;
+        Releases::at(&root, &self.connector, &self.credentials)
     }
 
     /// Compares what is there with what should be, reading it only if nothing else decides.

@@ -11,12 +11,16 @@ mod delete;
 pub mod env;
 mod exchange;
 mod index;
+mod init;
 mod key;
 mod known;
 mod place;
 mod publish;
+mod release;
 mod resign;
 mod signer;
+mod stage;
+mod staged;
 mod stop;
 mod truststore;
 mod verify;
@@ -57,9 +61,12 @@ pub fn run(words: Vec<OsString>, environment: &Environment) -> ExitCode {
 fn dispatch(command: Command, environment: &Environment, printer: &Printer) -> Result<(), Stop> {
     match command {
         Command::Publish(typed) => publish::run(typed, environment, printer),
+        Command::Init(typed) => init::run(typed, environment, printer),
         Command::Key(command) => key::commands::run(command, environment, printer),
         Command::Truststore(command) => truststore::run(command, environment, printer),
+        Command::Stage(typed) => stage::run(typed, environment, printer),
         Command::Sign(typed) => resign::run(typed, environment, printer),
+        Command::Release(typed) => release::run(typed, environment, printer),
         Command::Withdraw(typed) => withdraw::run(typed, environment, printer),
         Command::Delete(typed) => delete::run(typed, environment, printer),
         Command::Verify(typed) => verify::run(typed, environment, printer),

@@ -42,6 +42,21 @@ impl Place {
         Self::resolve(&delivery.place, &delivery.uploading, environment, printer)
     }
 
+    /// Returns a place of others, from which something is read: nobody there is told who reads.
+    pub(crate) fn of_a_stranger(
+        root: &str,
+        ca_file: Option<std::path::PathBuf>,
+    ) -> Result<Self, Stop> {
+        let root = typed_url(root)?;
+        Ok(Self {
+            repository: Some(below(&root, brand::REPOSITORY_PATH)?),
+            tools: Some(below(&root, brand::TOOLS_PATH)?),
+            truststore: None,
+            credentials: Credentials::none(),
+            ca_file,
+        })
+    }
+
     /// Decides from what was typed, the environment and the configuration.
     pub(crate) fn resolve(
         place: &Where,

@@ -1,11 +1,13 @@
-//! `publisher sign`: signs a published version again, with signatures that name it.
+//! `publisher sign`: signs what was staged, and publishes it; or signs a published version again,
+//! with signatures that name it.
 //!
 //! What is on a server is not signed blindly: its checksum must match, and a key of the truststore
 //! must have signed these very bytes before. Otherwise whoever can write to the server could have
-//! us sign what he likes.
+//! us sign what he likes. What was staged nobody has signed yet: it is shown, with what changes by
+//! it, and a person decides.
 
 use std::fs::File;
-use std::io::Seek;
+use std::io::{Read as _, Seek};
 
 use dbt_client::source::Replace;
 use dbt_core::clock::Clock;
@@ -19,28 +21,47 @@ use dbt_core::trust::openpgp::{ContentDigests, Judgement, SIGNATURE_LIMIT, Signa
 use dbt_core::version::Version;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
+use dbt_ui::prompt::{self, Answer};
 use dbt_ui::report::Report;
 use pgp::composed::DetachedSignature;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::Sign;
+use crate::binary::Kind;
 use crate::env::Environment;
 use crate::exchange::{Exchange, Spot, content_of};
 use crate::key::certificate::{armored_block, split_signatures};
 use crate::known;
 use crate::place::Place;
-use crate::publish::plan::{Reserved, subject_of};
+use crate::publish::mark_latest;
+use crate::publish::plan::{Reserved, subject_of, version_of};
 use crate::signer::{self, Signer};
+use crate::staged::{Before, Draft, Now, changes, changes_json, is_refusal};
 use crate::stop::Stop;
 
-/// Signs a published version again.
+/// Signs a version that is staged or published.
 pub(crate) fn run(typed: Sign, environment: &Environment, printer: &Printer) -> Result<(), Stop> {
     let subject = subject_of(&typed.tool, Reserved::Accepted)?;
-    let version: Version = typed.version.parse()?;
+    let (version, bare) = (typed.version.parse::<Version>()?, version_of(&typed.version)?);
     let place = Place::of(&typed.delivery, environment, printer)?;
     let exchange = Exchange::open(&place, environment)?;
     let clock = Clock::System;
+    let tree = place.tree(Location::versions_of(&subject).tree)?;
+    let releases = exchange.releases(tree);
+    let staged = match &releases {
+        Some(releases) => Draft::take_up(releases, &subject, &bare),
+        None => Ok(None),
+    };
+    // Who may publish nothing new may look at what is published, and perhaps sign it.
+    let (staged, refusal) = match staged {
+        Err(error) if is_refusal(&error) => (None, Some(error)),
+        staged => (staged?, None),
+    };
+    if staged.is_some() {
+        exchange.begin_writing();
+    }
     let work = Work {
+        staged: staged.as_ref(),
         place: &place,
         exchange: &exchange,
         certificates: known::certificates(&place, &exchange)?,
@@ -48,11 +69,24 @@ pub(crate) fn run(typed: Sign, environment: &Environment, printer: &Printer) -> 
         clock,
         printer,
     };
-    let version = known::as_published(&subject, version, &place, &exchange)?;
-    let found = work.find(&subject, &version)?;
+    let version = match &staged {
+        Some(_draft) => bare,
+        None => known::as_published(&subject, version, &place, &exchange)?,
+    };
+    let mut found = work.find(&subject, &version)?;
     if found.is_empty() {
+        if let Some(refusal) = refusal {
+            return Err(refusal.into());
+        }
         let message = format!("`{}` {version} is not published", subject.name());
         return Err(Report::new(ExitCode::NOT_FOUND, message).into());
+    }
+
+    let changes = staged.as_ref().map(|draft| work.changes(draft, &subject, &version, &mut found));
+    let changes = changes.transpose()?;
+    let is_question = changes.is_some() && !typed.dry_run && !typed.yes;
+    if is_question && !is_confirmed(&subject, &version, printer)? {
+        return Ok(());
     }
 
     let signer = signer::of(&typed.delivery.signing, environment, clock)?;
@@ -68,10 +102,75 @@ pub(crate) fn run(typed: Sign, environment: &Environment, printer: &Printer) -> 
             exchange.put(&spot, &mut body, &content_of(signature), Replace::Allowed)?;
         }
     }
-    show(&typed, &done, signer.certificate().fingerprint(), printer)
+    if let Some(draft) = &staged
+        && !typed.dry_run
+    {
+        draft.commit().map_err(|stop| {
+            stop.while_doing(format!("failed to publish `{}` {version}", subject.name()))
+        })?;
+        if subject == Subject::Program && !version.is_pre_release() {
+            mark_latest(&place, &exchange, &version, false)?;
+        }
+    }
+    show(&typed, &done, changes, signer.certificate().fingerprint(), printer)
+}
+
+/// Asks the person. Without one nothing is published, and that is an error: a script must not take
+/// it for done.
+fn is_confirmed(subject: &Subject, version: &Version, printer: &Printer) -> Result<bool, Stop> {
+    match prompt::ask(&format!("Sign and publish `{}` {version}?", subject.name())) {
+        Answer::Yes => Ok(true),
+        Answer::No => {
+            printer.note("nothing was signed; it stays staged");
+            Ok(false)
+        }
+        Answer::NobodyThere => {
+            Err(Stop::usage("nothing was signed: there is no terminal to ask on")
+                .hint("`--yes` answers, and `--dry-run` shows what would be signed"))
+        }
+    }
+}
+
+/// Returns the line about the description, if there is one.
+fn description(found: &mut [Thing]) -> Result<String, Stop> {
+    let Some(thing) = found.iter_mut().find(|thing| thing.platform.is_none()) else {
+        return Ok(String::new());
+    };
+    let mut text = Vec::new();
+    let read = thing.content.rewind().and_then(|()| {
+        std::io::Read::take(&mut thing.content, DESCRIPTION_SHOWN).read_to_end(&mut text)
+    });
+    read.map_err(|error| {
+        Report::because(ExitCode::INTERNAL, "failed to read a temporary file", error)
+    })?;
+    Ok(format!("description  {}\n", String::from_utf8_lossy(&text)))
+}
+
+/// How many bytes of a description are shown.
+const DESCRIPTION_SHOWN: u64 = 1024;
+
+/// Describes the artifacts, and warns of those that do not run where they should.
+fn now(found: &mut [Thing], printer: &Printer) -> Result<Vec<Now>, Stop> {
+    let failed =
+        |error| Report::because(ExitCode::INTERNAL, "failed to read a temporary file", error);
+    let mut now = Vec::new();
+    for thing in found {
+        let Some(platform) = thing.platform else { continue };
+        thing.content.rewind().map_err(failed)?;
+        let kind = Kind::of(&mut thing.content).map_err(failed)?;
+        if !kind.runs_on(platform) {
+            printer
+                .warning(format!("`{}` does not run on {platform}: it is {kind}", thing.at.path));
+        }
+        let length = thing.content.metadata().map_err(failed)?.len();
+        now.push(Now { platform, length, sha256: thing.sha256 });
+    }
+    Ok(now)
 }
 
 struct Work<'a> {
+    /// What is signed, if it was staged.
+    staged: Option<&'a Draft<'a>>,
     place: &'a Place,
     exchange: &'a Exchange,
     certificates: Vec<Certificate>,
@@ -82,6 +181,8 @@ struct Work<'a> {
 
 /// Something published that is to be signed again.
 struct Thing {
+    /// For an artifact, where it runs.
+    platform: Option<Platform>,
     at: Location,
     binding: String,
     content: File,
@@ -99,21 +200,47 @@ struct Kept {
 }
 
 impl Work<'_> {
+    /// Shows what was staged and what changes by it, and returns that for scripts.
+    fn changes(
+        &self,
+        draft: &Draft<'_>,
+        subject: &Subject,
+        version: &Version,
+        found: &mut [Thing],
+    ) -> Result<Value, Stop> {
+        let before = Before::find(subject, version, self.place, self.exchange)?;
+        let now = now(found, self.printer)?;
+        let (name, by) = (subject.name(), draft.by());
+        let (changed, described) = (changes(before.as_ref(), &now), description(found)?);
+        self.printer.talk(format!("`{name}` {version}, {by}\n{changed}{described}"));
+        Ok(changes_json(before.as_ref(), &now))
+    }
+
     /// Fetches the artifacts of a version and its description.
     fn find(&self, subject: &Subject, version: &Version) -> Result<Vec<Thing>, Stop> {
         let mut found = Vec::new();
-        for platform in Platform::ALL {
+        let platforms = match self.staged {
+            Some(draft) => draft.platforms()?,
+            None => Platform::ALL.to_vec(),
+        };
+        for platform in platforms {
             let id = ArtifactId { subject: subject.clone(), version: version.clone(), platform };
-            found.extend(self.fetch(Location::artifact(&id), id.binding(), true)?);
+            found.extend(self.fetch(Location::artifact(&id), id.binding(), Some(platform))?);
         }
         if let Subject::Tool(name) = subject {
             let binding = format!("description/{name}/{version}");
-            found.extend(self.fetch(Location::description(name, version), binding, false)?);
+            found.extend(self.fetch(Location::description(name, version), binding, None)?);
         }
         Ok(found)
     }
 
-    fn fetch(&self, at: Location, binding: String, checked: bool) -> Result<Option<Thing>, Stop> {
+    fn fetch(
+        &self,
+        at: Location,
+        binding: String,
+        platform: Option<Platform>,
+    ) -> Result<Option<Thing>, Stop> {
+        let checked = platform.is_some();
         let spot = Spot::of(self.place, &at)?;
         let temporary =
             |error| Report::because(ExitCode::INTERNAL, "failed to make a temporary file", error);
@@ -127,7 +254,7 @@ impl Work<'_> {
         let signature = Spot::of(self.place, &at.with_ending(SIGNATURE_ENDING))?;
         let signature = self.exchange.get(&signature, SIGNATURE_LIMIT)?;
         let kept = self.good(signature.as_deref(), &binding, &mut content)?;
-        if kept.is_empty() && !self.unverified {
+        if kept.is_empty() && !self.unverified && self.staged.is_none() {
             if !checked {
                 // Hand-made repositories sign artifacts and no descriptions. What a signature
                 // says it is for means nothing to the reference, so an unverified text is as
@@ -141,7 +268,7 @@ impl Work<'_> {
             ))
             .hint("compare it with what you built, and publish that; whoever can write to the server may have put it there"));
         }
-        Ok(Some(Thing { at, binding, content, sha256, kept }))
+        Ok(Some(Thing { platform, at, binding, content, sha256, kept }))
     }
 
     fn check_digest(&self, at: &Location, actual: Digest) -> Result<(), Stop> {
@@ -225,6 +352,7 @@ impl Thing {
 fn show(
     typed: &Sign,
     signed: &[(Thing, Vec<u8>)],
+    changes: Option<Value>,
     by: &Fingerprint,
     printer: &Printer,
 ) -> Result<(), Stop> {
@@ -243,7 +371,10 @@ fn show(
             })
         });
         let files: Vec<_> = files.collect();
-        let document = json!({ "signer": by, "files": files, "dryRun": typed.dry_run });
+        let mut document = json!({ "signer": by, "files": files, "dryRun": typed.dry_run });
+        if let Some(changes) = changes {
+            document["staged"] = changes;
+        }
         return Ok(printer.json(document)?);
     }
     for (thing, _signature) in signed {

@@ -46,6 +46,9 @@ pub const REMEMBERED_SIGNATURES: usize = 1000;
 /// than any pipeline takes; a forgotten one must not fill the disk or keep its name for ever.
 pub const DRAFT_LIFE: Duration = Duration::from_hours(24);
 
+/// How long a version is kept that somebody has staged for others to sign: over a long weekend.
+pub const STAGED_LIFE: Duration = Duration::from_hours(7 * 24);
+
 /// How many uploads in parts are open at once, whoever's they are: each is a directory.
 pub const OPEN_UPLOADS: usize = 1024;
 

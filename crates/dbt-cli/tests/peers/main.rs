@@ -29,6 +29,7 @@ mod reposerver;
 mod shells;
 mod sign_in;
 mod signing_in;
+mod staging;
 mod started;
 mod static_host;
 mod traced;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::UNIX_EPOCH;
 
 use dbt_core::clock::Clock;
@@ -11,7 +11,7 @@ use dbt_testkit::identity_provider::{IdentityProvider, SigningKey};
 use serde_json::{Value, json};
 
 use crate::network::Network;
-use crate::reposerver::Reposerver;
+use crate::reposerver::{Reposerver, TOKEN};
 
 const PAGE: &str = include_str!("../../../../docs/trusted-publishing.md");
 
@@ -69,8 +69,8 @@ impl World {
         self.key.token(&claims)
     }
 
-    /// Runs a script as a job does, which publishes a tool, and looks that it is there.
-    fn publishes(&self, script: &str, tool: &str, variables: &[(&str, &str)]) {
+    /// Runs a script as a job does.
+    fn runs(&self, script: &str, tool: &str, variables: &[(&str, &str)]) -> Output {
         let script = script.replace(URL, &self.network.url());
         fs::write(self.server.place().join(tool), "#!/bin/sh\necho hello\n").unwrap();
         let key = self.server.key();
@@ -90,18 +90,62 @@ impl World {
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
+        let left: Vec<PathBuf> = dbt_testkit::planted::files_below(&home);
+        assert!(left.is_empty(), "{left:?}");
+        output
+    }
+
+    /// Runs a script that publishes a tool, and looks that it is there.
+    fn publishes(&self, script: &str, tool: &str, variables: &[(&str, &str)]) {
+        let output = self.runs(script, tool, variables);
         assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
         let published = self.server.served().join("dbt-tools").join(tool).join("1.0.0");
         for file in ["description.txt.asc", &format!("linux/amd64/{tool}.sha256")] {
             assert!(published.join(file).is_file(), "{file}");
         }
-        let left: Vec<PathBuf> = dbt_testkit::planted::files_below(&home);
-        assert!(left.is_empty(), "{left:?}");
     }
 }
 
 #[test]
 fn the_workflow_for_github_publishes() {
+    let (world, identity_url) = github();
+    let script = folded(&block("GitHub Actions", "yaml"), "- run:");
+    world.publishes(&script, "deploy", &variables_of(&identity_url));
+}
+
+#[test]
+fn a_job_stages_without_a_key_and_a_person_is_told_of_which_run_it_is() {
+    let (world, identity_url) = github();
+    let script = folded(&block("GitHub Actions", "yaml"), "- run:");
+    let script = script.replace("publisher publish", "publisher stage");
+    let script = script.replace(" --signer env:SIGNING_KEY", "");
+    world.runs(&script, "deploy", &variables_of(&identity_url));
+    let published = world.server.served().join("dbt-tools/deploy");
+    assert!(!published.exists(), "nobody sees it");
+
+    let (root, key) = (world.server.root().to_owned(), world.server.key());
+    let words = ["sign", "deploy", "1.0.0", "--to", &root, "--signer", &key, "--yes"];
+    let signed = world.server.publisher_as(&words, ("DBT_PUBLISH_TOKEN", Path::new(TOKEN)));
+    let said = String::from_utf8(signed.stderr).unwrap();
+    assert!(signed.status.success(), "{said}");
+    for words in ["`deploy` 1.0.0, staged by `", "run 7 of `acme/deploy`", "description  deploys"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    for file in ["description.txt.asc", "linux/amd64/deploy.asc"] {
+        assert!(published.join("1.0.0").join(file).is_file(), "{file}");
+    }
+}
+
+/// Returns what asks GitHub for the identity of a job.
+fn variables_of(identity_url: &str) -> [(&str, &str); 2] {
+    [
+        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "planted-bearer"),
+        ("ACTIONS_ID_TOKEN_REQUEST_URL", identity_url),
+    ]
+}
+
+/// Returns a world in which a job of the page's repository runs, and where it gets its identity.
+fn github() -> (World, String) {
     let settings: Value =
         serde_json::from_str(PAGE.split("```json\n").nth(1).unwrap().split("```").next().unwrap())
             .unwrap();
@@ -116,12 +160,7 @@ fn the_workflow_for_github_publishes() {
     let asked = format!("/token?api-version=2.0&audience={audience}");
     world.system.say(&asked, &json!({"value": identity}));
     let asking = format!("{}/token?api-version=2.0", world.system.url());
-    let script = folded(&block("GitHub Actions", "yaml"), "- run:");
-    let variables = [
-        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "planted-bearer"),
-        ("ACTIONS_ID_TOKEN_REQUEST_URL", asking.as_str()),
-    ];
-    world.publishes(&script, "deploy", &variables);
+    (world, asking)
 }
 
 #[test]

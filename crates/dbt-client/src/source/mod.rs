@@ -20,6 +20,7 @@ mod memory;
 mod names;
 mod patience;
 mod proxy;
+mod releases;
 mod system_store;
 mod target;
 mod tls;
@@ -46,6 +47,7 @@ pub use error::{Class, Failure, FetchError, RedirectProblem, TlsProblem};
 pub use memory::Memory;
 pub use patience::{Cancel, Patience};
 pub use proxy::shown_for as proxy_for;
+pub use releases::{Begin, Release, ReleaseError, Releases, Staged, root_above};
 
 /// A repository that is read.
 pub trait Source: Send + Sync + Debug {

@@ -145,7 +145,7 @@ fn names_in(directory: &Path) -> Result<Vec<String>, Stop> {
 
 /// Returns a file that was found if it is within its directory and what its checksum file says,
 /// where there is one: what a build leaves behind comes over networks and through caches.
-fn checked(directory: &Path, path: PathBuf) -> Result<PathBuf, Stop> {
+pub(crate) fn checked(directory: &Path, path: PathBuf) -> Result<PathBuf, Stop> {
     let failed = |source| InputError::Read { path: path.clone(), source };
     let real = path.canonicalize().map_err(failed)?;
     if !real.starts_with(directory.canonicalize().map_err(failed)?) {

@@ -5,11 +5,14 @@
 //! Only where published bytes are replaced, each checksum follows its file at once. In a directory the whole version is made beside its place and renamed into it.
 
 mod archive;
-mod inputs;
+pub(crate) mod inputs;
+pub(crate) mod metadata;
 pub(crate) mod plan;
-mod upload;
+pub(crate) mod upload;
 
-use dbt_client::source::Content;
+use std::io::Cursor;
+
+use dbt_client::source::{Content, Replace};
 use dbt_core::clock::Clock;
 use dbt_core::layout::{CHECKSUM_ENDING, Location, SIGNATURE_ENDING, Tree};
 use dbt_core::release::Subject;
@@ -41,21 +44,22 @@ pub(crate) fn run(
     environment: &Environment,
     printer: &Printer,
 ) -> Result<(), Stop> {
-    let plan = Plan::read(&typed, printer)?;
-    let place = Place::of(&typed.delivery, environment, printer)?;
+    let plan = Plan::read(&typed.what, printer)?;
+    let place = metadata::place_of(&typed.what, &typed.delivery.place)?;
+    let place = Place::resolve(&place, &typed.delivery.uploading, environment, printer)?;
     let exchange = Exchange::open(&place, environment)?;
     let clock = Clock::System;
     needs_description(&plan, &place, &exchange)?;
 
     let signer = signer::of(&typed.delivery.signing, environment, clock)?;
     let (subject, version) = (plan.subject.clone(), plan.version.clone());
-    let items = signed_items(plan, signer.as_ref(), clock, typed.replace)?;
+    let mut items = items(plan, Some(signer.as_ref()), clock, typed.replace)?;
 
     say_who_is_not_trusted(signer.as_ref(), &place, &exchange, printer);
     let uploader = Uploader {
         exchange: &exchange,
         place: &place,
-        signer: signer.certificate(),
+        signer: Some(signer.certificate()),
         clock,
         replace: typed.replace,
         dry_run: typed.dry_run,
@@ -67,9 +71,9 @@ pub(crate) fn run(
         let may_go_well = [ExitCode::UNREACHABLE, ExitCode::INTERNAL].contains(&stop.0.code());
         if may_go_well { stop.hint(AGAIN) } else { stop }
     };
-    let mut files = uploader.upload(items, &subject, &version).map_err(failed)?;
+    let mut files = uploader.upload(&mut items, &subject, &version).map_err(failed)?;
     if subject == Subject::Program && !version.is_pre_release() {
-        files.extend(mark_latest(&uploader, &version).map_err(failed)?);
+        files.extend(mark_latest(&place, &exchange, &version, typed.dry_run).map_err(failed)?);
     }
     show(&typed, &subject, &version, &files, printer)
 }
@@ -79,7 +83,11 @@ const AGAIN: &str = "the same command again goes on where it stopped; until it i
                      keep to the version before";
 
 /// Checks that a tool has or gets a description.
-fn needs_description(plan: &Plan, place: &Place, exchange: &Exchange) -> Result<(), Stop> {
+pub(crate) fn needs_description(
+    plan: &Plan,
+    place: &Place,
+    exchange: &Exchange,
+) -> Result<(), Stop> {
     let Subject::Tool(name) = &plan.subject else {
         return Ok(());
     };
@@ -94,11 +102,11 @@ fn needs_description(plan: &Plan, place: &Place, exchange: &Exchange) -> Result<
     }
 }
 
-/// Signs everything, in the order in which it is uploaded: checksums last, unless what they
+/// Signs everything, if there is somebody who signs, in the order in which it is uploaded: checksums last, unless what they
 /// belong to is replaced: then clients would see, all the while, bytes that do not match.
-fn signed_items(
+pub(crate) fn items(
     plan: Plan,
-    signer: &dyn Signer,
+    signer: Option<&dyn Signer>,
     clock: Clock,
     replace: bool,
 ) -> Result<Vec<Item>, Stop> {
@@ -106,15 +114,14 @@ fn signed_items(
     let mut items = Vec::new();
     let mut checksums = Vec::new();
     let mut add = |mut body: Box<dyn Body>, content: Content, at: Location, binding: String| {
-        let signature = signer::sign(signer, &mut body, &binding, clock.now())?;
+        let sign = |signer| signer::sign(signer, &mut body, &binding, clock.now());
+        let signature = signer.map(sign).transpose()?;
         let checksum = content.sha256.to_string().into_bytes();
-        let role = Role::Signature { binding };
         items.push(Item { at: at.clone(), body, content, role: Role::Content });
-        items.push(Item::in_memory(
-            at.with_ending(SIGNATURE_ENDING),
-            signature.armored().to_vec(),
-            role,
-        ));
+        if let Some(signature) = signature {
+            let (role, bytes) = (Role::Signature { binding }, signature.armored().to_vec());
+            items.push(Item::in_memory(at.with_ending(SIGNATURE_ENDING), bytes, role));
+        }
         let checksum = Item::in_memory(at.with_ending(CHECKSUM_ENDING), checksum, Role::Checksum);
         if replace {
             items.push(checksum);
@@ -132,7 +139,7 @@ fn signed_items(
             (Location::description(name, &version), format!("description/{name}/{version}"));
         let bytes = text.into_bytes();
         let content = content_of(&bytes);
-        add(Box::new(std::io::Cursor::new(bytes)), content, at, binding)?;
+        add(Box::new(Cursor::new(bytes)), content, at, binding)?;
     }
     items.append(&mut checksums);
     Ok(items)
@@ -140,7 +147,7 @@ fn signed_items(
 
 /// Warns when clients will not accept the signer, or not yet. Finding out is worth one request,
 /// and its failure is not worth a failure.
-fn say_who_is_not_trusted(
+pub(crate) fn say_who_is_not_trusted(
     signer: &dyn Signer,
     place: &Place,
     exchange: &Exchange,
@@ -169,16 +176,41 @@ fn say_who_is_not_trusted(
 }
 
 /// Says in `latest` that this is the newest version, unless a newer one is named there.
-fn mark_latest(uploader: &Uploader<'_>, version: &Version) -> Result<Option<Uploaded>, Stop> {
+pub(crate) fn mark_latest(
+    place: &Place,
+    exchange: &Exchange,
+    version: &Version,
+    dry_run: bool,
+) -> Result<Option<Uploaded>, Stop> {
     let path: RepoPath = LATEST_FILE.parse().map_err(dbt_ui::report::Report::internal)?;
     let at = Location { tree: Tree::Repository, path };
-    let spot = Spot::of(uploader.place, &at)?;
-    let known = uploader.exchange.get(&spot, LATEST_LIMIT)?.unwrap_or_default();
+    let spot = Spot::of(place, &at)?;
+    let known = exchange.get(&spot, LATEST_LIMIT)?.unwrap_or_default();
     let known = String::from_utf8_lossy(&known).trim().parse::<Version>().ok();
     if known.is_some_and(|known| known.cmp_number(version).is_ge()) {
         return Ok(None);
     }
-    uploader.overwrite(&at, version.spelling().as_bytes()).map(Some)
+    let bytes = version.spelling().as_bytes();
+    let content = content_of(bytes);
+    if !dry_run {
+        exchange.put(&spot, &mut Cursor::new(bytes), &content, Replace::Allowed)?;
+    }
+    let (url, sha256) = (spot.url().to_string(), content.sha256);
+    Ok(Some(Uploaded { url, sha256, outcome: Outcome::Uploaded }))
+}
+
+/// The files that are where they should be, for scripts.
+pub(crate) fn files_json(uploaded: &[Uploaded]) -> Vec<serde_json::Value> {
+    let shown = |file: &Uploaded| json!({ "url": file.url, "sha256": file.sha256, "outcome": file.outcome.word() });
+    uploaded.iter().map(shown).collect()
+}
+
+/// Says what a dry run would have written.
+pub(crate) fn show_dry_run(uploaded: &[Uploaded], printer: &Printer) -> Result<(), Stop> {
+    for file in uploaded.iter().filter(|file| file.outcome == Outcome::Uploaded) {
+        printer.data(format!("would write {}\n", file.url))?;
+    }
+    Ok(())
 }
 
 fn show(
@@ -189,29 +221,14 @@ fn show(
     printer: &Printer,
 ) -> Result<(), Stop> {
     if typed.json {
-        let files: Vec<_> = uploaded
-            .iter()
-            .map(|file| {
-                json!({
-                    "url": file.url,
-                    "sha256": file.sha256,
-                    "outcome": file.outcome.word(),
-                })
-            })
-            .collect();
         let document = json!({
             "name": subject.name(),
             "version": version,
             "self": *subject == Subject::Program,
             "dryRun": typed.dry_run,
-            "files": files,
+            "files": files_json(uploaded),
         });
         return Ok(printer.json(document)?);
     }
-    if typed.dry_run {
-        for file in uploaded.iter().filter(|file| file.outcome == Outcome::Uploaded) {
-            printer.data(format!("would write {}\n", file.url))?;
-        }
-    }
-    Ok(())
+    if typed.dry_run { show_dry_run(uploaded, printer) } else { Ok(()) }
 }

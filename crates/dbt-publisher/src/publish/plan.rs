@@ -16,7 +16,8 @@ use dbt_ui::report::Report;
 
 use super::archive::{self, Format};
 use super::inputs::Inputs;
-use crate::args::Publish;
+use super::metadata::Named;
+use crate::args::What;
 use crate::binary::Kind;
 use crate::stop::{Explained, Stop};
 
@@ -49,12 +50,26 @@ pub(crate) struct Artifact {
 
 impl Plan {
     /// Reads the command line's words and the files they name.
-    pub(crate) fn read(typed: &Publish, printer: &Printer) -> Result<Self, Stop> {
-        let subject = subject_of(&typed.tool, Reserved::refused_unless(typed.force))?;
-        let version = version_of(&typed.version)?;
-        let inputs = Inputs::of(&typed.artifacts, &subject, &version)?;
-        let description = typed.description.as_ref().or(inputs.description.as_ref());
-        let description = description.map(|text| description_of(text)).transpose()?;
+    pub(crate) fn read(typed: &What, printer: &Printer) -> Result<Self, Stop> {
+        let named = Named::of(typed)?;
+        let reserved = Reserved::refused_unless(typed.force);
+        Self::of(&named, typed.description.as_deref(), reserved, typed.force, printer)
+    }
+
+    /// Reads the files that were named. With `force`, one that runs elsewhere is only warned of.
+    pub(crate) fn of(
+        named: &Named,
+        description: Option<&str>,
+        reserved: Reserved,
+        force: bool,
+        printer: &Printer,
+    ) -> Result<Self, Stop> {
+        let subject = subject_of(&named.tool, reserved)?;
+        let version = version_of(&named.version)?;
+        let inputs = Inputs::of(&named.artifacts, &subject, &version)?;
+        let description = description.or(inputs.description.as_deref());
+        let description = description.or(named.description.as_deref());
+        let description = description.map(description_of).transpose()?;
         if subject == Subject::Program && description.is_some() {
             return Err(Stop::usage(format!("`{}` itself has no description", brand::PROGRAM)));
         }
@@ -62,7 +77,7 @@ impl Plan {
         for input in inputs.files {
             let platform = input.platform;
             let id = ArtifactId { subject: subject.clone(), version: version.clone(), platform };
-            artifacts.push(Artifact::open(id, &input.path, typed.force, printer)?);
+            artifacts.push(Artifact::open(id, &input.path, force, printer)?);
         }
         Ok(Self { subject, version, artifacts, description })
     }
@@ -110,7 +125,7 @@ pub(crate) fn version_of(text: &str) -> Result<Version, Stop> {
 /// The longest description, in bytes.
 const DESCRIPTION_LIMIT: usize = 1024;
 
-fn description_of(text: &str) -> Result<String, Stop> {
+pub(crate) fn description_of(text: &str) -> Result<String, Stop> {
     let text = text.trim();
     if text.is_empty() || text.len() > DESCRIPTION_LIMIT || text.chars().any(char::is_control) {
         return Err(Stop::usage(format!(

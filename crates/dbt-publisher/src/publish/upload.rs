@@ -91,8 +91,8 @@ impl Outcome {
 pub(crate) struct Uploader<'a> {
     pub(crate) exchange: &'a Exchange,
     pub(crate) place: &'a Place,
-    /// Who signs: his earlier signatures stay.
-    pub(crate) signer: &'a Certificate,
+    /// Who signs: his earlier signatures stay. Nobody, where a version is staged.
+    pub(crate) signer: Option<&'a Certificate>,
     pub(crate) clock: Clock,
     pub(crate) replace: bool,
     pub(crate) dry_run: bool,
@@ -103,7 +103,7 @@ impl Uploader<'_> {
     /// Uploads the files of one version, in order.
     pub(crate) fn upload(
         &self,
-        mut items: Vec<Item>,
+        items: &mut [Item],
         subject: &Subject,
         version: &Version,
     ) -> Result<Vec<Uploaded>, Stop> {
@@ -113,13 +113,18 @@ impl Uploader<'_> {
             && !self.dry_run
             && !directory.join(version.spelling()).exists()
         {
-            return self.upload_whole(&mut items, directory, &above, version);
+            return self.upload_whole(items, directory, &above, version);
         }
-        let mut decided = self.decide(&mut items)?;
+        self.upload_loose(items)
+    }
+
+    /// Uploads files one by one, in order.
+    pub(crate) fn upload_loose(&self, items: &mut [Item]) -> Result<Vec<Uploaded>, Stop> {
+        let mut decided = self.decide(items)?;
         let is_complete = decided.iter().all(|decision| matches!(decision, Decision::Keep(_)));
         // A version that an earlier try has not finished is shown to those alone who may write it.
         if !is_complete && !self.dry_run && self.exchange.begin_writing() {
-            decided = self.decide(&mut items)?;
+            decided = self.decide(items)?;
         }
         let mut uploaded = Vec::new();
         for (item, decision) in items.iter_mut().zip(decided) {
@@ -161,13 +166,6 @@ impl Uploader<'_> {
         let path = above.path.join(version.spelling()).map_err(Report::internal)?;
         index::follow(&Spot { base: above.base.clone(), path })?;
         Ok(uploaded)
-    }
-
-    /// Writes a small file over what is there.
-    pub(crate) fn overwrite(&self, at: &Location, bytes: &[u8]) -> Result<Uploaded, Stop> {
-        let mut item = Item::in_memory(at.clone(), bytes.to_vec(), Role::Content);
-        let spot = Spot::of(self.place, at)?;
-        self.carry_out(&mut item, &spot, Decision::Write(Replace::Allowed))
     }
 
     /// Decides about every file before the first is written, so that what is refused leaves no
@@ -225,16 +223,18 @@ impl Uploader<'_> {
         if self.replace {
             return Ok(Decision::Write(Replace::Allowed));
         }
-        Err(UploadError::OtherSignature { url: spot.url() }.into())
+        Err(UploadError::ForeignSignature { url: spot.url() }.into())
     }
 
     fn is_ours(&self, known: &[u8], signed: Option<&mut Box<dyn Body>>, binding: &str) -> bool {
-        let (Ok(block), Some(content)) = (SignatureBlock::parse(known), signed) else {
+        let (Ok(block), Some(content), Some(publishes)) =
+            (SignatureBlock::parse(known), signed, self.signer)
+        else {
             return false;
         };
         let digests = content.rewind().and_then(|()| block.hash(content, u64::MAX));
         digests.is_ok_and(|digests| {
-            let judgement = block.judge(&digests, &[self.signer], self.clock.now());
+            let judgement = block.judge(&digests, &[publishes], self.clock.now());
             judgement.good.iter().any(|good| good.notations.iter().any(|said| said == binding))
         })
     }
@@ -253,7 +253,12 @@ impl Uploader<'_> {
         if self.replace {
             return Ok(Decision::Write(Replace::Allowed));
         }
-        Err(UploadError::OtherBytes { url: spot.url() }.into())
+        let url = spot.url();
+        Err(match self.signer {
+            Some(_publishes) => UploadError::PublishedBytes { url },
+            None => UploadError::StagedBytes { url },
+        }
+        .into())
     }
 
     fn carry_out(
@@ -315,9 +320,11 @@ enum Decision {
 #[derive(Debug, thiserror::Error)]
 enum UploadError {
     #[error("`{url}` is published with other content")]
-    OtherBytes { url: RepositoryUrl },
+    PublishedBytes { url: RepositoryUrl },
+    #[error("`{url}` is staged or published with other content")]
+    StagedBytes { url: RepositoryUrl },
     #[error("`{url}` is published, and is not a signature by this key that names what it signs")]
-    OtherSignature { url: RepositoryUrl },
+    ForeignSignature { url: RepositoryUrl },
 }
 
 impl Explained for UploadError {
@@ -327,11 +334,15 @@ impl Explained for UploadError {
 
     fn hints(&self) -> Vec<String> {
         let hint = match self {
-            Self::OtherBytes { .. } => {
+            Self::PublishedBytes { .. } => {
                 "publish it as a new version; machines that have this one would see it change \
                  (`--replace` does it all the same)"
             }
-            Self::OtherSignature { .. } => {
+            Self::StagedBytes { .. } => {
+                "`--replace` gives up what is staged; what is published stays as it is: stage a \
+                 new version"
+            }
+            Self::ForeignSignature { .. } => {
                 "`publisher sign TOOL VERSION` adds a signature beside those that are there"
             }
         };

@@ -171,6 +171,8 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
         return send(stream, &[head.as_bytes(), body.as_bytes()].concat());
     }
     if method != "PUT" {
+        let length = headers.get("content-length").map_or(Some(0), |text| text.parse().ok())?;
+        reader.read_exact(&mut vec![0; length]).ok()?;
         let writes = authorization.as_deref() == Some(&format!("Bearer {TOKEN}"));
         let hidden = locked.hides_drafts && !writes && is_draft(&locked, &path);
         let (status, body) =

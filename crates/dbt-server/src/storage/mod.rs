@@ -28,7 +28,7 @@ pub mod memory;
 mod release;
 mod shelf;
 
-pub use self::release::{PlatformState, ReleaseState, ReleaseStep};
+pub use self::release::{PlatformState, ReleaseState, ReleaseStep, Stager};
 pub use self::shelf::{Shelf, Shelved, Standing};
 
 /// A tree of files. Every method asks for the grant of its own kind, so that a caller that

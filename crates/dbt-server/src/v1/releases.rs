@@ -23,7 +23,7 @@ use crate::error::ApiError;
 use crate::pipeline::{Asked, admit, claimed, permit, refuse_strangers};
 use crate::request_id::RequestId;
 use crate::respond;
-use crate::storage::{ReleaseState, ReleaseStep};
+use crate::storage::{ReleaseState, ReleaseStep, Stager};
 use crate::token_ends;
 use crate::upload::BodyReader;
 
@@ -36,9 +36,37 @@ struct Wanted {
     /// Whether what somebody else has uploaded becomes the caller's.
     #[serde(default)]
     take_over: bool,
+    /// Whether whoever may publish the version may sign and commit it from now on.
+    #[serde(default)]
+    staged: bool,
+    /// Whether what somebody has staged becomes the caller's.
+    #[serde(default)]
+    take_up: bool,
+}
+
+/// What is wanted of a version.
+#[derive(Clone, Copy)]
+enum Way {
+    Begin,
+    TakeOver,
+    Stage,
+    TakeUp,
 }
 
 impl Wanted {
+    fn way(&self) -> Result<Way, ApiError> {
+        match (self.take_over, self.staged, self.take_up) {
+            (false, false, false) => Ok(Way::Begin),
+            (true, false, false) => Ok(Way::TakeOver),
+            (false, true, false) => Ok(Way::Stage),
+            (false, false, true) => Ok(Way::TakeUp),
+            _ => {
+                let detail = "`takeOver`, `staged` and `takeUp` exclude each other".to_owned();
+                Err(ApiError::BadRequest { code: "bad-body", detail })
+            }
+        }
+    }
+
     fn path(&self) -> Result<RepoPath, ApiError> {
         let bad =
             |detail: &str| ApiError::BadRequest { code: "bad-body", detail: detail.to_owned() };
@@ -65,12 +93,19 @@ pub(super) async fn begin(
     let body = token_ends::while_it_counts(app, &caller, None, body);
     let wanted = object::<Wanted>(body).await?;
     let (path, id) = (wanted.path()?, RequestId::new(app.clock.now()).to_string());
-    let state = if wanted.take_over {
+    let way = wanted.way()?;
+    let state = if matches!(way, Way::TakeOver) {
         let grant = permit(app, asked, caller, TakeOver::of(path))?;
         take_over(app, asked, grant, id).await?
     } else {
+        let by = Stager::of(&caller);
         let grant = permit(app, asked, caller, Release::of(path))?;
-        step(app, asked, grant, ReleaseStep::Begin { id }, "release begun").await?
+        let (work, effect) = match way {
+            Way::Stage => (ReleaseStep::Stage { id, by }, "release staged"),
+            Way::TakeUp => (ReleaseStep::TakeUp { id }, "staged release taken up"),
+            Way::Begin | Way::TakeOver => (ReleaseStep::Begin { id }, "release begun"),
+        };
+        step(app, asked, grant, work, effect).await?
     };
     let location = format!("/-/api/v1/releases/{}", state.id);
     let mut answer = json(StatusCode::CREATED, &state.to_json())?;

@@ -121,6 +121,72 @@ fn an_upload_is_taken_over_by_nobody_else_and_not_by_accident() {
     assert_eq!((begun.status, &begun.json()["state"]), (201, &json!("open")));
 }
 
+fn wanted(server: &Server, who: &str, how: &str) -> Reply {
+    let wanted = json!({"tool": "x", "version": "1.0.0", how: true}).to_string();
+    ask(server, who, "POST", "/-/api/v1/releases", wanted.as_bytes())
+}
+
+#[test]
+fn what_was_staged_is_signed_and_committed_by_whoever_may_publish() {
+    let server = shared();
+    let begun = release(&server, "one", false).json();
+    let id = begun["id"].as_str().unwrap();
+    ask(&server, "one", "PUT", X, b"binary");
+    let sum = sha256(b"binary");
+    ask(&server, "one", "PUT", &format!("{X}.sha256"), sum.as_bytes());
+    // Until it is staged it is its uploader's.
+    wanted(&server, "two", "takeUp").is_refused(404, "not-found");
+    let staged = wanted(&server, "one", "staged");
+    assert_eq!(staged.status, 201, "{staged:?}");
+    assert_eq!(staged.json()["id"], json!(id), "it is the same release");
+    assert_eq!(staged.json()["staged"], json!({"by": "static-token:one"}));
+    let day = begun["expires"].as_str().unwrap();
+    assert!(staged.json()["expires"].as_str().unwrap() > day, "it is kept for longer");
+    for path in ["/dbt-tools/", X] {
+        assert_eq!(server.get(path).status, 404, "nobody sees it: {path}");
+    }
+
+    for (who, status) in [("reader", 403), ("", 401), ("wrong", 401)] {
+        assert_eq!(wanted(&server, who, "takeUp").status, status, "{who}");
+    }
+    assert_eq!(ask(&server, "one", "GET", X, b"").text(), "binary", "nothing has happened");
+
+    let taken = wanted(&server, "two", "takeUp");
+    assert_eq!(taken.status, 201, "{taken:?}");
+    let state = taken.json();
+    assert_eq!(state["staged"]["by"], "static-token:one");
+    assert_eq!(state["platforms"][0]["waitingFor"], json!(["linux/amd64/x.asc"]));
+    let new = state["id"].as_str().unwrap();
+    assert_ne!(new, id);
+    assert_eq!(ask(&server, "two", "GET", X, b"").text(), "binary");
+    // Nobody changes it behind the back of whoever looks at it.
+    ask(&server, "one", "PUT", X, b"other").is_refused(409, "upload-in-progress");
+    let path = format!("/-/api/v1/releases/{new}/commit");
+    ask(&server, "two", "POST", &path, b"").is_refused(409, "release-incomplete");
+    assert_eq!(ask(&server, "two", "PUT", &format!("{X}.asc"), b"sig").status, 201);
+    // From now on it is not what was staged, and whoever has it goes on with it.
+    wanted(&server, "one", "takeUp").is_refused(404, "not-found");
+    let again = wanted(&server, "two", "takeUp").json();
+    assert_eq!((&again["id"], &again["staged"]), (&state["id"], &Value::Null));
+    assert_eq!(ask(&server, "two", "POST", &path, b"").status, 200);
+    assert_eq!(server.get(X).text(), "binary");
+    for effect in ["release staged", "staged release taken up"] {
+        let recorded = format!(r#""outcome":"{effect}""#);
+        server.eventually("recorded", |server| server.log().contains(&recorded));
+    }
+    wanted(&server, "two", "takeUp").is_refused(404, "not-found");
+}
+
+#[test]
+fn what_is_wanted_of_a_release_is_one_thing() {
+    let server = shared();
+    let both = json!({"tool": "x", "version": "1.0.0", "staged": true, "takeUp": true});
+    let reply = ask(&server, "one", "POST", "/-/api/v1/releases", both.to_string().as_bytes());
+    reply.is_refused(400, "bad-body");
+    assert!(reply.text().contains("exclude each other"), "{}", reply.text());
+    assert_eq!(server.drafts(), [""; 0]);
+}
+
 #[test]
 fn what_would_never_be_published_can_be_given_up() {
     let server = shared();

@@ -19,6 +19,7 @@ use super::private;
 use super::publish::temporary_name;
 use crate::limits;
 use crate::log::causes;
+use crate::storage::Stager;
 
 const ABOUT: &str = "about.json";
 
@@ -46,6 +47,8 @@ pub(super) struct Draft {
     pub(super) release: Option<String>,
     /// When something was last added.
     pub(super) touched: SystemTime,
+    /// Who has left it to others to sign and commit, if somebody has.
+    pub(super) staged: Option<Stager>,
     /// Whether files of it lie where they should only be while they are published.
     pub(super) is_scattered: bool,
     key: String,
@@ -58,6 +61,8 @@ struct About {
     owner: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     release: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    staged: Option<Stager>,
 }
 
 impl Draft {
@@ -79,7 +84,8 @@ impl Draft {
 
     /// Says when the draft goes unless something is added.
     pub(super) fn expires(&self) -> SystemTime {
-        self.touched + limits::DRAFT_LIFE
+        let life = if self.staged.is_some() { limits::STAGED_LIFE } else { limits::DRAFT_LIFE };
+        self.touched + life
     }
 
     fn directory(&self) -> RepoPath {
@@ -142,8 +148,13 @@ impl Drafts {
     ) -> io::Result<Draft> {
         match self.find(version) {
             Some(mut draft) => {
-                root.touch(&below(&draft.directory(), ABOUT))?;
                 draft.touched = now;
+                if draft.staged.take().is_some() {
+                    // What is added was not there when somebody said whose it is.
+                    self.write(root, version, &draft)?;
+                    return Ok(draft);
+                }
+                root.touch(&below(&draft.directory(), ABOUT))?;
                 self.state().drafts.insert(version.clone(), draft.clone());
                 Ok(draft)
             }
@@ -162,8 +173,8 @@ impl Drafts {
     ) -> io::Result<Draft> {
         let mut key = Digest::of(version.as_str().as_bytes()).to_string();
         key.truncate(32);
-        let draft =
-            Draft { owner: owner.to_owned(), release, touched: now, is_scattered: false, key };
+        let owner = owner.to_owned();
+        let draft = Draft { owner, release, touched: now, staged: None, is_scattered: false, key };
         self.write(root, version, &draft)?;
         Ok(draft)
     }
@@ -172,6 +183,14 @@ impl Drafts {
     pub(super) fn hold(&self, root: &Root, version: &RepoPath, release: String) -> io::Result<()> {
         match self.find(version) {
             Some(draft) => self.write(root, version, &Draft { release: Some(release), ..draft }),
+            None => Ok(()),
+        }
+    }
+
+    /// Leaves a draft to others.
+    pub(super) fn stage(&self, root: &Root, version: &RepoPath, by: Stager) -> io::Result<()> {
+        match self.find(version) {
+            Some(draft) => self.write(root, version, &Draft { staged: Some(by), ..draft }),
             None => Ok(()),
         }
     }
@@ -216,6 +235,7 @@ impl Drafts {
             version: version.to_string(),
             owner: draft.owner.clone(),
             release: draft.release.clone(),
+            staged: draft.staged.clone(),
         };
         let place = below(&draft.directory(), ABOUT);
         let new = below(&draft.directory(), "about.new");
@@ -298,13 +318,14 @@ fn read(root: &Root, place: &RepoPath, key: &str) -> io::Result<Option<(RepoPath
     };
     let touched = file.metadata()?.modified()?;
     let text = root.read(&below(place, ABOUT))?;
-    let Ok(About { version, owner, release }) = serde_json::from_slice(&text) else {
+    let Ok(About { version, owner, release, staged }) = serde_json::from_slice(&text) else {
         return Ok(None);
     };
     let Ok(version) = version.parse() else { return Ok(None) };
     // Where the program ended while it published, that is the first thing that the next one mends.
     let is_scattered = false;
-    Ok(Some((version, Draft { owner, release, touched, is_scattered, key: key.to_owned() })))
+    let key = key.to_owned();
+    Ok(Some((version, Draft { owner, release, touched, staged, is_scattered, key })))
 }
 
 /// Joins a segment that is legal by how it was made.

@@ -45,6 +45,7 @@ impl ReleaseState {
             platforms: Vec::new(),
             expires: draft.expires(),
             is_published: false,
+            staged: draft.staged.clone(),
         }
     }
 }
@@ -87,8 +88,17 @@ impl Tree {
         let owner = super::owner(grant.caller());
         let failed = |error| writing("release", version, error);
         let draft = self.drafts.find(version);
-        if let ReleaseStep::Begin { id } = step {
-            return self.begin_release(version, &owner, draft, id);
+        match step {
+            ReleaseStep::Begin { id } => return self.begin_release(version, &owner, draft, id),
+            ReleaseStep::Stage { id, by } => {
+                self.begin_release(version, &owner, draft, id)?;
+                self.drafts.stage(&self.root, version, by).map_err(failed)?;
+                let draft = self.drafts.find(version).ok_or(StorageError::NotFound)?;
+                return self.state_of(version, &draft);
+            }
+            ReleaseStep::TakeUp { id } => return self.take_up(version, &owner, draft, id),
+            ReleaseStep::Look { .. } | ReleaseStep::Commit { .. } | ReleaseStep::Abandon { .. } => {
+            }
         }
         let is_it =
             |draft: &Draft| draft.owner == owner && draft.release.as_deref() == Some(step.id());
@@ -102,8 +112,34 @@ impl Tree {
                 self.remove_draft(version).map_err(failed)?;
                 Ok(ReleaseState::without_platforms(&draft, version))
             }
-            ReleaseStep::Begin { .. } | ReleaseStep::Look { .. } => self.state_of(version, &draft),
+            ReleaseStep::Begin { .. }
+            | ReleaseStep::Stage { .. }
+            | ReleaseStep::TakeUp { .. }
+            | ReleaseStep::Look { .. } => self.state_of(version, &draft),
         }
+    }
+
+    /// Makes what was staged the caller's. Whoever staged it has said that this is meant, so it
+    /// takes no more than the right to publish the version.
+    fn take_up(
+        &self,
+        version: &RepoPath,
+        owner: &str,
+        draft: Option<Draft>,
+        id: String,
+    ) -> Result<ReleaseState, StorageError> {
+        let draft = draft.ok_or(StorageError::NotFound)?;
+        let is_own = draft.owner == owner && draft.release.is_some();
+        if !is_own && draft.staged.is_none() {
+            return Err(StorageError::NotFound);
+        }
+        let draft = if is_own {
+            draft
+        } else {
+            let given = self.drafts.give(&self.root, version, owner, id, Clock::System.now());
+            given.map_err(|error| writing("take up", version, error))?
+        };
+        self.state_of(version, &draft)
     }
 
     /// Answers about a release that is published already: the answer to that was lost.

@@ -80,6 +80,7 @@ impl Released {
             platforms: about.platforms.into_iter().map(whole).collect(),
             expires: UNIX_EPOCH + Duration::from_secs(about.expires),
             is_published: true,
+            staged: None,
         };
         Some((about.owner, state))
     }
