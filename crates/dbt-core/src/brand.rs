@@ -21,6 +21,12 @@ pub const REPOSITORY_PATH: &str = "dbt";
 /// The path of the tools' repository, below a server's root.
 pub const TOOLS_PATH: &str = "dbt-tools";
 
+/// The program that users run once.
+pub const INSTALLER: &str = "dbt-installer";
+
+/// The scripts that users run once: an older form of the installer, at the addresses that it had.
+pub const INSTALL_SCRIPTS: [&str; 2] = ["install_dbt.sh", "install_dbt_mac_keychain.sh"];
+
 /// What every environment variable of the client begins with.
 pub const ENV_PREFIX: &str = "DBT_";
 

@@ -265,7 +265,7 @@ pub(crate) enum Auth {
     Basic,
     /// A token
     Bearer,
-    /// An identity provider: `dbt login`, or the identity of a job
+    /// An identity provider: who is signed in there, or the identity of a job
     Oidc,
 }
 

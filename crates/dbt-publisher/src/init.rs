@@ -13,7 +13,7 @@ use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 
 use crate::args::{Init, Key, System};
-use crate::env::Environment;
+use crate::env::{Environment, Variable};
 use crate::key;
 use crate::publish::plan::{Reserved, description_of, subject_of};
 use crate::stop::{Explained, Stop};
@@ -117,7 +117,8 @@ impl Project {
                 "# A tag is built and staged: nobody sees it before somebody has signed it.\n\
                  # The image needs `publisher` on its PATH, and no secret.\n\
                  release:\n  rules:\n    - if: $CI_COMMIT_TAG\n  environment: release\n  id_tokens:\n    \
-                 DBT_ID_TOKEN:\n      aud: {audience}\n  script:\n    - |\n      {build}\n    - |\n      {stage}\n"
+                 {identity}:\n      aud: {audience}\n  script:\n    - |\n      {build}\n    - |\n      {stage}\n",
+                identity = Variable::IdToken.name()
             ),
         }
     }
@@ -156,7 +157,7 @@ fn destination(typed: &Init) -> Result<String, Stop> {
     let url = typed.to.trim_end_matches('/');
     if !url.starts_with("https://") && !url.starts_with("http://") {
         return Err(Stop::usage(format!("`{url}` is not the URL of a server"))
-            .hint("`--to URL` is the root of a `reposerver`, above `/dbt` and `/dbt-tools`"));
+            .hint("`--to URL` is the root of a `reposerver`, above its two repositories"));
     }
     url.parse::<dbt_client::url::RepositoryUrl>()?;
     shell_word(url)

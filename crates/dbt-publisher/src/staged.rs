@@ -28,7 +28,7 @@ pub(crate) fn releases(
         let (what, hint) = if base.directory().is_some() {
             ("a directory", "copy what was built to where the key is, and publish it from there: `publisher publish TOOL VERSION DIR`")
         } else {
-            ("not `/dbt` or `/dbt-tools` of a server", "`--to URL` names the root of a `reposerver`")
+            ("not one of the repositories of a server", "`--to URL` names the root of a `reposerver`")
         };
         Stop::usage(format!("`{base}` cannot hold a version back: it is {what}")).hint(hint)
     })

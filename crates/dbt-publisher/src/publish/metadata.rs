@@ -238,8 +238,8 @@ impl Explained for MetadataError {
             }
             Self::Elsewhere { .. } => {
                 "a target is `{{.Repository}}/{{.Name}}/{{.Version}}/OS/ARCH/{{.Name}}`, or \
-                 `description.txt` beside the systems; `publisher release DIR` publishes the files \
-                 of dbt itself"
+                 `description.txt` beside the systems; `publisher release DIR` publishes the \
+                 files of a release of the client itself"
             }
             Self::Template { .. } => {
                 "known are `{{.Repository}}`, `{{.ToolRepository}}`, `{{.Version}}`, `{{.Name}}`, \

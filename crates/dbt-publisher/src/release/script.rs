@@ -1,6 +1,7 @@
 //! What `publish-downstream.sh` of the Go implementation read from the environment, so that a
 //! pipeline that ran it needs another command and nothing else.
 
+use dbt_core::brand;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
 
@@ -68,7 +69,11 @@ pub(super) fn translated(
             if !is_job && typed.delivery.place.to.is_some() {
                 let message = "`--auth oidc` knows nobody here";
                 return Err(Report::new(ExitCode::REFUSED, message)
-                    .hint("sign in with `dbt login` and name the server by `-s NAME`; a job gives its identity in `DBT_ID_TOKEN`")
+                    .hint(format!(
+                        "sign in with `{} login` and name the server by `-s NAME`; a job gives its identity in `{}`",
+                        brand::PROGRAM,
+                        Variable::IdToken.name()
+                    ))
                     .into());
             }
         }

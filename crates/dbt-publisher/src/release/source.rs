@@ -25,12 +25,6 @@ pub(super) const TOOLS: [(&str, &str); 3] = [
     ("reposerver", "Serves a repository of tools, and administers it"),
 ];
 
-/// The scripts that users run once.
-pub(super) const SCRIPTS: [&str; 2] = ["install_dbt.sh", "install_dbt_mac_keychain.sh"];
-
-/// The program that users run once.
-pub(super) const INSTALLER: &str = "dbt-installer";
-
 /// The files that say which version it is.
 const VERSION_FILES: [&str; 2] = ["VERSION", "latest"];
 
@@ -158,7 +152,7 @@ fn installers(directory: &Path, choice: &Choice<'_>) -> Result<Vec<Extra>, Stop>
         extras.push(Extra { path, bytes });
         Ok::<(), Stop>(())
     };
-    for script in SCRIPTS {
+    for script in brand::INSTALL_SCRIPTS {
         let file = directory.join(script);
         if file.is_file() {
             add(script.to_owned(), file)?;
@@ -166,8 +160,8 @@ fn installers(directory: &Path, choice: &Choice<'_>) -> Result<Vec<Extra>, Stop>
     }
     for platform in Platform::ALL {
         let below = directory.join("installer");
-        let found = candidate(directory, INSTALLER, platform);
-        if let Some(file) = found.or_else(|| candidate(&below, INSTALLER, platform)) {
+        let found = candidate(directory, brand::INSTALLER, platform);
+        if let Some(file) = found.or_else(|| candidate(&below, brand::INSTALLER, platform)) {
             add(installer_path(platform), file)?;
         }
     }
@@ -177,7 +171,7 @@ fn installers(directory: &Path, choice: &Choice<'_>) -> Result<Vec<Extra>, Stop>
 /// Returns where the installer for a platform is.
 pub(super) fn installer_path(platform: Platform) -> String {
     let ending = if platform.os == Os::Windows { ".exe" } else { "" };
-    format!("installer/{platform}/{INSTALLER}{ending}")
+    format!("installer/{platform}/{}{ending}", brand::INSTALLER)
 }
 
 /// Returns the version that was typed, or that a file of the directory names.
@@ -219,8 +213,9 @@ impl Explained for ReleaseError {
                 format!("build it, or leave it out: `--exclude {name}`, `--exclude {platform}`")
             }
             Self::Nothing { directory } => format!(
-                "expected `{0}/OS/ARCH/dbt`, `{0}/OS-ARCH/dbt` or `{0}/dbt_OS_ARCH`",
-                directory.display()
+                "expected `{0}/OS/ARCH/{program}`, `{0}/OS-ARCH/{program}` or `{0}/{program}_OS_ARCH`",
+                directory.display(),
+                program = brand::PROGRAM
             ),
         }]
     }

@@ -22,8 +22,8 @@ use dbt_ui::printer::Printer;
 use dbt_ui::report::Report;
 
 use super::source::{
-    Choice, Extra, Found, INSTALLER_LIMIT, SCRIPTS, TOOLS, binding_of, installer_path, missing,
-    names, words_of,
+    Choice, Extra, Found, INSTALLER_LIMIT, TOOLS, binding_of, installer_path, missing, names,
+    words_of,
 };
 use crate::args::Release;
 use crate::env::Environment;
@@ -169,7 +169,7 @@ impl Upstream<'_> {
 
     fn installers(&self, choice: &Choice<'_>) -> Result<Vec<Extra>, Stop> {
         let programs = Platform::ALL.map(installer_path);
-        let paths = SCRIPTS.into_iter().map(str::to_owned).chain(programs);
+        let paths = brand::INSTALL_SCRIPTS.into_iter().map(str::to_owned).chain(programs);
         let mut extras = Vec::new();
         for path in paths {
             if !choice.wants(&format!("installer {}/{path}", brand::REPOSITORY_PATH)) {

@@ -20,7 +20,7 @@ fn nothing_is_staged_where_nothing_can_be_held_back() {
     let run = world.run(&line).fails(80, "cannot hold a version back");
     assert!(run.talk.contains("publish from where the key is"), "{}", run.talk);
     let line = format!("{stage} --tools-repository {root}/elsewhere --token-file PLACE/token");
-    world.run(&line).fails(80, "not `/dbt` or `/dbt-tools` of a server");
+    world.run(&line).fails(80, "not one of the repositories of a server");
     assert!(server.writes().is_empty());
 }
 
