@@ -90,8 +90,8 @@ fn show(
         return Ok(printer.json(document)?);
     }
     if let Some(until) = waits_until {
-        let name = subject.name();
-        printer.note(format!("`{name}` {version} is kept until {until}, and nobody sees it yet"));
+        let (name, day) = (subject.name(), until.get(..10).unwrap_or(until));
+        printer.note(format!("`{name}` {version} is kept until {day}, and nobody sees it yet"));
         printer.hint(format!("`publisher sign {name} {version}`, where the key is, publishes it"));
     }
     if typed.dry_run { show_dry_run(files, printer) } else { Ok(()) }

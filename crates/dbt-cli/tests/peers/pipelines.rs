@@ -119,7 +119,13 @@ fn a_job_stages_without_a_key_and_a_person_is_told_of_which_run_it_is() {
     let script = folded(&block("GitHub Actions", "yaml"), "- run:");
     let script = script.replace("publisher publish", "publisher stage");
     let script = script.replace(" --signer env:SIGNING_KEY", "");
-    world.runs(&script, "deploy", &variables_of(&identity_url));
+    let staged = world.runs(&script, "deploy", &variables_of(&identity_url));
+    let said = String::from_utf8(staged.stderr).unwrap();
+    let (day, rest) = said.split_once(" is kept until ").unwrap().1.split_once(", ").unwrap();
+    assert!(
+        day.len() == "2026-11-30".len() && rest.starts_with("and nobody sees it yet"),
+        "{said}"
+    );
     let published = world.server.served().join("dbt-tools/deploy");
     assert!(!published.exists(), "nobody sees it");
 
