@@ -3,9 +3,9 @@
 use dbt_server::authn::jwt::Jwt;
 use dbt_server::authn::keys::Algorithm;
 use dbt_server::authn::oidc::keys::{KeySet, Signed};
-use dbt_server::authn::oidc::provider::place_of_keys;
 use dbt_server::authn::verified::Verified;
 use dbt_server::outbound::SafeUrl;
+use dbt_server::outbound::discovery::Discovery;
 use dbt_server::strict_json;
 use serde_json::Value;
 
@@ -30,7 +30,8 @@ fn discovery(text: &[u8]) {
         ("http://127.0.0.1:1/.well-known/openid-configuration", false),
     ] {
         let place: SafeUrl = place.parse().unwrap();
-        let Ok(keys) = place_of_keys(text, &place, issuer) else { continue };
+        let found = Discovery::read(text, &place, issuer).and_then(|said| said.place("jwks_uri"));
+        let Ok(keys) = found else { continue };
         let document: Value = serde_json::from_slice(text).expect("it is JSON");
         assert!(document["issuer"] == issuer && document["jwks_uri"] == keys.as_str());
         let url = keys.as_str().to_ascii_lowercase();

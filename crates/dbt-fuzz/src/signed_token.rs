@@ -84,6 +84,7 @@ fn judge(token: &str) -> Option<String> {
         uri: &Uri::from_static("/dbt/latest"),
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         scope: Scope::Writes,
+        client: None,
     };
     RUNTIME.with(|runtime| {
         runtime.block_on(async {
@@ -157,7 +158,7 @@ fn of_a_provider(text: &[u8]) -> bool {
         }],
     };
     let Ok(Value::Object(said)) = strict_json::parse(text) else { return false };
-    if claims::is_out_of_place(&said, &settings, fixtures::now()).is_err() {
+    if claims::is_out_of_place(&said, &settings.audiences, fixtures::now()).is_err() {
         return false;
     }
     let (issued, expires) = times(&said);

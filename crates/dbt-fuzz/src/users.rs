@@ -61,6 +61,7 @@ fn lets_in(users: &Htpasswd, password: &str) -> bool {
         uri: &Uri::from_static("/"),
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         scope: Scope::Writes,
+        client: None,
     };
     let attempt = Attempt { credential: &credential, presented: &presented, now: fixtures::now() };
     let verdict = RUNTIME.with(|runtime| runtime.block_on(users.identify(&attempt)));

@@ -42,7 +42,7 @@ use crate::{api, following, listing, possession, token_ends, v1, web, writable};
 mod known;
 
 use known::refusal;
-pub(crate) use known::{admit_by_proof, by_proof, known, proven_by, unsuspended};
+pub(crate) use known::{Shown, admit_by_proof, by_proof, known, proven_by, unsuspended};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const WANT_REPR_DIGEST: HeaderName = HeaderName::from_static("want-repr-digest");
@@ -303,7 +303,7 @@ pub(crate) async fn identify<A: Action + Guarded>(
     if app.policy.is_open(action) && !app.storage.has_draft(action.path()) {
         return Ok(Caller::anonymous());
     }
-    by_proof(app, asked, &asked.parts.headers, action).await
+    by_proof(app, asked, Shown::by(asked), action).await
 }
 
 /// Authorises an action of a caller who is known: of a request, a proof is looked at once, because

@@ -451,6 +451,9 @@ pub struct Presented<'a> {
     pub peer: IpAddr,
     /// For what a proof is needed.
     pub scope: Scope,
+    /// The client of an identity provider for whom a token has to be, in the place of this server: for
+    /// what a browser's session keeps. What a request shows itself is for this server.
+    pub client: Option<&'a str>,
 }
 
 /// A credential with the request it came in.

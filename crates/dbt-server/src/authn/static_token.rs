@@ -144,6 +144,7 @@ mod tests {
             uri: &Uri::from_static("/"),
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             scope: Scope::Reads,
+            client: None,
         };
         let caller = methods.identify(&presented).await.ok()?;
         let subject = caller.subject().map_or_else(|| "nobody".to_owned(), ToString::to_string);

@@ -30,6 +30,7 @@ pub(crate) async fn verdict(
         uri: &Uri::from_static("/"),
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         scope: Scope::Reads,
+        client: None,
     };
     method.identify(&Attempt { credential, presented: &presented, now }).await
 }

@@ -33,7 +33,7 @@ pub(super) struct WrittenWeb {
 pub(super) struct WrittenSignIn {
     /// The provider: one of those of readers. Needed where there are several.
     pub(super) issuer_url: Option<String>,
-    /// As whom the provider knows the pages: one of the `audiences` of its tokens.
+    /// As whom the provider knows the pages: for whom the ID tokens of sessions are.
     pub(super) client_id: Option<String>,
     /// The variable that holds the client's secret, if it has one.
     pub(super) client_secret_env: Option<String>,
@@ -84,13 +84,6 @@ fn sign_in(
     let provider = provider(options, reads)?;
     let client = filled(options.client_id.as_deref())
         .ok_or_else(|| refused("clientId", "is needed: as whom the provider knows the pages"))?;
-    if !provider.audiences.iter().any(|audience| audience == client) {
-        let reason = format!(
-            "must be among the `audiences` of `{}`: it is whom its ID tokens are for",
-            provider.issuer
-        );
-        return Err(refused("clientId", &reason));
-    }
     let public = written.public_urls.iter().flatten().next();
     let missing = || {
         ConfigError::setting(KEY, "needs `publicUrls`: the first is where browsers come back to")

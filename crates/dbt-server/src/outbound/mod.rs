@@ -8,6 +8,7 @@ use std::str::FromStr;
 use hyper::Uri;
 use tokio::net::{TcpStream, lookup_host};
 
+pub mod discovery;
 pub mod get;
 pub mod proxy;
 pub mod tls;

@@ -12,13 +12,33 @@ use crate::error::ApiError;
 use crate::operate::metrics::Counter;
 use crate::users::Unadmitted;
 
+/// What shows who sends a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    headers: &'a HeaderMap,
+    client: Option<&'a str>,
+}
+
+impl<'a> Shown<'a> {
+    /// Its own headers.
+    pub(crate) const fn by(asked: &'a Asked) -> Self {
+        Self { headers: &asked.parts.headers, client: None }
+    }
+
+    /// A token that its browser's session keeps, as headers; it has to be for this client of its
+    /// provider, and for this server alone it is not.
+    pub(crate) const fn by_session(headers: &'a HeaderMap, client: &'a str) -> Self {
+        Self { headers, client: Some(client) }
+    }
+}
+
 /// Finds out who sends a request that is about nobody else. What is open to everybody does not
 /// matter; strangers are refused.
 pub(crate) async fn known(app: &App, asked: &Asked) -> Result<Caller, ApiError> {
     if let Door::Host(user) = asked.door {
         return Ok(asked.from(Caller::on_the_host(user)));
     }
-    let caller = match shown(app, asked, &asked.parts.headers, Scope::Reads).await {
+    let caller = match identify(app, asked, Shown::by(asked), Scope::Reads).await {
         Ok(caller) => asked.from(caller),
         Err(unknown) => return Err(unknown.answer(app, asked, &Read::root())),
     };
@@ -76,21 +96,21 @@ pub(crate) async fn admit_by_proof<A: Action + Guarded>(
     asked: &Asked,
     action: A,
 ) -> Result<Grant<A>, ApiError> {
-    let caller = by_proof(app, asked, &asked.parts.headers, &action).await?;
+    let caller = by_proof(app, asked, Shown::by(asked), &action).await?;
     permit(app, asked, caller, action)
 }
 
-/// Identifies the caller by what these headers show, also where everybody may do the same.
+/// Identifies the caller by what is shown, also where everybody may do the same.
 pub(crate) async fn by_proof<A: Action + Guarded>(
     app: &App,
     asked: &Asked,
-    headers: &HeaderMap,
+    shown: Shown<'_>,
     action: &A,
 ) -> Result<Caller, ApiError> {
     if let Door::Host(user) = asked.door {
         return Ok(asked.from(Caller::on_the_host(user)));
     }
-    match shown(app, asked, headers, scope(A::KIND)).await {
+    match identify(app, asked, shown, scope(A::KIND)).await {
         Ok(caller) => Ok(asked.from(caller)),
         // What is open to everybody is open to those with a stale credential too.
         Err(_error) if app.policy.is_open(action) => Ok(Caller::anonymous()),
@@ -98,27 +118,28 @@ pub(crate) async fn by_proof<A: Action + Guarded>(
     }
 }
 
-/// Returns whoever these headers prove to read; strangers too.
+/// Returns whoever reads, by what is shown; strangers too.
 pub(crate) async fn proven_by(
     app: &App,
     asked: &Asked,
-    headers: &HeaderMap,
+    shown: Shown<'_>,
 ) -> Result<Caller, ApiError> {
-    match shown(app, asked, headers, Scope::Reads).await {
+    match identify(app, asked, shown, Scope::Reads).await {
         Ok(caller) => Ok(asked.from(caller)),
         Err(unknown) => Err(unknown.answer(app, asked, &Read::root())),
     }
 }
 
-/// Looks at what these headers of a request show to prove who sends it.
-pub(super) async fn shown(
+/// Looks at what is shown to prove who sends a request.
+pub(super) async fn identify(
     app: &App,
     asked: &Asked,
-    headers: &HeaderMap,
+    shown: Shown<'_>,
     scope: Scope,
 ) -> Result<Caller, Unknown> {
     let Parts { method, uri, .. } = &asked.parts;
-    let presented = Presented { headers, method, uri, peer: asked.client, scope };
+    let Shown { headers, client } = shown;
+    let presented = Presented { headers, method, uri, peer: asked.client, scope, client };
     let identified = app.authn.identify(&presented).await.map_err(Unknown::Bad);
     let known = identified.and_then(|caller| unsuspended(app, caller, scope));
     count_sign_in(app, headers, &known);

@@ -223,6 +223,7 @@ async fn what_was_guessed_is_not_forgotten_by_those_who_go_on_with_it() {
             uri: &hyper::Uri::from_static("/"),
             peer: HERE,
             scope: Scope::Writes,
+            client: None,
         };
         (methods.identify(&presented).await.is_ok(), began.elapsed().as_secs())
     };

@@ -57,6 +57,7 @@ async fn verdicts(at: impl Fn(&str) -> Clock) -> Vec<(String, bool, String)> {
             uri: &Uri::from_static("/dbt/latest"),
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             scope: Scope::Writes,
+            client: None,
         };
         let (accepted, said) = match methods.identify(&presented).await {
             Ok(caller) => (true, caller.subject().unwrap().to_string()),

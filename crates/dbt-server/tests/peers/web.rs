@@ -168,10 +168,10 @@ fn somebody_signs_in_at_a_real_provider_and_out_again() {
     let members = |public: &str| {
         format!(
             r#""authGets": true, "authTypeGet": "oidc", "publicUrls": ["{public}"],
-            "authOptsGet": {{"oidc": {{"issuerUrl": "{}", "audiences": ["catalog"],
+            "authOptsGet": {{"oidc": {{"issuerUrl": "{}", "audiences": ["https://dbt.example.com"],
                 "allowedGroups": ["publishers"]}}}},
             "authTypePut": "oidc",
-            "authOptsPut": {{"oidc": {{"issuerUrl": "{}", "audiences": ["catalog"]}}}},
+            "authOptsPut": {{"oidc": {{"issuerUrl": "{}", "audiences": ["https://dbt.example.com"]}}}},
             "web": {{"signIn": {{"clientId": "catalog", "scopes": ["profile", "groups"]}}}}"#,
             provider.url(),
             provider.url()

@@ -79,6 +79,7 @@ async fn shown(methods: &AnyOf, line: &str) -> Result<String, (Why, String)> {
         uri: &Uri::from_static("/"),
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         scope: Scope::Writes,
+        client: None,
     };
     let caller = methods.identify(&presented).await;
     let caller = caller.map_err(|bad| (bad.why(), bad.to_string()))?;

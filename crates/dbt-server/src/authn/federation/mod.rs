@@ -201,7 +201,7 @@ impl Issuer {
             let bad = BadCredential::default().because(why).noting(noted);
             Err(Refusal::Unproven { told, bad, verified: false })
         };
-        if let Err((why, noted)) = claims::is_out_of_place(claims, &self.settings, now) {
+        if let Err((why, noted)) = claims::is_out_of_place(claims, &self.settings.audiences, now) {
             let told = if why == Why::Elsewhere {
                 self.told_audience(&noted)
             } else {

@@ -16,15 +16,15 @@ const NAME_BYTES: usize = 255;
 /// What a token claims.
 pub type Claims = Map<String, Value>;
 
-/// Says why a token is not valid now or not here, and which kind of reason that is. What it claims need not be verified yet: asking
-/// a provider about one that has expired would be in vain.
+/// Says why a token is not valid now or not for one of these, and which kind of reason that is. What it claims need not be
+/// verified yet: asking a provider about one that has expired would be in vain.
 pub fn is_out_of_place(
     claims: &Claims,
-    settings: &Settings,
+    ours: &[impl AsRef<str>],
     now: SystemTime,
 ) -> Result<(), (Why, String)> {
     times(claims, now)?;
-    audience(claims, &settings.audiences).map_err(|why| (Why::Elsewhere, why))?;
+    audience(claims, ours).map_err(|why| (Why::Elsewhere, why))?;
     let wrong = |why: &str| Err((Why::Wrong, why.to_owned()));
     if claims.contains_key("events") {
         return wrong("it reports an event and proves no sign-in");
@@ -113,7 +113,7 @@ pub(crate) fn time(claims: &Claims, claim: &str) -> Result<Option<SystemTime>, S
     Ok(Some(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds)))
 }
 
-fn audience(claims: &Claims, ours: &[String]) -> Result<(), String> {
+fn audience(claims: &Claims, ours: &[impl AsRef<str>]) -> Result<(), String> {
     let audiences: Vec<&str> = match claims.get("aud") {
         Some(Value::String(one)) => vec![one],
         Some(Value::Array(several)) => several
@@ -124,7 +124,7 @@ fn audience(claims: &Claims, ours: &[String]) -> Result<(), String> {
         Some(_) => return Err("its `aud` is neither a text nor a list".to_owned()),
         None => return Err("it has no `aud`".to_owned()),
     };
-    if !audiences.iter().any(|audience| ours.iter().any(|one| one == audience)) {
+    if !audiences.iter().any(|audience| ours.iter().any(|one| one.as_ref() == *audience)) {
         let shown: String = audiences.join("`, `").chars().take(200).collect();
         return Err(format!("it is for `{}`, not for this server", shown.escape_debug()));
     }

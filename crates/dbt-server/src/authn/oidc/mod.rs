@@ -102,10 +102,18 @@ impl Oidc {
         Ok(Self { settings, provider, warned: Mutex::default() })
     }
 
-    async fn judge(&self, token: &Jwt<'_>, now: SystemTime) -> Result<Identity, BadCredential> {
+    async fn judge(
+        &self,
+        token: &Jwt<'_>,
+        client: Option<&str>,
+        now: SystemTime,
+    ) -> Result<Identity, BadCredential> {
         let refuse = |why: String| BadCredential::default().noting(why);
-        claims::is_out_of_place(token.claims(), &self.settings, now)
-            .map_err(|(kind, why)| refuse(why).because(kind))?;
+        match client {
+            Some(client) => claims::is_out_of_place(token.claims(), &[client], now),
+            None => claims::is_out_of_place(token.claims(), &self.settings.audiences, now),
+        }
+        .map_err(|(kind, why)| refuse(why).because(kind))?;
         let verified = self.provider.verify(token, now).await?;
         let identity = claims::identity(verified, &self.settings).map_err(refuse)?;
         if claims::has_overage(verified, &self.settings) && self.may_warn(now) {
@@ -142,7 +150,7 @@ impl Authenticator for Oidc {
             if token.text("iss") != Some(&self.settings.issuer) && !self.settings.any_issuer {
                 return Verdict::NotMine;
             }
-            self.judge(&token, attempt.now).await.into()
+            self.judge(&token, attempt.presented.client, attempt.now).await.into()
         })
     }
 

@@ -7,8 +7,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
-
 use super::Settings;
 use super::claims::Claims;
 use super::keys::{KeySet, Signed};
@@ -17,10 +15,13 @@ use crate::authn::verified::Verified;
 use crate::authn::{BadCredential, ProviderStanding, away};
 use crate::limits;
 use crate::log::causes;
+use crate::outbound::SafeUrl;
+use crate::outbound::discovery::{Discovery, DiscoveryError};
 use crate::outbound::get::{GetError, get};
 use crate::outbound::tls::Tls;
-use crate::outbound::{SafeUrl, UnsafeUrl};
-use crate::strict_json;
+
+/// What its document calls the place of its keys.
+const KEYS_PLACE: &str = "jwks_uri";
 
 /// An identity provider, with what is known of it.
 pub struct Provider {
@@ -188,38 +189,10 @@ impl Provider {
 
     /// Returns where the provider says that its keys are.
     async fn discover(&self) -> Result<SafeUrl, ProviderError> {
-        let Some(place) = &self.settings.discovery else { return Err(ProviderError::NoPlace) };
-        let failed = |source| ProviderError::Get { url: place.to_string(), source };
-        let answer = get(place, &self.tls, &self.settings.proxies).await.map_err(failed)?;
-        place_of_keys(&answer, place, &self.settings.issuer)
+        let Settings { discovery, issuer, proxies, .. } = &*self.settings;
+        let place = discovery.as_ref().ok_or(ProviderError::NoPlace)?;
+        Ok(Discovery::ask(place, issuer, &self.tls, proxies).await?.place(KEYS_PLACE)?)
     }
-}
-
-/// Returns where a discovery document says that an issuer's keys are.
-pub fn place_of_keys(
-    document: &[u8],
-    place: &SafeUrl,
-    issuer: &str,
-) -> Result<SafeUrl, ProviderError> {
-    let url = || place.to_string();
-    let document =
-        strict_json::parse(document).map_err(|_error| ProviderError::NoDocument { url: url() })?;
-    let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
-    let said = text("issuer");
-    if said != issuer {
-        let issuer = said.chars().take(200).collect();
-        return Err(ProviderError::OtherIssuer { url: url(), issuer });
-    }
-    let written = text("jwks_uri");
-    let unusable = |why: String| ProviderError::KeysPlace {
-        written: written.chars().take(200).collect(),
-        why,
-    };
-    let keys: SafeUrl = written.parse().map_err(|error: UnsafeUrl| unusable(error.to_string()))?;
-    if place.is_secure() && !keys.is_secure() {
-        return Err(unusable("must begin with `https://`, as its provider's".to_owned()));
-    }
-    Ok(keys)
 }
 
 /// Why a provider's keys are not known.
@@ -242,26 +215,7 @@ pub enum ProviderError {
     /// Nobody says where they are.
     #[error("neither a `discoveryUrl` nor a `jwksUri` is known")]
     NoPlace,
-    /// The answer says nothing of a provider.
-    #[error("`{url}` is not a discovery document")]
-    NoDocument {
-        /// What was asked for.
-        url: String,
-    },
-    /// The answer is about another provider.
-    #[error("`{url}` is about the issuer `{}`, not this one", issuer.escape_debug())]
-    OtherIssuer {
-        /// What was asked for.
-        url: String,
-        /// About whom it is.
-        issuer: String,
-    },
-    /// The keys are where they cannot be believed.
-    #[error("the place of the keys, `{}`, {why}", written.escape_debug())]
-    KeysPlace {
-        /// Where they would be.
-        written: String,
-        /// Why that is none.
-        why: String,
-    },
+    /// What it says of itself is not known.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
 }

@@ -20,7 +20,7 @@ use self::sessions::Session;
 pub use self::sessions::Sessions;
 use super::cookies::Cookie;
 use super::query::part;
-use super::visitor::shown;
+use super::visitor::as_header;
 use super::{elsewhere, page_of, pages};
 use crate::app::App;
 use crate::authn::Scope;
@@ -30,7 +30,7 @@ use crate::authn::oidc::{self, claims};
 use crate::content::Body;
 use crate::error::ApiError;
 use crate::operate::metrics::Counter;
-use crate::pipeline::{self, Asked};
+use crate::pipeline::{self, Asked, Shown};
 
 mod attempt;
 mod provider;
@@ -65,7 +65,7 @@ pub(super) async fn begin(app: &App, asked: &Asked) -> Result<Response<Body>, Ap
 /// Lets a browser in that comes back from the provider.
 pub(super) async fn finish(app: &App, asked: &Asked) -> Result<Response<Body>, ApiError> {
     let sign_in = configured(app)?;
-    let Settings { issuer, is_secure, .. } = sign_in.settings();
+    let Settings { issuer, is_secure, client, .. } = sign_in.settings();
     let query = |name| part(asked.parts.uri.query(), name);
     let now = app.clock.now();
     let cookie = Cookie::Attempt.of(&asked.parts.headers, *is_secure).unwrap_or_default();
@@ -97,9 +97,10 @@ pub(super) async fn finish(app: &App, asked: &Asked) -> Result<Response<Body>, A
     };
     asking.was_not_in_vain();
     let unusable = || failed(app, StatusCode::BAD_GATEWAY, NO_TOKEN, "malformed");
-    let Some(headers) = shown(&token) else { return unusable() };
+    let Some(headers) = as_header(&token) else { return unusable() };
     // Believed by the same rules as one that a program shows.
-    let caller = match pipeline::proven_by(app, asked, &headers).await {
+    let shown = Shown::by_session(&headers, client);
+    let caller = match pipeline::proven_by(app, asked, shown).await {
         Ok(caller) if caller.is_proven_for(Scope::Reads) => caller,
         // Who only writes sees no pages.
         Ok(_) | Err(ApiError::Unauthorised { .. }) => {
@@ -110,7 +111,7 @@ pub(super) async fn finish(app: &App, asked: &Asked) -> Result<Response<Body>, A
     let is_of_provider = caller.subject().is_some_and(|subject| {
         subject.method == oidc::NAME && subject.issuer.as_deref() == Some(issuer)
     });
-    let session = if is_of_provider { session(sign_in, token, &attempt) } else { None };
+    let session = if is_of_provider { session(client, token, &attempt) } else { None };
     let Some(session) = session else { return unusable() };
     let left = session.until.duration_since(now).unwrap_or(Duration::ZERO);
     let Some(cookie) = app.running.sessions.begin(session, now) else { return unusable() };
@@ -128,20 +129,13 @@ pub(super) fn end(app: &App, asked: &Asked) -> Result<Response<Body>, ApiError> 
     elsewhere(StatusCode::SEE_OTHER, "/-/ui/signed-out", [Cookie::Session.clear(is_secure)])
 }
 
-/// Returns the session that a token begins, which has been verified: if it was given for this sign-in, to
-/// this client.
-fn session(sign_in: &SignIn, token: Secret<String>, attempt: &Attempt) -> Option<Session> {
+/// Returns the session that a token for this client begins, which has been verified: if it was given for
+/// this sign-in.
+fn session(client: &str, token: Secret<String>, attempt: &Attempt) -> Option<Session> {
     let parsed = Jwt::parse(token.expose(), &Algorithm::ALL).ok()?;
     let claims = parsed.claims();
-    let client = &sign_in.settings().client;
-    let is_for = |audience: &Value| match audience {
-        Value::String(one) => one == client,
-        Value::Array(several) => several.iter().any(|one| one == client),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => false,
-    };
-    // OIDC Core, 3.1.3.7, points 3, 5 and 11.
-    let is_ours = claims.get("aud").is_some_and(is_for)
-        && claims.get("azp").is_none_or(|party| party == client)
+    // OIDC Core, 3.1.3.7, points 5 and 11.
+    let is_ours = claims.get("azp").is_none_or(|party| party == client)
         && claims.get("nonce").is_some_and(|nonce| nonce == attempt.nonce.as_str());
     let until = claims::time(claims, "exp").ok().flatten().filter(|_until| is_ours)?;
     let named = ["name", "preferred_username", "email", "sub"].into_iter();

@@ -13,10 +13,11 @@ use serde_json::Value;
 use super::attempt::Attempt;
 use crate::limits;
 use crate::log::causes;
-use crate::outbound::get::{GetError, get, post_form};
+use crate::outbound::SafeUrl;
+use crate::outbound::discovery::{Discovery, DiscoveryError};
+use crate::outbound::get::{GetError, post_form};
 use crate::outbound::proxy::Proxies;
 use crate::outbound::tls::{Tls, TlsError};
-use crate::outbound::{SafeUrl, UnsafeUrl};
 use crate::strict_json;
 use crate::web::query::escaped;
 
@@ -201,50 +202,20 @@ impl SignIn {
 
     async fn discover(&self) -> Result<Endpoints, DiscoveryError> {
         let Settings { issuer, discovery, proxies, .. } = &self.settings;
-        let url = discovery.to_string();
-        let answer = match get(discovery, &self.tls, proxies).await {
-            Ok(answer) => answer,
-            Err(source) => return Err(DiscoveryError::Get { url, source }),
-        };
-        endpoints(&answer, discovery, issuer)
+        let said = Discovery::ask(discovery, issuer, &self.tls, proxies).await?;
+        let ways = "token_endpoint_auth_methods_supported";
+        Ok(Endpoints {
+            authorization: said.place("authorization_endpoint")?,
+            token: said.place("token_endpoint")?,
+            // The header is what holds where nothing is said.
+            secret_in_form: said.lists(ways, "client_secret_post")
+                && !said.lists(ways, "client_secret_basic"),
+        })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Reads where an issuer is asked from its discovery document (OIDC Discovery, 3).
-fn endpoints(document: &[u8], place: &SafeUrl, issuer: &str) -> Result<Endpoints, DiscoveryError> {
-    let url = place.to_string();
-    let Ok(document) = strict_json::parse(document) else {
-        return Err(DiscoveryError::NoDocument { url });
-    };
-    let text = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
-    if text("issuer") != issuer {
-        let issuer = text("issuer").chars().take(200).collect();
-        return Err(DiscoveryError::OtherIssuer { url, issuer });
-    }
-    let endpoint = |name: &'static str| {
-        let unusable = |why: String| DiscoveryError::Endpoint { name, why };
-        let found: SafeUrl =
-            text(name).parse().map_err(|error: UnsafeUrl| unusable(error.to_string()))?;
-        if place.is_secure() && !found.is_secure() {
-            return Err(unusable("must begin with `https://`, as its provider's".to_owned()));
-        }
-        Ok(found)
-    };
-    let list = |name: &str| document.get(name).and_then(Value::as_array);
-    let has = |list: Option<&Vec<Value>>, word: &str| {
-        list.is_some_and(|list| list.iter().any(|known| known == word))
-    };
-    let ways = list("token_endpoint_auth_methods_supported");
-    Ok(Endpoints {
-        authorization: endpoint("authorization_endpoint")?,
-        token: endpoint("token_endpoint")?,
-        // The header is what holds where nothing is said.
-        secret_in_form: has(ways, "client_secret_post") && !has(ways, "client_secret_basic"),
-    })
 }
 
 fn form(fields: &[(&str, &str)]) -> String {
@@ -262,87 +233,4 @@ pub(super) enum NoToken {
     Refused,
     /// It gives something, and no ID token.
     NoIdToken,
-}
-
-/// Why it is not known where a provider is asked.
-#[derive(Debug, thiserror::Error)]
-enum DiscoveryError {
-    /// It does not answer.
-    #[error("`{url}`: {source}")]
-    Get {
-        /// What was asked for.
-        url: String,
-        /// What came instead.
-        source: GetError,
-    },
-    /// The answer says nothing of a provider.
-    #[error("`{url}` is not a discovery document")]
-    NoDocument {
-        /// What was asked for.
-        url: String,
-    },
-    /// The answer is about another provider.
-    #[error("`{url}` is about the issuer `{}`, not this one", issuer.escape_debug())]
-    OtherIssuer {
-        /// What was asked for.
-        url: String,
-        /// About whom it is.
-        issuer: String,
-    },
-    /// A place that is needed is none.
-    #[error("its `{name}` {why}")]
-    Endpoint {
-        /// Which.
-        name: &'static str,
-        /// Why.
-        why: String,
-    },
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn read(document: &Value) -> Result<Endpoints, String> {
-        let place: SafeUrl = "https://id.example.com/discovery".parse().unwrap();
-        endpoints(document.to_string().as_bytes(), &place, "https://id.example.com")
-            .map_err(|error| error.to_string())
-    }
-
-    fn document() -> Value {
-        json!({
-            "issuer": "https://id.example.com",
-            "authorization_endpoint": "https://id.example.com/auth",
-            "token_endpoint": "https://id.example.com/token",
-        })
-    }
-
-    #[test]
-    fn a_provider_says_where_it_is_asked() {
-        let found = read(&document()).unwrap();
-        assert_eq!(found.authorization.as_str(), "https://id.example.com/auth");
-        assert!(!found.secret_in_form);
-        let mut document = document();
-        document["token_endpoint_auth_methods_supported"] = json!(["client_secret_post"]);
-        assert!(read(&document).unwrap().secret_in_form);
-    }
-
-    #[test]
-    fn what_is_about_another_or_leads_out_of_tls_is_refused() {
-        let with = |name: &str, value: Value| {
-            let mut document = document();
-            document[name] = value;
-            read(&document).unwrap_err()
-        };
-        assert!(with("issuer", json!("https://evil.example")).contains("is about the issuer"));
-        for place in ["http://id.example.com/token", "http://127.0.0.1/token", "file:///x", ""] {
-            let said = with("token_endpoint", json!(place));
-            assert!(said.starts_with("its `token_endpoint` "), "{said}");
-        }
-        assert!(
-            with("authorization_endpoint", json!(7)).starts_with("its `authorization_endpoint`")
-        );
-    }
 }
