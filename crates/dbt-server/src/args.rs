@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// The repository server.
 #[derive(Debug, Parser)]
@@ -20,6 +20,36 @@ pub struct Arguments {
     /// Where and what to serve
     #[command(flatten)]
     pub flags: Flags,
+}
+
+/// What the help of a command shows of the flags: all where
+/// shown, and elsewhere those that say where the state and the settings are.
+const OF_QUICKSTART: [&str; 2] = ["port", "read_only"];
+const OF_ADMINISTRATION: [&str; 2] = ["root", "file"];
+
+impl Arguments {
+    /// Reads what was typed. Ends the program where that means nothing, or asks for help.
+    pub fn typed() -> Self {
+        let matches = grammar().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// Returns what may be typed. Every command takes all flags, so that whoever starts a server with some may
+/// put a command after them, and its help shows those that mean something to it.
+pub fn grammar() -> clap::Command {
+    let grammar = Arguments::command();
+    let flags: Vec<Arg> =
+        grammar.get_arguments().filter(|it| it.is_global_set()).cloned().collect();
+    grammar.mut_subcommands(|command| {
+        let shown: &[&str] = match command.get_name() {
+            "serve" | "check-config" => return command,
+            "quickstart" => &OF_QUICKSTART,
+            _ => &OF_ADMINISTRATION,
+        };
+        let is_hidden = |flag: &&Arg| !shown.contains(&flag.get_id().as_str());
+        command.args(flags.iter().filter(is_hidden).map(|flag| flag.clone().hide(true)))
+    })
 }
 
 /// The commands.
@@ -386,4 +416,67 @@ pub struct Flags {
     /// Serve what is there and change nothing, whoever asks
     #[arg(long, global = true)]
     pub read_only: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls `look` with the words of each command that has none below it, and its help.
+    fn each(command: &mut clap::Command, words: &str, look: &mut dyn FnMut(&str, &str)) {
+        let names: Vec<String> =
+            command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+        for name in names.iter().filter(|name| *name != "help") {
+            let below = command.find_subcommand_mut(name).unwrap();
+            each(below, format!("{words} {name}").trim(), look);
+        }
+        if names.is_empty() {
+            look(words, &command.render_long_help().to_string());
+        }
+    }
+
+    #[test]
+    fn the_help_of_a_command_shows_the_flags_that_mean_something_to_it_and_no_others() {
+        let all = ["--address", "--port", "--root", "--file", "--read-only"];
+        let mut grammar = grammar();
+        grammar.build();
+        let mut seen = Vec::new();
+        each(&mut grammar, "", &mut |words, help| {
+            let expected: &[&str] = match words {
+                "serve" | "check-config" => &all,
+                "quickstart" => &["--port", "--read-only"],
+                _ => &["--root", "--file"],
+            };
+            for flag in all {
+                let is_shown =
+                    help.contains(&format!(" {flag} <")) || help.contains(&format!(" {flag}\n"));
+                assert_eq!(is_shown, expected.contains(&flag), "{words}: {flag}: {help}");
+            }
+            seen.push(words.to_owned());
+        });
+        for words in
+            ["serve", "quickstart", "token create", "user suspend", "audit verify", "reload"]
+        {
+            assert!(seen.iter().any(|it| it == words), "{words} is not among {seen:?}");
+        }
+        assert!(seen.len() > 20, "{seen:?}");
+    }
+
+    #[test]
+    fn flags_that_the_help_of_a_command_does_not_show_count_wherever_they_stand() {
+        for line in [
+            "reposerver -p 7 -f x --read-only token create agent:a --role publisher",
+            "reposerver token -p 7 --read-only create agent:a -f x --role publisher",
+            "reposerver token create agent:a --role publisher -p 7 -f x --read-only",
+        ] {
+            let matches = grammar().try_get_matches_from(line.split(' ')).unwrap();
+            let Arguments { flags, command, .. } = Arguments::from_arg_matches(&matches).unwrap();
+            assert_eq!((flags.port, flags.read_only), (Some(7), true), "{line}");
+            assert_eq!(flags.file.as_deref(), Some("x".as_ref()), "{line}");
+            let Some(Command::Token { action: Token::Create(token) }) = command else {
+                panic!("{line}")
+            };
+            assert_eq!(token.roles, ["publisher"], "{line}");
+        }
+    }
 }

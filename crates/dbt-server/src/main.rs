@@ -4,7 +4,6 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use dbt_server::args::Arguments;
 use dbt_server::{commands, env};
 
@@ -14,7 +13,7 @@ use dbt_server::{commands, env};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match commands::run(Arguments::parse(), &env::read(), &mut io::stdout()) {
+    match commands::run(Arguments::typed(), &env::read(), &mut io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report(error.as_ref());

@@ -17,6 +17,7 @@ use dbt_testkit::identity_provider::SigningKey;
 
 use crate::oidc::Issuer;
 use crate::tokens::{Key, claims, key_file, now};
+use crate::trusted_publishing::{exchange, unique};
 use crate::world::{Place, Reply, Server, sha256};
 
 /// What a request has to show.
@@ -30,9 +31,11 @@ enum Holds {
     Administrator,
     /// What would be a publisher's, were they not suspended.
     Suspended,
+    /// What a job got for its identity, by a rule that permits it to publish `x`.
+    Job,
 }
 
-const ALL: [Holds; 7] = [
+const ALL: [Holds; 8] = [
     Holds::Nothing,
     Holds::Wrong,
     Holds::Expired,
@@ -40,6 +43,7 @@ const ALL: [Holds; 7] = [
     Holds::Publisher,
     Holds::Administrator,
     Holds::Suspended,
+    Holds::Job,
 ];
 
 /// What lies at a path.
@@ -144,10 +148,16 @@ const METHODS: [&str; 8] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "POST", "
 
 /// The status that a request must get.
 fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
-    // Who is suspended is refused wherever it is looked at all at what they show.
-    if holds == Holds::Suspended {
+    // Whoever is suspended is refused wherever what they show is looked at, and so is a job but where
+    // its rule permits something.
+    if [Holds::Suspended, Holds::Job].contains(&holds) {
         let status = expected(method, path, kind, Holds::Wrong);
-        return if status == 401 { 403 } else { status };
+        let is_permitted = holds == Holds::Job && is_permitted_to_job(method, path, kind);
+        return match status {
+            401 if is_permitted => expected(method, path, kind, Holds::Publisher),
+            401 => 403,
+            _ => status,
+        };
     }
     let is_file_path = kind != Kind::Health && !path.starts_with("/-/");
     match method {
@@ -155,7 +165,8 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
         "POST" if matches!(kind, Kind::Uploads | Kind::Releases | Kind::Tokens | Kind::People) => {
             return match (holds, kind) {
                 (Holds::Nothing | Holds::Wrong | Holds::Expired, _) => 401,
-                (Holds::ReadOnly | Holds::Suspended, _) | (Holds::Publisher, Kind::People) => 403,
+                (Holds::ReadOnly | Holds::Suspended | Holds::Job, _)
+                | (Holds::Publisher, Kind::People) => 403,
                 (_, Kind::Uploads) => 201,
                 _ => 400,
             };
@@ -168,7 +179,7 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
         "DELETE" if kind == Kind::Tokens => {
             return match holds {
                 Holds::Nothing | Holds::Wrong | Holds::Expired => 401,
-                Holds::ReadOnly | Holds::Publisher | Holds::Suspended => 403,
+                Holds::ReadOnly | Holds::Publisher | Holds::Suspended | Holds::Job => 403,
                 Holds::Administrator => 400,
             };
         }
@@ -177,7 +188,7 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
         "POST" if kind == Kind::Order => {
             return match holds {
                 Holds::Nothing | Holds::Wrong | Holds::Expired => 401,
-                Holds::ReadOnly | Holds::Publisher | Holds::Suspended => 403,
+                Holds::ReadOnly | Holds::Publisher | Holds::Suspended | Holds::Job => 403,
                 Holds::Administrator => 200,
             };
         }
@@ -186,7 +197,7 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
             return match holds {
                 _ if !methods.contains(&method) => 405,
                 Holds::Nothing | Holds::Wrong | Holds::Expired => 401,
-                Holds::ReadOnly | Holds::Publisher | Holds::Suspended => 403,
+                Holds::ReadOnly | Holds::Publisher | Holds::Suspended | Holds::Job => 403,
                 Holds::Administrator => 404,
             };
         }
@@ -198,7 +209,7 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
                 Holds::ReadOnly if !path.contains("/releases/") => 403,
                 // What of a body is missing is said before anything is looked for.
                 _ if path.contains("/uploads/") && ["PATCH", "POST"].contains(&method) => 400,
-                Holds::Suspended => 403,
+                Holds::Suspended | Holds::Job => 403,
                 Holds::ReadOnly | Holds::Publisher | Holds::Administrator => 404,
             };
         }
@@ -226,6 +237,30 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
     }
 }
 
+/// Says whether a job may do what publishers may: of its tool it reads all, creates versions and sees what
+/// was deleted, and of dbt it reads all. What other tools there are it is not told, nor does it replace
+/// what is there.
+fn is_permitted_to_job(method: &str, path: &str, kind: Kind) -> bool {
+    let reads = ["GET", "HEAD"].contains(&method);
+    match kind {
+        Kind::File | Kind::Metadata | Kind::Truststore | Kind::Root | Kind::Directory => {
+            reads && (path.starts_with("/dbt/") || path.starts_with("/dbt-tools/x/"))
+        }
+        Kind::Api => path.contains("/tools/x") || path.ends_with("/whoami"),
+        Kind::Uploads | Kind::Releases | Kind::Trash => true,
+        Kind::One(_) => !path.contains("/tokens/"),
+        Kind::Health
+        | Kind::Secret
+        | Kind::Tokens
+        | Kind::People
+        | Kind::Audience
+        | Kind::Exchange
+        | Kind::Order
+        | Kind::Administered(_)
+        | Kind::Nothing => false,
+    }
+}
+
 /// A way to sign in.
 struct Way {
     name: &'static str,
@@ -236,6 +271,8 @@ struct Way {
     files: Vec<(&'static str, String)>,
     /// The server's own tokens, by whose they are, where that is the way; made when it has started.
     made: Rc<RefCell<HashMap<&'static str, String>>>,
+    /// Who vouches for jobs.
+    jobs: Issuer,
     /// Makes a header line that is good once; nothing where this way has no such credential.
     header: Box<dyn Fn(Holds) -> Option<String>>,
 }
@@ -249,6 +286,7 @@ fn name(holds: Holds) -> &'static str {
         Holds::ReadOnly => "reader",
         Holds::Administrator => "root",
         Holds::Suspended => "suspended",
+        Holds::Job => "job",
         Holds::Publisher | Holds::Nothing | Holds::Wrong | Holds::Expired => "publisher",
     }
 }
@@ -276,6 +314,7 @@ fn ways_by_files() -> Vec<Way> {
             settings: format!(r#""tokens": {}"#, json!(names.map(token))),
             files: Vec::new(),
             made: Rc::default(),
+            jobs: Issuer::new(),
             header: Box::new(|holds| bearer(holds, |name| format!("Bearer {name}"))),
         },
         Way {
@@ -284,6 +323,7 @@ fn ways_by_files() -> Vec<Way> {
             settings: format!(r#""tokens": {}"#, json!(names.map(token))),
             files: Vec::new(),
             made: Rc::default(),
+            jobs: Issuer::new(),
             header: Box::new(|holds| {
                 bearer(holds, |name| format!("Basic {}", STANDARD.encode(format!("any:{name}"))))
             }),
@@ -294,6 +334,7 @@ fn ways_by_files() -> Vec<Way> {
             settings: r#""htpasswdFile": "htpasswd""#.to_owned(),
             files: vec![("htpasswd", names.map(user).concat())],
             made: Rc::default(),
+            jobs: Issuer::new(),
             header: Box::new(password),
         },
         Way {
@@ -303,6 +344,7 @@ fn ways_by_files() -> Vec<Way> {
                 .to_owned(),
             files: vec![("keys.json", key_file(&keys))],
             made: Rc::default(),
+            jobs: Issuer::new(),
             header: Box::new(signed),
         },
         Way {
@@ -313,6 +355,7 @@ fn ways_by_files() -> Vec<Way> {
                 .to_owned(),
             files: vec![("lookup", lookup(&keys))],
             made: Rc::default(),
+            jobs: Issuer::new(),
             header: Box::new(signed),
         },
         Way {
@@ -324,6 +367,7 @@ fn ways_by_files() -> Vec<Way> {
             ),
             files: Vec::new(),
             made: Rc::default(),
+            jobs: Issuer::new(),
             header: Box::new(password),
         },
     ]
@@ -339,6 +383,7 @@ fn ways_by_providers() -> [Way; 2] {
             settings: format!(r#""authOptsPut": {{"oidc": {}}}"#, issuer.options()),
             files: Vec::new(),
             made: Rc::default(),
+            jobs: Issuer::new(),
             header: Box::new(move |holds| {
                 Some(format!("Authorization: Bearer {}", identity(&issuer, holds)?))
             }),
@@ -349,6 +394,7 @@ fn ways_by_providers() -> [Way; 2] {
             settings: format!(r#""authOptsPut": {{"oidc": {}}}"#, other.options()),
             files: Vec::new(),
             made: Rc::default(),
+            jobs: Issuer::new(),
             header: Box::new(move |holds| {
                 let proof = STANDARD.encode(format!("any:{}", identity(&other, holds)?));
                 Some(format!("Authorization: Basic {proof}"))
@@ -370,10 +416,15 @@ fn way_by_own_tokens(word: &str) -> Way {
         settings: r#""immutable": false"#.to_owned(),
         files: Vec::new(),
         made,
+        jobs: Issuer::new(),
         header: Box::new(move |holds| {
             // Those of who is suspended are revoked.
             if holds == Holds::Suspended {
                 return None;
+            }
+            if holds == Holds::Job {
+                let token = known.borrow().get("job").cloned()?;
+                return Some(format!("Authorization: Bearer {token}"));
             }
             bearer(holds, |name| {
                 let unknown = "dbt_0000000000000000000000000000000z".to_owned();
@@ -386,7 +437,7 @@ fn way_by_own_tokens(word: &str) -> Way {
 /// Returns a header with what somebody knows, or with what nobody does.
 fn bearer(holds: Holds, line: impl Fn(&str) -> String) -> Option<String> {
     let known = match holds {
-        Holds::Nothing | Holds::Expired => return None,
+        Holds::Nothing | Holds::Expired | Holds::Job => return None,
         Holds::Wrong => "wrong",
         Holds::ReadOnly | Holds::Publisher | Holds::Administrator | Holds::Suspended => name(holds),
     };
@@ -410,7 +461,7 @@ fn lookup(keys: &[(&str, String)]) -> String {
 fn identity(issuer: &Issuer, holds: Holds) -> Option<String> {
     let user = name(holds);
     let token = match holds {
-        Holds::Nothing => return None,
+        Holds::Nothing | Holds::Job => return None,
         Holds::Wrong => SigningKey::p256("key").token(&issuer.claims(user, &json!({}))),
         Holds::Expired => {
             let times = json!({"iat": now() - 400, "nbf": now() - 400, "exp": now() - 100});
@@ -431,7 +482,7 @@ fn signed(holds: Holds) -> Option<String> {
     let user = name(holds);
     let mut claims = claims(user);
     let key = match holds {
-        Holds::Nothing => return None,
+        Holds::Nothing | Holds::Job => return None,
         Holds::Wrong => key("mallory"),
         Holds::Expired => {
             let late = Duration::from_secs(400).as_secs();
@@ -452,7 +503,7 @@ fn start(way: &Way) -> Server {
     }
     let (before, after) = &way.around;
     let subject = |name: &str| format!("{before}{name}{after}");
-    let url = "https://ci.example.com";
+    let url = way.jobs.url();
     let people = NAMES.map(|name| json!({"name": name}));
     let people = if before == PERSON { people.to_vec() } else { Vec::new() };
     let roles = json!({"roles": {
@@ -476,6 +527,9 @@ fn start(way: &Way) -> Server {
     );
     let server = Server::on(place, &members);
     if way.name == "api-token" {
+        let identity = way.jobs.token("x", &json!({"jti": unique()}));
+        let token = exchange(&server, &identity).json()["token"].as_str().unwrap().to_owned();
+        way.made.borrow_mut().insert("job", token);
         for name in NAMES {
             let words = ["token", "create", &subject(name)].map(ToOwned::to_owned);
             let token = server.command_beside(&words.each_ref().map(String::as_str));
