@@ -22,8 +22,7 @@ pub struct Arguments {
     pub flags: Flags,
 }
 
-/// What the help of a command shows of the flags: all where
-/// shown, and elsewhere those that say where the state and the settings are.
+/// What the help of a command shows of the flags, where it does not show all.
 const OF_QUICKSTART: [&str; 2] = ["port", "read_only"];
 const OF_ADMINISTRATION: [&str; 2] = ["root", "file"];
 
