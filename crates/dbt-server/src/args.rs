@@ -22,8 +22,8 @@ pub struct Arguments {
     pub flags: Flags,
 }
 
-/// What the help of a command shows of the flags: all where
-/// shown, and elsewhere those that say where the state and the settings are.
+// Of the flags, the help of a command shows all where something is served or all settings are shown, and
+// elsewhere those that say where the settings and the state are.
 const OF_QUICKSTART: [&str; 2] = ["port", "read_only"];
 const OF_ADMINISTRATION: [&str; 2] = ["root", "file"];
 
