@@ -9,6 +9,7 @@ use ring::signature::{self, UnparsedPublicKey};
 use serde_json::{Value, json};
 
 use crate::http::Answer;
+use crate::p521;
 use crate::ssh_agent::{fields, without_zeros};
 use crate::token_endpoint::{Asked, TokenEndpoint, of_json, refusal};
 
@@ -100,6 +101,7 @@ fn is_signed_by(line: &str, signed: &[u8], signature: &[u8]) -> bool {
             let sha384 = &signature::ECDSA_P384_SHA384_FIXED;
             UnparsedPublicKey::new(sha384, point).verify(signed, &of_one_length(signature, 48))
         }
+        b"ecdsa-sha2-nistp521" => return p521::is_signed_by(line, signed, signature),
         _ => return false,
     };
     verified.is_ok()

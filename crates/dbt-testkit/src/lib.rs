@@ -24,6 +24,7 @@ pub mod invocation;
 pub mod keychain;
 mod listing;
 pub mod oidc_provider;
+mod p521;
 pub mod people;
 pub mod planted;
 pub mod proxy;

@@ -2,6 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use dbt_core::clock::Clock;
+use dbt_testkit::dex::{Connector, User};
 use dbt_testkit::exits;
 use dbt_testkit::invocation::Run;
 use dbt_testkit::ssh_agent::Agent;
@@ -24,6 +26,23 @@ fn run(world: &World, agent: &Agent, words: &[&str]) -> Run {
     world.invoke(words).env("SSH_AUTH_SOCK", agent.socket()).run()
 }
 
+/// The connector of a Dex, which knows alice by a key.
+fn connector(provider: &TokenEndpoint, line: &str) -> Connector {
+    let alice = User { name: "alice".to_owned(), keys: vec![line.to_owned()], groups: Vec::new() };
+    let target_audiences = vec!["dbt-server".to_owned()];
+    Connector { instance: provider.url(), target_audiences, users: vec![alice] }
+}
+
+/// Changes the last byte of a signature.
+fn changed(signature: &[u8]) -> Vec<u8> {
+    let (last, before) = signature.split_last().unwrap();
+    [before, &[last ^ 1]].concat()
+}
+
+fn now() -> u64 {
+    Clock::System.now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
 #[test]
 fn each_kind_of_key_signs_in_without_a_sign_in_and_one_request_serves_every_run() {
     for (name, kind, length) in [
@@ -33,7 +52,7 @@ fn each_kind_of_key_signs_in_without_a_sign_in_and_one_request_serves_every_run(
         ("p521", &["-t", "ecdsa", "-b", "521"], 130..=145),
     ] {
         let (provider, world, agent) = with_agent();
-        agent.key(name, kind);
+        let line = agent.key(name, kind);
         run(&world, &agent, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
         let requests = provider.take_asked();
         assert_eq!(requests.len(), 1, "{name}: a Dex is not asked what it offers");
@@ -51,6 +70,12 @@ fn each_kind_of_key_signs_in_without_a_sign_in_and_one_request_serves_every_run(
         assert_eq!(claims["target_audience"], "dbt-server");
         let signature = STANDARD.decode(&parts[2]).unwrap();
         assert!(length.contains(&signature.len()), "{name}: {}", signature.len());
+        let identified = |token: &str| connector(&provider, &line).identify(token, now()).is_some();
+        assert!(identified(&token), "{name}: a Dex believes it");
+        let (signed, _signature) = token.rsplit_once('.').unwrap();
+        let other =
+            [signed, &URL_SAFE_NO_PAD.encode(STANDARD.encode(changed(&signature)))].join(".");
+        assert!(!identified(&other), "{name}: nobody signed that");
 
         run(&world, &agent, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
         assert!(asked(&provider).is_empty(), "{name}");

@@ -23,6 +23,9 @@ const KINDS: [(&str, &[&str]); 4] = [
     ("p384", &["-t", "ecdsa", "-b", "384"]),
 ];
 
+/// What a Dex takes, and nobody else.
+const P521: (&str, &[&str]) = ("p521", &["-t", "ecdsa", "-b", "521"]);
+
 /// Starts a server with a tool, and tells the user's configuration who its provider is.
 fn with_provider(issuer: &str, keys: &Value) -> Reposerver {
     let server = server_of(issuer);
@@ -224,7 +227,8 @@ fn a_key_of_each_kind_signs_in_where_the_provider_exchanges_plain_tokens() {
 
 #[test]
 fn a_key_of_each_kind_signs_in_at_the_connector_of_a_dex() {
-    let agents = KINDS.map(|(name, kind)| (name, Agent::start(), kind));
+    let kinds = KINDS.into_iter().chain([P521]);
+    let agents: Vec<_> = kinds.map(|(name, kind)| (name, Agent::start(), kind)).collect();
     let users = agents.iter().map(|(name, agent, kind)| User {
         name: (*name).to_owned(),
         keys: vec![agent.key(name, kind)],
