@@ -18,11 +18,11 @@ pub(crate) fn is_signed_by(line: &str, signed: &[u8], signature: &[u8]) -> bool 
     let converted = converts.args(["-e", "-m", "PKCS8", "-f"]).arg(at("key.pub")).output().unwrap();
     assert!(converted.status.success(), "{converted:?}");
     fs::write(at("key.pem"), converted.stdout).unwrap();
-    let mut verifies = Command::new("openssl");
-    verifies.args(["dgst", "-sha512", "-verify"]).arg(at("key.pem"));
-    verifies.arg("-signature").arg(at("signature")).arg(at("signed"));
-    let verified = verifies.stdin(Stdio::null()).output().unwrap();
-    verified.status.success() && verified.stdout == b"Verified OK\n"
+    let mut openssl = Command::new("openssl");
+    openssl.args(["dgst", "-sha512", "-verify"]).arg(at("key.pem"));
+    openssl.arg("-signature").arg(at("signature")).arg(at("signed"));
+    let judged = openssl.stdin(Stdio::null()).output().unwrap();
+    judged.status.success() && judged.stdout == b"Verified OK\n"
 }
 
 /// Writes two numbers with their lengths before them as a sequence of two integers, whose digits are the
