@@ -205,6 +205,9 @@ pub const ANSWER_BYTES: usize = 512 * 1024;
 /// [`CREDENTIAL_BYTES`] at most.
 pub const SESSIONS: usize = 4096;
 
+/// The most browsers in which one person is signed in.
+pub const SESSIONS_OF_ONE: usize = 32;
+
 /// The most keys that an identity provider may have: each may have to be tried.
 pub const PROVIDER_KEYS: usize = 100;
 

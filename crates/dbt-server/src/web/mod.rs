@@ -165,10 +165,7 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, ask: Ask) -> Result<Response<Bo
         Ask::Icon => icon(),
         Ask::SignIn => sign_in::begin(app, asked).await,
         Ask::Return => sign_in::finish(app, asked).await,
-        Ask::SignOut => {
-            pipeline::refuse_foreign_pages(&asked.parts)?;
-            sign_in::end(app, asked)
-        }
+        Ask::SignOut => sign_in::end(app, asked),
         Ask::SignedOut => pages::signed_out(app),
         Ask::Nothing => {
             // Strangers must not learn from a 404 what they may not list.

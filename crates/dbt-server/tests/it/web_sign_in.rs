@@ -329,6 +329,53 @@ fn a_session_lasts_as_long_as_its_token_and_its_owner_may_read() {
 }
 
 #[test]
+fn who_is_suspended_sees_no_page_from_the_next_one_on_and_does_not_get_in() {
+    let (provider, server) = begun();
+    let session = signed_in(&server, "").cookie;
+    assert_eq!(with_cookie(&server, "GET", "/-/ui/", &session, b"").status, 200);
+    let subject = format!("oidc:{}#alice", provider.url());
+    server.command_beside(&["user", "suspend", &subject]);
+    server.eventually("the suspension counts", |server| {
+        with_cookie(server, "GET", "/-/ui/", &session, b"").status == 403
+    });
+    for path in ["/-/ui/", "/-/ui/tools/deploy", "/-/ui/unknown"] {
+        let page = with_cookie(&server, "GET", path, &session, b"");
+        assert!([401, 403].contains(&page.status) && !page.text().contains("binary"), "{page:?}");
+    }
+    let begun = begin(&server, "");
+    is_refused(&come_back(&server, &confirm(&begun), &begun.cookie), 403);
+    // It is the session of before that shows pages again.
+    server.command_beside(&["user", "reactivate", &subject]);
+    server.eventually("the end of it counts", |server| {
+        with_cookie(server, "GET", "/-/ui/", &session, b"").status == 200
+    });
+}
+
+#[test]
+fn who_signs_in_again_has_one_session() {
+    let (_provider, server) = begun();
+    let first = signed_in(&server, "").cookie;
+    let begun = begin(&server, "");
+    let cookies = format!("{}; {first}", begun.cookie);
+    let second = step(&come_back(&server, &confirm(&begun), &cookies)).cookie;
+    server.keep_secret(second.split('=').nth(1).unwrap());
+    assert_ne!(first, second);
+    is_refused(&with_cookie(&server, "GET", "/-/ui/", &first, b""), 401);
+    assert_eq!(with_cookie(&server, "GET", "/-/ui/", &second, b"").status, 200);
+}
+
+#[test]
+fn who_comes_by_the_public_address_signs_out_whatever_a_proxy_calls_the_server() {
+    let (_provider, server) = begun();
+    let session = signed_in(&server, "").cookie;
+    let cookie = format!("Cookie: {session}");
+    let origin = format!("Origin: {PUBLIC}");
+    let lines = [cookie.as_str(), &origin, "Sec-Fetch-Site: same-origin"];
+    assert_eq!(server.send("POST", "/-/ui/sign-out", &lines, b"").status, 303);
+    is_refused(&with_cookie(&server, "GET", "/-/ui/", &session, b""), 401);
+}
+
+#[test]
 fn a_client_with_a_secret_proves_itself_to_the_provider() {
     let provider = TokenEndpoint::start();
     provider.demand_secret("a-secret-of-the-cluster");

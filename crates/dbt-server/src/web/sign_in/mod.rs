@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dbt_core::name::ToolName;
 use dbt_core::secret::Secret;
+use hyper::header::ORIGIN;
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
@@ -108,21 +109,30 @@ pub(super) async fn finish(app: &App, asked: &Asked) -> Result<Response<Body>, A
         }
         Err(error) => return Err(error),
     };
-    let is_of_provider = caller.subject().is_some_and(|subject| {
+    let of_provider = caller.subject().filter(|subject| {
         subject.method == oidc::NAME && subject.issuer.as_deref() == Some(issuer)
     });
-    let session = if is_of_provider { session(client, token, &attempt) } else { None };
-    let Some(session) = session else { return unusable() };
+    let Some(subject) = of_provider.map(ToString::to_string) else { return unusable() };
+    let Some(session) = session(client, token, subject, &attempt) else { return unusable() };
     let left = session.until.duration_since(now).unwrap_or(Duration::ZERO);
+    // The browser is about to lose the way to the one it had, which somebody else may know.
+    if let Some(before) = Cookie::Session.of(&asked.parts.headers, *is_secure) {
+        app.running.sessions.end(before);
+    }
     let Some(cookie) = app.running.sessions.begin(session, now) else { return unusable() };
     let cookies =
         [Cookie::Session.set(cookie.expose(), *is_secure, left), Cookie::Attempt.clear(*is_secure)];
     elsewhere(StatusCode::SEE_OTHER, &page_of(attempt.tool.as_ref()), cookies)
 }
 
-/// Ends the session of a browser.
+/// Ends the session of a browser, if one of our own pages asks for it: one at the address by which browsers
+/// know this server, whatever a proxy calls it.
 pub(super) fn end(app: &App, asked: &Asked) -> Result<Response<Body>, ApiError> {
-    let is_secure = configured(app)?.settings().is_secure;
+    let Settings { origin, is_secure, .. } = configured(app)?.settings();
+    let is_secure = *is_secure;
+    if asked.parts.headers.get(ORIGIN).is_none_or(|said| said != origin.as_str()) {
+        pipeline::refuse_foreign_pages(&asked.parts)?;
+    }
     if let Some(cookie) = Cookie::Session.of(&asked.parts.headers, is_secure) {
         app.running.sessions.end(cookie);
     }
@@ -131,7 +141,12 @@ pub(super) fn end(app: &App, asked: &Asked) -> Result<Response<Body>, ApiError> 
 
 /// Returns the session that a token for this client begins, which has been verified: if it was given for
 /// this sign-in.
-fn session(client: &str, token: Secret<String>, attempt: &Attempt) -> Option<Session> {
+fn session(
+    client: &str,
+    token: Secret<String>,
+    subject: String,
+    attempt: &Attempt,
+) -> Option<Session> {
     let parsed = Jwt::parse(token.expose(), &Algorithm::ALL).ok()?;
     let claims = parsed.claims();
     // OIDC Core, 3.1.3.7, points 5 and 11.
@@ -141,7 +156,7 @@ fn session(client: &str, token: Secret<String>, attempt: &Attempt) -> Option<Ses
     let named = ["name", "preferred_username", "email", "sub"].into_iter();
     let mut named = named.filter_map(|claim| claims.get(claim).and_then(Value::as_str));
     let name = named.find(|name| !name.trim().is_empty())?.chars().take(100).collect();
-    Some(Session { token, name, until })
+    Some(Session { token, subject, name, until })
 }
 
 fn configured(app: &App) -> Result<&Arc<SignIn>, ApiError> {

@@ -23,6 +23,8 @@ pub struct Sessions(Mutex<HashMap<Digest, Session>>);
 pub(in crate::web) struct Session {
     /// The token.
     pub(in crate::web) token: Secret<String>,
+    /// Whose it is, as the rules know them.
+    pub(in crate::web) subject: String,
     /// What people call whoever it is of.
     pub(in crate::web) name: String,
     /// When it ends.
@@ -37,12 +39,9 @@ impl Sessions {
         let id = Secret::new(URL_SAFE_NO_PAD.encode(id));
         let mut sessions = self.known();
         sessions.retain(|_id, known| known.until > now);
-        while sessions.len() >= limits::SESSIONS {
-            // Whoever signs in often can end sessions early, and nothing worse.
-            let soonest = sessions.iter().min_by_key(|(_id, known)| known.until);
-            let Some(soonest) = soonest.map(|(id, _known)| *id) else { break };
-            sessions.remove(&soonest);
-        }
+        // Whoever signs in often ends their own sessions early.
+        end_early(&mut sessions, limits::SESSIONS_OF_ONE, |known| known.subject == session.subject);
+        end_early(&mut sessions, limits::SESSIONS, |_known| true);
         // What is in memory is no cookie.
         sessions.insert(Digest::of(id.expose().as_bytes()), session);
         drop(sessions);
@@ -65,6 +64,26 @@ impl Sessions {
     }
 }
 
+/// Ends the sessions of some kind that would end first, until there is room for one more below a limit.
+fn end_early(
+    sessions: &mut HashMap<Digest, Session>,
+    limit: usize,
+    is_meant: impl Fn(&Session) -> bool,
+) {
+    let mut ends: Vec<(SystemTime, Digest)> = sessions
+        .iter()
+        .filter(|(_id, known)| is_meant(known))
+        .map(|(id, known)| (known.until, *id))
+        .collect();
+    let room = limit.saturating_sub(1);
+    if ends.len() > room {
+        ends.sort_by_key(|(until, _id)| *until);
+        for (_until, id) in ends.iter().take(ends.len() - room) {
+            sessions.remove(id);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
@@ -72,8 +91,13 @@ mod tests {
     use super::*;
 
     fn session(seconds: u64) -> Session {
+        session_of(&format!("alice {seconds}"), seconds)
+    }
+
+    fn session_of(subject: &str, seconds: u64) -> Session {
         let until = UNIX_EPOCH + Duration::from_secs(seconds);
-        Session { token: Secret::new(format!("token {seconds}")), name: "alice".to_owned(), until }
+        let (subject, name) = (subject.to_owned(), "alice".to_owned());
+        Session { token: Secret::new(format!("token {seconds}")), subject, name, until }
     }
 
     #[test]
@@ -95,12 +119,26 @@ mod tests {
     fn there_are_never_more_than_so_many_and_the_first_to_end_go() {
         let sessions = Sessions::default();
         let first = sessions.begin(session(1000), UNIX_EPOCH).unwrap();
-        for _ in 0..limits::SESSIONS {
-            sessions.begin(session(2000), UNIX_EPOCH).unwrap();
+        for number in 0..limits::SESSIONS {
+            sessions.begin(session_of(&number.to_string(), 2000), UNIX_EPOCH).unwrap();
         }
         assert_eq!(sessions.known().len(), limits::SESSIONS);
         assert!(sessions.find(first.expose(), UNIX_EPOCH).is_none());
         sessions.begin(session(9000), UNIX_EPOCH + Duration::from_secs(2000)).unwrap();
         assert_eq!(sessions.known().len(), 1, "what has ended goes");
+    }
+
+    #[test]
+    fn whoever_signs_in_often_ends_their_own_sessions_and_nobody_elses() {
+        let sessions = Sessions::default();
+        let bobs = sessions.begin(session_of("bob", 100), UNIX_EPOCH).unwrap();
+        let alices: Vec<_> = (0..=limits::SESSIONS_OF_ONE as u64)
+            .map(|later| sessions.begin(session_of("alice", 200 + later), UNIX_EPOCH).unwrap())
+            .collect();
+        let is_there =
+            |cookie: &Secret<String>| sessions.find(cookie.expose(), UNIX_EPOCH).is_some();
+        assert!(is_there(&bobs));
+        assert!(!is_there(&alices[0]), "the first to end goes");
+        assert!(alices[1..].iter().all(is_there));
     }
 }
