@@ -21,7 +21,7 @@ use crate::session::Session;
 use crate::source::{Ask, Class, FetchError, Patience, Source};
 
 pub mod description;
-mod index;
+pub mod index;
 pub mod published;
 
 /// How many requests are under way at once. A connector for many lets so many through.

@@ -12,10 +12,7 @@ use dbt_client::url::RepositoryUrl;
 use dbt_core::repo_path::RepoPath;
 use dbt_core::secret::Secret;
 
-use crate::input::Input;
-
-/// What ends one answer of an input and begins the next.
-const NEXT: &[u8] = b"\xff\xff";
+use crate::input::{Input, parts};
 
 /// What stands for the server's own address in an answer.
 const PORT: &[u8] = b"PORT";
@@ -34,7 +31,8 @@ const REQUESTS: usize = 40;
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let question = input.byte();
-    let answers = split(input.0);
+    let mut answers = parts(input.0);
+    answers.truncate(8);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a port");
     let address = listener.local_addr().unwrap();
     let port = address.port().to_string();
@@ -185,18 +183,6 @@ fn serve(listener: &TcpListener, answers: &[Vec<u8>], over: &AtomicBool) -> Vec<
         }
         heads.push(String::from_utf8_lossy(&head).into_owned());
     }
-}
-
-fn split(data: &[u8]) -> Vec<&[u8]> {
-    let mut parts = Vec::new();
-    let mut rest = data;
-    while let Some(at) = rest.windows(NEXT.len()).position(|window| window == NEXT) {
-        parts.push(&rest[..at]);
-        rest = &rest[at + NEXT.len()..];
-    }
-    parts.push(rest);
-    parts.truncate(8);
-    parts
 }
 
 fn replaced(text: &[u8], what: &[u8], by: &[u8]) -> Vec<u8> {

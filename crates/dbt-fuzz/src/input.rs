@@ -29,6 +29,21 @@ impl Input<'_> {
     }
 }
 
+/// What ends one part of an input and begins the next.
+const NEXT: &[u8] = b"\xff\xff";
+
+/// Returns the parts of an input that stands for several things.
+pub fn parts(data: &[u8]) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    let mut rest = data;
+    while let Some(at) = rest.windows(NEXT.len()).position(|window| window == NEXT) {
+        parts.push(&rest[..at]);
+        rest = &rest[at + NEXT.len()..];
+    }
+    parts.push(rest);
+    parts
+}
+
 /// Changes some bytes as an input says: a few operations, each at a place.
 pub fn mutated(original: &[u8], mut input: Input<'_>) -> Vec<u8> {
     let mut bytes = original.to_vec();

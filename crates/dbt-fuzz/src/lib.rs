@@ -10,7 +10,9 @@
 
 pub mod announcement;
 pub mod answer;
+pub mod archive;
 pub mod callback;
+pub mod catalog;
 pub mod checksum;
 pub mod claims;
 pub mod client_config;
@@ -22,6 +24,7 @@ pub mod documents;
 pub mod endpoint;
 pub mod fixtures;
 pub mod function_output;
+pub mod gomason;
 pub mod grammar;
 pub mod input;
 pub mod job;
@@ -38,6 +41,7 @@ pub mod state;
 pub mod token_cache;
 pub mod truststore;
 pub mod users;
+pub mod web;
 
 /// A parser of foreign bytes, and what is demanded of it.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +56,9 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "announcement", run: announcement::run },
     Target { name: "answer", run: answer::run },
+    Target { name: "archive", run: archive::run },
     Target { name: "callback", run: callback::run },
+    Target { name: "catalog", run: catalog::run },
     Target { name: "checksum", run: checksum::run },
     Target { name: "claims", run: claims::run },
     Target { name: "client_config", run: client_config::run },
@@ -62,6 +68,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "directory_filter", run: directory_filter::run },
     Target { name: "documents", run: documents::run },
     Target { name: "function_output", run: function_output::run },
+    Target { name: "gomason", run: gomason::run },
     Target { name: "grammar", run: grammar::run },
     Target { name: "job", run: job::run },
     Target { name: "listing", run: listing::run },
@@ -76,4 +83,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "token_cache", run: token_cache::run },
     Target { name: "truststore", run: truststore::run },
     Target { name: "users", run: users::run },
+    Target { name: "web", run: web::run },
 ];

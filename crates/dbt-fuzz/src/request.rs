@@ -28,13 +28,9 @@ const TOKEN: &str = "open-sesame";
 
 /// Sends bytes, says that there are no more, and reads what comes.
 pub fn run(data: &[u8]) {
-    thread_local! {
-        static RUNTIME: Runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    }
     let (app, files, records) = app();
     let before = files.paths();
-    let answer = RUNTIME.with(|runtime| runtime.block_on(exchange(&app, data)));
+    let answer = asked(&app, data, Behind::NothingMore);
 
     let text = String::from_utf8_lossy(&answer);
     assert!(!text.contains(HIDDEN), "{text}");
@@ -54,6 +50,24 @@ pub fn run(data: &[u8]) {
         assert!(shows_the_token(data), "somebody wrote who proved nothing: {after:?}");
         assert!(ends > 0, "a write that was not recorded");
     }
+}
+
+/// What a client does that has sent everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// It says that there is nothing more. A server may then take it for gone.
+    NothingMore,
+    /// It waits for the server to end the connection.
+    Waiting,
+}
+
+/// Sends bytes to a server and returns what it answers.
+pub(crate) fn asked(app: &Arc<App>, data: &[u8], behind: Behind) -> Vec<u8> {
+    thread_local! {
+        static RUNTIME: Runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    }
+    RUNTIME.with(|runtime| runtime.block_on(exchange(app, data, behind)))
 }
 
 /// Says whether the request could hold the token. In HTTP/2 it may be there in another spelling.
@@ -94,7 +108,7 @@ fn app() -> (Arc<App>, storage::memory::Memory, audit::memory::Memory) {
 }
 
 /// A pair of connected sockets needs no port, so that none runs out.
-async fn exchange(app: &Arc<App>, data: &[u8]) -> Vec<u8> {
+async fn exchange(app: &Arc<App>, data: &[u8], behind: Behind) -> Vec<u8> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     theirs.set_nonblocking(true).unwrap();
@@ -109,14 +123,17 @@ async fn exchange(app: &Arc<App>, data: &[u8]) -> Vec<u8> {
     let sending = async {
         // The server may answer and close before it has read everything.
         let _cut = writing.write_all(data).await;
-        let _cut = writing.shutdown().await;
+        if behind == Behind::NothingMore {
+            let _cut = writing.shutdown().await;
+        }
+        writing
     };
     let receiving = async {
         let mut answer = Vec::new();
         let _cut = reading.read_to_end(&mut answer).await;
         answer
     };
-    let ((), (), answer) = tokio::join!(serving, sending, receiving);
+    let ((), _writing, answer) = tokio::join!(serving, sending, receiving);
     // A write goes on after its client has left.
     app.writes.idle().await;
     answer

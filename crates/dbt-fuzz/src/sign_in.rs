@@ -20,16 +20,13 @@ use serde_json::{Map, Value, json};
 
 use crate::endpoint::Endpoint;
 use crate::fixtures;
-use crate::input::Input;
+use crate::input::{Input, parts};
 
 /// Who should answer. Programs reach it on this machine.
 pub const ISSUER: &str = "https://id.example.com";
 
 /// What is shown to whoever answers, and stands in no error.
 const SHOWN: &str = "hunter2-and-a-good-deal-more";
-
-/// What ends one answer of an input and begins the next.
-const NEXT: &[u8] = b"\xff\xff";
 
 /// The statuses that an input chooses from.
 const STATUSES: [u16; 8] = [200, 201, 400, 401, 403, 409, 500, 503];
@@ -51,7 +48,8 @@ pub fn is_answered(data: &[u8]) -> bool {
     let mut input = Input(data);
     let (question, status) = (input.byte() % 7, input.one_of(&STATUSES));
     let endpoint = ENDPOINT.with(Clone::clone);
-    let bodies: Vec<&[u8]> = split(input.0);
+    let mut bodies = parts(input.0);
+    bodies.truncate(8);
     endpoint.say(bodies.iter().map(|body| (status, body.to_vec())));
     let asked = Asked { endpoint: &endpoint, status, bodies: &bodies };
     match question {
@@ -66,17 +64,6 @@ pub fn is_answered(data: &[u8]) -> bool {
 }
 
 /// Returns the parts of an input, of which there are a few.
-fn split(data: &[u8]) -> Vec<&[u8]> {
-    let mut parts = Vec::new();
-    let mut rest = data;
-    while let Some(at) = rest.windows(NEXT.len()).position(|window| window == NEXT) {
-        parts.push(&rest[..at]);
-        rest = &rest[at + NEXT.len()..];
-    }
-    parts.push(rest);
-    parts.truncate(8);
-    parts
-}
 
 /// Returns the way to every provider here.
 pub fn channel() -> Channel {

@@ -7,7 +7,7 @@ use dbt_ui::exit_code::ExitCode;
 use dbt_ui::report::Report;
 
 /// An error of ours that knows how the program ends because of it.
-pub(crate) trait Explained: Error + Send + Sync + Sized + 'static {
+pub trait Explained: Error + Send + Sync + Sized + 'static {
     /// Returns how the program ends.
     fn code(&self) -> ExitCode;
 
@@ -19,9 +19,14 @@ pub(crate) trait Explained: Error + Send + Sync + Sized + 'static {
 
 /// The end of the work, ready to be shown.
 #[derive(Debug)]
-pub(crate) struct Stop(pub(crate) Report);
+pub struct Stop(pub(crate) Report);
 
 impl Stop {
+    /// Returns what is shown.
+    pub const fn report(&self) -> &Report {
+        &self.0
+    }
+
     /// Ends the work because the command line is wrong.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self(Report::new(ExitCode::USAGE, message.into()))

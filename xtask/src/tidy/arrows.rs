@@ -20,7 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dbt-publisher", &["dbt-core", "dbt-client", "dbt-ui", "dbt-sys"]),
     ("dbt-server", &["dbt-core"]),
     ("dbt-testkit", &["dbt-core"]),
-    ("dbt-fuzz", &["dbt-core", "dbt-client", "dbt-cli", "dbt-server"]),
+    ("dbt-fuzz", &["dbt-core", "dbt-client", "dbt-cli", "dbt-publisher", "dbt-server", "dbt-ui"]),
     ("dbt-bench", &["dbt-testkit"]),
     ("xtask", &["dbt-cli", "dbt-ui"]),
 ];

@@ -14,7 +14,7 @@ use dbt_core::version::Version;
 
 use super::CatalogEntry;
 use crate::session::Session;
-use crate::source::{Answer, Ask, Class, Failure, FetchError, Source};
+use crate::source::{Answer, Ask, Class, Failure, FetchError, Patience, Source};
 
 /// The most bytes of one part of it.
 const LIMIT: u64 = 8 * 1024 * 1024;
@@ -24,6 +24,10 @@ const PARTS: usize = 100;
 
 /// The most bytes of all parts together: a server that goes on must not fill the memory.
 const IN_ALL: usize = 64 * 1024 * 1024;
+
+/// The most tools, versions and platforms of all parts together: each costs more memory than it has
+/// letters.
+const NAMES_IN_ALL: usize = 1_000_000;
 
 /// For how long it is believed that a server has none.
 const BELIEVED: Duration = Duration::from_hours(24);
@@ -55,11 +59,17 @@ struct Newest {
 }
 
 impl Tool {
+    /// Counts what of it takes memory of its own.
+    fn names(&self) -> usize {
+        1 + self.versions.len() + self.platforms.len()
+    }
+
     /// Takes what can be a tool's; nothing if the name cannot.
     fn entry(self) -> Option<CatalogEntry> {
         let mut entry = CatalogEntry::new(&self.name.parse().ok()?);
         entry.versions = self.versions.iter().filter_map(|text| text.parse().ok()).collect();
         entry.versions.sort_by(|a, b| b.cmp(a));
+        entry.versions.dedup();
         let newest = self.platforms.iter().filter_map(|(platform, newest)| {
             Some((platform.parse::<Platform>().ok()?, newest.version.parse::<Version>().ok()?))
         });
@@ -74,7 +84,7 @@ pub(super) fn ask(session: &Session<'_>) -> Result<Option<Vec<CatalogEntry>>, Fe
     let Some(root) = root_of(session).filter(|_root| !is_known_to_have_none(session)) else {
         return Ok(None);
     };
-    match read(session, root.as_ref()) {
+    match read(root.as_ref(), || session.patience(false)) {
         Ok(Some(entries)) => Ok(Some(entries)),
         Ok(None) => {
             remember(session);
@@ -102,12 +112,19 @@ fn root_of(session: &Session<'_>) -> Option<Box<dyn Source>> {
     is_ours.then(|| session.source_at(&root))
 }
 
-fn read(session: &Session<'_>, root: &dyn Source) -> Result<Option<Vec<CatalogEntry>>, FetchError> {
-    let mut entries = Vec::new();
+/// Reads all parts of a server's document. Nothing, if it has none, or none that can be used.
+///
+/// `patience` says how long to wait for a part.
+pub fn read(
+    root: &dyn Source,
+    patience: impl Fn() -> Patience,
+) -> Result<Option<Vec<CatalogEntry>>, FetchError> {
+    let mut entries = BTreeMap::new();
+    let mut names = 0_usize;
     let mut after: Option<ToolName> = None;
     let mut read = 0_usize;
     for _part in 0..PARTS {
-        let ask = Ask::document(LIMIT, &session.patience(false));
+        let ask = Ask::document(LIMIT, &patience());
         let Answer::Document { bytes, etag: _ } = root.get(&path(after.as_ref()), &ask)? else {
             return Ok(None);
         };
@@ -116,8 +133,15 @@ fn read(session: &Session<'_>, root: &dyn Source) -> Result<Option<Vec<CatalogEn
             return Ok(None);
         }
         let Ok(part) = serde_json::from_slice::<Part>(&bytes) else { return Ok(None) };
-        entries.extend(part.tools.into_iter().filter_map(Tool::entry));
-        let Some(next) = part.next else { return Ok(Some(entries)) };
+        names += part.tools.iter().map(Tool::names).sum::<usize>();
+        if names > NAMES_IN_ALL {
+            return Ok(None);
+        }
+        for entry in part.tools.into_iter().filter_map(Tool::entry) {
+            // A tool that is there twice is shown once.
+            entries.entry(entry.tool.clone()).or_insert(entry);
+        }
+        let Some(next) = part.next else { return Ok(Some(entries.into_values().collect())) };
         // One that does not go on would never end.
         match next.parse::<ToolName>() {
             Ok(next) if after.as_ref().is_none_or(|before| *before < next) => after = Some(next),
@@ -160,6 +184,38 @@ mod tests {
         assert_eq!(path(None).as_str(), "-/api/v1/catalog");
         let tool = "deploy".parse().unwrap();
         assert_eq!(path(Some(&tool)).as_str(), "-/api/v1/catalog/after/deploy");
+    }
+
+    /// Reads the parts that a server says one after the other.
+    fn read_parts(parts: &[(&str, String)]) -> Option<Vec<CatalogEntry>> {
+        let source = crate::source::Memory::new();
+        for (after, part) in parts {
+            source.put(&path(after.parse().ok().as_ref()), part.as_bytes());
+        }
+        read(&source, || Patience::without_cached_copy(1.0)).unwrap()
+    }
+
+    #[test]
+    fn a_tool_that_is_said_twice_is_shown_once() {
+        let tool = r#"{"name": "x", "versions": ["1.0.0", "1.0.0"]}"#;
+        let first = format!(r#"{{"tools": [{tool}, {tool}], "next": "x"}}"#);
+        let second = format!(r#"{{"tools": [{{"name": "a"}}, {tool}]}}"#);
+        let entries = read_parts(&[("", first), ("x", second)]).unwrap();
+        let shown: Vec<_> =
+            entries.iter().map(|it| (it.tool.as_str(), it.versions.len())).collect();
+        assert_eq!(shown, [("a", 0), ("x", 1)]);
+    }
+
+    #[test]
+    fn a_document_of_more_names_than_memory_should_hold_is_not_used() {
+        let part = |versions: usize, next: &str| {
+            let versions = vec![r#""""#; versions].join(",");
+            format!(r#"{{"tools": [{{"name": "x", "versions": [{versions}]}}], "next": {next}}}"#)
+        };
+        let half = NAMES_IN_ALL / 2 - 1;
+        assert!(read_parts(&[("", part(half, "\"x\"")), ("x", part(half, "null"))]).is_some());
+        let more = read_parts(&[("", part(half + 1, "\"x\"")), ("x", part(half, "null"))]);
+        assert!(more.is_none());
     }
 
     #[test]

@@ -47,9 +47,10 @@ macro_rules! targets {
 }
 
 targets! {
-    announcement answer callback checksum claims client_config command_line credential
-    directory directory_filter documents function_output grammar job listing netrc provider
-    request server_config sign_in signature signed_token state token_cache truststore users
+    announcement answer archive callback catalog checksum claims client_config command_line
+    credential directory directory_filter documents function_output gomason grammar job listing
+    netrc provider request server_config sign_in signature signed_token state token_cache
+    truststore users web
 }
 
 /// Were the fixtures not good to begin with, nothing that refuses them would mean anything.

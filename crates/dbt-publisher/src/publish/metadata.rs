@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use dbt_client::fsx;
 use dbt_core::brand;
+use dbt_core::platform::Platform;
 use dbt_ui::exit_code::ExitCode;
 use serde_json::Value;
 
@@ -24,12 +25,15 @@ const DESCRIPTION_FILE: &str = "description.txt";
 
 /// What is published, as typed or as a file says.
 #[derive(Debug)]
-pub(crate) struct Named {
-    pub(crate) tool: String,
-    pub(crate) version: String,
+pub struct Named {
+    /// The tool.
+    pub tool: String,
+    /// Its version.
+    pub version: String,
     /// As on the command line: `OS/ARCH=FILE`, or a directory.
-    pub(crate) artifacts: Vec<String>,
-    pub(crate) description: Option<String>,
+    pub artifacts: Vec<String>,
+    /// One line about the tool.
+    pub description: Option<String>,
 }
 
 impl Named {
@@ -38,7 +42,7 @@ impl Named {
         let What { tool, version, artifacts, metadata, .. } = typed;
         if let Some(path) = metadata {
             let words = tool.iter().chain(version).chain(artifacts);
-            return Metadata::read(path)?.targets_in(words.map(PathBuf::from).collect());
+            return Metadata::read(path)?.named_in(words.map(PathBuf::from).collect());
         }
         Ok(Self {
             tool: tool.clone().unwrap_or_default(),
@@ -56,38 +60,51 @@ pub(crate) fn place_of(typed: &What, place: &Where) -> Result<Where, Stop> {
     let Some(path) = typed.metadata.as_ref().filter(|_path| !is_typed) else {
         return Ok(place.clone());
     };
-    let metadata = Metadata::read(path)?;
-    let repository = metadata.text("repository")?.trim_end_matches('/').to_owned();
-    let tools = metadata.optional("tool-repository").map(|it| it.trim_end_matches('/').to_owned());
-    let mut place = place.clone();
-    if metadata.text("name")? == brand::PROGRAM {
-        (place.repository, place.tools_repository) = (Some(repository), tools);
-    } else {
-        // In a tool's project `repository` is the one of tools; the truststore is beside it.
-        let tools = tools.unwrap_or(repository);
-        let above = tools.strip_suffix(brand::TOOLS_PATH).filter(|it| it.ends_with('/'));
-        place.repository = above.map(|above| format!("{above}{}", brand::REPOSITORY_PATH));
-        place.tools_repository = Some(tools);
-    }
-    Ok(place)
+    let Repositories { repository, tools } = Metadata::read(path)?.repositories()?;
+    Ok(Where { repository, tools_repository: tools, ..place.clone() })
 }
 
 /// A `metadata.json`.
-struct Metadata {
+#[derive(Debug)]
+pub struct Metadata {
     path: PathBuf,
     document: Value,
 }
 
+/// Where a `metadata.json` has things go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repositories {
+    /// Where the program and the truststore are.
+    pub repository: Option<String>,
+    /// Where the tools are.
+    pub tools: Option<String>,
+}
+
 impl Metadata {
-    fn read(path: &Path) -> Result<Self, Stop> {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, Stop> {
         let bytes = fsx::read_limited(path, LIMIT)?;
         let document = serde_json::from_slice(&bytes)
             .map_err(|source| MetadataError::NotJson { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), document })
     }
 
+    /// Returns where things go.
+    pub fn repositories(&self) -> Result<Repositories, Stop> {
+        let repository = self.text("repository")?.trim_end_matches('/').to_owned();
+        let tools = self.optional("tool-repository").map(|it| it.trim_end_matches('/').to_owned());
+        if self.text("name")? == brand::PROGRAM {
+            return Ok(Repositories { repository: Some(repository), tools });
+        }
+        // In a tool's project `repository` is the one of tools; the truststore is beside it.
+        let tools = tools.unwrap_or(repository);
+        let above = tools.strip_suffix(brand::TOOLS_PATH).filter(|it| it.ends_with('/'));
+        let repository = above.map(|above| format!("{above}{}", brand::REPOSITORY_PATH));
+        Ok(Repositories { repository, tools: Some(tools) })
+    }
+
     /// Finds the files of the targets in these directories, or beside the file.
-    fn targets_in(&self, mut directories: Vec<PathBuf>) -> Result<Named, Stop> {
+    pub fn named_in(&self, mut directories: Vec<PathBuf>) -> Result<Named, Stop> {
         if directories.is_empty() {
             let here = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
             directories.push(here.unwrap_or(Path::new(".")).to_owned());
@@ -143,7 +160,9 @@ impl Metadata {
         let windows = format!("{tool}.exe");
         match inside {
             [of, os, arch, file] if *of == version && (*file == tool || *file == windows) => {
-                Some(Goal::Artifact { platform: format!("{os}/{arch}") })
+                // Nothing but a platform may stand before the `=` of `OS/ARCH=FILE`.
+                let platform = format!("{os}/{arch}").parse().ok()?;
+                Some(Goal::Artifact { platform })
             }
             [of, file] if *of == version && *file == DESCRIPTION_FILE => Some(Goal::Description),
             _ => None,
@@ -206,7 +225,7 @@ impl Metadata {
 
 /// What the destination of a target is.
 enum Goal {
-    Artifact { platform: String },
+    Artifact { platform: Platform },
     Description,
 }
 
@@ -238,8 +257,9 @@ impl Explained for MetadataError {
             }
             Self::Elsewhere { .. } => {
                 "a target is `{{.Repository}}/{{.Name}}/{{.Version}}/OS/ARCH/{{.Name}}`, or \
-                 `description.txt` beside the systems; `publisher release DIR` publishes the \
-                 files of a release of the client itself"
+                 `description.txt` beside the systems, which are `linux`, `darwin` and `windows` \
+                 with `amd64` and `arm64`; `publisher release DIR` publishes the files of a \
+                 release of the client itself"
             }
             Self::Template { .. } => {
                 "known are `{{.Repository}}`, `{{.ToolRepository}}`, `{{.Version}}`, `{{.Name}}`, \

@@ -4,9 +4,9 @@
 //! else is written first and the checksums last: until then the version before stays the newest.
 //! Only where published bytes are replaced, each checksum follows its file at once. In a directory the whole version is made beside its place and renamed into it.
 
-mod archive;
+pub mod archive;
 pub(crate) mod inputs;
-pub(crate) mod metadata;
+pub mod metadata;
 pub(crate) mod plan;
 pub(crate) mod upload;
 

@@ -308,7 +308,13 @@ fn signers(signature: &[u8], known: Option<&TrustStore>) -> Vec<String> {
 /// Takes out of a text from outside what would show it as another: control characters, and those that
 /// turn the direction of reading.
 fn harmless(text: &str) -> String {
-    let turns = |letter: char| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns = |letter: char| {
+        let isolates = '\u{2066}'..='\u{2069}';
+        let marks = ['\u{61c}', '\u{200e}', '\u{200f}'];
+        marks.contains(&letter)
+            || ('\u{202a}'..='\u{202e}').contains(&letter)
+            || isolates.contains(&letter)
+    };
     let is_shown = |letter: &char| *letter == '\n' || !letter.is_control() && !turns(*letter);
     text.trim().chars().filter(is_shown).collect()
 }
@@ -335,6 +341,6 @@ mod tests {
 
     #[test]
     fn a_text_does_not_show_itself_as_another() {
-        assert_eq!(harmless(" a\u{202e}b\u{7}c\nd\u{2066} \r\n"), "abc\nd");
+        assert_eq!(harmless(" a\u{202e}b\u{7}c\nd\u{2066}\u{200f}\u{61c} \r\n"), "abc\nd");
     }
 }

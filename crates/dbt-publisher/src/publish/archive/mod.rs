@@ -26,9 +26,12 @@ const ENTRIES_LIMIT: usize = 65_536;
 /// How many of an archive's names an error shows.
 const SHOWN: usize = 5;
 
+/// How many letters of a name it shows.
+const SHOWN_LETTERS: usize = 80;
+
 /// The kinds of archives that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub enum Format {
     /// A tar archive compressed by gzip.
     TarGz,
     /// A zip archive.
@@ -40,7 +43,7 @@ const ENDINGS: [(&str, Format); 3] =
 
 impl Format {
     /// Returns the format that a file's name says.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let ending = Self::ending_of(name);
         ENDINGS.iter().find(|(known, _)| *known == ending).map(|(_, format)| *format)
@@ -54,7 +57,7 @@ impl Format {
 }
 
 /// Returns the one file of an archive that has one of these names, in whatever directory.
-pub(super) fn program_in(path: &Path, format: Format, names: &[String]) -> Result<File, Stop> {
+pub fn program_in(path: &Path, format: Format, names: &[String]) -> Result<File, Stop> {
     let failed = |problem| ArchiveError { archive: path.to_owned(), problem };
     let archive = File::open(path).map_err(|error| failed(Problem::Read(error)))?;
     let mut taken = Taken::new(names);
@@ -103,7 +106,7 @@ impl<'a> Taken<'a> {
         }
         if !self.wanted.iter().any(|wanted| wanted == name) {
             if self.seen.len() < SHOWN {
-                self.seen.push(name.to_owned());
+                self.seen.push(shown(name));
             }
             return Ok(None);
         }
@@ -123,6 +126,14 @@ impl<'a> Taken<'a> {
         };
         program.rewind().map_err(Problem::Write)?;
         Ok(program)
+    }
+}
+
+/// Returns a name as an error shows it: an archive may have names as long as books.
+fn shown(name: &str) -> String {
+    match name.char_indices().nth(SHOWN_LETTERS) {
+        Some((end, _letter)) => format!("{}…", name.get(..end).unwrap_or_default()),
+        None => name.to_owned(),
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn read(unpacked: impl Read, limit: u64, taken: &mut Taken<'_>) -> Re
 }
 
 /// What headers before an entry's own say about it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Said {
     path: Option<Vec<u8>>,
     size: Option<u64>,
@@ -43,9 +43,23 @@ fn entries(from: &mut impl Read, taken: &mut Taken<'_>) -> Result<(), Problem> {
         header.check()?;
         let size = header.size()?;
         match header.kind() {
-            b'x' => {
+            kind @ (b'x' | b'g') => {
                 let records = small(from, size)?;
-                said.read_pax(&records)?;
+                let mut records_say = Said::default();
+                records_say.read_pax(&records)?;
+                skip_padding(from, size)?;
+                if kind == b'x' {
+                    said.path = records_say.path.or(said.path);
+                    said.size = records_say.size.or(said.size);
+                } else if records_say != Said::default() {
+                    // Some readers name all entries so, and some none.
+                    return Err(Problem::Format("it has a pax header that names all its entries"));
+                }
+                continue;
+            }
+            // The place of a link, which can stand between an entry and its name.
+            b'K' => {
+                small(from, size)?;
                 skip_padding(from, size)?;
                 continue;
             }
@@ -106,6 +120,10 @@ impl Said {
             match record.get(..equals) {
                 Some(b"path") => self.path = Some(value.to_vec()),
                 Some(b"size") => self.size = Some(number(value, 10).ok_or(BAD)?),
+                // What is there is a map of the file and its parts, under a name of the archiver's.
+                Some(key) if key.starts_with(b"GNU.sparse.") => {
+                    return Err(Problem::Format("it has a sparse file"));
+                }
                 _ => {}
             }
             records = records.get(length..).unwrap_or_default();
@@ -231,6 +249,45 @@ mod tests {
         assert_eq!(outcome(&*long, 1 << 22), Err("a name in it is too long".to_owned()));
     }
 
+    fn missing(seen: &str) -> String {
+        format!("it has no file `deploy`; it has `{seen}`")
+    }
+
+    #[test]
+    fn an_archive_that_others_read_as_another_is_refused() {
+        let after = |headers: &[(u8, &[u8])], name: &str| {
+            let headers = headers.iter().map(|(kind, content)| {
+                [header("of its own", *kind, content.len() as u64), padded(content.to_vec())]
+                    .concat()
+            });
+            let headers: Vec<u8> = headers.collect::<Vec<_>>().concat();
+            let program = [header(name, b'0', 5), padded(b"bytes".to_vec())].concat();
+            outcome(&*[headers, program, vec![0; 2 * BLOCK]].concat(), 1 << 20)
+        };
+        let link: (u8, &[u8]) = (b'K', b"somewhere\0");
+        assert_eq!(after(&[(b'L', b"x/deploy\0"), link], "cut off"), Ok(b"bytes".to_vec()));
+        assert_eq!(after(&[(b'L', b"x/other\0"), link], "deploy"), Err(missing("other")));
+        let all = Err("it has a pax header that names all its entries".to_owned());
+        assert_eq!(after(&[(b'g', b"15 path=deploy\n")], "other"), all);
+        assert_eq!(after(&[(b'g', b"11 size=99\n")], "deploy"), all);
+        assert_eq!(after(&[(b'g', b"13 comment=x\n")], "deploy"), Ok(b"bytes".to_vec()));
+        let sparse = Err("it has a sparse file".to_owned());
+        assert_eq!(after(&[(b'x', b"22 GNU.sparse.major=1\n")], "deploy"), sparse);
+    }
+
+    #[test]
+    fn long_names_are_not_shown_whole() {
+        let name = "n".repeat(60_000);
+        let archive = [
+            header("x", b'L', 60_000),
+            padded(name.into_bytes()),
+            header("x", b'0', 0),
+            vec![0; 2 * BLOCK],
+        ];
+        let shown = format!("{}…", "n".repeat(super::super::SHOWN_LETTERS));
+        assert_eq!(outcome(&*archive.concat(), 1 << 20), Err(missing(&shown)));
+    }
+
     #[test]
     fn names_in_headers_of_their_own_are_read() {
         let archive = |kind, content: &str| {
@@ -246,6 +303,7 @@ mod tests {
         let read = |kind, content| outcome(&*archive(kind, content), 1 << 20);
         assert_eq!(read(b'L', "a/deploy\0"), Ok(b"bytes".to_vec()));
         assert_eq!(read(b'x', "19 path=a/b/deploy\n"), Ok(b"bytes".to_vec()));
+        assert_eq!(read(b'K', "a/other\0"), Err(missing("cut off")));
         let words = Err("it has a bad pax header".to_owned());
         for content in ["18 path=a/b/deploy\n", "99 path=deploy\n", "0 \n", "path=deploy\n", "\n"] {
             assert_eq!(read(b'x', content), words, "{content}");
