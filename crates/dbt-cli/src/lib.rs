@@ -94,7 +94,7 @@ fn client(process: &mut Process) -> Result<(), Report> {
     match invocation {
         Invocation::Help(path) => commands::help(process, &path),
         Invocation::Version => say_version(process, brand::PROGRAM),
-        Invocation::AuthCheck(asked) => commands::sign_in::whoami(process, &asked),
+        Invocation::AuthCheck(asked) => commands::sign_in::auth_check(process, &asked),
         Invocation::SelfTest { expected } => commands::self_test(process, expected),
         Invocation::Tool(call) => {
             warn_of_flags_for_the_tool(process, &call);

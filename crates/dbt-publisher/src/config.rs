@@ -65,14 +65,25 @@ pub(crate) fn server(
 }
 
 /// Returns what a server that no configuration knows gives for the identity of the CI job in which
-/// this runs, if it does.
-pub(crate) fn of_a_job(origins: BTreeSet<Origin>, environment: &Environment) -> Credentials {
+/// this runs, if it does; and why it does not, if there is one.
+pub(crate) fn of_a_job(
+    origins: BTreeSet<Origin>,
+    environment: &Environment,
+) -> (Credentials, Option<String>) {
     let home = origins.first().cloned();
     let means = Means { agent: Agent::at(None), clock: Clock::System, netrc: None, tokens: None };
     let (home, variables) = (home.as_ref(), environment);
     let asked = Asked { home, recipients: &[], variables, time_scale: 1.0 };
     let way_in = WayIn::unconfigured(origins, asked, &means);
-    way_in.after_given_identity(asked, &means).credentials
+    let way_in = way_in.after_given_identity(asked, &means);
+    let why_none = why_none(&way_in);
+    (way_in.credentials, why_none)
+}
+
+/// Says why nothing is sent though there is something, or something is named that cannot be used.
+fn why_none(way_in: &WayIn) -> Option<String> {
+    let why = way_in.hint.clone().or_else(|| way_in.credentials.unused());
+    why.filter(|_why| !way_in.found().is_sent())
 }
 
 /// Returns what the user has signed in with by the client, which says what is wrong with it. Of the
@@ -137,8 +148,7 @@ fn decide(
     let origins: BTreeSet<Origin> =
         urls.into_iter().flatten().filter_map(|url| url.origin().cloned()).collect();
     let way_in = config.way_in(entry, origins, around, means)?;
-    let is_sent = way_in.found().is_sent();
-    let why_none = way_in.hint.or_else(|| way_in.credentials.unused()).filter(|_why| !is_sent);
+    let why_none = why_none(&way_in);
     Ok(ConfiguredServer {
         repository,
         tools,

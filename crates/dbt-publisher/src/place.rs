@@ -148,13 +148,14 @@ impl Place {
             let token = SecretValue::fixed(&Variable::PublishToken.name(), token);
             return Ok(Credentials::bearer(origins, token));
         }
-        let Some(server) = configured else {
-            return Ok(config::of_a_job(origins.collect(), environment));
+        let (credentials, why_none) = match configured {
+            Some(server) => (server.credentials, server.why_none),
+            None => config::of_a_job(origins.collect(), environment),
         };
-        if let Some(why_none) = server.why_none {
+        if let Some(why_none) = why_none {
             printer.note(why_none);
         }
-        Ok(server.credentials)
+        Ok(credentials)
     }
 }
 

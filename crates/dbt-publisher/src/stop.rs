@@ -72,13 +72,18 @@ impl Explained for FetchError {
     }
 
     fn hints(&self) -> Vec<String> {
-        let sign_in =
-            matches!(self.class(), Class::SignIn | Class::Forbidden) && self.hint().is_none();
-        let ours = sign_in.then(|| {
-            "say who publishes: `--token-file FILE`, or `--username NAME --password-file FILE`"
-                .to_owned()
-        });
-        self.hint().into_iter().chain(ours).collect()
+        let ours = match self.class() {
+            Class::SignIn => Some(
+                "say who publishes: `--token-file FILE`, or `--username NAME --password-file FILE`",
+            ),
+            Class::Forbidden => Some(
+                "whoever publishes here has no right to that: `reposerver explain` says by which \
+                 rule, and an administrator gives it",
+            ),
+            Class::Outage | Class::NotFound | Class::Refused => None,
+        };
+        let hint = self.hint().or_else(|| ours.map(str::to_owned));
+        hint.into_iter().collect()
     }
 }
 

@@ -28,6 +28,10 @@ use super::sign_in::{connector_of, identity_of, selected, supported};
 use crate::cli::Login;
 use crate::process::Process;
 
+/// What can be done where a server does not accept what it was just shown.
+pub(super) const NOT_ACCEPTED: &str =
+    "whoever administers the server finds the request in its record, and why";
+
 /// The most that is read of what should be a token.
 const TOKEN_LIMIT: usize = 32 * 1024;
 
@@ -54,6 +58,11 @@ pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
             .hint(how_to_sign_in(&server)));
     }
     let kind = way_in.found();
+    // Who sits here can show a token, and it is all that they can show.
+    let may_show_one = matches!(kind, Kind::Nothing | Kind::Login) && !way_in.origins.is_empty();
+    if may_show_one && process.is_watched() && io::stdin().is_terminal() {
+        return with_token(process, &server, &way_in);
+    }
     if kind == Kind::Nothing {
         let message = format!("nothing is configured to sign in to the server `{server}` with");
         return Err(Report::new(ExitCode::CONFIGURATION, message)
@@ -140,7 +149,7 @@ fn tried(
         Ok(identity) => Ok(identity),
         Err(error) if matches!(error.failure(), Failure::Unauthorized) => {
             let words = format!("the server `{server}` does not accept {what}");
-            Err(failure::fetching(error).while_doing(words))
+            Err(failure::fetching(error).while_doing(words).hint(NOT_ACCEPTED))
         }
         Err(error) => {
             process.printer.warning(format!("{what} was not tried: {error}"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dbt_client::auth::{Credentials, ProviderTokens};
 use dbt_client::config::{Kind, WayIn};
 use dbt_client::oidc::{Tokens, UnverifiedClaims};
+use dbt_client::repository::Repository;
 use dbt_client::settings::Settings;
 use dbt_client::source::{Connector, Failure, FetchError, Patience};
 use dbt_client::whoami::{self, Identity};
@@ -16,6 +17,7 @@ use dbt_ui::report::Report;
 use serde_json::json;
 
 use super::failure;
+use super::login::NOT_ACCEPTED;
 use crate::cli::Whoami;
 use crate::process::Process;
 
@@ -41,6 +43,30 @@ pub(crate) fn whoami(process: &Process, asked: &Whoami) -> Result<(), Report> {
         process.printer.data(format!("{}\n", lines.concat().join("\n")))?;
     }
     failed
+}
+
+/// Does as `whoami`; and where nothing is sent, looks whether the server lets runs in that way.
+pub(crate) fn auth_check(process: &Process, asked: &Whoami) -> Result<(), Report> {
+    whoami(process, asked)?;
+    let (server, way_in) = selected(process)?;
+    let settings = process.settings()?;
+    if way_in.found().is_sent() || settings.offline {
+        return Ok(());
+    }
+    // Runs ask for it first. What else keeps it away is not about who asks.
+    let repository = Repository::open(&settings.server, &connector_of(&settings));
+    let patience = Patience::without_cached_copy(settings.server.time_scale);
+    match repository.truststore(None, &patience) {
+        Err(error) if matches!(error.failure(), Failure::Unauthorized) => {
+            let hint = way_in.hint.or_else(|| settings.server.credentials.unused());
+            let usual = || format!("`{} login` signs you in", brand::PROGRAM);
+            let message =
+                format!("the server `{server}` wants you to sign in, and is sent nothing");
+            let report = failure::fetching(error).while_doing(message);
+            Err(report.hint(hint.unwrap_or_else(usual)))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// How long a provider, and a key in hardware, are waited for.
@@ -72,7 +98,9 @@ fn identity(
         let is_refused = matches!(error.failure(), Failure::Unauthorized);
         let report = failure::fetching(error);
         if is_refused {
-            report.while_doing(format!("the server `{server}` does not accept {}", kind.words()))
+            report
+                .while_doing(format!("the server `{server}` does not accept {}", kind.words()))
+                .hint(way_on(kind))
         } else {
             report
         }
@@ -86,6 +114,19 @@ fn identity(
         }),
         (known, own) => known.or(own),
     })
+}
+
+/// Returns what can be done where a server does not accept what it is sent. Why it does not is its
+/// administrator's to know.
+fn way_on(kind: &Kind) -> String {
+    let program = brand::PROGRAM;
+    match kind {
+        Kind::Oidc { .. } => format!("`{program} login` signs you in anew"),
+        Kind::Login => {
+            format!("it has ended or was revoked: `{program} login --token` takes another one")
+        }
+        _ => NOT_ACCEPTED.to_owned(),
+    }
 }
 
 /// Returns the provider's token, renewed if need be; fails where somebody has to sign in.

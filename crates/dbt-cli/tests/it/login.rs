@@ -9,6 +9,7 @@ use dbt_testkit::invocation::Run;
 use dbt_testkit::server::{Fault, FileServer};
 use dbt_testkit::world::World;
 
+use crate::provider::offer::on_terminal;
 use crate::{asked_in_a_warm_run, pinned};
 
 const TOKEN: &str = "dbt_0123456789abcdef";
@@ -85,6 +86,31 @@ fn a_token_that_the_server_does_not_accept_is_not_kept() {
     }
     assert!(!world.dbt_home().join("state/tokens.json").exists());
     world.nothing_happened();
+}
+
+#[test]
+fn at_a_terminal_a_login_asks_for_a_token_where_nothing_else_signs_in() {
+    let world = world();
+    let file = world.may_keep_tokens();
+    let asks = || {
+        let run = on_terminal(&world, &["login"], "two words\n");
+        run.exits_with(exits::USAGE);
+        let shown = run.stdout();
+        assert!(shown.contains("token for the server `acme` (it is not shown): "), "{shown}");
+        assert!(shown.contains("error: what was given is no token"), "{shown}");
+    };
+    asks();
+    assert!(!file.exists());
+    // So it is where one is kept, which may count no more.
+    login(&world, TOKEN).exits_with(0);
+    asks();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    world.server().fault(WHOAMI, Fault::Status(401));
+    world
+        .dbt(["whoami"])
+        .exits_with(exits::REFUSED)
+        .mentions("error: the server `acme` does not accept the token of `dbt login`\n")
+        .mentions("hint: it has ended or was revoked: `dbt login --token` takes another one\n");
 }
 
 #[test]

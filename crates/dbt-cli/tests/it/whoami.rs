@@ -97,11 +97,40 @@ fn a_sign_in_that_does_not_count_fails_and_still_shows_what_was_sent() {
     for words in ["whoami", "--auth-check"] {
         let run = world.dbt([words]);
         run.exits_with(exits::REFUSED)
-            .mentions("the server `acme` does not accept a user name and a password");
+            .mentions("the server `acme` does not accept a user name and a password")
+            .mentions(
+                "hint: whoever administers the server finds the request in its record, and why\n",
+            );
         assert!(run.stdout().starts_with("server: acme\nsigns in with: a user name"), "{run:?}");
     }
     world.server().fault(WHOAMI, Fault::Reset);
     world.set("timeout", 0.1);
     let run = world.dbt(["whoami"]);
     assert!(run.exits_with(exits::UNREACHABLE).stdout().contains("user: alice"), "{run:?}");
+}
+
+#[test]
+fn a_check_fails_where_nothing_is_sent_and_the_server_lets_no_stranger_in() {
+    let world = world();
+    let facts = "server: acme\nsigns in with: nothing\n";
+    world.dbt(["--auth-check"]).prints(facts).says_nothing();
+    world.server().fault("*", Fault::Status(401));
+    for words in [&["--auth-check"][..], &["--auth-check", "--json"]] {
+        let run = world.dbt(words);
+        run.exits_with(exits::REFUSED)
+            .mentions("error: the server `acme` wants you to sign in, and is sent nothing\n")
+            .mentions("hint: `dbt login` signs you in\n");
+        assert!(run.stdout().contains("acme"), "{run:?}");
+    }
+    // What a server is not asked it does not refuse.
+    world.server().take_requests();
+    world.dbt(["whoami"]).prints(facts).says_nothing();
+    world.dbt(["-o", "--auth-check"]).prints(facts).says_nothing();
+    assert_eq!(world.server().take_lines(), [""; 0]);
+    // What is not there, or is away, is no sign-in that is missing.
+    world.set("timeout", 0.1);
+    for fault in [Fault::Status(404), Fault::Status(403), Fault::Reset] {
+        world.server().fault("*", fault);
+        world.dbt(["--auth-check"]).prints(facts).says_nothing();
+    }
 }

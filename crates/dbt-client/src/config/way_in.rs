@@ -218,10 +218,13 @@ impl WayIn {
             Ok(_) => return self,
             Err(error) => Err(error),
         };
-        let is_for_others = identity.as_ref().is_ok_and(|identity| !identity.is_for(home));
-        if let (Ok(identity), false) = (&identity, is_for_others) {
-            self.kind = Kind::Job { from: identity.place() };
-            self.found = None;
+        match identity.as_ref().map(|identity| (identity, identity.not_for(home))) {
+            Ok((identity, None)) => {
+                self.kind = Kind::Job { from: identity.place() };
+                self.found = None;
+            }
+            Ok((_identity, Some(why))) => self.hint = self.hint.or_else(|| Some(why.to_string())),
+            Err(_unreadable) => {}
         }
         let its = asked.job(identity, home, means, true);
         let its = Credentials::job(self.origins.iter().cloned(), Arc::new(its));

@@ -127,15 +127,14 @@ impl Identity {
         }
     }
 
-    /// Says whether it is, or can be made, for the server at `origin`, as far as that is known: a file
+    /// Says why it is not, and cannot be made, for the server at `origin`, as far as that is known: a file
     /// that cannot be read is told when it is needed.
-    pub fn is_for(&self, origin: &Origin) -> bool {
+    pub fn not_for(&self, origin: &Origin) -> Option<OidcError> {
         match self {
-            Self::GitHub { .. } => true,
-            Self::Given { variable, token } => made_for(origin, variable, token.clone()).is_ok(),
+            Self::GitHub { .. } => None,
+            Self::Given { variable, token } => made_for(origin, variable, token.clone()).err(),
             Self::File { variable, path } => {
-                let read = read_file(variable, path);
-                read.map_or(true, |token| made_for(origin, variable, token).is_ok())
+                made_for(origin, variable, read_file(variable, path).ok()?).err()
             }
         }
     }

@@ -138,7 +138,9 @@ fn the_identity_of_a_job_is_exchanged_once_to_read_and_once_to_write() {
     let of = |audience: &str| system.sign(json!({"sub": "repo:acme/deploy", "aud": audience}));
     world.set("DBT_ID_TOKEN", of("https://other.example.com"));
     let before = server.writes().len();
-    world.run(&line);
+    let run = world.run(&line);
+    let words = "the identity in `DBT_ID_TOKEN` is for `https://other.example.com`, and not for `";
+    assert!(run.talk.contains(words), "{}", run.talk);
     assert!(server.exchanges().is_empty(), "it is for another server");
     assert!(server.file(&format!("{AT}/linux/amd64/deploy")).is_none());
 
