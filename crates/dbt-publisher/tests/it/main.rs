@@ -15,6 +15,7 @@ mod maintain;
 mod pages;
 mod publish;
 mod release;
+mod signing_in_ci_page;
 mod staging;
 mod truststore;
 mod upload;
