@@ -144,7 +144,8 @@ pub(crate) struct What {
     /// One line about the tool, for lists
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<String>,
-    /// Publish what is made for another platform, or under a reserved name
+    /// Publish what is made for another platform, under a reserved name, or signed by a key that the
+    /// truststore does not have
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -243,7 +244,7 @@ pub(crate) struct Release {
     /// Publish without asking
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Publish what is made for another platform
+    /// Publish what is made for another platform, or signed by a key that the truststore does not have
     #[arg(long)]
     pub(crate) force: bool,
     /// Put other bytes in the place of a published version

@@ -33,8 +33,8 @@ use crate::exchange::{Exchange, Spot, content_of};
 use crate::key::certificate::{armored_block, split_signatures};
 use crate::known;
 use crate::place::Place;
-use crate::publish::mark_latest;
 use crate::publish::plan::{Reserved, subject_of, version_of};
+use crate::publish::{Untrusted, mark_latest};
 use crate::signer::{self, Signer};
 use crate::staged::{Before, Draft, Now, changes, changes_json, is_refusal};
 use crate::stop::Stop;
@@ -90,6 +90,10 @@ pub(crate) fn run(typed: Sign, environment: &Environment, printer: &Printer) -> 
     }
 
     let signer = signer::of(&typed.delivery.signing, environment, clock)?;
+    if staged.is_some() {
+        // It would be the only signature.
+        Untrusted::Refused.judge(signer.as_ref(), &place, &exchange, printer)?;
+    }
     let mut done = Vec::new();
     for mut thing in found {
         let signature = thing.sign_again(signer.as_ref(), clock)?;

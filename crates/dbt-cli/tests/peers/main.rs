@@ -23,6 +23,7 @@ mod multicall;
 mod network;
 mod nginx;
 mod older_client;
+mod pages;
 mod pipelines;
 mod quickstart;
 mod reposerver;

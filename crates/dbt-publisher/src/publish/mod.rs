@@ -55,7 +55,8 @@ pub(crate) fn run(
     let (subject, version) = (plan.subject.clone(), plan.version.clone());
     let mut items = items(plan, Some(signer.as_ref()), clock, typed.replace)?;
 
-    say_who_is_not_trusted(signer.as_ref(), &place, &exchange, printer);
+    let untrusted = Untrusted::refused_unless(typed.what.force);
+    untrusted.judge(signer.as_ref(), &place, &exchange, printer)?;
     let uploader = Uploader {
         exchange: &exchange,
         place: &place,
@@ -145,33 +146,54 @@ pub(crate) fn items(
     Ok(items)
 }
 
-/// Warns when clients will not accept the signer, or not yet. Finding out is worth one request,
-/// and its failure is not worth a failure.
-pub(crate) fn say_who_is_not_trusted(
-    signer: &dyn Signer,
-    place: &Place,
-    exchange: &Exchange,
-    printer: &Printer,
-) {
-    let Some(url) = place.truststore() else {
-        return;
-    };
-    let fingerprint = signer.certificate().fingerprint();
-    let truststore = Spot::at(url).and_then(|spot| exchange.get(&spot, TRUSTSTORE_LIMIT));
-    let knows = |bytes: &[u8]| {
-        Keyring::parse(bytes).is_ok_and(|keyring| {
-            keyring.certificates.iter().any(|known| known.fingerprint() == fingerprint)
-        })
-    };
-    match truststore {
-        Ok(Some(bytes)) if knows(&bytes) => {}
-        Ok(_) => {
-            printer.warning(format!("{fingerprint} is not in the truststore `{url}`"));
-            printer.hint(format!(
-                "clients refuse what it signs until an administrator runs `publisher truststore add {fingerprint}`"
-            ));
+/// What happens with a signer that clients will not accept, or not yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Untrusted {
+    /// Nothing is published that no client runs.
+    Refused,
+    /// Somebody wants it all the same, and is told.
+    Warned,
+}
+
+impl Untrusted {
+    pub(crate) const fn refused_unless(force: bool) -> Self {
+        if force { Self::Warned } else { Self::Refused }
+    }
+
+    /// Looks whether the truststore has the signer. Finding out is worth one request, and its failure
+    /// is not worth a failure. Where there is no truststore yet, somebody begins.
+    pub(crate) fn judge(
+        self,
+        signer: &dyn Signer,
+        place: &Place,
+        exchange: &Exchange,
+        printer: &Printer,
+    ) -> Result<(), Stop> {
+        let Some(url) = place.truststore() else { return Ok(()) };
+        let fingerprint = signer.certificate().fingerprint();
+        let truststore = Spot::at(url).and_then(|spot| exchange.get(&spot, TRUSTSTORE_LIMIT));
+        let Ok(truststore) = truststore else {
+            printer.verbose(format!("the truststore `{url}` could not be read"));
+            return Ok(());
+        };
+        let knows = |bytes: &Vec<u8>| {
+            Keyring::parse(bytes).is_ok_and(|keyring| {
+                keyring.certificates.iter().any(|known| known.fingerprint() == fingerprint)
+            })
+        };
+        if truststore.as_ref().is_some_and(knows) {
+            return Ok(());
         }
-        Err(_unreadable) => printer.verbose(format!("the truststore `{url}` could not be read")),
+        let message = format!("{fingerprint} is not in the truststore `{url}`");
+        let hint = format!(
+            "clients refuse what it signs until an administrator runs `publisher truststore add {fingerprint}`"
+        );
+        if self == Self::Refused && truststore.is_some() {
+            return Err(Stop::refused(message).hint(hint));
+        }
+        printer.warning(message);
+        printer.hint(hint);
+        Ok(())
     }
 }
 

@@ -140,6 +140,7 @@ impl Artifact {
         let failed = |error| {
             let message = format!("failed to read `{}`", path.display());
             Stop::from(Report::because(ExitCode::USAGE, message, error))
+                .hint("an artifact is `OS/ARCH=FILE`; build the file first, or name where it is")
         };
         let mut file = match Format::of(path) {
             Some(format) => {

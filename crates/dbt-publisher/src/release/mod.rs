@@ -26,7 +26,7 @@ use crate::exchange::{Exchange, content_of};
 use crate::place::Place;
 use crate::publish::plan::Plan;
 use crate::publish::upload::{Item, Role, Uploaded, Uploader};
-use crate::publish::{files_json, items, mark_latest, say_who_is_not_trusted, show_dry_run};
+use crate::publish::{Untrusted, files_json, items, mark_latest, show_dry_run};
 use crate::signer::{self, Signer};
 use crate::stop::Stop;
 
@@ -52,7 +52,8 @@ pub(crate) fn run(
         return Ok(());
     }
     let signer = signer::of(&typed.delivery.signing, &environment, clock)?;
-    say_who_is_not_trusted(signer.as_ref(), &place, &exchange, printer);
+    let untrusted = Untrusted::refused_unless(typed.force);
+    untrusted.judge(signer.as_ref(), &place, &exchange, printer)?;
     let has_program = plans.iter().any(|plan| plan.subject == Subject::Program);
     let mut parts = Vec::new();
     for plan in plans {

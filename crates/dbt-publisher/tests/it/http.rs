@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     LostAnswer,
     /// The next write is answered well, and half of it is kept.
     Half,
+    /// There is no room for whatever is written.
+    Full,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +107,11 @@ impl Server {
         self.state.lock().unwrap().files.get(path).cloned()
     }
 
+    /// Every file there is.
+    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        self.state.lock().unwrap().files.clone()
+    }
+
     /// The paths that were written, in order, tried ones included.
     pub(crate) fn writes(&self) -> Vec<String> {
         let requests = self.state.lock().unwrap().requests.clone();
@@ -186,7 +193,10 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
     let is_proven = locked.admits(&method, host, &path, token);
     if !is_proven && authorization.as_deref() != Some(&format!("Bearer {TOKEN}")) {
         drop(locked);
-        send(stream, b"HTTP/1.1 401 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let reads = authorization.as_deref() == Some(&format!("Bearer {READ_TOKEN}"));
+        let status = if reads { "403 Not you" } else { "401 No" };
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        send(stream, head.as_bytes());
         return None;
     }
     drop(locked);
@@ -215,6 +225,10 @@ fn write(
                 state.faults.push(Fault::Busy(times - 1));
             }
             return send(stream, b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n");
+        }
+        Some(Fault::Full) => {
+            state.faults.push(Fault::Full);
+            return send(stream, b"HTTP/1.1 507 Full\r\nContent-Length: 0\r\n\r\n");
         }
         Some(Fault::LostAnswer) => {
             state.files.insert(path, body);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests too")]
 
+mod bad_input;
 mod delete;
 mod exec;
 mod gpg;
@@ -14,6 +15,7 @@ mod maintain;
 mod pages;
 mod publish;
 mod release;
+mod signing_in_ci_page;
 mod staging;
 mod truststore;
 mod upload;

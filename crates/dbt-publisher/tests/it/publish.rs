@@ -210,13 +210,18 @@ fn a_tool_needs_a_description_once() {
 }
 
 #[test]
-fn publishing_with_a_key_that_nobody_trusts_says_so() {
+fn publishing_with_a_key_that_nobody_trusts_is_refused_unless_forced() {
     let world = World::with_alice();
     let mallory = world.key("mallory");
     world.write("deploy", SCRIPT);
-    let run = world.run(&LINE.replace("file:alice", "file:mallory")).succeeds();
-    let words = format!("warning: {} is not in the truststore", mallory.fingerprint());
-    assert!(run.talk.starts_with(&words), "{}", run.talk);
+    let line = LINE.replace("file:alice", "file:mallory");
+    let words = format!("{} is not in the truststore", mallory.fingerprint());
+    let run = world.run(&line).fails(86, &words);
+    assert!(run.talk.contains("`publisher truststore add "), "{}", run.talk);
+    assert!(!world.path("repo/dbt-tools").exists());
+
+    let run = world.run(&format!("{line} --force")).succeeds();
+    assert!(run.talk.starts_with(&format!("warning: {words}")), "{}", run.talk);
     assert!(world.client_accepts(&artifact("deploy", "1.4.0", "linux/amd64")).is_err());
 }
 

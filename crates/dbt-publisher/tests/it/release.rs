@@ -1,8 +1,9 @@
 //! The files of the program itself, from a build's directory or from another repository.
 
 use dbt_core::digest::Digest;
+use dbt_testkit::token_endpoint::TokenEndpoint;
 
-use super::http::{Server, TOKEN};
+use super::http::{Fault, Server, TOKEN};
 use super::world::{SCRIPT, World, artifact};
 
 const PROGRAMS: [&str; 4] = ["dbt", "catalog", "publisher", "reposerver"];
@@ -172,4 +173,36 @@ fn a_release_of_others_is_signed_again_when_their_key_has_signed_it() {
     assert_ne!(theirs, ours);
     assert!(world.path("mine/dbt-tools/reposerver/4.1.0/linux/arm64/reposerver.asc").exists());
     assert!(world.path("mine/dbt/installer/linux/amd64/dbt-installer.asc").exists());
+}
+
+/// The script of 3.x warned of what it could not upload, and ended well.
+#[test]
+fn d33_what_could_not_be_uploaded_is_an_error_and_latest_waits_for_it() {
+    let mut world = built();
+    let server = Server::start();
+    world.set("REPOSERVER_URL", server.url());
+    world.set("REPOSERVER_TOKEN", TOKEN);
+    server.misbehave(Fault::Full);
+    let release = "release dist --auth bearer --signer file:alice --yes";
+    let run = world.run(release).fails(82, "(507)");
+    assert!(run.talk.contains("hint: "), "{}", run.talk);
+    assert_eq!(server.files().len(), 0);
+    server.behave();
+    world.run(release).succeeds();
+    assert_eq!(server.file("/dbt/latest").unwrap(), b"4.1.0");
+    assert!(server.file("/dbt/4.1.0/linux/arm64/dbt.sha256").is_some());
+}
+
+/// The script of 3.x signed in anew for each file, and sent its own words as a part of the token.
+#[test]
+fn d33_a_release_signs_in_once_and_sends_nothing_but_the_token() {
+    let (server, system) = (Server::start(), TokenEndpoint::start());
+    let mut world = built();
+    world.set("REPOSERVER_URL", server.url());
+    let claims = serde_json::json!({"sub": "repo:acme/dbt", "aud": server.url()});
+    world.set("DBT_ID_TOKEN", system.sign(claims));
+    world.run("release dist --auth oidc --signer file:alice --yes").succeeds();
+    assert!(server.files().len() > 30);
+    assert!(server.exchanges().len() <= 2, "once to read, once to write");
+    assert_eq!(server.credentials(), [format!("Bearer {TOKEN}")]);
 }
