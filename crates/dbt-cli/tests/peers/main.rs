@@ -24,6 +24,8 @@ mod network;
 mod nginx;
 mod older_client;
 mod pipelines;
+mod publishing;
+mod publishing_ends;
 mod quickstart;
 mod reposerver;
 mod shells;

@@ -12,6 +12,7 @@ mod interrupted;
 mod keys;
 mod maintain;
 mod pages;
+mod plain_servers;
 mod publish;
 mod release;
 mod staging;
