@@ -247,10 +247,10 @@ impl Explained for ReleaseError {
             Self::Nothing => {
                 vec!["somebody else has taken it up meanwhile: look again".to_owned()]
             }
-            Self::Incomplete { .. } => vec![
-                "somebody with the same sign-in publishes these platforms, or has begun to: all                  appear when they are complete"
-                    .to_owned(),
-            ],
+            Self::Incomplete { .. } => {
+                let platforms = "somebody with the same sign-in publishes these platforms, or has";
+                vec![format!("{platforms} begun to: all appear when they are complete")]
+            }
             Self::Refused { .. } => Vec::new(),
         }
     }

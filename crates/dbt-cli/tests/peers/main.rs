@@ -25,12 +25,13 @@ mod nginx;
 mod older_client;
 mod pipelines;
 mod publishing;
-mod publishing_ends;
 mod quickstart;
+#[expect(dead_code, reason = "the long tests use the rest")]
 mod reposerver;
 mod shells;
 mod sign_in;
 mod signing_in;
+mod site;
 mod staging;
 mod started;
 mod static_host;

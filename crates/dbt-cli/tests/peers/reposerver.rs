@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use dbt_core::platform::Platform;
 use dbt_testkit::planted;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
@@ -47,9 +48,8 @@ impl Reposerver {
         for (key, value) in settings.as_object().unwrap() {
             config[key] = value.clone();
         }
-        let file = directory.path().join("reposerver.json");
-        fs::write(&file, config.to_string()).unwrap();
         let mut server = Self { root: String::new(), daemon: None, logs: Vec::new(), directory };
+        fs::write(server.settings(), config.to_string()).unwrap();
         server.start_again();
         server.publisher(&["key", "generate", "demo", "--email", "demo@example.org"]);
         let key = server.key();
@@ -60,7 +60,7 @@ impl Reposerver {
     /// Starts the server, at another address than before.
     pub(crate) fn start_again(&mut self) {
         let mut child = Command::new(built("reposerver"));
-        child.arg("-f").arg(self.directory.path().join("reposerver.json"));
+        child.arg("-f").arg(self.settings());
         self.started(child);
     }
 
@@ -94,6 +94,22 @@ impl Reposerver {
             daemon.0.kill().unwrap();
             daemon.0.wait().unwrap();
         }
+    }
+
+    /// Asks the server to end, and waits until it has.
+    pub(crate) fn stop(&mut self) {
+        drop(self.daemon.take());
+    }
+
+    /// Sends a signal to what started the server.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let daemon = self.daemon.as_ref().unwrap();
+        kill_process(Pid::from_child(&daemon.0), signal).unwrap();
+    }
+
+    /// Returns the file of the server's settings.
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.directory.path().join("reposerver.json")
     }
 
     /// Returns where the server listens.

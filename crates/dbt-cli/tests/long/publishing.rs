@@ -1,15 +1,29 @@
-//! The publisher or the server is ended at each request of a publication: readers never see half of a
+//! The publisher or the server is ended at each request of a publication, and the server at its own
+//! changes of files: readers never see half of a
 //! version, and the same command again completes it and sends nothing twice.
 
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dbt_testkit::changes::{Begins, Changes, Counted, Disturbance, Fault, Lasts, Report};
 use dbt_testkit::relay::{Doomed, Signal, When};
 
-use crate::publishing::Site;
+use crate::reposerver::built;
+use crate::site::{SMALL, Site};
 
 /// One part, and a bit of another.
 const LENGTH: u64 = 8 * 1024 * 1024 + 100_000;
 
-/// More than what is sent besides the artifacts.
-const SMALL: u64 = 64 * 1024;
+/// At each so-manieth request the server stays away: whoever publishes waits for it for a while.
+const AWAY: usize = 7;
+
+/// At each so-manieth change of a file the server is killed.
+const EACH: usize = 11;
+
+/// How many are tried at once: each waits most of the time.
+const AT_ONCE: usize = 3;
 
 /// Ends the publisher at each of its requests, each time of another version.
 fn publisher_ends(when: When, signal: Signal) {
@@ -90,7 +104,76 @@ fn a_server_that_is_killed_at_any_request_and_started_again_shows_a_whole_versio
 #[test]
 fn a_server_that_is_killed_and_stays_away_leaves_a_whole_version_or_none() {
     let site = Site::new(LENGTH);
-    let numbers = (1..).step_by(3);
+    let numbers = (1..).step_by(AWAY);
     let requests = numbers.take_while(|number| server_ends(&site, *number, false)).count();
-    assert!(requests > 10, "{requests} requests are too few to be all");
+    assert!(requests > 4, "{requests} requests are too few to be all");
+}
+
+/// Starts the server so that it is killed at one of its changes of files, from now on.
+fn doom_the_server(site: &Site, changes: &Changes, number: usize) {
+    let mut server = site.server();
+    server.stop();
+    let kill =
+        Disturbance { counted: Counted::Changes, number, fault: Fault::Kill, lasts: Lasts::Once };
+    let report = server.place().join("disturbed");
+    let words = changes.words(kill, Begins::AtSignal, server.place(), &report);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).arg(built("reposerver")).arg("-f").arg(server.settings());
+    server.started(command);
+    server.signal(Signal::USR1);
+    drop(server);
+    site.lead();
+}
+
+/// Publishes a version to a server that is killed at one of its changes; says whether it came to that.
+fn server_ends_at_a_change(site: &Site, changes: &Changes, number: usize) -> bool {
+    let version = format!("1.0.{number}");
+    doom_the_server(site, changes, number);
+    let run = site.while_read(&version, || site.publish(&version));
+    let report = {
+        let mut server = site.server();
+        server.stop();
+        let report = Report::read(&server.place().join("disturbed"));
+        server.start_again();
+        report
+    };
+    site.lead();
+    let told = format!("at {:?}: {}", report.done.first(), run.talk);
+    if !report.was_disturbed() {
+        run.succeeds("nothing was done");
+        return false;
+    }
+    let is_seen = site.is_seen(&version, &told);
+    if run.code == Some(0) {
+        assert!(is_seen, "{told}");
+    } else {
+        assert_eq!(run.code, Some(82), "{told}");
+    }
+    site.while_read(&version, || site.publish(&version)).succeeds(&told);
+    assert!(site.is_seen(&version, &told), "it is completed, {told}");
+    true
+}
+
+#[test]
+fn a_server_that_is_killed_at_a_change_of_its_files_shows_a_whole_version_or_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory: &Path = directory.path();
+    let changes = Changes::compiled(directory);
+    let (next, done) = (AtomicUsize::new(1), Mutex::new(0));
+    std::thread::scope(|scope| {
+        for _worker in 0..AT_ONCE {
+            scope.spawn(|| {
+                let site = Site::new(LENGTH);
+                while server_ends_at_a_change(
+                    &site,
+                    &changes,
+                    next.fetch_add(EACH, Ordering::Relaxed),
+                ) {
+                    *done.lock().unwrap() += 1;
+                }
+            });
+        }
+    });
+    let done = done.into_inner().unwrap();
+    assert!(done > 20, "{done} changes are too few to be all");
 }
