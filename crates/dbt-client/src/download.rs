@@ -113,7 +113,7 @@ impl Download<'_> {
 
     /// Copies what one connection brings.
     fn copy(&mut self, opened: Opened) -> Result<(), Broken> {
-        let Opened { length, mut reader, offset: _, etag: _ } = opened;
+        let Opened { length, mut reader, offset: _, etag: _, is_draft: _ } = opened;
         if length.is_some_and(|length| length > self.limit) {
             return Err(self.too_large());
         }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use dbt_client::auth::Credentials;
 use dbt_client::settings::Network;
 use dbt_client::source::{
-    self, Answer, Ask, Class, Connector, Content, Failure, FetchError, Patience, Releases, Replace,
-    open_destination, root_above,
+    self, Answer, Ask, Cancel, Class, Connector, Content, Failure, FetchError, PART, Patience,
+    Releases, Replace, open_destination, root_above,
 };
 use dbt_client::url::RepositoryUrl;
 use dbt_core::digest::{Digest, READ_SIZE};
@@ -56,9 +56,9 @@ impl Spot {
 }
 
 /// Something that is uploaded, from a file or from memory.
-pub(crate) trait Body: Read + Seek {}
+pub(crate) trait Body: Read + Seek + Send {}
 
-impl<T: Read + Seek> Body for T {}
+impl<T: Read + Seek + Send> Body for T {}
 
 /// How what is published compares with what is to be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,16 +66,28 @@ pub(crate) enum Presence {
     /// There is nothing.
     Absent,
     /// There are the same bytes.
-    Same,
+    Same {
+        /// Nobody sees them yet but whoever writes them.
+        is_draft: bool,
+    },
     /// There are other bytes.
     Different,
 }
 
-/// Reads and writes repositories.
+/// A small file that is there.
+pub(crate) struct Known {
+    pub(crate) bytes: Vec<u8>,
+    /// Nobody sees it yet but whoever writes it.
+    pub(crate) is_draft: bool,
+}
+
+/// Reads and writes repositories. Several threads may use one.
 pub(crate) struct Exchange {
     connector: Arc<Connector>,
     credentials: Credentials,
     bar: Bar,
+    /// Set when what is being written is not worth going on with.
+    ended: Cancel,
 }
 
 /// How often a write is tried.
@@ -108,7 +120,13 @@ impl Exchange {
         let connector = connector(&network, place.ca_file.as_deref(), &agent);
         let dumb = environment.text(Variable::Term)?.is_some_and(|term| term == "dumb");
         let visible = !dumb && io::IsTerminal::is_terminal(&io::stderr());
-        Ok(Self { connector, credentials: place.credentials.clone(), bar: Bar::new(visible) })
+        let (credentials, bar) = (place.credentials.clone(), Bar::new(visible));
+        Ok(Self { connector, credentials, bar, ended: Cancel::default() })
+    }
+
+    /// Ends what other threads are writing.
+    pub(crate) fn end(&self) {
+        self.ended.cancel();
     }
 
     /// Reads from now on as whoever writes; says whether more may be seen than before.
@@ -126,6 +144,21 @@ impl Exchange {
         }))
     }
 
+    /// Reads a small file as [`Exchange::get`] does, and says whether others see it.
+    pub(crate) fn look(&self, spot: &Spot, limit: u64) -> Result<Option<Known>, Stop> {
+        let patience = Patience::without_cached_copy(1.0);
+        let Some(opened) = present(self.source(spot).open(&spot.path, 0, None, &patience))? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let read = opened.reader.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|error| unreadable(&spot.url(), error))?;
+        if bytes.len() as u64 > limit {
+            return Err(ExchangeError::TooLong { url: spot.url(), limit }.into());
+        }
+        Ok(Some(Known { bytes, is_draft: opened.is_draft }))
+    }
+
     /// Lists a directory, or nothing if there is none.
     pub(crate) fn list(&self, spot: &Spot) -> Result<Option<Listing>, Stop> {
         let patience = Patience::without_cached_copy(1.0);
@@ -139,7 +172,7 @@ impl Exchange {
             return Ok(None);
         };
         self.bar.begin(&format!("reading {}", spot.url()), opened.length);
-        let mut copied = Tee { from: opened.reader, to, bar: &self.bar };
+        let mut copied = Tee { from: opened.reader, to, bar: Some(&self.bar) };
         let outcome = Digest::of_reader(&mut copied);
         self.bar.end();
         let failed = |error| unreadable(&spot.url(), error);
@@ -161,6 +194,19 @@ impl Exchange {
 
     /// Compares what is there with what should be, reading it only if nothing else decides.
     pub(crate) fn compare(&self, spot: &Spot, content: &Content) -> Result<Presence, Stop> {
+        self.bar.begin(&format!("checking {}", spot.url()), Some(content.length));
+        let presence = self.compare_within(spot, content, Some(&self.bar));
+        self.bar.end();
+        presence
+    }
+
+    /// Does so as a part of other work, or shows how far it is.
+    fn compare_within(
+        &self,
+        spot: &Spot,
+        content: &Content,
+        bar: Option<&Bar>,
+    ) -> Result<Presence, Stop> {
         let patience = Patience::for_artifact(1.0);
         let Some(opened) = present(self.source(spot).open(&spot.path, 0, None, &patience))? else {
             return Ok(Presence::Absent);
@@ -168,18 +214,18 @@ impl Exchange {
         if opened.length.is_some_and(|length| length != content.length) {
             return Ok(Presence::Different);
         }
+        let is_draft = opened.is_draft;
         // Servers of ours call a file by its digest.
         let called = opened.etag.as_deref().map(|etag| etag.trim_matches('"').parse::<Digest>());
         let digest = if let Some(Ok(digest)) = called {
             digest
         } else {
-            self.bar.begin(&format!("checking {}", spot.url()), opened.length);
-            let mut counted = Tee { from: opened.reader, to: &mut io::sink(), bar: &self.bar };
+            let mut counted = Tee { from: opened.reader, to: &mut io::sink(), bar };
             let outcome = Digest::of_reader(&mut counted);
-            self.bar.end();
             outcome.map_err(|error| unreadable(&spot.url(), error))?.0
         };
-        Ok(if digest == content.sha256 { Presence::Same } else { Presence::Different })
+        let is_same = digest == content.sha256;
+        Ok(if is_same { Presence::Same { is_draft } } else { Presence::Different })
     }
 
     /// Writes a file as [`Exchange::write`] does, and in a directory brings the pages that name it
@@ -191,46 +237,64 @@ impl Exchange {
         content: &Content,
         replace: Replace,
     ) -> Result<(), Stop> {
-        self.write(spot, body, content, replace)?;
+        self.bar.begin(&format!("writing {}", spot.url()), Some(content.length));
+        let written = self.write(spot, body, content, replace);
+        self.bar.end();
+        written?;
         index::follow(spot)
     }
 
-    /// Writes a file and reads it back. Tries again when the connection or the server fails.
+    /// Writes a file as part of a work whose progress is shown, and reads it back; says whether it is a
+    /// draft there. Tries again when the connection or the server fails, for as long as more of it
+    /// arrives than before.
     pub(crate) fn write(
         &self,
         spot: &Spot,
         body: &mut dyn Body,
         content: &Content,
         replace: Replace,
-    ) -> Result<(), Stop> {
+    ) -> Result<bool, Stop> {
         let destination = open_destination(&spot.base, &self.connector, &self.credentials);
-        let mut pause = FIRST_PAUSE;
-        for attempt in 1.. {
+        let (mut attempt, mut pause, mut furthest) = (1, FIRST_PAUSE, 0);
+        loop {
             let from = |error| unreadable(&spot.url(), error);
             body.seek(SeekFrom::Start(0)).map_err(from)?;
-            self.bar.begin(&format!("writing {}", spot.url()), Some(content.length));
-            let mut counted = Tee { from: &mut *body, to: &mut io::sink(), bar: &self.bar };
-            let patience = Patience::for_upload(1.0);
+            let ended = &self.ended;
+            let mut counted = Sent { from: &mut *body, bar: &self.bar, ended, count: 0 };
+            let patience = Patience::for_upload(1.0).cancelled_by(ended.clone());
             let outcome = destination.put(&spot.path, &mut counted, content, replace, &patience);
-            self.bar.end();
-            match outcome {
-                Ok(()) => break,
-                // An attempt whose answer was lost may have written it; reading it back decides.
-                Err(error) if attempt > 1 && matches!(error.failure(), Failure::Exists) => break,
-                Err(error) if attempt < ATTEMPTS && may_pass(&error) => {
-                    let wanted = error.retry_after().unwrap_or(pause);
-                    thread::sleep(wanted.min(LONGEST_PAUSE));
-                    pause *= 2;
-                }
-                Err(error) => return Err(not_written(error)),
+            let count = counted.count;
+            let Err(error) = outcome else { break };
+            self.bar.back(count);
+            if count >= furthest + PART {
+                (attempt, pause, furthest) = (1, FIRST_PAUSE, count);
+            }
+            if attempt == ATTEMPTS || !may_pass(&error) {
+                return Err(not_written(error));
+            }
+            attempt += 1;
+            let wanted = error.retry_after().unwrap_or(pause);
+            thread::sleep(wanted.min(LONGEST_PAUSE));
+            pause *= 2;
+            // It may have been written, and only the answer was lost.
+            if let Ok(Presence::Same { is_draft }) = self.compare_within(spot, content, None) {
+                self.bar.advance(content.length);
+                return Ok(is_draft);
             }
         }
-        match self.compare(spot, content)? {
-            Presence::Same => Ok(()),
+        match self.compare_within(spot, content, None)? {
+            Presence::Same { is_draft } => Ok(is_draft),
             Presence::Absent | Presence::Different => {
                 Err(ExchangeError::NotKept { url: spot.url() }.into())
             }
         }
+    }
+
+    /// Says whether nobody sees a file yet but whoever writes it.
+    pub(crate) fn is_draft(&self, spot: &Spot) -> Result<bool, Stop> {
+        let patience = Patience::for_artifact(1.0);
+        let opened = present(self.source(spot).open(&spot.path, 0, None, &patience))?;
+        Ok(opened.is_some_and(|opened| opened.is_draft))
     }
 
     fn source(&self, spot: &Spot) -> Box<dyn source::Source> {
@@ -303,10 +367,15 @@ fn may_pass(error: &FetchError) -> bool {
             | Failure::Busy { .. }
             | Failure::Server { .. }
             | Failure::Truncated { .. }
+            | Failure::Garbled
+            | Failure::Interrupted
     )
 }
 
 fn not_written(error: FetchError) -> Stop {
+    if matches!(error.failure(), Failure::Declined { .. }) {
+        return Report::new(ExitCode::REFUSED, error).into();
+    }
     if matches!(error.failure(), Failure::Exists) {
         let report = Report::new(ExitCode::REFUSED, error);
         return Stop(
@@ -322,11 +391,31 @@ fn unreadable(url: &RepositoryUrl, error: io::Error) -> Stop {
     Report::because(ExitCode::UNREACHABLE, format!("failed to read `{url}`"), error).into()
 }
 
+/// Counts what is sent, until nobody wants it any more.
+struct Sent<'a> {
+    from: &'a mut dyn Body,
+    bar: &'a Bar,
+    ended: &'a Cancel,
+    count: u64,
+}
+
+impl Read for Sent<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ended.is_cancelled() {
+            return Err(io::Error::other("something else could not be written"));
+        }
+        let count = self.from.read(buffer)?;
+        self.bar.advance(count as u64);
+        self.count += count as u64;
+        Ok(count)
+    }
+}
+
 /// Counts and copies what is read through it.
 struct Tee<'a, R> {
     from: R,
     to: &'a mut dyn Write,
-    bar: &'a Bar,
+    bar: Option<&'a Bar>,
 }
 
 impl<R: Read> Read for Tee<'_, R> {
@@ -335,7 +424,9 @@ impl<R: Read> Read for Tee<'_, R> {
         let room = buffer.get_mut(..limit).unwrap_or_default();
         let count = self.from.read(room)?;
         self.to.write_all(room.get(..count).unwrap_or_default())?;
-        self.bar.advance(count as u64);
+        if let Some(bar) = self.bar {
+            bar.advance(count as u64);
+        }
         Ok(count)
     }
 }
@@ -345,6 +436,8 @@ impl<R: Read> Read for Tee<'_, R> {
 enum ExchangeError {
     #[error("`{url}` does not hold what was written there")]
     NotKept { url: RepositoryUrl },
+    #[error("`{url}` has more than {limit} bytes")]
+    TooLong { url: RepositoryUrl, limit: u64 },
 }
 
 impl Explained for ExchangeError {
@@ -353,7 +446,9 @@ impl Explained for ExchangeError {
     }
 
     fn hints(&self) -> Vec<String> {
-        let Self::NotKept { .. } = self;
-        vec!["does somebody else publish the same version?".to_owned()]
+        match self {
+            Self::NotKept { .. } => vec!["does somebody else publish the same version?".to_owned()],
+            Self::TooLong { .. } => Vec::new(),
+        }
     }
 }

@@ -54,6 +54,20 @@ impl<'a> Draft<'a> {
         Ok(Self { releases, release: release? })
     }
 
+    /// Begins one of our own, or goes on with it; nothing if the server knows none, or none for us:
+    /// what may be written without is written file by file.
+    pub(crate) fn own(
+        releases: &'a Releases,
+        subject: &Subject,
+        version: &Version,
+    ) -> Result<Option<Self>, Stop> {
+        match releases.begin(subject, version, Begin::Own) {
+            Err(ReleaseError::NotKnown { .. }) => Ok(None),
+            Err(error) if is_refusal(&error) => Ok(None),
+            release => Ok(Some(Self { releases, release: release? })),
+        }
+    }
+
     /// Makes what was staged ours; nothing if nothing is, or the server knows nothing of that.
     pub(crate) fn take_up(
         releases: &'a Releases,
@@ -220,7 +234,7 @@ impl Explained for ReleaseError {
             Self::Fetch(error) => error.code(),
             Self::NotKnown { .. } => ExitCode::USAGE,
             Self::Nothing => ExitCode::NOT_FOUND,
-            Self::Refused { .. } => ExitCode::REFUSED,
+            Self::Incomplete { .. } | Self::Refused { .. } => ExitCode::REFUSED,
         }
     }
 
@@ -232,6 +246,10 @@ impl Explained for ReleaseError {
             }
             Self::Nothing => {
                 vec!["somebody else has taken it up meanwhile: look again".to_owned()]
+            }
+            Self::Incomplete { .. } => {
+                let platforms = "somebody with the same sign-in publishes these platforms, or has";
+                vec![format!("{platforms} begun to: all appear when they are complete")]
             }
             Self::Refused { .. } => Vec::new(),
         }

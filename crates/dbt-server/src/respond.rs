@@ -66,6 +66,9 @@ impl Caching {
     }
 }
 
+/// Tells whoever uploads a version what of it nobody else sees yet.
+const DRAFT: HeaderName = HeaderName::from_static("x-dbt-draft");
+
 /// Answers with a file: all of it, parts of it, or that the client has it already.
 pub async fn file(
     asked: &Parts,
@@ -81,7 +84,7 @@ pub async fn file(
     let mut answer = stored(&file, &validators);
     if file.is_draft {
         // Not even a cache of the uploader's own may show it to others.
-        answer = answer.header(CACHE_CONTROL, "private, no-store");
+        answer = answer.header(CACHE_CONTROL, "private, no-store").header(DRAFT, "1");
     } else {
         answer = answer.header(CACHE_CONTROL, caching.header());
     }

@@ -29,6 +29,7 @@ pub mod people;
 pub mod planted;
 pub mod proxy;
 mod redact;
+pub mod relay;
 pub mod repository;
 pub mod server;
 pub mod short_writes;

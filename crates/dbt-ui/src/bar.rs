@@ -59,6 +59,13 @@ impl Bar {
         }
     }
 
+    /// Notes that `bytes` that were done have to be done again.
+    pub fn back(&self, bytes: u64) {
+        if let Some(work) = self.lock().as_ref() {
+            work.line.dec(bytes);
+        }
+    }
+
     /// Ends the work and clears its line. No thread is left behind, so that a program may be
     /// executed in this process afterwards.
     pub fn end(&self) {
@@ -135,6 +142,7 @@ mod tests {
         bar.begin("deploy", None);
         assert!(bar.lock().is_none());
         bar.advance(1);
+        bar.back(1);
         bar.end();
     }
 

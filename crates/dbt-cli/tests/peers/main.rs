@@ -25,11 +25,14 @@ mod nginx;
 mod older_client;
 mod pages;
 mod pipelines;
+mod publishing;
 mod quickstart;
+#[expect(dead_code, reason = "the long tests use the rest")]
 mod reposerver;
 mod shells;
 mod sign_in;
 mod signing_in;
+mod site;
 mod staging;
 mod started;
 mod static_host;

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
 
 use dbt_core::platform::Platform;
 use dbt_testkit::planted;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
@@ -20,7 +22,7 @@ pub(crate) struct Reposerver {
     root: String,
     /// Ends before what it has written is looked through.
     daemon: Option<Daemon>,
-    log: Option<JoinHandle<String>>,
+    logs: Vec<JoinHandle<String>>,
     directory: TempDir,
 }
 
@@ -46,18 +48,32 @@ impl Reposerver {
         for (key, value) in settings.as_object().unwrap() {
             config[key] = value.clone();
         }
-        let file = directory.path().join("reposerver.json");
-        fs::write(&file, config.to_string()).unwrap();
-        let mut child = Command::new(built("reposerver"))
-            .arg("-f")
-            .arg(file)
+        let mut server = Self { root: String::new(), daemon: None, logs: Vec::new(), directory };
+        fs::write(server.settings(), config.to_string()).unwrap();
+        server.start_again();
+        server.publisher(&["key", "generate", "demo", "--email", "demo@example.org"]);
+        let key = server.key();
+        server.publisher(&["truststore", "add", "demo", "--to", &server.root, "--signer", &key]);
+        server
+    }
+
+    /// Starts the server, at another address than before.
+    pub(crate) fn start_again(&mut self) {
+        let mut child = Command::new(built("reposerver"));
+        child.arg("-f").arg(self.settings());
+        self.started(child);
+    }
+
+    /// Starts what starts the server.
+    pub(crate) fn started(&mut self, mut command: Command) {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let daemon = Some(Daemon(child));
+        self.daemon = Some(Daemon(child));
         let mut lines = log.lines().map_while(Result::ok);
         let mut said = String::new();
         let listens = lines.find_map(|line| {
@@ -66,14 +82,39 @@ impl Reposerver {
             let (_, address) = line.split_once("listening on ")?;
             Some(address.split(',').next()?.to_owned())
         });
+        self.root = listens.unwrap_or_else(|| panic!("reposerver does not listen: {said}"));
         // The server does not like to talk to nobody.
-        let log = Some(std::thread::spawn(move || said + &lines.collect::<Vec<_>>().join("\n")));
-        let root = listens.unwrap_or_else(|| panic!("reposerver does not listen"));
-        let server = Self { root, daemon, log, directory };
-        server.publisher(&["key", "generate", "demo", "--email", "demo@example.org"]);
-        let key = server.key();
-        server.publisher(&["truststore", "add", "demo", "--to", &server.root, "--signer", &key]);
-        server
+        let log = std::thread::spawn(move || said + &lines.collect::<Vec<_>>().join("\n"));
+        self.logs.push(log);
+    }
+
+    /// Ends the server as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.0.kill().unwrap();
+            daemon.0.wait().unwrap();
+        }
+    }
+
+    /// Asks the server to end, and waits until it has.
+    pub(crate) fn stop(&mut self) {
+        drop(self.daemon.take());
+    }
+
+    /// Sends a signal to what started the server.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let daemon = self.daemon.as_ref().unwrap();
+        kill_process(Pid::from_child(&daemon.0), signal).unwrap();
+    }
+
+    /// Returns the file of the server's settings.
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.directory.path().join("reposerver.json")
+    }
+
+    /// Returns where the server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.root.strip_prefix("http://").unwrap().parse().unwrap()
     }
 
     /// Returns the address of both repositories.
@@ -115,17 +156,8 @@ impl Reposerver {
     }
 
     /// Runs `publisher` with these words, and who it is in a variable.
-    pub(crate) fn publisher_as(&self, words: &[&str], (name, value): (&str, &Path)) -> Output {
-        Command::new(built("publisher"))
-            .args(words)
-            .env_clear()
-            .env("HOME", self.home())
-            .env("PATH", "/usr/bin:/bin")
-            .env(name, value)
-            .env("DBT_SIGNING_PASSPHRASE", PASSPHRASE)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+    pub(crate) fn publisher_as(&self, words: &[&str], who: (&str, &Path)) -> Output {
+        publisher(&self.home(), words, who).output().unwrap()
     }
 
     /// Returns the home of whoever publishes.
@@ -147,7 +179,8 @@ impl Reposerver {
 impl Drop for Reposerver {
     fn drop(&mut self) {
         drop(self.daemon.take());
-        let log = self.log.take().and_then(|it| it.join().ok()).unwrap_or_default();
+        let logs = self.logs.drain(..).map(|log| log.join().unwrap_or_default());
+        let log: String = logs.collect();
         if std::thread::panicking() {
             return;
         }
@@ -157,6 +190,20 @@ impl Drop for Reposerver {
             assert_eq!(planted::found_in(&bytes), None, "{}", file.display());
         }
     }
+}
+
+/// Returns what runs `publisher` with these words, and who it is in a variable.
+pub(crate) fn publisher(home: &Path, words: &[&str], (name, value): (&str, &Path)) -> Command {
+    let mut command = Command::new(built("publisher"));
+    command
+        .args(words)
+        .env_clear()
+        .env("HOME", home)
+        .env("PATH", "/usr/bin:/bin")
+        .env(name, value)
+        .env("DBT_SIGNING_PASSPHRASE", PASSPHRASE)
+        .stdin(Stdio::null());
+    command
 }
 
 /// Returns a program of another crate, which cargo puts beside ours.

@@ -12,12 +12,14 @@ use tempfile::Builder;
 use ureq::http::header;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::api::{Problem, Refusal};
 use super::connector::{Call, Connector, Reply};
 use super::error::{Failure, FetchError, RedirectProblem};
 use super::file::{inside, local, shown};
 use super::http::{Client, Failed, drain, failure_of_status, is_redirect, target_of};
 use super::patience::Patience;
 use super::target::Target;
+use super::uploads::{PART, Uploads};
 use crate::auth::Credentials;
 use crate::url::RepositoryUrl;
 
@@ -66,7 +68,11 @@ pub fn open_destination(
 ) -> Box<dyn Destination> {
     match url.directory() {
         Some(root) => Box::new(Directory { root: root.to_owned() }),
-        None => Box::new(Server { url: url.clone(), client: Client::new(connector, credentials) }),
+        None => Box::new(Server {
+            url: url.clone(),
+            client: Client::new(connector, credentials),
+            uploads: Uploads::to(url, connector, credentials),
+        }),
     }
 }
 
@@ -75,6 +81,8 @@ pub fn open_destination(
 struct Server {
     url: RepositoryUrl,
     client: Client,
+    /// How large files come here, if this is a server of ours.
+    uploads: Option<Uploads>,
 }
 
 /// From which length on a server is asked before it is sent everything: one that refuses then
@@ -96,21 +104,49 @@ impl Server {
             Some((body, length)) => self.client.connector().send_body(&call, body, length)?,
             None => self.client.connector().send(&call)?,
         };
-        drain(&mut reply.body);
-        match refusal(&reply) {
-            None => Ok(()),
-            Some(failure) => Err(Failed::after(&reply, failure)),
+        if matches!(reply.status, 200 | 201 | 202 | 204) {
+            drain(&mut reply.body);
+            return Ok(());
         }
+        let words = reply.body.read_all(PROBLEM_LIMIT).unwrap_or_default();
+        Err(Failed::after(&reply, refusal(&reply, &words)))
+    }
+
+    /// Sends a large file in parts, from where a try before has come to. Says whether this is a server
+    /// that takes them; of one that does not, nothing of the body is read.
+    fn put_in_parts(
+        &self,
+        path: &RepoPath,
+        body: &mut dyn Read,
+        content: &Content,
+        replace: Replace,
+        patience: &Patience,
+    ) -> Result<bool, Failed> {
+        let Some(uploads) = self.uploads.as_ref().filter(|_uploads| content.length > PART) else {
+            return Ok(false);
+        };
+        let begun = match uploads.begin(path, content, patience) {
+            Ok(begun) => begun,
+            Err(Refusal::NotKnown(_)) => return Ok(false),
+            // Others say so to a method that they do not know.
+            Err(Refusal::Failed(failed)) if failed.is_about_the_caller() => return Ok(false),
+            Err(refusal) => return Err(refusal.into_failed()),
+        };
+        let finished = uploads.finish(&begun, (path, content), body, replace, patience);
+        finished.map(|()| true).map_err(Refusal::into_failed)
     }
 }
 
-/// Returns why a write was not done, or nothing if it was.
-fn refusal(reply: &Reply) -> Option<Failure> {
-    match reply.status {
-        200 | 201 | 202 | 204 => None,
-        409 | 412 => Some(Failure::Exists),
-        status if is_redirect(status) => Some(RedirectProblem::Write.into()),
-        _ => Some(failure_of_status(reply)),
+/// The most that a server says about a write that it does not do.
+const PROBLEM_LIMIT: u64 = 64 * 1024;
+
+/// Returns why a write was not done.
+fn refusal(reply: &Reply, words: &[u8]) -> Failure {
+    match (reply.status, Problem::read(reply.status, words)) {
+        (400 | 405..=409 | 411..=428, Some(problem)) => problem.failure(),
+        (409 | 412, None) => Failure::Exists,
+        (status, _) if is_redirect(status) => RedirectProblem::Write.into(),
+        _ => failure_of_status(reply),
     }
 }
 
@@ -124,6 +160,10 @@ impl Destination for Server {
         patience: &Patience,
     ) -> Result<(), FetchError> {
         let target = target_of(&self.url, path, "write")?;
+        let told = |failed: Failed| failed.into_error("write", &target);
+        if self.put_in_parts(path, body, content, replace, patience).map_err(told)? {
+            return Ok(());
+        }
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.length));
         let octets = HeaderValue::from_static("application/octet-stream");
@@ -138,8 +178,7 @@ impl Destination for Server {
             headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
         }
         let body = Some((body, content.length));
-        self.call(Method::PUT, &target, headers, body, patience)
-            .map_err(|failed| failed.into_error("write", &target))
+        self.call(Method::PUT, &target, headers, body, patience).map_err(told)
     }
 
     fn delete(&self, path: &RepoPath, patience: &Patience) -> Result<(), FetchError> {

@@ -183,6 +183,23 @@ pub enum Failure {
     /// What was to be written exists, and may not be replaced.
     #[error("it exists already")]
     Exists,
+    /// A server of ours says why it does not write something.
+    #[error("the server refuses it: {detail} ({status})")]
+    Declined {
+        /// The status of its answer.
+        status: u16,
+        /// Its words.
+        detail: String,
+    },
+    /// 507: there is no room for what was to be written, or its share is used up.
+    #[error("the server has no room left for it (507)")]
+    Full,
+    /// Other bytes have arrived than were sent.
+    #[error("what arrived at the server is not what was sent (422)")]
+    Garbled,
+    /// An upload in parts has expired, or somebody else goes on with it.
+    #[error("what was sent before is not at the server any more as it was")]
+    Interrupted,
     /// A redirect that is not followed.
     #[error("the server redirects {0}")]
     Redirect(RedirectProblem),
@@ -263,6 +280,8 @@ impl Failure {
             | Self::Cancelled
             | Self::LeavesRoot { .. }
             | Self::Exists
+            | Self::Declined { .. }
+            | Self::Garbled
             | Self::Content { .. } => Class::Refused,
             Self::Dns { .. }
             | Self::Connect { .. }
@@ -281,6 +300,8 @@ impl Failure {
             | Self::Truncated { .. }
             | Self::Protocol(_)
             | Self::Listing(_)
+            | Self::Full
+            | Self::Interrupted
             | Self::Local { .. } => Class::Outage,
         }
     }
@@ -341,6 +362,9 @@ impl Failure {
                 Some(format!("if `{there}` is right, write it into the configuration"))
             }
             Self::Html { .. } => Some("does this network want you to sign in first?".to_owned()),
+            Self::Full => {
+                Some("its administrator makes room, or raises the limit of this place".to_owned())
+            }
             Self::Credentials(error) => error.hint(),
             _ => None,
         }

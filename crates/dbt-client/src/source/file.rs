@@ -92,7 +92,7 @@ impl Directory {
         let length = Some(metadata.len());
         let reader = Box::new(Reader { file, path: self.root.join(path.as_str()) });
         // There is no connection that could break, so nothing to go on with.
-        Ok(Opened { length, offset, etag: None, reader })
+        Ok(Opened { length, offset, etag: None, is_draft: false, reader })
     }
 }
 

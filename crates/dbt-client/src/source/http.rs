@@ -152,8 +152,8 @@ fn resumed(reply: Reply, from: u64) -> Result<Opened, Failed> {
     let Some((first, total)) = range.filter(|(first, _total)| *first == from) else {
         return Err(Failed::after(&reply, Failure::Status { status: 206 }));
     };
-    let etag = strong_etag(&reply);
-    Ok(Opened { length: total, offset: first, etag, reader: Box::new(reply.body) })
+    let (etag, is_draft) = (strong_etag(&reply), is_draft(&reply));
+    Ok(Opened { length: total, offset: first, etag, is_draft, reader: Box::new(reply.body) })
 }
 
 /// Takes a whole artifact, unless it is a page for people.
@@ -167,8 +167,14 @@ fn from_the_beginning(mut reply: Reply, target: &Target) -> Result<Opened, Faile
         return Err(Failed::html(&reply, target));
     }
     let (length, etag) = (reply.body.expected(), strong_etag(&reply));
+    let is_draft = is_draft(&reply);
     let reader = io::Cursor::new(beginning).chain(reply.body);
-    Ok(Opened { length, offset: 0, etag, reader: Box::new(reader) })
+    Ok(Opened { length, offset: 0, etag, is_draft, reader: Box::new(reader) })
+}
+
+/// Says whether a server of ours shows what it answers with to its writer alone.
+fn is_draft(reply: &Reply) -> bool {
+    reply.header("x-dbt-draft").is_some()
 }
 
 /// Reads `bytes 5-9/10`: the first byte, and the length of the whole, unless that is `*`.
@@ -293,6 +299,11 @@ impl Failed {
         Self { failure, request_id: id.map(str::to_owned) }
     }
 
+    /// Says whether the server does not want this caller.
+    pub(super) const fn is_about_the_caller(&self) -> bool {
+        matches!(self.failure, Failure::Unauthorized | Failure::Forbidden)
+    }
+
     fn html(reply: &Reply, target: &Target) -> Self {
         let content_type = reply.header("content-type").unwrap_or("without a type");
         let content_type = content_type.chars().take(100).collect();
@@ -301,39 +312,27 @@ impl Failed {
     }
 
     pub(super) fn into_error(self, action: &'static str, target: &Target) -> FetchError {
-        let error = FetchError::new(action, target.to_string(), self.failure);
-        error.with_request_id(self.request_id)
+        self.told(action, target.to_string())
+    }
+
+    /// Returns the error of a request to the API of the server whose root this is.
+    pub(super) fn into_error_at(self, action: &'static str, root: &RepositoryUrl) -> FetchError {
+        self.told(action, root.to_string())
+    }
+
+    fn told(self, action: &'static str, url: String) -> FetchError {
+        FetchError::new(action, url, self.failure).with_request_id(self.request_id)
     }
 }
 
 impl Attempts<'_> {
-    /// Tries until it goes well, fails for good, or too often.
     fn until_good<T>(
         &self,
         patience: &Patience,
         attempt: impl Fn(&Self) -> Result<T, Failed>,
     ) -> Result<T, FetchError> {
-        let mut retries = 0;
-        let mut before: Option<Failed> = None;
-        loop {
-            let failed = match attempt(self) {
-                Ok(good) => return Ok(good),
-                // That there was no time for another try is not what went wrong.
-                Err(late) if matches!(late.failure, Failure::TimeOver) => {
-                    return Err(before.unwrap_or(late).into_error(self.action, &self.target));
-                }
-                Err(failed) => failed,
-            };
-            let pause = pause_after(&failed.failure, retries, patience);
-            let Some(pause) = pause.filter(|_pause| retries < RETRIES) else {
-                return Err(failed.into_error(self.action, &self.target));
-            };
-            retries += 1;
-            if !wait(pause, patience) {
-                return Err(Failed::from(Failure::Cancelled).into_error(self.action, &self.target));
-            }
-            before = Some(failed);
-        }
+        let told = |failed: Failed| failed.into_error(self.action, &self.target);
+        until_good(patience, told, || attempt(self))
     }
 
     /// Makes a request and follows redirects; returns the last answer and who gave it.
@@ -403,6 +402,35 @@ impl Attempts<'_> {
     }
 }
 
+/// Tries until it goes well, fails for good, or too often.
+pub(super) fn until_good<T>(
+    patience: &Patience,
+    told: impl Fn(Failed) -> FetchError,
+    attempt: impl Fn() -> Result<T, Failed>,
+) -> Result<T, FetchError> {
+    let mut retries = 0;
+    let mut before: Option<Failed> = None;
+    loop {
+        let failed = match attempt() {
+            Ok(good) => return Ok(good),
+            // That there was no time for another try is not what went wrong.
+            Err(late) if matches!(late.failure, Failure::TimeOver) => {
+                return Err(told(before.unwrap_or(late)));
+            }
+            Err(failed) => failed,
+        };
+        let pause = pause_after(&failed.failure, retries, patience);
+        let Some(pause) = pause.filter(|_pause| retries < RETRIES) else {
+            return Err(told(failed));
+        };
+        retries += 1;
+        if !wait(pause, patience) {
+            return Err(told(Failure::Cancelled.into()));
+        }
+        before = Some(failed);
+    }
+}
+
 pub(super) const fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
@@ -417,6 +445,7 @@ pub(super) fn failure_of_status(reply: &Reply) -> Failure {
         403 => Failure::Forbidden,
         404 | 410 => Failure::NotFound,
         429 => Failure::Busy { retry_after: retry_after() },
+        507 => Failure::Full,
         status @ 500..=599 => Failure::Server { status, retry_after: retry_after() },
         status => Failure::Status { status },
     }

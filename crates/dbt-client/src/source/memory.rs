@@ -132,7 +132,8 @@ impl Source for Memory {
         let length = Some(bytes.len() as u64);
         let mut reader = Cursor::new(bytes);
         reader.set_position(offset);
-        Ok(Opened { length, offset, etag: Some(etag), reader: Box::new(reader) })
+        let etag = Some(etag);
+        Ok(Opened { length, offset, etag, is_draft: false, reader: Box::new(reader) })
     }
 
     fn place_of(&self, path: &RepoPath) -> String {

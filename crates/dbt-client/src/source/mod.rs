@@ -4,6 +4,7 @@
 //! publisher. Whatever comes out of a source is unverified; this module promises only that it is
 //! bounded, whole, from where it was asked for, and that credentials went nowhere else.
 
+mod api;
 mod authorities;
 mod body;
 mod certificate;
@@ -25,6 +26,7 @@ mod system_store;
 mod target;
 mod tls;
 mod turns;
+mod uploads;
 mod whole;
 
 use std::fmt::Debug;
@@ -48,6 +50,7 @@ pub use memory::Memory;
 pub use patience::{Cancel, Patience};
 pub use proxy::shown_for as proxy_for;
 pub use releases::{Begin, Release, ReleaseError, Releases, Staged, root_above};
+pub use uploads::PART;
 
 /// A repository that is read.
 pub trait Source: Send + Sync + Debug {
@@ -149,6 +152,8 @@ pub struct Opened {
     pub offset: u64,
     /// A strong name of exactly these bytes, to go on with after a broken connection.
     pub etag: Option<String>,
+    /// Whether the server shows it to whoever writes it alone: it is not published yet.
+    pub is_draft: bool,
     /// The bytes. Its errors hold a [`Failure`] wherever one is known.
     pub reader: Box<dyn Read + Send>,
 }
@@ -159,6 +164,7 @@ impl Debug for Opened {
             .field("length", &self.length)
             .field("offset", &self.offset)
             .field("etag", &self.etag)
+            .field("is_draft", &self.is_draft)
             .finish_non_exhaustive()
     }
 }

@@ -6,25 +6,19 @@ use std::sync::Arc;
 
 use dbt_core::brand;
 use dbt_core::release::Subject;
-use dbt_core::repo_path::RepoPath;
 use dbt_core::version::Version;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use ureq::http::header;
 use ureq::http::{HeaderMap, HeaderValue, Method};
 
-use super::connector::{Call, Connector};
+use super::api::{Api, Problem, Refusal, Request};
+use super::connector::Connector;
 use super::error::FetchError;
-use super::http::{Client, Failed, failure_of_status, target_of};
+use super::http::{Failed, until_good};
 use super::patience::Patience;
 use crate::auth::Credentials;
 use crate::url::RepositoryUrl;
-
-/// The most that a server says about a release.
-const LIMIT: u64 = 256 * 1024;
-
-/// How often a question is asked again whose answer was lost: asked again, it has the same one.
-const RETRIES: u32 = 3;
 
 /// What is said to the server, in errors.
 const ACTION: &str = "ask";
@@ -32,8 +26,7 @@ const ACTION: &str = "ask";
 /// The releases of one server.
 #[derive(Debug)]
 pub struct Releases {
-    root: RepositoryUrl,
-    client: Client,
+    api: Api,
 }
 
 /// How a release is begun.
@@ -107,6 +100,12 @@ pub enum ReleaseError {
     /// There is no such release, or nothing is staged.
     #[error("there is no such release")]
     Nothing,
+    /// There is a platform of which files are missing.
+    #[error("it waits for {}", listed(waiting_for))]
+    Incomplete {
+        /// Which, as `OS/ARCH/FILE`.
+        waiting_for: Vec<String>,
+    },
     /// The server says why not.
     #[error("the server refuses: {detail} ({status})")]
     Refused {
@@ -117,6 +116,11 @@ pub enum ReleaseError {
     },
 }
 
+fn listed(files: &[String]) -> String {
+    let files: Vec<String> = files.iter().map(|file| format!("`{file}`")).collect();
+    files.join(", ")
+}
+
 impl Releases {
     /// Returns those of the server whose root this is, above its repositories; nothing for a
     /// directory.
@@ -125,9 +129,7 @@ impl Releases {
         connector: &Arc<Connector>,
         credentials: &Credentials,
     ) -> Option<Self> {
-        root.directory()
-            .is_none()
-            .then(|| Self { root: root.clone(), client: Client::new(connector, credentials) })
+        Some(Self { api: Api::at(root, connector, credentials)? })
     }
 
     /// Begins one.
@@ -164,78 +166,41 @@ impl Releases {
     }
 
     fn not_known(&self) -> ReleaseError {
-        ReleaseError::NotKnown { root: self.root.to_string() }
+        ReleaseError::NotKnown { root: self.api.root().to_string() }
     }
 
-    fn ask(&self, method: Method, below: &[&str], body: &str) -> Result<Vec<u8>, ReleaseError> {
-        let mut retries = 0;
-        loop {
-            match self.ask_once(&method, below, body) {
-                Err(ReleaseError::Fetch(error))
-                    if retries < RETRIES && error.failure().is_passing() =>
-                {
-                    retries += 1;
-                    std::thread::sleep(error.retry_after().unwrap_or_default().min(LONGEST));
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    fn ask_once(
-        &self,
-        method: &Method,
-        below: &[&str],
-        body: &str,
-    ) -> Result<Vec<u8>, ReleaseError> {
-        let segments = ["-", "api", "v1", "releases"];
-        let path = segments
-            .iter()
-            .chain(below)
-            .try_fold(RepoPath::root(), |path, segment| path.join(segment))
-            .map_err(|_bad_id| self.not_known())?;
-        let target = target_of(&self.root, &path, ACTION)?;
-        let failed = |failed: Failed| ReleaseError::from(failed.into_error(ACTION, &target));
+    /// Asks, and asks again where an answer was lost: asked again, it has the same one.
+    fn ask(&self, method: Method, below: &[&str], words: &str) -> Result<Vec<u8>, ReleaseError> {
         let patience = Patience::for_upload(1.0);
+        let path = [&["releases"], below].concat();
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-        if !body.is_empty() {
+        if !words.is_empty() {
             let json = HeaderValue::from_static("application/json");
             headers.insert(header::CONTENT_TYPE, json);
         }
-        let signed_in = self.client.signed_in(method, &headers, &target, &patience);
-        let headers = signed_in.map_err(|failure| failed(failure.into()))?;
-        let call = Call { method: method.clone(), target: &target, headers, patience: &patience };
-        let connector = self.client.connector();
-        let sent = connector.send_body(&call, &mut Cursor::new(body), body.len() as u64);
-        let mut reply = sent.map_err(|failure| failed(failure.into()))?;
-        let bytes = reply.body.read_all(LIMIT);
-        if matches!(reply.status, 200 | 201 | 204) {
-            return bytes.map_err(|failure| failed(Failed::after(&reply, failure)));
-        }
-        let problem = bytes.ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        let ours = problem
-            .filter(|problem| problem["type"].as_str().is_some_and(|it| it.starts_with(PROBLEM)));
-        let status = reply.status;
-        match (status, ours) {
-            (401 | 403 | 429 | 500.., _) => {
-                Err(failed(Failed::after(&reply, failure_of_status(&reply))))
+        let told = |failed: Failed| failed.into_error_at(ACTION, self.api.root());
+        let outcome = until_good(&patience, told, || {
+            let (method, headers) = (method.clone(), headers.clone());
+            let (body, length) = (&mut Cursor::new(words), words.len() as u64);
+            let request = Request { method, path: &path, headers, body, length };
+            match self.api.ask(request, &patience) {
+                Err(Refusal::Failed(failed)) => Err(failed),
+                outcome => Ok(outcome),
             }
-            (404, Some(_nothing)) => Err(ReleaseError::Nothing),
-            (405, _) | (_, None) => Err(self.not_known()),
-            (status, Some(problem)) => {
-                let detail = problem["detail"].as_str().unwrap_or_default().to_owned();
-                Err(ReleaseError::Refused { status, detail })
+        })?;
+        outcome.map_err(|refusal| match refusal {
+            Refusal::Failed(failed) => told(failed).into(),
+            Refusal::NotKnown(_) => self.not_known(),
+            Refusal::Problem(problem) if problem.status == 404 => ReleaseError::Nothing,
+            Refusal::Problem(Problem { waiting_for, .. }) if !waiting_for.is_empty() => {
+                ReleaseError::Incomplete { waiting_for }
             }
-        }
+            Refusal::Problem(Problem { status, detail, .. }) => {
+                ReleaseError::Refused { status, detail }
+            }
+        })
     }
 }
-
-/// What the errors of a server of ours are called by.
-const PROBLEM: &str = "urn:dbt:problem:";
-
-/// The longest that a server may ask us to wait.
-const LONGEST: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Returns the root of the server whose repository this is: what is above it, where it has its
 /// usual name.

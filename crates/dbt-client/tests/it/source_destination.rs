@@ -5,7 +5,7 @@ use std::path::Path;
 
 use dbt_client::auth::{Credentials, SecretValue};
 use dbt_client::source::{
-    Class, Content, Destination, Failure, FetchError, Patience, Replace, open_destination,
+    Class, Content, Destination, Failure, FetchError, PART, Patience, Replace, open_destination,
 };
 use dbt_client::url::RepositoryUrl;
 use dbt_core::digest::Digest;
@@ -58,6 +58,101 @@ fn an_upload_says_its_length_and_digest() {
     assert_eq!(requests[1].header("if-none-match"), None);
     assert_eq!(requests[1].header("expect"), Some("100-continue"));
     assert_eq!(requests[2].body, b"");
+}
+
+#[test]
+fn what_a_server_of_ours_does_not_write_is_said_in_its_words() {
+    for (status, code, class, words) in [
+        (409, "upload-in-progress", Class::Refused, "the server refuses it: not now (409)"),
+        (422, "not-publishable", Class::Refused, "the server refuses it: not now (422)"),
+        (
+            422,
+            "digest-mismatch",
+            Class::Refused,
+            "what arrived at the server is not what was sent (422)",
+        ),
+        (409, "immutable-conflict", Class::Refused, "it exists already"),
+        (403, "forbidden", Class::Forbidden, "access is denied (403)"),
+        (404, "not-found", Class::NotFound, "there is no such file or directory (404)"),
+        (507, "out-of-space", Class::Outage, "the server has no room left for it (507)"),
+    ] {
+        let problem = format!(r#"{{"type": "urn:dbt:problem:{code}", "detail": "not now"}}"#);
+        let server = TestServer::start(move |_request| reply(status, &[], &problem));
+        let error = put(&*to_server(&server), "x", b"hello", Replace::CreateOnly).unwrap_err();
+        assert_eq!(said(&error), format!("failed to write `URL`: {words}"));
+        assert_eq!(error.class(), class);
+    }
+}
+
+/// Writes a file that is larger than a part to a repository with a usual name.
+fn put_large(server: &TestServer) -> Result<(), FetchError> {
+    let token = SecretValue::fixed("token", Secret::new("t0ken".to_owned()));
+    let credentials = Credentials::bearer([server.origin()], token);
+    let root: RepositoryUrl = server.origin().to_string().parse().unwrap();
+    let destination = open_destination(&root.join(&path("dbt-tools")), &connector(), &credentials);
+    let large = vec![b'x'; usize::try_from(PART).unwrap() + 1];
+    put(&*destination, "x", &large, Replace::CreateOnly)
+}
+
+#[test]
+fn a_large_file_is_put_whole_where_nobody_takes_parts_and_not_sent_where_that_is_not_known() {
+    for (status, is_put) in [
+        (404, true),
+        (405, true),
+        (501, true),
+        (401, true),
+        (403, true),
+        (503, false),
+        (507, false),
+    ] {
+        let server = TestServer::start(move |request| {
+            reply(if request.method == "PUT" { 201 } else { status }, &[], "")
+        });
+        let outcome = put_large(&server);
+        assert_eq!(outcome.is_ok(), is_put, "{status}: {outcome:?}");
+        let methods: Vec<_> = server.requests().iter().map(|it| it.method.clone()).collect();
+        let expected = if is_put { &["POST", "PUT"][..] } else { &["POST"] };
+        assert_eq!(methods, expected, "{status}");
+    }
+}
+
+#[test]
+fn an_upload_in_parts_begins_where_it_ended_and_says_why_it_does_not_go_on() {
+    let gone = r#"{"type": "urn:dbt:problem:not-found", "detail": "gone"}"#;
+    let other = r#"{"type": "urn:dbt:problem:offset-mismatch", "detail": "elsewhere"}"#;
+    let changed = "what was sent before is not at the server any more as it was";
+    for (status, answer, words) in [
+        (204, "", Ok(())),
+        (404, gone, Err(changed)),
+        (409, other, Err(changed)),
+        (404, "<html>", Err("there is no such file or directory (404)")),
+        (401, "", Err("the server wants to know who asks (401)")),
+        (503, "", Err("the server failed (503)")),
+        (507, "", Err("the server has no room left for it (507)")),
+    ] {
+        let server = TestServer::start(move |request| match request.method.as_str() {
+            "POST" => reply(201, &[], r#"{"id": "01ABC", "offset": 8388600}"#),
+            _ => reply(status, &[], answer),
+        });
+        let outcome = put_large(&server);
+        let told = |words| format!("failed to write `URL`: {words}");
+        assert_eq!(outcome.as_ref().map_err(said).copied(), words.map_err(told), "{status}");
+        let requests = server.requests();
+        let part = &requests[1];
+        assert_eq!(
+            (part.method.as_str(), part.header("upload-offset")),
+            ("PATCH", Some("8388600"))
+        );
+        assert_eq!(part.path, "/-/api/v1/uploads/01ABC");
+        assert_eq!(part.header("content-length"), Some("9"), "what is missing");
+        let last = requests.last().unwrap();
+        assert_eq!(last.path.ends_with("/commit"), status == 204);
+        if status == 204 {
+            let said: serde_json::Value = serde_json::from_slice(&last.body).unwrap();
+            assert_eq!(said["path"], "/dbt-tools/x");
+            assert_eq!(last.header("if-none-match"), Some("*"));
+        }
+    }
 }
 
 #[test]

@@ -2,12 +2,15 @@
 //!
 //! A client skips a version that has no signature or no checksum for its platform. So everything
 //! else is written first and the checksums last: until then the version before stays the newest.
-//! Only where published bytes are replaced, each checksum follows its file at once. In a directory the whole version is made beside its place and renamed into it.
+//! Only where published bytes are replaced, each checksum follows its file at once. A `reposerver` holds
+//! all platforms back until they are committed together; in a directory the whole version is made beside
+//! its place and renamed into it.
 
 pub mod archive;
 pub(crate) mod inputs;
 pub mod metadata;
 pub(crate) mod plan;
+mod together;
 pub(crate) mod upload;
 
 use std::io::Cursor;
@@ -19,12 +22,11 @@ use dbt_core::release::Subject;
 use dbt_core::repo_path::RepoPath;
 use dbt_core::trust::keys::{Keyring, TRUSTSTORE_LIMIT};
 use dbt_core::version::Version;
-use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 use serde_json::json;
 
 use self::plan::Plan;
-use self::upload::{Item, Outcome, Role, Uploaded, Uploader};
+use self::upload::{Item, Outcome, Role, Uploaded, Uploader, may_go_well};
 use crate::args::Publish;
 use crate::env::Environment;
 use crate::exchange::{Body, Exchange, Presence, Spot, content_of};
@@ -68,9 +70,7 @@ pub(crate) fn run(
     };
     let failed = |stop: Stop| {
         let stop = stop.while_doing(format!("failed to publish `{}` {version}", subject.name()));
-        // Where something was refused, the same command would be refused again.
-        let may_go_well = [ExitCode::UNREACHABLE, ExitCode::INTERNAL].contains(&stop.0.code());
-        if may_go_well { stop.hint(AGAIN) } else { stop }
+        if may_go_well(&stop) { stop.hint(AGAIN) } else { stop }
     };
     let mut files = uploader.upload(&mut items, &subject, &version).map_err(failed)?;
     if subject == Subject::Program && !version.is_pre_release() {
@@ -99,7 +99,7 @@ pub(crate) fn needs_description(
     match exchange.compare(&there, &content_of(&[]))? {
         Presence::Absent => Err(Stop::usage("`--description TEXT` is missing")
             .hint("it is what lists of tools show; one line is enough")),
-        Presence::Same | Presence::Different => Ok(()),
+        Presence::Same { .. } | Presence::Different => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dbt_client::fsx;
-use dbt_client::source::{Content, Replace};
+use dbt_client::source::{Content, Releases, Replace};
 use dbt_client::url::RepositoryUrl;
 use dbt_core::clock::Clock;
 use dbt_core::digest::{CHECKSUM_FILE_LIMIT, Digest};
@@ -19,9 +19,11 @@ use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 use dbt_ui::report::Report;
 
-use crate::exchange::{Body, Exchange, Presence, Spot, content_of};
+use super::together::{self, AT_ONCE};
+use crate::exchange::{Body, Exchange, Known, Presence, Spot, content_of};
 use crate::index;
 use crate::place::Place;
+use crate::staged::Draft;
 use crate::stop::{Explained, Stop};
 
 /// One file to be uploaded.
@@ -99,8 +101,25 @@ pub(crate) struct Uploader<'a> {
     pub(crate) printer: &'a Printer,
 }
 
+/// A file that was dealt with.
+struct Carried {
+    /// Which of the items it is.
+    index: usize,
+    uploaded: Uploaded,
+    /// Nobody sees it yet but whoever writes it.
+    is_draft: bool,
+}
+
+/// A file to be dealt with.
+struct Task<'a> {
+    index: usize,
+    item: &'a mut Item,
+    decision: Decision,
+}
+
 impl Uploader<'_> {
-    /// Uploads the files of one version, in order.
+    /// Uploads the files of one version. Where there is a signer, all of them are seen at once, as far as
+    /// the place can do that.
     pub(crate) fn upload(
         &self,
         items: &mut [Item],
@@ -115,23 +134,113 @@ impl Uploader<'_> {
         {
             return self.upload_whole(items, directory, &above, version);
         }
-        self.upload_loose(items)
+        let releases = self.exchange.releases(&above.base);
+        match releases.filter(|_there| !self.dry_run && self.signer.is_some()) {
+            Some(releases) => self.upload_released(items, &releases, subject, version),
+            None => self.upload_loose(items),
+        }
     }
 
-    /// Uploads files one by one, in order.
+    /// Uploads files, each of which is seen as soon as the server shows it.
     pub(crate) fn upload_loose(&self, items: &mut [Item]) -> Result<Vec<Uploaded>, Stop> {
-        let mut decided = self.decide(items)?;
-        let is_complete = decided.iter().all(|decision| matches!(decision, Decision::Keep(_)));
+        let decided = self.decide_as_writer(items)?;
+        Ok(uploaded(self.carry_out(items, decided)?))
+    }
+
+    /// Uploads the files of a version to a server that may hold them back until they are all there.
+    ///
+    /// One platform alone appears in one step anyway: so jobs of which each publishes one need not wait
+    /// for each other.
+    fn upload_released(
+        &self,
+        items: &mut [Item],
+        releases: &Releases,
+        subject: &Subject,
+        version: &Version,
+    ) -> Result<Vec<Uploaded>, Stop> {
+        let decided = self.decide_as_writer(items)?;
+        let draft = if artifacts(items, &decided, subject, version) > 1 {
+            Draft::own(releases, subject, version)?
+        } else {
+            None
+        };
+        let carried = self.carry_out(items, decided).inspect_err(|stop| {
+            // What was refused is refused again; nothing is left that keeps others from publishing.
+            if let Some(draft) = draft.as_ref().filter(|_begun| !may_go_well(stop))
+                && draft.release.platforms.is_empty()
+            {
+                drop(draft.abandon());
+            }
+        })?;
+        let draft = match draft {
+            None if self.is_held(items, &carried)? => Draft::own(releases, subject, version)?,
+            draft => draft,
+        };
+        if let Some(draft) = draft {
+            draft.commit()?;
+        }
+        Ok(uploaded(carried))
+    }
+
+    /// Says whether a try that was not finished holds back what is there now.
+    fn is_held(&self, items: &[Item], carried: &[Carried]) -> Result<bool, Stop> {
+        for one in carried.iter().filter(|one| one.is_draft) {
+            let Some(item) = items.get(one.index) else { continue };
+            // It was one when it came. What came after it may have completed its platform.
+            if self.exchange.is_draft(&Spot::of(self.place, &item.at)?)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Decides about every file by what whoever writes can see, if there is anything to be written.
+    fn decide_as_writer(&self, items: &mut [Item]) -> Result<Vec<Decision>, Stop> {
+        let decided = self.decide(items)?;
+        let is_complete = decided.iter().all(|decision| matches!(decision, Decision::Keep { .. }));
         // A version that an earlier try has not finished is shown to those alone who may write it.
         if !is_complete && !self.dry_run && self.exchange.begin_writing() {
-            decided = self.decide(items)?;
+            return self.decide(items);
         }
-        let mut uploaded = Vec::new();
-        for (item, decision) in items.iter_mut().zip(decided) {
-            let spot = Spot::of(self.place, &item.at)?;
-            uploaded.push(self.carry_out(item, &spot, decision)?);
+        Ok(decided)
+    }
+
+    /// Writes what is to be written, several files at once: everything else first, and then the
+    /// checksums. Where they may replace others, each follows its own file at once.
+    fn carry_out(&self, items: &mut [Item], decided: Vec<Decision>) -> Result<Vec<Carried>, Stop> {
+        let (mut files, mut checksums) = (Vec::<Vec<Task<'_>>>::new(), Vec::new());
+        let (mut count, mut length, mut is_local) = (0_u32, 0, false);
+        for (index, (item, decision)) in items.iter_mut().zip(decided).enumerate() {
+            if matches!(decision, Decision::Write(_)) {
+                (count, length) = (count + 1, length + item.content.length);
+            }
+            is_local |= self.place.tree(item.at.tree)?.directory().is_some();
+            let is_beginning = matches!(item.role, Role::Content);
+            let is_last = matches!(item.role, Role::Checksum) && !self.replace;
+            let task = Task { index, item, decision };
+            match files.last_mut() {
+                _ if is_last => checksums.push(vec![task]),
+                Some(tasks) if !is_beginning => tasks.push(task),
+                _ => files.push(vec![task]),
+            }
         }
-        Ok(uploaded)
+        let threads = if is_local { 1 } else { AT_ONCE };
+        let bar = self.exchange.bar();
+        if !self.dry_run && count > 0 {
+            bar.begin(&format!("writing {count} files"), Some(length));
+        }
+        let mut carried = Vec::new();
+        for round in [files, checksums] {
+            let one_by_one = |tasks: Vec<Task<'_>>| {
+                let carried = tasks.into_iter().map(|task| self.carry_out_one(task));
+                carried.collect::<Result<Vec<Carried>, Stop>>()
+            };
+            let done = together::each(round, threads, || self.exchange.end(), one_by_one);
+            carried.extend(done.inspect_err(|_stop| bar.end())?.into_iter().flatten());
+        }
+        bar.end();
+        carried.sort_unstable_by_key(|one| one.index);
+        Ok(carried)
     }
 
     /// Makes a version of a directory beside its place and renames it into it.
@@ -148,6 +257,8 @@ impl Uploader<'_> {
         let staging =
             tempfile::Builder::new().prefix(STAGING).tempdir_in(directory).map_err(failed)?;
         let base = RepositoryUrl::of_directory(staging.path())?;
+        let length = items.iter().map(|item| item.content.length).sum();
+        self.exchange.bar().begin(&format!("writing {} files", items.len()), Some(length));
         let mut uploaded = Vec::new();
         for item in items.iter_mut() {
             let staged = Spot { base: base.clone(), path: item.at.path.clone() };
@@ -159,6 +270,7 @@ impl Uploader<'_> {
                 outcome: Outcome::Uploaded,
             });
         }
+        self.exchange.bar().end();
         let made = staging.path().join(above.path.as_str()).join(version.spelling());
         index::fill(&made)?;
         fsx::rename(&made, &directory.join(version.spelling()))?;
@@ -180,7 +292,7 @@ impl Uploader<'_> {
             let decision = match &item.role {
                 Role::Content => {
                     let decision = self.decide_content(&spot, &item.content)?;
-                    content_is_new = !matches!(decision, Decision::Keep(_));
+                    content_is_new = !matches!(decision, Decision::Keep { .. });
                     decision
                 }
                 Role::Signature { binding } => {
@@ -197,7 +309,7 @@ impl Uploader<'_> {
     fn decide_content(&self, spot: &Spot, content: &Content) -> Result<Decision, Stop> {
         match self.exchange.compare(spot, content)? {
             Presence::Absent => Ok(Decision::Write(Replace::CreateOnly)),
-            Presence::Same => Ok(Decision::Keep(content.sha256)),
+            Presence::Same { is_draft } => Ok(Decision::Keep { sha256: content.sha256, is_draft }),
             Presence::Different => self.replace_or_refuse(spot),
         }
     }
@@ -210,11 +322,11 @@ impl Uploader<'_> {
         binding: &str,
         content_is_new: bool,
     ) -> Result<Decision, Stop> {
-        let Some(known) = self.exchange.get(spot, SIGNATURE_LIMIT)? else {
+        let Some(Known { bytes, is_draft }) = self.exchange.look(spot, SIGNATURE_LIMIT)? else {
             return Ok(Decision::Write(Replace::CreateOnly));
         };
-        if self.is_ours(&known, signed, binding) {
-            return Ok(Decision::Keep(Digest::of(&known)));
+        if self.is_ours(&bytes, signed, binding) {
+            return Ok(Decision::Keep { sha256: Digest::of(&bytes), is_draft });
         }
         if content_is_new {
             // It belongs to nothing, or to what is being replaced.
@@ -240,11 +352,11 @@ impl Uploader<'_> {
     }
 
     fn decide_checksum(&self, spot: &Spot, content: &Content) -> Result<Decision, Stop> {
-        let Some(known) = self.exchange.get(spot, CHECKSUM_FILE_LIMIT)? else {
+        let Some(Known { bytes, is_draft }) = self.exchange.look(spot, CHECKSUM_FILE_LIMIT)? else {
             return Ok(Decision::Write(Replace::CreateOnly));
         };
-        if Digest::of(&known) == content.sha256 {
-            return Ok(Decision::Keep(content.sha256));
+        if Digest::of(&bytes) == content.sha256 {
+            return Ok(Decision::Keep { sha256: content.sha256, is_draft });
         }
         self.replace_or_refuse(spot)
     }
@@ -261,32 +373,55 @@ impl Uploader<'_> {
         .into())
     }
 
-    fn carry_out(
-        &self,
-        item: &mut Item,
-        spot: &Spot,
-        decision: Decision,
-    ) -> Result<Uploaded, Stop> {
+    fn carry_out_one(&self, task: Task<'_>) -> Result<Carried, Stop> {
+        let Task { index, item, decision } = task;
+        let spot = Spot::of(self.place, &item.at)?;
         let url = spot.url();
-        let (outcome, sha256) = match decision {
-            Decision::Keep(sha256) => {
+        let (outcome, sha256, is_draft) = match decision {
+            Decision::Keep { sha256, is_draft } => {
                 self.printer.verbose(format!("`{url}` is there"));
                 if !self.dry_run {
                     // The try that wrote it may have ended before its page was written.
-                    index::follow(spot)?;
+                    index::follow(&spot)?;
                 }
-                (Outcome::Present, sha256)
+                (Outcome::Present, sha256, is_draft)
             }
             Decision::Write(replace) => {
+                let mut is_draft = false;
                 if !self.dry_run {
                     self.printer.verbose(format!("writing `{url}`"));
-                    self.exchange.put(spot, &mut item.body, &item.content, replace)?;
+                    let Item { body, content, .. } = item;
+                    is_draft = self.exchange.write(&spot, body, content, replace)?;
+                    index::follow(&spot)?;
                 }
-                (Outcome::Uploaded, item.content.sha256)
+                (Outcome::Uploaded, item.content.sha256, is_draft)
             }
         };
-        Ok(Uploaded { url: url.to_string(), sha256, outcome })
+        let uploaded = Uploaded { url: url.to_string(), sha256, outcome };
+        Ok(Carried { index, uploaded, is_draft })
     }
+}
+
+fn uploaded(carried: Vec<Carried>) -> Vec<Uploaded> {
+    carried.into_iter().map(|one| one.uploaded).collect()
+}
+
+/// Counts the artifacts of a version that are to be written.
+fn artifacts(items: &[Item], decided: &[Decision], subject: &Subject, version: &Version) -> usize {
+    let description = match subject {
+        Subject::Tool(name) => Some(Location::description(name, version)),
+        Subject::Program => None,
+    };
+    let is_artifact =
+        |item: &Item| matches!(item.role, Role::Content) && Some(&item.at) != description.as_ref();
+    let decided = items.iter().zip(decided);
+    let is_new = |decision: &Decision| matches!(decision, Decision::Write(_));
+    decided.filter(|(item, decision)| is_artifact(item) && is_new(decision)).count()
+}
+
+/// Says whether the same command may go well later. Where something was refused, it would be again.
+pub(crate) fn may_go_well(stop: &Stop) -> bool {
+    [ExitCode::UNREACHABLE, ExitCode::INTERNAL].contains(&stop.0.code())
 }
 
 /// What the name of a directory begins with in which a version is made.
@@ -310,8 +445,12 @@ fn remove_abandoned(directory: &Path, clock: Clock) {
 /// What is done about one file.
 #[derive(Debug, Clone, Copy)]
 enum Decision {
-    /// What is there stays; this is its digest.
-    Keep(Digest),
+    /// What is there stays.
+    Keep {
+        sha256: Digest,
+        /// Nobody sees it yet but whoever writes it.
+        is_draft: bool,
+    },
     /// It is written.
     Write(Replace),
 }

@@ -130,8 +130,10 @@ mod tests {
         let content = vec![7_u8; HEAD * 3];
         let reader: Box<dyn Read + Send> = Box::new(io::Cursor::new(content));
         let bar = Bar::new(false);
-        let mut passing =
-            Passing::new(Opened { length: None, offset: 0, etag: None, reader }, &bar);
+        let mut passing = Passing::new(
+            Opened { length: None, offset: 0, etag: None, is_draft: false, reader },
+            &bar,
+        );
         passing.rewind().unwrap();
         io::copy(&mut passing, &mut io::sink()).unwrap();
         assert_eq!(passing.length(), HEAD as u64 * 3);

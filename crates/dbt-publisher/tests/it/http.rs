@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use dbt_testkit::ssh_agent::SignedToken;
@@ -12,12 +12,12 @@ use dbt_testkit::ssh_agent::SignedToken;
 pub(crate) enum Fault {
     /// The next writes are answered by 503, so many times.
     Busy(u32),
+    /// All writes are answered by this status from now on.
+    Status(u16),
     /// The next write is kept, and the connection ends without an answer.
     LostAnswer,
     /// The next write is answered well, and half of it is kept.
     Half,
-    /// There is no room for whatever is written.
-    Full,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +90,11 @@ impl Server {
         &self.address
     }
 
+    /// Returns where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
     pub(crate) fn misbehave(&self, fault: Fault) {
         self.state.lock().unwrap().faults.push(fault);
     }
@@ -148,6 +153,12 @@ impl Server {
 
 /// One request of a connection. Nothing when it is over.
 fn answer(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
+    let mut is_last = false;
+    answer_one(stream, state, &mut is_last)?;
+    (!is_last).then_some(())
+}
+
+fn answer_one(stream: &TcpStream, state: &Mutex<State>, is_last: &mut bool) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
@@ -160,6 +171,7 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> Option<()> {
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         headers.insert(name.to_lowercase(), value.to_owned());
     }
+    *is_last = headers.get("connection").is_some_and(|value| value == "close");
     let authorization = headers.get("authorization").cloned();
     let mut locked = state.lock().unwrap();
     locked.requests.push(format!("{method} {path}"));
@@ -226,9 +238,10 @@ fn write(
             }
             return send(stream, b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n");
         }
-        Some(Fault::Full) => {
-            state.faults.push(Fault::Full);
-            return send(stream, b"HTTP/1.1 507 Full\r\nContent-Length: 0\r\n\r\n");
+        Some(Fault::Status(status)) => {
+            state.faults.push(Fault::Status(status));
+            let head = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n");
+            return send(stream, head.as_bytes());
         }
         Some(Fault::LostAnswer) => {
             state.files.insert(path, body);

@@ -13,6 +13,7 @@ mod interrupted;
 mod keys;
 mod maintain;
 mod pages;
+mod plain_servers;
 mod publish;
 mod release;
 mod signing_in_ci_page;

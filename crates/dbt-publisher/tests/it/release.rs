@@ -182,7 +182,7 @@ fn d33_what_could_not_be_uploaded_is_an_error_and_latest_waits_for_it() {
     let server = Server::start();
     world.set("REPOSERVER_URL", server.url());
     world.set("REPOSERVER_TOKEN", TOKEN);
-    server.misbehave(Fault::Full);
+    server.misbehave(Fault::Status(507));
     let release = "release dist --auth bearer --signer file:alice --yes";
     let run = world.run(release).fails(82, "(507)");
     assert!(run.talk.contains("hint: "), "{}", run.talk);

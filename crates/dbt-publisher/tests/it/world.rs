@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use dbt_core::clock::Clock;
@@ -16,6 +16,7 @@ use dbt_core::trust::{
     Companions, Confirmation, Expectation, Fetched, TrustRules, TrustStore, VerifyError,
 };
 use dbt_testkit::planted::{self, Secrets};
+use dbt_testkit::relay::Doomed;
 use tempfile::TempDir;
 
 /// What every key of the tests is locked with.
@@ -115,8 +116,17 @@ impl World {
     }
 
     /// Runs the program by these words in front of its own.
-    #[expect(clippy::disallowed_methods, reason = "a test hands on where `gpg` is")]
     pub(crate) fn run_through(&self, program: &[OsString], line: &str) -> Run {
+        self.run_until(program, line, |_started| {})
+    }
+
+    /// Runs the program, and tells which process it is.
+    pub(crate) fn run_doomed(&self, line: &str, doomed: &Doomed) -> Run {
+        self.run_until(&[env!("CARGO_BIN_EXE_publisher").into()], line, |child| doomed.is(child))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test hands on where `gpg` is")]
+    fn run_until(&self, program: &[OsString], line: &str, tell: impl FnOnce(&Child)) -> Run {
         let words = line.split_whitespace().map(|word| {
             let word = word.replace("REPO", self.path("repo").to_str().unwrap());
             word.replace("PLACE", self.place.path().to_str().unwrap()).replace("%20", " ")
@@ -128,7 +138,10 @@ impl World {
         command.env("HOME", self.path("home")).env("TMPDIR", self.place.path());
         command.env("DBT_SIGNING_PASSPHRASE", PASSPHRASE);
         command.envs(self.environment.iter().cloned());
-        let output = command.output().unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        tell(&child);
+        let output = child.wait_with_output().unwrap();
         self.secrets.are_not_in("what the publisher says", &output.stderr);
         self.secrets.are_not_in("what the publisher prints", &output.stdout);
         let text = |bytes| String::from_utf8(bytes).unwrap();

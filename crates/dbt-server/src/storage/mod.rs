@@ -107,10 +107,12 @@ pub trait Storage: Send + Sync {
         Box::pin(std::future::ready(Err(StorageError::NotFound)))
     }
 
-    /// Begins an upload in parts, unless the caller has this many already.
+    /// Begins an upload in parts, unless the caller has this many already. One of which is said what
+    /// it will be, and where, is the same one when it is begun again.
     fn begin_upload<'a>(
         &'a self,
         _grant: &'a Grant<CreateSomewhere>,
+        _named: Option<(RepoPath, Digest)>,
         _each: u32,
     ) -> BoxFuture<'a, Result<PartialUpload, StorageError>> {
         Box::pin(std::future::ready(Err(StorageError::NotFound)))

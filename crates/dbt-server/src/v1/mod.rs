@@ -320,7 +320,7 @@ async fn dispatch(
         Ask::Release(id) => releases::look(app, asked, &id).await,
         Ask::Commit(id) => releases::commit(app, asked, &id).await,
         Ask::Abandon(id) => releases::abandon(app, asked, &id).await,
-        Ask::BeginUpload => uploads::begin(app, asked).await,
+        Ask::BeginUpload => uploads::begin(app, asked, body).await,
         Ask::Upload(id) => uploads::look(app, asked, &id).await,
         Ask::Append(id) => uploads::append(app, asked, &id, body).await,
         Ask::CommitUpload(id) => uploads::commit(app, asked, &id, body).await,
@@ -359,16 +359,36 @@ fn json(status: StatusCode, value: &Value) -> Result<Response<Body>, ApiError> {
 }
 
 /// Reads a body of JSON.
-async fn object<T: serde::de::DeserializeOwned>(mut body: BodyReader) -> Result<T, ApiError> {
+async fn object<T: serde::de::DeserializeOwned>(body: BodyReader) -> Result<T, ApiError> {
+    parsed(&whole(body).await?)
+}
+
+/// Reads a body of JSON, if there is a body.
+async fn object_if_any<T: serde::de::DeserializeOwned>(
+    body: BodyReader,
+) -> Result<Option<T>, ApiError> {
+    let bytes = whole(body).await?;
+    if bytes.is_empty() { Ok(None) } else { parsed(&bytes).map(Some) }
+}
+
+async fn whole(mut body: BodyReader) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
-    let bad = |detail: String| ApiError::BadRequest { code: "bad-body", detail };
     while let Some(chunk) = body.next().await.map_err(StorageError::from)? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > BODY_BYTES {
-            return Err(bad(format!("the body is longer than {BODY_BYTES} bytes")));
+            return Err(bad_body(format!("the body is longer than {BODY_BYTES} bytes")));
         }
     }
-    serde_json::from_slice(&bytes).map_err(|error| bad(format!("the body cannot be read: {error}")))
+    Ok(bytes)
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let unread = |error| bad_body(format!("the body cannot be read: {error}"));
+    serde_json::from_slice(bytes).map_err(unread)
+}
+
+fn bad_body(detail: String) -> ApiError {
+    ApiError::BadRequest { code: "bad-body", detail }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use hyper::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{json, object};
+use super::{bad_body, json, object, object_if_any};
 use crate::action::{Action as _, CreateSomewhere, Write};
 use crate::app::App;
 use crate::audit::Outcome;
@@ -31,13 +31,30 @@ use crate::{time, token_ends};
 /// Where in the upload a part begins, or where the next one must.
 pub(crate) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 
-pub(super) async fn begin(app: &Arc<App>, asked: &Asked) -> Result<Response<Body>, ApiError> {
+/// Begins an upload. Where the body says what it will be, whoever has begun that gets the same one:
+/// so nobody needs to remember an id to go on.
+pub(super) async fn begin(
+    app: &Arc<App>,
+    asked: &Asked,
+    body: BodyReader,
+) -> Result<Response<Body>, ApiError> {
     let grant = admit(app, asked, CreateSomewhere::new()).await?;
+    let body = token_ends::while_it_counts(app, grant.caller(), grant.rule(), body);
+    let named = match object_if_any::<Committed>(body).await? {
+        None => None,
+        Some(named) => {
+            // Who may not write it there is told so before the bytes come.
+            let there = permit(app, asked, grant.caller().clone(), named.write()?)?;
+            let sha256 = named.sha256.parse::<Digest>();
+            let sha256 = sha256.map_err(|error| bad_body(format!("`sha256`: {error}")))?;
+            Some((there.action().path().clone(), sha256))
+        }
+    };
     let (worker, origin) = (Arc::clone(app), asked.origin.clone());
     let work = tokio::spawn(async move {
         let _slot = worker.slot(grant.caller())?;
         let entry = worker.audit.open(&origin, &grant).await?;
-        let begun = worker.storage.begin_upload(&grant, worker.limits.uploads_each).await;
+        let begun = worker.storage.begin_upload(&grant, named, worker.limits.uploads_each).await;
         worker.audit.close(entry, Outcome::of("upload begun", &begun)).await;
         Ok::<_, ApiError>(begun?)
     });
@@ -121,10 +138,8 @@ pub(super) async fn commit(
     let checksum = HeaderValue::from_str(&committed.sha256);
     headers.insert("x-checksum-sha256", checksum.unwrap_or(HeaderValue::from_static("?")));
     let sha256 = Declared::of(&headers).map_err(StorageError::from)?.sha256();
-    let sha256 = sha256.ok_or_else(|| ApiError::BadRequest {
-        code: "bad-body",
-        detail: "`sha256` must be that of all the bytes".to_owned(),
-    })?;
+    let sha256 =
+        sha256.ok_or_else(|| bad_body("`sha256` must be that of all the bytes".to_owned()))?;
     let named = (grant.action().path().clone(), sha256);
     let (file, is_again) = match app.storage.uploaded(&somewhere, id).await {
         Err(StorageError::NotFound) => {

@@ -309,3 +309,68 @@ fn nobody_else_repeats_a_commit() {
     ask("two", &commit, wanted.as_bytes()).is_refused(404, "not-found");
     assert_eq!(ask("one", &commit, wanted.as_bytes()).status, 200);
 }
+
+/// Begins an upload of which is said what it will be.
+fn begin_named(server: &Server, path: &str, sha256: &str) -> Reply {
+    let wanted = json!({ "path": path, "sha256": sha256 }).to_string();
+    api(server, "POST", "", &[], wanted.as_bytes())
+}
+
+#[test]
+fn an_upload_of_which_was_said_what_it_will_be_is_gone_on_with_by_whoever_begins_it_again() {
+    let server = Server::with(&format!(r#"{WRITABLE}, "limits": {{"maxUploadsPerCaller": 3}}"#));
+    let (right, other) = (sha256(b"bytes"), sha256(b"other"));
+    let id = |reply: &Reply| {
+        assert_eq!(reply.status, 201, "{reply:?}");
+        reply.json()["id"].as_str().unwrap().to_owned()
+    };
+    let first = id(&begin_named(&server, "/dbt/x", &right));
+    assert_eq!(append(&server, &format!("/{first}"), 0, b"by").status, 204);
+    let server = Server::on(
+        server.kill(),
+        &format!(r#"{WRITABLE}, "limits": {{"maxUploadsPerCaller": 3}}"#),
+    );
+    // Any number of times, as it is always the same one.
+    for sha256 in [&right, &right.to_uppercase(), &right, &right] {
+        let again = begin_named(&server, "/dbt/x", sha256);
+        assert_eq!((id(&again), again.header("upload-offset")), (first.clone(), Some("2")));
+    }
+    assert_ne!(id(&begin_named(&server, "/dbt/x", &other)), first);
+    assert_ne!(id(&begin_named(&server, "/dbt/y", &right)), first);
+    begin_named(&server, "/dbt/z", &right).is_refused(429, "too-many-uploads");
+    assert_eq!(append(&server, &format!("/{first}"), 2, b"tes").status, 204);
+    assert_eq!(commit(&server, &format!("/{first}"), &[], "/dbt/x", &right).status, 201);
+    assert_eq!(server.get("/dbt/x").text(), "bytes");
+    let new = begin_named(&server, "/dbt/x", &right);
+    assert_eq!(new.header("upload-offset"), Some("0"), "that one is over");
+    for (path, sha256, status, code) in [
+        ("/dbt/x", "abc", 400, "bad-body"),
+        ("/dbt/../x", right.as_str(), 400, "bad-path"),
+        ("/elsewhere", &right, 400, "bad-path"),
+    ] {
+        begin_named(&server, path, sha256).is_refused(status, code);
+    }
+}
+
+#[test]
+fn who_may_not_write_somewhere_is_told_so_before_the_bytes_come() {
+    let token = |name: &str| json!({"name": name, "sha256": sha256(name.as_bytes())});
+    let policies = json!([
+        {"name": "one", "subjects": ["one"], "paths": ["/dbt-tools/one/**"], "actions": ["create"]},
+        {"name": "two", "subjects": ["two"], "paths": ["/dbt-tools/one/**"], "actions": ["create"]},
+    ]);
+    let server = Server::with(&format!(
+        r#""authTypePut": "static-token", "tokens": {}, "policies": {policies}"#,
+        json!(["one", "two"].map(token)),
+    ));
+    let begin = |who: &str, tool: &str| {
+        let path = format!("/dbt-tools/{tool}/1.0.0/linux/amd64/{tool}");
+        let wanted = json!({"path": path, "sha256": sha256(b"bytes")}).to_string();
+        let line = format!("Authorization: Bearer {who}");
+        server.send("POST", "/-/api/v1/uploads", &[&line], wanted.as_bytes())
+    };
+    let ids = ["one", "two"].map(|who| begin(who, "one").json()["id"].clone());
+    assert_ne!(ids[0], ids[1], "another's is another's");
+    begin("one", "two").is_refused(403, "forbidden");
+    assert_eq!(kept(&server), 2);
+}

@@ -21,6 +21,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if self.has_ended() {
+            // The id may be that of somebody else by now.
+            return;
+        }
         // Asked first, because only the program itself knows its own children.
         let asked = kill_process(Pid::from_child(&self.0), Signal::TERM);
         if asked.is_err() || !eventually(|| self.has_ended()) {

@@ -369,9 +369,10 @@ impl Storage for Local {
     fn begin_upload<'a>(
         &'a self,
         grant: &'a Grant<CreateSomewhere>,
+        named: Option<(RepoPath, Digest)>,
         each: u32,
     ) -> BoxFuture<'a, Result<PartialUpload, StorageError>> {
-        Box::pin(uploads::begin(&self.0, grant, each))
+        Box::pin(uploads::begin(&self.0, grant, named, each))
     }
 
     fn upload<'a>(

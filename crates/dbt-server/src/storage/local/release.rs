@@ -193,10 +193,10 @@ impl Tree {
         let mut state = self.state_of(version, draft)?;
         let waiting: Vec<String> =
             state.platforms.iter().flat_map(|platform| platform.waiting_for.clone()).collect();
-        // Without any file, an earlier commit was carried out and the program ended.
-        let is_done = self.files_below(&draft.files()).map_err(failed)?.is_empty();
+        // Without any platform it is another description of a version that is seen; without any file
+        // too, an earlier commit was carried out and the program ended.
         let is_seen = self.root.open_directory(version).is_ok();
-        if !waiting.is_empty() || (state.platforms.is_empty() && !(is_done && is_seen)) {
+        if !waiting.is_empty() || (state.platforms.is_empty() && !is_seen) {
             return Err(StorageError::Incomplete { waiting_for: waiting });
         }
         let mut parts: Vec<RepoPath> =

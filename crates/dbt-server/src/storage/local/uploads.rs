@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use dbt_core::clock::Clock;
+use dbt_core::digest::Digest;
 use dbt_core::repo_path::RepoPath;
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +28,12 @@ const ABOUT: &str = "about.json";
 const BYTES: &str = "bytes";
 
 /// What is written beside the bytes.
-#[derive(Serialize, Deserialize)]
-struct About {
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct About {
     owner: String,
+    /// Where it will go, and the digest of all of it, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    named: Option<(String, Digest)>,
 }
 
 /// Adds the body of a request at an offset, which must be where the upload ends. What arrives of a
@@ -87,26 +91,41 @@ pub(super) async fn append(
 }
 
 impl Tree {
-    /// Begins an upload, unless its subject has this many already, by whatever they show.
+    /// Begins an upload, unless its subject has this many already, by whatever they show; or finds
+    /// the one that its owner has begun of the same.
     pub(super) fn begin_upload(
         &self,
         id: &str,
-        owner: &str,
+        about: About,
         each: u32,
     ) -> Result<PartialUpload, StorageError> {
         self.temporary()?;
+        let owner = &about.owner;
+        if let Some(known) = self.begun(&about).map_err(|error| failed(id, error))? {
+            return self.upload(&known, owner);
+        }
         let (all, own) = self.count_uploads(owner).map_err(|error| failed(id, error))?;
         if own >= each as usize || all >= limits::OPEN_UPLOADS {
             return Err(StorageError::TooManyOpen { own });
         }
-        let about = serde_json::to_vec(&About { owner: owner.to_owned() });
-        let begun = about.map_err(io::Error::from).and_then(|about| {
+        let written = serde_json::to_vec(&about).map_err(io::Error::from);
+        let begun = written.and_then(|about| {
             self.root.write_private(&below(&directory(id), BYTES), b"")?;
             self.root.write_private(&below(&directory(id), ABOUT), &about)?;
             self.root.flush_around(&directory(id))
         });
         begun.map_err(|error| failed(id, error))?;
         self.upload(id, owner)
+    }
+
+    /// Returns the upload of the same file by the same owner.
+    fn begun(&self, about: &About) -> io::Result<Option<String>> {
+        if about.named.is_none() {
+            return Ok(None);
+        }
+        let all = self.root.entries(&uploads())?;
+        let is_it = |id: &String| self.about_upload(&directory(id)).as_ref() == Some(about);
+        Ok(all.into_iter().map(|(id, _kind)| id).find(is_it))
     }
 
     /// Returns how far an upload of somebody is.
@@ -161,8 +180,12 @@ impl Tree {
     }
 
     fn owner_of_upload(&self, place: &RepoPath) -> Option<String> {
+        self.about_upload(place).map(|about| about.owner)
+    }
+
+    fn about_upload(&self, place: &RepoPath) -> Option<About> {
         let file = self.root.open(&below(place, ABOUT)).ok()?;
-        serde_json::from_reader::<_, About>(file).ok().map(|about| about.owner)
+        serde_json::from_reader(file).ok()
     }
 
     fn count_uploads(&self, owner: &str) -> io::Result<(usize, usize)> {
@@ -208,16 +231,18 @@ fn failed(id: &str, error: io::Error) -> StorageError {
 pub(super) async fn begin(
     tree: &Arc<Tree>,
     grant: &Grant<CreateSomewhere>,
+    named: Option<(RepoPath, Digest)>,
     each: u32,
 ) -> Result<PartialUpload, StorageError> {
     let (tree, owner) = (Arc::clone(tree), super::owner(grant.caller()));
+    let named = named.map(|(path, sha256)| (path.to_string(), sha256));
     let id = crate::request_id::RequestId::new(Clock::System.now()).to_string();
     // What has expired is looked for meanwhile, and half an upload looks like that.
     let unswept = Arc::clone(&tree.deletions).read_owned().await;
     // One after another, so that nobody gets more than they may have.
     let turn = tree.drafts.turn(&uploads()).await;
     on_disk(move || {
-        let begun = tree.begin_upload(&id, &owner, each);
+        let begun = tree.begin_upload(&id, About { owner, named }, each);
         drop((turn, unswept));
         begun
     })
