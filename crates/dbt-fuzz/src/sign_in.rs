@@ -63,8 +63,6 @@ pub fn is_answered(data: &[u8]) -> bool {
     }
 }
 
-/// Returns the parts of an input, of which there are a few.
-
 /// Returns the way to every provider here.
 pub fn channel() -> Channel {
     let connector = Connector::new(&Network::default(), None, "dbt/0.0.0");

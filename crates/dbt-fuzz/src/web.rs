@@ -74,7 +74,8 @@ fn is_ui(target: &str) -> bool {
 /// A search is shown as it was typed, and finds what has all its words.
 fn searched(app: &Arc<App>, text: &str, description: &str) {
     let text: String = text.chars().take(QUERY_LETTERS).collect();
-    let escaped: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let escaped: Vec<String> = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let escaped = escaped.concat();
     let (head, page) = get(app, &format!("/-/ui/?q={escaped}"));
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     is_ours(&head, &page);
