@@ -22,7 +22,7 @@ const MAKEFILE: &str = include_str!("../../../../Makefile");
 /// Where the pages have their server.
 const ROOT: &str = "https://dbt.example.com";
 
-/// A directory with what was built, and a home with the keys `demo`, `alice` and one of GnuPG's.
+/// A directory with what was built, and a home with the keys `demo`, `alice` and one of `gpg`.
 struct Desk(Reposerver);
 
 impl Desk {
@@ -51,7 +51,7 @@ impl Desk {
         desk
     }
 
-    /// Gives the user a key of GnuPG's that the truststore has.
+    /// Gives the user a key of `gpg`'s that the truststore has.
     fn with_gpg(self) -> Self {
         let lines = [
             "gpg --quiet --batch --passphrase '' --quick-generate-key \
