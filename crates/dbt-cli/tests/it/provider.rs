@@ -5,7 +5,7 @@ pub(crate) mod browser;
 mod keychain;
 mod keys;
 mod logout;
-mod offer;
+pub(crate) mod offer;
 mod runs;
 
 use std::net::Ipv4Addr;

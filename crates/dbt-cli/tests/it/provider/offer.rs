@@ -8,7 +8,7 @@ use dbt_testkit::world::World;
 use super::{asked, world};
 
 /// Runs the program on a terminal of its own, where somebody types.
-fn on_terminal(world: &World, words: &[&str], typed: &str) -> Run {
+pub(crate) fn on_terminal(world: &World, words: &[&str], typed: &str) -> Run {
     // `script` is of util-linux; what is on its terminal comes out of its standard output.
     let line = format!("{} {}", world.program().display(), words.join(" "));
     world
