@@ -8,6 +8,7 @@
 //! 3. Proofs ([`trust::Fetched`], [`trust::Verified`]) have private fields, so nothing outside can
 //!    forge "verified".
 
+pub mod announcement;
 pub mod brand;
 pub mod clock;
 pub mod digest;

@@ -1,6 +1,7 @@
 //! What a server says about itself, for `server add`.
 
 use dbt_client::config::{NewServer, Urls, announcement};
+use dbt_core::announcement::SIGN_IN;
 use dbt_core::trust::Fingerprint;
 
 /// Takes an announcement over: it moves places on the network and names signers, nothing else.
@@ -13,7 +14,8 @@ pub fn run(data: &[u8]) {
     assert_eq!(server.name.as_str(), "acme");
     for url in [&server.repository, &server.tools, &server.truststore] {
         assert!(url.origin().is_some(), "{url} is on this machine");
-        assert!(!url.is_plain_http() || url.is_loopback(), "{url} is not protected");
+        assert!(!url.is_loopback(), "{url} is on this machine");
+        assert!(!url.is_plain_http(), "{url} is not protected");
         assert!(!url.to_string().contains("${"), "{url}");
     }
     for (scope, values) in &server.trust {
@@ -23,9 +25,8 @@ pub fn run(data: &[u8]) {
             assert!(is_root || value.parse::<Fingerprint>().is_ok(), "{scope:?} {value:?}");
         }
     }
-    let harmless = ["authType", "issuerUrl", "oidcAudience", "oidcClientId", "connectorId"];
     for (key, value) in &server.sign_in {
-        assert!(harmless.contains(&key.as_str()) && !value.contains("${"), "{key:?} {value:?}");
+        assert!(SIGN_IN.contains(&key.as_str()) && !value.contains("${"), "{key:?} {value:?}");
     }
     taken_over(&server);
 }

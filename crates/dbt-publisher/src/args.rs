@@ -161,6 +161,9 @@ pub(crate) struct Publish {
     /// Put other bytes in the place of a published version
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Under which URL the directory that is written is served: clients are told there
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_url: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -250,6 +253,9 @@ pub(crate) struct Release {
     /// Put other bytes in the place of a published version
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Under which URL the directory that is written is served: clients are told there
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_url: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

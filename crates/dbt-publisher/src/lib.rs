@@ -4,6 +4,7 @@
 //! Read [`run`] first, then `publish`, `signer` and `truststore`. What is published here, the
 //! clients of the reference accept too.
 
+mod announcement;
 mod args;
 mod binary;
 mod config;

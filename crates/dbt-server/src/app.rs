@@ -66,6 +66,8 @@ pub struct App {
     pub clock: Clock,
     /// What browsers see.
     pub web: Web,
+    /// What clients are told before they are configured, as it is sent.
+    pub announcement: Option<String>,
     /// What of the settings is about connections.
     pub edge: Edge,
     /// What stays the same however often the settings change.
@@ -129,6 +131,7 @@ impl App {
             limits: config.limits.clone(),
             clock: Clock::System,
             web,
+            announcement: config.announcement.clone(),
             edge,
             running,
             methods,
@@ -163,6 +166,7 @@ impl App {
             limits,
             clock,
             web: Web::default(),
+            announcement: None,
             edge: Edge::default(),
             running: Arc::default(),
             methods: Vec::new(),
@@ -225,6 +229,7 @@ impl App {
             shares: Arc::clone(&before.shares),
             clock: before.clock,
             web,
+            announcement: config.announcement.clone(),
             edge,
             running: Arc::clone(&before.running),
             methods,

@@ -192,7 +192,8 @@ async fn answer(
             return match route {
                 Route::Health(probe) => probes::answer(app, probe, uri),
                 Route::Metrics => told::answer(app).await,
-                Route::Options { .. }
+                Route::Announcement
+                | Route::Options { .. }
                 | Route::Redirect { .. }
                 | Route::Files { .. }
                 | Route::Tools(_)
@@ -218,14 +219,10 @@ async fn answer(
             let _grant = admit(app, asked, Observe::everything()).await?;
             told::answer(app).await
         }
+        Route::Announcement => announced(app, asked).await,
         Route::Options { allow } => options(allow),
         Route::Redirect { location } => respond::redirect(&location),
-        Route::Nothing => {
-            // Strangers must not learn from a 404 what they may not list.
-            let _grant = admit(app, asked, Read::root()).await?;
-            let is_api = uri.path().starts_with("/-/api/v1/");
-            Err(if is_api { ApiError::Unknown } else { ApiError::NotFound })
-        }
+        Route::Nothing => Err(nothing(app, asked).await?),
         Route::Files { action, directory } => {
             let grant = admit(app, asked, action.listing(directory)).await?;
             files(app, asked, &grant, directory).await
@@ -366,6 +363,22 @@ pub(crate) fn refuse_foreign_pages(parts: &Parts) -> Result<(), ApiError> {
         return Err(ApiError::Forbidden { detail });
     }
     Ok(())
+}
+
+/// Answers with what clients are told before they are configured. Nobody is asked who they are: it is
+/// how somebody learns where to prove that. Without it the path is as any other that is not there.
+async fn announced(app: &App, asked: &Asked) -> Result<Response<Body>, ApiError> {
+    let Some(text) = &app.announcement else { return Err(nothing(app, asked).await?) };
+    let caching = Caching { shared: true, immutable: false };
+    respond::page(&asked.parts.headers, "application/json", text.clone(), None, caching)
+}
+
+/// Returns that there is nothing, to those who may know that.
+async fn nothing(app: &App, asked: &Asked) -> Result<ApiError, ApiError> {
+    // Strangers must not learn from a 404 what they may not list.
+    let _grant = admit(app, asked, Read::root()).await?;
+    let is_api = asked.parts.uri.path().starts_with("/-/api/v1/");
+    Ok(if is_api { ApiError::Unknown } else { ApiError::NotFound })
 }
 
 fn options(allow: &'static str) -> Result<Response<Body>, ApiError> {

@@ -1,8 +1,8 @@
 //! From method and path to what is asked. Nothing is done here.
 
-use dbt_core::brand;
 use dbt_core::name::ToolName;
 use dbt_core::repo_path::RepoPath;
+use dbt_core::{announcement, brand};
 use hyper::{Method, Uri};
 
 use crate::action::{Delete, Read, Write};
@@ -18,6 +18,8 @@ pub enum Route {
     Health(Probe),
     /// What it counts.
     Metrics,
+    /// What clients are told before they are configured.
+    Announcement,
     /// Which methods the path knows.
     Options {
         /// They.
@@ -57,6 +59,7 @@ impl Route {
         match self {
             Self::Health(_probe) => "health",
             Self::Metrics => "metrics",
+            Self::Announcement => "announcement",
             Self::Options { .. } => "options",
             Self::Redirect { .. } => "redirect",
             Self::Files { directory: false, .. } => "file",
@@ -85,7 +88,8 @@ pub fn route(method: &Method, uri: &Uri, writable: bool) -> Result<Route, ApiErr
     }
     let target = Target::of(uri).map_err(|error| bad_path(error.to_string()))?;
     let first = target.path.segments().next();
-    let is_file = !matches!(first, Some(API)) && target.path.as_str() != "healthz";
+    let is_answer = target.path.as_str() == "healthz" || is_announcement(&target.path);
+    let is_file = !matches!(first, Some(API)) && !is_answer;
     let allow = if is_file && writable { ALL_METHODS } else { READ_METHODS };
     if let Some(route) = api_v1(method, &target, writable)? {
         return Ok(route);
@@ -147,6 +151,9 @@ fn read(target: Target, uri: &Uri) -> Route {
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         return Route::Redirect { location: target.clean_location() + &query };
     }
+    if is_announcement(&target.path) && !target.directory {
+        return Route::Announcement;
+    }
     let segments: Vec<&str> = target.path.segments().collect();
     match (segments.as_slice(), target.directory) {
         (["healthz"], false) => Route::Health(Probe::Compatible),
@@ -164,6 +171,10 @@ fn read(target: Target, uri: &Uri) -> Route {
                 .map_or(Route::Nothing, |action| Route::Files { action, directory })
         }
     }
+}
+
+fn is_announcement(path: &RepoPath) -> bool {
+    announcement::PATH.strip_prefix('/') == Some(path.as_str())
 }
 
 fn tools() -> Option<Read> {
@@ -249,6 +260,21 @@ mod tests {
     }
 
     #[test]
+    fn what_clients_are_told_is_read_and_never_written() {
+        let path = announcement::PATH;
+        for method in ["GET", "HEAD"] {
+            assert_eq!(routed(method, path).unwrap(), Route::Announcement);
+        }
+        for method in ["PUT", "DELETE", "POST"] {
+            let error = routed(method, path).unwrap_err();
+            assert!(
+                matches!(error, ApiError::MethodNotAllowed { allow: READ_METHODS }),
+                "{method}"
+            );
+        }
+    }
+
+    #[test]
     fn unknown_methods_are_named_what_the_path_knows() {
         for method in ["POST", "PATCH", "TRACE", "CONNECT", "MOVE", "PROPFIND"] {
             let error = routed(method, "/dbt/x").unwrap_err();
@@ -268,6 +294,9 @@ mod tests {
             "/-/",
             "/-/api/tools/a%20b/versions",
             "/-/api/tools/x.asc/versions",
+            "/.well-known/dbt.json/",
+            "/.well-known/other.json",
+            "/x/.well-known/dbt.json",
         ] {
             assert_eq!(routed("GET", uri).unwrap(), Route::Nothing, "{uri}");
         }

@@ -139,23 +139,8 @@ fn add(process: &Process, name_and_url: &[String], yes: bool) -> Result<(), Repo
     refuse_sign_in_of_another(process, &new.server)?;
 
     process.printer.talk(new.introduction());
-    if !yes {
-        match prompt::ask("trust these keys and add the server?") {
-            Said::Yes => {}
-            Said::No => {
-                process.printer.note("nothing was changed");
-                return Ok(());
-            }
-            Said::NobodyThere => {
-                return Err(Report::new(
-                    ExitCode::USAGE,
-                    "nobody is there to say whether these keys are trusted",
-                )
-                .hint(
-                    "compare the fingerprints with what the administrator says, and add `--yes`",
-                ));
-            }
-        }
+    if !yes && !is_wanted(process, &new)? {
+        return Ok(());
     }
     if !new.server.sign_in.is_empty() && !is_sign_in_wanted(process, &new.server) {
         new.server.sign_in.clear();
@@ -166,7 +151,44 @@ fn add(process: &Process, name_and_url: &[String], yes: bool) -> Result<(), Repo
         new.server.name,
         document.path().display()
     ));
+    if new.keys.is_none() {
+        say_what_is_next(process, &new.server);
+    }
     Ok(())
+}
+
+/// Asks whether the server is added. Nobody there is an error: a script must not take it for done.
+fn is_wanted(process: &Process, new: &Introduced) -> Result<bool, Report> {
+    let question = match new.keys {
+        Some(_) => "trust these keys and add the server?",
+        None => "add the server, and trust the keys that it shows once you have signed in?",
+    };
+    match prompt::ask(question) {
+        Said::Yes => Ok(true),
+        Said::No => {
+            process.printer.note("nothing was changed");
+            Ok(false)
+        }
+        Said::NobodyThere => {
+            let message = "nobody is there to say whether these keys are trusted";
+            Err(Report::new(ExitCode::USAGE, message)
+                .hint("compare the fingerprints with what the administrator says, and add `--yes`"))
+        }
+    }
+}
+
+/// Says how one comes to the keys that the server shows to nobody it does not know.
+fn say_what_is_next(process: &Process, server: &NewServer) {
+    let (program, name) = (brand::PROGRAM, &server.name);
+    if server.trust.is_empty() {
+        process.printer.warning(format!(
+            "nobody has seen the keys of the server `{name}`: those that it shows first will count"
+        ));
+    }
+    process.printer.hint(format!(
+        "sign in with `{program} -s {name} login`, then run a tool; `{program} trust show` lists the \
+         fingerprints that count, to be compared with what the administrator says"
+    ));
 }
 
 /// Refuses a server that announces the sign-in of another one: what it would be sent counts there.
@@ -249,7 +271,8 @@ fn parse(process: &Process, words: &[String]) -> Result<(RepositoryUrl, ServerNa
 /// A server that was asked, and the keys it showed.
 struct Introduced {
     server: NewServer,
-    keys: Vec<Certificate>,
+    /// Nothing, if it shows them to nobody who has not signed in.
+    keys: Option<Vec<Certificate>>,
     /// The server itself said who may sign what; otherwise all its keys may sign everything.
     announced: bool,
 }
@@ -267,8 +290,11 @@ impl Introduced {
         for (key, value) in &server.sign_in {
             lines.push(format!("{key}: {}", Printable::new(value)));
         }
-        lines.push("signing keys:".to_owned());
-        for key in &self.keys {
+        lines.push(match self.keys {
+            Some(_) => "signing keys:".to_owned(),
+            None => "signing keys: (shown once you have signed in)".to_owned(),
+        });
+        for key in self.keys.iter().flatten() {
             let expiry = key.expires().map_or_else(
                 || "does not expire".to_owned(),
                 |at| format!("expires {}", timestamp::format_date(at)),
@@ -305,31 +331,40 @@ fn ask_server(
     };
 
     let mut server = NewServer::at(name, Urls::below(root));
-    match read(root, &announcement::path(), announcement::LIMIT) {
-        Ok(Answer::Document { bytes, .. }) => {
-            announcement::read(&bytes, &mut server).map_err(failure::configuring)?;
+    // A directory is where it is, whatever it says of where others find what is in it.
+    if root.origin().is_some() {
+        match read(root, &announcement::path(), announcement::LIMIT) {
+            Ok(Answer::Document { bytes, .. }) => {
+                announcement::read(&bytes, &mut server).map_err(failure::configuring)?;
+            }
+            Ok(Answer::NotModified) => {}
+            // Many servers announce nothing: files lie where they usually lie. Some say nothing at
+            // all to somebody they do not know.
+            Err(error) if matches!(error.class(), Class::NotFound | Class::SignIn) => {}
+            Err(error) => return Err(failure::fetching(error)),
         }
-        Ok(Answer::NotModified) => {}
-        // Most servers announce nothing: files lie where they usually lie.
-        Err(error) if error.class() == Class::NotFound => {}
-        Err(error) => return Err(failure::fetching(error)),
     }
     let (directory, file) = server.truststore.split_last().ok_or_else(|| {
         Report::new(ExitCode::CONFIGURATION, format!("`{}` names no file", server.truststore))
     })?;
-    let bytes = match read(&directory, &file, TRUSTSTORE_LIMIT).map_err(failure::fetching)? {
-        Answer::Document { bytes, .. } => bytes,
-        Answer::NotModified => Vec::new(),
+    let keys = match read(&directory, &file, TRUSTSTORE_LIMIT) {
+        Ok(Answer::Document { bytes, .. }) => Some(keys_in(&bytes, &server)?),
+        Ok(Answer::NotModified) => Some(keys_in(&[], &server)?),
+        Err(error) if error.class() == Class::SignIn => None,
+        Err(error) => return Err(failure::fetching(error)),
     };
-    let keyring = Keyring::parse(&bytes).map_err(|error| {
-        let message = format!("the truststore `{}` cannot be used", server.truststore);
-        Report::because(ExitCode::VERIFICATION_REFUSED, message, error)
-    })?;
-    let keys: Vec<Certificate> =
-        keyring.certificates.into_iter().filter(|key| !key.is_revoked()).collect();
     let announced = !server.trust.is_empty();
-    if !announced {
+    if let (Some(keys), false) = (&keys, announced) {
         server.trust_for_everything(keys.iter().map(|key| key.fingerprint().to_string()));
     }
     Ok(Introduced { server, keys, announced })
+}
+
+/// Returns the keys of a truststore that are not revoked.
+fn keys_in(bytes: &[u8], server: &NewServer) -> Result<Vec<Certificate>, Report> {
+    let keyring = Keyring::parse(bytes).map_err(|error| {
+        let message = format!("the truststore `{}` cannot be used", server.truststore);
+        Report::because(ExitCode::VERIFICATION_REFUSED, message, error)
+    })?;
+    Ok(keyring.certificates.into_iter().filter(|key| !key.is_revoked()).collect())
 }

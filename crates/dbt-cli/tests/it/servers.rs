@@ -3,11 +3,14 @@
 use std::fs;
 
 use dbt_testkit::exits;
+use dbt_testkit::http::Answer;
 use dbt_testkit::invocation::Run;
 use dbt_testkit::people::ALICE;
+use dbt_testkit::server::Fault;
 use dbt_testkit::world::World;
 use serde_json::{Value, json};
 
+use crate::provider::offer::on_terminal;
 use crate::world;
 
 fn config(world: &World) -> Value {
@@ -121,6 +124,90 @@ fn a_server_that_announces_the_sign_in_of_another_one_is_not_added() {
         .exits_with(exits::CONFIGURATION)
         .mentions("a server cannot announce tokens for another host");
     assert_eq!(fs::read(world.config_file()).unwrap(), before);
+}
+
+/// A world without a configuration, whose server answers nobody without this token, but for what it
+/// announces.
+fn closed(announced: &Value) -> World {
+    let world = bare();
+    world.may_keep_tokens();
+    world.repository().publish("deploy", "1.4.0").now();
+    world.server().require_token(TOKEN);
+    let answer = Answer::of(200, "application/json", serde_json::to_vec(announced).unwrap());
+    world.server().fault("/.well-known/dbt.json", Fault::Answer(answer));
+    world
+}
+
+const TOKEN: &str = "dbt_0123456789abcdef";
+
+#[test]
+fn a_server_that_shows_its_keys_to_nobody_it_does_not_know_is_added_with_what_is_next() {
+    let world = closed(&json!({}));
+    let url = world.server().url();
+    without_anybody(&world, &["server", "add", "work", &url]).exits_with(exits::USAGE);
+    assert!(!world.config_file().exists());
+
+    without_anybody(&world, &["server", "add", "work", &url, "--yes"])
+        .exits_with(0)
+        .mentions("signing keys: (shown once you have signed in)\n")
+        .mentions(
+            "nobody has seen the keys of the server `work`: those that it shows first will count",
+        )
+        .mentions("sign in with `dbt -s work login`, then run a tool; `dbt trust show` lists");
+    let written = config(&world);
+    let keys: Vec<&String> = written["servers"]["work"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["repository", "toolsRepository", "truststore"]);
+
+    // As it says.
+    let login = world.dbt(["-s", "work", "login"]);
+    login.exits_with(exits::CONFIGURATION).mentions("login --token");
+    let line = format!("{TOKEN}\n");
+    let login = world.invoke(["-s", "work", "login", "--token"]).stdin(line.as_bytes()).run();
+    login.exits_with(0);
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    let shown = world.dbt(["trust", "show"]);
+    let shown = shown.exits_with(0).stdout();
+    assert!(shown.contains(&ALICE.fingerprint().to_string()), "{shown}");
+}
+
+#[test]
+fn how_one_signs_in_is_taken_over_where_a_person_says_so_also_before_the_keys_are_shown() {
+    let announced =
+        json!({"authType": "oidc", "issuerUrl": "https://id.acme.com", "oidcClientId": "dbt"});
+    for (typed, is_taken) in [("y\ny\n", true), ("y\nn\n", false)] {
+        let world = closed(&announced);
+        let run = on_terminal(&world, &["server", "add", "work", &world.server().url()], typed);
+        run.exits_with(0);
+        let shown = run.stdout();
+        for words in [
+            "issuerUrl: https://id.acme.com",
+            "add the server, and trust the keys that it shows once you have signed in? [y/N] ",
+            "wants to be sent tokens of https://id.acme.com, made for the client `dbt`",
+            "sign in with `dbt -s work login`",
+        ] {
+            assert!(shown.contains(words), "`{words}` is not in:\n{shown}");
+        }
+        let server = config(&world)["servers"]["work"].clone();
+        for (key, value) in announced.as_object().unwrap() {
+            let expected = if is_taken { value } else { &Value::Null };
+            assert_eq!(&server[key], expected, "{key}");
+        }
+        assert_eq!(server["trust"], Value::Null);
+    }
+    let world = closed(&announced);
+    on_terminal(&world, &["server", "add", "work", &world.server().url()], "n\n").exits_with(0);
+    assert!(!world.config_file().exists());
+}
+
+#[test]
+fn a_directory_is_where_it_is_whatever_it_says_of_where_others_find_it() {
+    let world = bare();
+    announces(&world, &json!({"repository": "https://dbt.example.com/dbt"}));
+    let repository = world.repository().file("/dbt");
+    let root = repository.parent().unwrap().to_str().unwrap();
+    world.dbt(["server", "add", "here", root, "--yes"]).exits_with(0);
+    let written = config(&world)["servers"]["here"]["repository"].clone();
+    assert_eq!(written, json!(format!("file://{}", repository.display())));
 }
 
 #[test]

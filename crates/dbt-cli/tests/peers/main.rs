@@ -12,6 +12,7 @@ mod life;
 #[path = "../it/handmade/recipe.rs"]
 mod recipe;
 
+mod announced;
 mod apache;
 mod bundle;
 mod catalogs;

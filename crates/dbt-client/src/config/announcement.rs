@@ -6,6 +6,7 @@
 //! in is a question of its own: a server that names another one's provider, client and audience
 //! would be sent what counts there.
 
+use dbt_core::announcement::{AUDIENCE, PATH, SIGN_IN, is_own_audience};
 use dbt_core::repo_path::RepoPath;
 use dbt_core::trust::fingerprint::Fingerprint;
 use dbt_core::trust::rules::TrustRules;
@@ -17,13 +18,9 @@ use crate::url::{InvalidUrl, RepositoryUrl};
 /// The most that an announcement may have.
 pub const LIMIT: u64 = 64 * 1024;
 
-/// The keys about signing in that are taken over. No key that runs a command or holds a secret
-/// is among them.
-const SIGN_IN: [&str; 5] = ["authType", "issuerUrl", "oidcAudience", "oidcClientId", "connectorId"];
-
 /// Returns where the announcement is, below a server's root.
 pub fn path() -> RepoPath {
-    let segments = "/.well-known/dbt.json".split('/').filter(|segment| !segment.is_empty());
+    let segments = PATH.split('/').filter(|segment| !segment.is_empty());
     // The segments are legal; were one not, the root would be asked and say nothing useful.
     segments.fold(RepoPath::root(), |path, segment| path.join(segment).unwrap_or(path))
 }
@@ -34,13 +31,14 @@ pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
     let mut top = Object::top(&document)?;
     // Where it is asked, and not where it says that it is.
     let host = server.repository.origin().map(|origin| origin.host().to_owned());
+    let is_here = server.repository.is_loopback();
     for (key, place) in [
         ("repository", &mut server.repository),
         ("toolsRepository", &mut server.tools),
         ("truststore", &mut server.truststore),
     ] {
         if let Some(text) = top.text(key)? {
-            *place = url(&text)?;
+            *place = url(&text, is_here)?;
         }
     }
     if let Some(trust) = top.object("trust")? {
@@ -49,7 +47,7 @@ pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
     for key in SIGN_IN {
         if let Some(text) = top.text(key)? {
             let value = literal(&text)?;
-            if key == "oidcAudience" && !is_own_audience(&value, host.as_deref()) {
+            if key == AUDIENCE && !is_own_audience(&value, host.as_deref()) {
                 return Err(text.refuse("a server cannot announce tokens for another host"));
             }
             server.sign_in.push((key.to_owned(), value));
@@ -58,8 +56,9 @@ pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Reads a URL. A server does not say where files of this machine are, nor gives up protection.
-fn url(text: &Text) -> Result<RepositoryUrl, ConfigError> {
+/// Reads a URL. A server does not say where files of this machine are, nor gives up protection; nor
+/// does one that is not here lead to something that is: that is a mistake, or a trap.
+fn url(text: &Text, is_here: bool) -> Result<RepositoryUrl, ConfigError> {
     let url: RepositoryUrl =
         literal(text)?.parse().map_err(|error: InvalidUrl| text.refuse(error))?;
     if url.origin().is_none() {
@@ -68,21 +67,10 @@ fn url(text: &Text) -> Result<RepositoryUrl, ConfigError> {
     if url.is_plain_http() && !url.is_loopback() {
         return Err(text.refuse("a server cannot announce a URL without TLS"));
     }
+    if url.is_loopback() && !is_here {
+        return Err(text.refuse("a server elsewhere cannot announce a place on this machine"));
+    }
     Ok(url)
-}
-
-/// Says whether an audience may be that of the server at a host: the host, a URL there, or a word that
-/// is no host's.
-fn is_own_audience(audience: &str, host: Option<&str>) -> bool {
-    let named = match audience.split_once("://") {
-        Some((_scheme, rest)) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
-        None if audience.contains(['.', ':', '/', '@']) => audience,
-        None => return true,
-    };
-    let without_port = named.rsplit_once(':').map_or(named, |(before, port)| {
-        if port.bytes().all(|byte| byte.is_ascii_digit()) { before } else { named }
-    });
-    host.is_some_and(|host| without_port.eq_ignore_ascii_case(host))
 }
 
 /// Returns a text that would mean the same in a configuration: no variables of this machine.
@@ -162,6 +150,8 @@ mod tests {
             r#"{"repository": "/etc"}"#,
             r#"{"repository": "file:///etc"}"#,
             r#"{"repository": "http://other.example.com"}"#,
+            r#"{"repository": "http://127.0.0.1:8080/dbt"}"#,
+            r#"{"truststore": "https://localhost/dbt/truststore"}"#,
             r#"{"repository": "https://${HOME}.example.com"}"#,
             r#"{"issuerUrl": "https://evil/${SECRET}"}"#,
             r#"{"oidcAudience": "https://dbt.acme.com"}"#,

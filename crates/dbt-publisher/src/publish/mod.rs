@@ -27,6 +27,7 @@ use serde_json::json;
 
 use self::plan::Plan;
 use self::upload::{Item, Outcome, Role, Uploaded, Uploader, may_go_well};
+use crate::announcement::Announcement;
 use crate::args::Publish;
 use crate::env::Environment;
 use crate::exchange::{Body, Exchange, Presence, Spot, content_of};
@@ -49,6 +50,7 @@ pub(crate) fn run(
     let plan = Plan::read(&typed.what, printer)?;
     let place = metadata::place_of(&typed.what, &typed.delivery.place)?;
     let place = Place::resolve(&place, &typed.delivery.uploading, environment, printer)?;
+    let announcement = Announcement::of(typed.public_url.as_deref(), &place)?;
     let exchange = Exchange::open(&place, environment)?;
     let clock = Clock::System;
     needs_description(&plan, &place, &exchange)?;
@@ -76,6 +78,7 @@ pub(crate) fn run(
     if subject == Subject::Program && !version.is_pre_release() {
         files.extend(mark_latest(&place, &exchange, &version, typed.dry_run).map_err(failed)?);
     }
+    files.extend(announcement.write(typed.dry_run).map_err(failed)?);
     show(&typed, &subject, &version, &files, printer)
 }
 

@@ -20,6 +20,7 @@ use dbt_ui::prompt::{self, Answer};
 use serde_json::json;
 
 use self::source::{Choice, Extra, Found};
+use crate::announcement::Announcement;
 use crate::args::Release;
 use crate::env::Environment;
 use crate::exchange::{Exchange, content_of};
@@ -44,6 +45,7 @@ pub(crate) fn run(
         (None, None) => return Err(Stop::usage("`DIR` is missing")),
     };
     let place = Place::of(&typed.delivery, &environment, printer)?;
+    let announcement = Announcement::of(typed.public_url.as_deref(), &place)?;
     let exchange = Exchange::open(&place, &environment)?;
     let clock = Clock::System;
 
@@ -94,6 +96,8 @@ pub(crate) fn run(
         let marked = mark_latest(&place, &exchange, &version, typed.dry_run);
         files.extend(marked.map_err(|stop| stop.while_doing(doing()))?);
     }
+    let announced = announcement.write(typed.dry_run);
+    files.extend(announced.map_err(|stop| stop.while_doing(doing()))?);
     show(&typed, &version, &files, printer)
 }
 

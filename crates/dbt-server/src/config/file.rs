@@ -6,6 +6,7 @@ use dbt_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::announce::WrittenAnnounce;
 use super::federation::WrittenFederation;
 use super::operating::{WrittenListen, WrittenLog, WrittenQuota};
 use super::publishing::Switch;
@@ -37,6 +38,8 @@ pub(super) struct Written {
     /// The URLs under which clients know the server, which are also the audiences of what they
     /// sign with SSH keys.
     pub(super) public_urls: Option<Vec<String>>,
+    /// What clients are told of signing in, where it is not what the settings come to.
+    pub(super) announce: WrittenAnnounce,
     /// The file of users and passwords, where `idpFile` is something else.
     pub(super) htpasswd_file: Option<String>,
     /// The file of users and SSH keys, where `idpFile` is something else.

@@ -21,6 +21,7 @@ use crate::operate::tls::Files;
 use crate::storage::local::VerifyUploads;
 use crate::tokens;
 
+mod announce;
 mod api_tokens;
 mod audit;
 mod error;
@@ -91,6 +92,8 @@ pub struct Config {
     pub metrics: Option<String>,
     /// What browsers see.
     pub web: Web,
+    /// What clients are told before they are configured, as it is sent; nothing without a URL.
+    pub announcement: Option<String>,
     /// Whose word counts about where requests come from.
     pub trusted_proxies: Vec<Network>,
     /// The form of the log.
@@ -116,9 +119,10 @@ const DEFAULT_ADDRESS: &str = "0.0.0.0";
 const DEFAULT_PORT: u16 = 9999;
 
 /// What holds without them, for settings that have no value of their own then.
-const UNSET: [(&str, &str); 21] = [
+const UNSET: [(&str, &str); 22] = [
     ("stateDir", "(`.reposerver/state` in `serverRoot`, once something is written)"),
     ("publicUrls", "(none: signing in with SSH keys works on this machine only)"),
+    ("announcement", "(none: clients look for the usual paths below the URL that they are given)"),
     ("policies", "(none: whoever may write may write everything)"),
     ("auth.roles", "(none)"),
     ("auth.groups", "(none)"),
@@ -189,6 +193,7 @@ impl Config {
         let tls = Decide::tls(&written)?;
         let trusted_proxies = Decide::trusted_proxies(&written)?;
         let web = decide.web(&written, environment, &reads)?;
+        let announcement = decide.announcement(&written, &reads)?;
         let log = decide.log(&written);
         decide.keep_the_rest(&written);
         let configuration = flags.file.iter().cloned();
@@ -215,6 +220,7 @@ impl Config {
             tls,
             metrics: written.listen.metrics.filter(|address| !address.trim().is_empty()),
             web,
+            announcement,
             trusted_proxies,
             log,
             read_only: flags.read_only,

@@ -36,6 +36,11 @@ impl SafeUrl {
         format!("{scheme}://{authority}")
     }
 
+    /// Returns its host in lower case, an address of IPv6 without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Says whether it is reached over TLS.
     pub const fn is_secure(&self) -> bool {
         self.secure

@@ -128,6 +128,7 @@ fn nothing_secret_is_left_anywhere_whatever_is_asked() {
         ("DELETE", "/dbt/latest"),
         ("PUT", "/dbt-tools/x/1.0.0/linux/amd64/x"),
         ("GET", "/-/api/v1/trash"),
+        ("GET", "/.well-known/dbt.json"),
         ("PUT", "/dbt/truststore"),
         ("PUT", "/dbt/../x"),
         ("POST", "/-/api/v1/releases"),

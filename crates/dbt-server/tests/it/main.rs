@@ -5,6 +5,7 @@
 
 mod added_users;
 mod amounts;
+mod announcement;
 mod api_tokens;
 mod api_tokens_costs;
 mod api_tokens_ends;

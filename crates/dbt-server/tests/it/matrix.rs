@@ -76,6 +76,8 @@ enum Kind {
     People,
     /// For whom the identities of jobs must be, which everybody may know.
     Audience,
+    /// Where the server is and how one signs in, which everybody may know.
+    Announcement,
     /// Where jobs exchange them, which takes a body with one.
     Exchange,
     /// What only administrators may have done.
@@ -88,11 +90,12 @@ enum Kind {
     Nothing,
 }
 
-const ROUTES: [(&str, Kind); 47] = [
+const ROUTES: [(&str, Kind); 48] = [
     ("/healthz", Kind::Health),
     ("/-/livez", Kind::Health),
     ("/-/readyz", Kind::Health),
     ("/-/metrics", Kind::Secret),
+    ("/.well-known/dbt.json", Kind::Announcement),
     ("/-/api/v1/reload", Kind::Order),
     ("/", Kind::Root),
     ("/dbt/", Kind::Root),
@@ -159,7 +162,8 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
             _ => status,
         };
     }
-    let is_file_path = kind != Kind::Health && !path.starts_with("/-/");
+    let is_answer = matches!(kind, Kind::Health | Kind::Announcement);
+    let is_file_path = !is_answer && !path.starts_with("/-/");
     match method {
         "OPTIONS" => return 204,
         "POST" if matches!(kind, Kind::Uploads | Kind::Releases | Kind::Tokens | Kind::People) => {
@@ -174,7 +178,7 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
         // Whatever else is shown, the identity is missing.
         "POST" if kind == Kind::Exchange => return 400,
         _ if kind == Kind::Exchange => return 405,
-        "GET" | "HEAD" if kind == Kind::Audience => return 200,
+        "GET" | "HEAD" if matches!(kind, Kind::Audience | Kind::Announcement) => return 200,
         // Of whom they are revoked is missing.
         "DELETE" if kind == Kind::Tokens => {
             return match holds {
@@ -254,6 +258,7 @@ fn is_permitted_to_job(method: &str, path: &str, kind: Kind) -> bool {
         | Kind::Tokens
         | Kind::People
         | Kind::Audience
+        | Kind::Announcement
         | Kind::Exchange
         | Kind::Order
         | Kind::Administered(_)
@@ -340,8 +345,7 @@ fn ways_by_files() -> Vec<Way> {
         Way {
             name: "ssh-agent-file",
             around: ("ssh:".to_owned(), ""),
-            settings: r#""pubkeysFile": "keys.json", "publicUrls": ["https://dbt.example.com"]"#
-                .to_owned(),
+            settings: r#""pubkeysFile": "keys.json""#.to_owned(),
             files: vec![("keys.json", key_file(&keys))],
             made: Rc::default(),
             jobs: Issuer::new(),
@@ -350,9 +354,7 @@ fn ways_by_files() -> Vec<Way> {
         Way {
             name: "ssh-agent-func",
             around: ("ssh:".to_owned(), ""),
-            settings: r#""authOptsPut": {"idpFunc": "sh lookup"},
-                "publicUrls": ["https://dbt.example.com"]"#
-                .to_owned(),
+            settings: r#""authOptsPut": {"idpFunc": "sh lookup"}"#.to_owned(),
             files: vec![("lookup", lookup(&keys))],
             made: Rc::default(),
             jobs: Issuer::new(),
@@ -522,7 +524,7 @@ fn start(way: &Way) -> Server {
     }]);
     let members = format!(
         r#""authTypePut": "{}", "auth": {roles}, "policies": {policies},
-        "verifyUploads": "off", {}"#,
+        "publicUrls": ["https://dbt.example.com"], "verifyUploads": "off", {}"#,
         way.name, way.settings
     );
     let server = Server::on(place, &members);

@@ -385,6 +385,18 @@ fn rows_of_running() -> Vec<Row> {
             r#"Some("127.0.0.1:9")"#,
         ),
         row(
+            "ANNOUNCE",
+            r#"{"authType": "oidc", "issuerUrl": "https://id.example"}"#,
+            json!({"announce": {"authType": "oidc", "issuerUrl": "https://id.example"}}),
+            |it| it.announcement.as_ref().is_some_and(|it| it.contains("id.example")).to_string(),
+            "true",
+        )
+        .needing(Needs::nothing().and(
+            "PUBLIC_URLS",
+            "https://a.example",
+            json!({"publicUrls": ["https://a.example"]}),
+        )),
+        row(
             "WEB",
             r#"{"catalog": false}"#,
             json!({"web": {"catalog": false}}),
