@@ -162,8 +162,8 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
             _ => status,
         };
     }
-    let is_answer = matches!(kind, Kind::Health | Kind::Announcement);
-    let is_file_path = !is_answer && !path.starts_with("/-/");
+    let is_file_path =
+        kind != Kind::Health && kind != Kind::Announcement && !path.starts_with("/-/");
     match method {
         "OPTIONS" => return 204,
         "POST" if matches!(kind, Kind::Uploads | Kind::Releases | Kind::Tokens | Kind::People) => {
