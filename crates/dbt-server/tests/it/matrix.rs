@@ -162,8 +162,7 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
             _ => status,
         };
     }
-    let is_file_path =
-        kind != Kind::Health && kind != Kind::Announcement && !path.starts_with("/-/");
+    let is_file_path = is_of_files(path, kind);
     match method {
         "OPTIONS" => return 204,
         "POST" if matches!(kind, Kind::Uploads | Kind::Releases | Kind::Tokens | Kind::People) => {
@@ -239,6 +238,11 @@ fn expected(method: &str, path: &str, kind: Kind, holds: Holds) -> u16 {
         (_, "DELETE", _) => 204,
         _ => unreachable!("{method} {path}"),
     }
+}
+
+/// Says whether files are at a path, and not an answer of the server's own.
+fn is_of_files(path: &str, kind: Kind) -> bool {
+    !matches!(kind, Kind::Health | Kind::Announcement) && !path.starts_with("/-/")
 }
 
 /// Says whether a job may do what publishers may: of its tool it reads all, creates versions and sees what
