@@ -6,6 +6,12 @@
 /// The program's name, as users type it, and the name of its own artifact in a repository.
 pub const PROGRAM: &str = "dbt";
 
+/// The program that users of an organisation run once.
+pub const INSTALLER: &str = "dbt-installer";
+
+/// The file beside it that says where everything is.
+pub const INSTALLER_FILE: &str = "dbt-installer.json";
+
 /// The product's long name.
 pub const LONG_NAME: &str = "Dynamic Binary Toolkit";
 

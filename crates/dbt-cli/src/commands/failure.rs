@@ -176,13 +176,39 @@ pub(crate) fn updating_itself(error: SelfUpdateError) -> Report {
     Report::new(code_of_updating_itself(&error), error)
 }
 
+/// Reports that this program was not installed.
+pub(crate) fn installing(error: SelfUpdateError) -> Report {
+    let (code, hint) = (code_of_updating_itself(&error), hint_of_installing(&error));
+    let report = if matches!(error, SelfUpdateError::NotInstalled { .. }) {
+        Report::new(code, error)
+    } else {
+        Report::because(code, format!("{} was not installed", brand::PROGRAM), error)
+    };
+    report.hints(hint)
+}
+
+fn hint_of_installing(error: &SelfUpdateError) -> Option<String> {
+    match error {
+        SelfUpdateError::NotInstalled { version: _, source } => hint_of_installing(source),
+        SelfUpdateError::Fetch(error) | SelfUpdateError::Download(DownloadError::Fetch(error)) => {
+            error.hint()
+        }
+        SelfUpdateError::Trust(error) => error.hint(),
+        SelfUpdateError::Verify(error) => error.hint(),
+        _ => None,
+    }
+}
+
 fn code_of_updating_itself(error: &SelfUpdateError) -> ExitCode {
     match error {
-        SelfUpdateError::Candidate { version: _, source } => code_of_updating_itself(source),
+        SelfUpdateError::Candidate { version: _, source }
+        | SelfUpdateError::NotInstalled { version: _, source } => code_of_updating_itself(source),
         SelfUpdateError::Fetch(error) => code_of_fetching(error),
         SelfUpdateError::Download(error) => code_of_downloading(error),
         SelfUpdateError::Verify(VerifyError::Read { .. }) => ExitCode::INTERNAL,
-        SelfUpdateError::NoPrevious { .. } | SelfUpdateError::Incomplete => ExitCode::NOT_FOUND,
+        SelfUpdateError::NoPrevious { .. }
+        | SelfUpdateError::NotPublished { .. }
+        | SelfUpdateError::Incomplete => ExitCode::NOT_FOUND,
         SelfUpdateError::State(_)
         | SelfUpdateError::Write { .. }
         | SelfUpdateError::File(_)

@@ -19,7 +19,8 @@ pub const LIMIT: u64 = 64 * 1024;
 
 /// The keys about signing in that are taken over. No key that runs a command or holds a secret
 /// is among them.
-const SIGN_IN: [&str; 5] = ["authType", "issuerUrl", "oidcAudience", "oidcClientId", "connectorId"];
+pub(super) const SIGN_IN: [&str; 5] =
+    ["authType", "issuerUrl", "oidcAudience", "oidcClientId", "connectorId"];
 
 /// Returns where the announcement is, below a server's root.
 pub fn path() -> RepoPath {
@@ -34,18 +35,7 @@ pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
     let mut top = Object::top(&document)?;
     // Where it is asked, and not where it says that it is.
     let host = server.repository.origin().map(|origin| origin.host().to_owned());
-    for (key, place) in [
-        ("repository", &mut server.repository),
-        ("toolsRepository", &mut server.tools),
-        ("truststore", &mut server.truststore),
-    ] {
-        if let Some(text) = top.text(key)? {
-            *place = url(&text)?;
-        }
-    }
-    if let Some(trust) = top.object("trust")? {
-        server.trust = trust_of(trust.lists_of_texts()?)?;
-    }
+    places_and_trust(&mut top, server)?;
     for key in SIGN_IN {
         if let Some(text) = top.text(key)? {
             let value = literal(&text)?;
@@ -58,8 +48,28 @@ pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Takes over where the parts of a server are, and who may sign what.
+pub(super) fn places_and_trust(
+    top: &mut Object<'_>,
+    server: &mut NewServer,
+) -> Result<(), ConfigError> {
+    for (key, place) in [
+        ("repository", &mut server.repository),
+        ("toolsRepository", &mut server.tools),
+        ("truststore", &mut server.truststore),
+    ] {
+        if let Some(text) = top.text(key)? {
+            *place = url(&text)?;
+        }
+    }
+    if let Some(trust) = top.object("trust")? {
+        server.trust = trust_of(trust.lists_of_texts()?)?;
+    }
+    Ok(())
+}
+
 /// Reads a URL. A server does not say where files of this machine are, nor gives up protection.
-fn url(text: &Text) -> Result<RepositoryUrl, ConfigError> {
+pub(super) fn url(text: &Text) -> Result<RepositoryUrl, ConfigError> {
     let url: RepositoryUrl =
         literal(text)?.parse().map_err(|error: InvalidUrl| text.refuse(error))?;
     if url.origin().is_none() {
@@ -86,7 +96,7 @@ fn is_own_audience(audience: &str, host: Option<&str>) -> bool {
 }
 
 /// Returns a text that would mean the same in a configuration: no variables of this machine.
-fn literal(text: &Text) -> Result<String, ConfigError> {
+pub(super) fn literal(text: &Text) -> Result<String, ConfigError> {
     let written = text.as_written().expose();
     if written.contains("${") {
         return Err(text.refuse("a server cannot name variables"));
