@@ -36,6 +36,12 @@ pub fn read(room: &[u8; ROOM]) -> Option<&[u8]> {
     settings.get(..length).filter(|settings| !settings.is_empty())
 }
 
+/// Returns what is in a program's room, if it has one and there is anything.
+pub fn settings_in(program: &[u8]) -> Option<&[u8]> {
+    let begin = find(program).ok()?;
+    read(program.get(begin..)?.first_chunk::<ROOM>()?)
+}
+
 /// Puts settings into a program's room, over what was there, and returns where that is in the file.
 pub fn fill(program: &mut [u8], settings: &[u8]) -> Result<std::ops::Range<usize>, ReservedError> {
     let length = u32::try_from(settings.len()).ok().filter(|_length| settings.len() <= LIMIT);
@@ -104,8 +110,7 @@ mod tests {
         let (mut program, before) = (program(), program());
         for settings in [b"{\"first\": 1, \"longer\": 2}".as_slice(), b"{}"] {
             let place = fill(&mut program, settings).unwrap();
-            let room: &[u8; ROOM] = program[place.clone()].try_into().unwrap();
-            assert_eq!(read(room), Some(settings));
+            assert_eq!(settings_in(&program), Some(settings));
             assert_eq!(program[..place.start], before[..place.start]);
             assert_eq!(program[place.end..], before[place.end..]);
         }

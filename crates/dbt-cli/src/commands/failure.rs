@@ -188,15 +188,18 @@ pub(crate) fn installing(error: SelfUpdateError) -> Report {
 }
 
 fn hint_of_installing(error: &SelfUpdateError) -> Option<String> {
-    match error {
-        SelfUpdateError::NotInstalled { version: _, source } => hint_of_installing(source),
-        SelfUpdateError::Fetch(error) | SelfUpdateError::Download(DownloadError::Fetch(error)) => {
-            error.hint()
-        }
-        SelfUpdateError::Trust(error) => error.hint(),
-        SelfUpdateError::Verify(error) => error.hint(),
-        _ => None,
+    if let SelfUpdateError::NotInstalled { version: _, source } = error {
+        return hint_of_installing(source);
     }
+    if let SelfUpdateError::Fetch(error) | SelfUpdateError::Download(DownloadError::Fetch(error)) =
+        error
+    {
+        return error.hint();
+    }
+    if let SelfUpdateError::Trust(error) = error {
+        return error.hint();
+    }
+    if let SelfUpdateError::Verify(error) = error { error.hint() } else { None }
 }
 
 fn code_of_updating_itself(error: &SelfUpdateError) -> ExitCode {

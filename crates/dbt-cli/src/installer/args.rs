@@ -39,6 +39,7 @@ enum Command {
 
 /// An installation.
 #[derive(Debug, Clone, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag of the command line each")]
 pub(super) struct Install {
     /// The root of the server, or a settings file: what the administrator says
     #[arg(long, value_name = "URL|FILE")]

@@ -64,7 +64,8 @@ fn install(process: &mut Process, asked: &Install) -> Result<(), Report> {
         process.printer.note("nothing was changed");
         return Ok(());
     }
-    sign_in::decide(process, asked, &found, &mut introduced.server)?;
+    let is_named = plan.names_somebody(&document)?;
+    sign_in::decide(process, asked, &found, &mut introduced.server, is_named)?;
     plan.change(&mut document, &introduced.server)?;
     server::refuse_sign_in_of_another(process, &document, &plan.name)?;
 
@@ -150,7 +151,8 @@ fn obtain(
     if settings.offline {
         return Err(Report::new(ExitCode::USAGE, "nothing can be installed without a network"));
     }
-    if plan.keeps_other_trust() && !introduced.server.trust.is_empty() {
+    // What stays as it is says less about who signs than what was agreed to.
+    if plan.keeps() && !introduced.server.trust.is_empty() {
         settings.server.rules = introduced.server.rules().map_err(failure::configuring)?;
     }
     let scratch = tempfile::Builder::new()

@@ -102,9 +102,11 @@ impl Plan {
         self.change == Change::Keep
     }
 
-    /// Says whether the configuration says less about who signs than the offer.
-    pub(super) fn keeps_other_trust(&self) -> bool {
-        self.keeps()
+    /// Says whether the configuration says already in whose name one signs in to the server.
+    pub(super) fn names_somebody(&self, document: &Document) -> Result<bool, Report> {
+        let config = document.config().map_err(failure::configuring)?;
+        let entry = config.server(self.name.as_str());
+        Ok(entry.is_some_and(|entry| entry.sign_in.oidc_username.is_some()))
     }
 
     /// Says what became of the configuration at `path`.

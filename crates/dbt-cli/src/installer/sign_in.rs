@@ -1,5 +1,7 @@
 //! Signing in while the program is installed: the client's ways, before the first run needs one.
 
+use std::time::Duration;
+
 use dbt_client::config::NewServer;
 use dbt_core::brand;
 use dbt_ui::exit_code::ExitCode;
@@ -11,20 +13,24 @@ use super::found::Found;
 use crate::commands::login;
 use crate::commands::provider::{Asked, Way};
 use crate::commands::server;
-use crate::commands::sign_in::selected;
+use crate::commands::sign_in::{connector_of, selected};
 use crate::env::Variable;
 use crate::process::Process;
 
 /// The key under which the configuration names a person.
 const USERNAME: &str = "oidcUsername";
 
+/// How long a provider, and a key in hardware, are waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Decides what the configuration says of signing in: nothing that only the server has said and
-/// nobody wants, and the name under which a provider knows the person.
+/// nobody wants, and the name under which a provider knows the person (`is_named`: it stands there).
 pub(super) fn decide(
     process: &Process,
     asked: &Install,
     found: &Found,
     server: &mut NewServer,
+    is_named: bool,
 ) -> Result<(), Report> {
     let is_doubtful = found.is_announced && !server.sign_in.is_empty();
     if is_doubtful && !server::is_sign_in_wanted(process, server) {
@@ -37,7 +43,9 @@ pub(super) fn decide(
     let name = match &asked.user {
         Some(user) => Some(user.clone()),
         // A key of the SSH agent signs in the name of somebody.
-        None if of("connectorId") && !of(USERNAME) && !asked.no_sign_in => Some(ask(process)?),
+        None if of("connectorId") && !of(USERNAME) && !is_named && !asked.no_sign_in => {
+            Some(ask(process)?)
+        }
         None => None,
     };
     if let Some(name) = name {
@@ -73,6 +81,13 @@ pub(super) fn sign_in(process: &Process, asked: &Install) -> Result<(), Report> 
             )),
         };
     };
+    let connector = connector_of(&process.settings()?);
+    // What goes wrong here is said where a person signs in.
+    let silently = || provider.silently(&connector, PATIENCE).ok().flatten();
+    if way(asked).is_none() && silently().is_some() {
+        process.printer.verbose(format!("signed in to the server `{server}` already"));
+        return Ok(());
+    }
     login::through_provider(process, &server, &way_in, provider, Asked::Command(way(asked)))
         .map_err(|report| {
             let later = format!("`--no-sign-in` leaves it to `{} login`", brand::PROGRAM);

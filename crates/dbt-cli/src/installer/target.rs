@@ -66,17 +66,13 @@ impl Target {
         if fs::symlink_metadata(&path).is_err() {
             return Ok(Self { path, present: None });
         }
-        match self_update::version_of(&path) {
-            Some(present) => Ok(Self { path, present: Some(present) }),
-            None => {
-                let message = format!("refusing to replace `{}`", path.display());
-                let why =
-                    format!("asked for its version, it does not answer as {}", brand::PROGRAM);
-                Err(Report::because(ExitCode::CONFIGURATION, message, why).hint(
-                    "`--as NAME` gives this program another name, `--directory DIR` another place",
-                ))
-            }
+        if let Some(present) = self_update::version_of(&path) {
+            return Ok(Self { path, present: Some(present) });
         }
+        let message = format!("refusing to replace `{}`", path.display());
+        let why = format!("asked for its version, it does not answer as {}", brand::PROGRAM);
+        let hint = "`--as NAME` gives this program another name, `--directory DIR` another place";
+        Err(Report::because(ExitCode::CONFIGURATION, message, why).hint(hint))
     }
 
     /// Returns what is typed to start the program.

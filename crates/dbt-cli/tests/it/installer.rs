@@ -261,3 +261,23 @@ fn an_installer_that_is_told_nothing_says_what_it_wants() {
         .mentions("`dbt-installer --from https://…` names the server of your organisation");
     nothing_is_there(&world);
 }
+
+#[test]
+fn settings_in_the_installer_itself_count_before_a_file_beside_it() {
+    let world = world();
+    let mut program = fs::read(installer()).unwrap();
+    dbt_client::reserved::fill(&mut program, &serde_json::to_vec(&settings(&world)).unwrap())
+        .unwrap();
+    let baked = directory(&world).join("dbt-installer-baked");
+    fs::write(&baked, program).unwrap();
+    fs::set_permissions(&baked, fs::Permissions::from_mode(0o755)).unwrap();
+    put_beside(&world, &json!({"organisation": "Mallory", "url": "https://dbt.invalid"}));
+    world
+        .invoke(["--yes"])
+        .program(&baked)
+        .run()
+        .exits_with(0)
+        .mentions("organisation: Acme Ltd\n")
+        .mentions("settings:     in this installer\n");
+    run(&world, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+}

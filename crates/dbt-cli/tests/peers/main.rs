@@ -18,6 +18,7 @@ mod catalogs;
 mod compiled;
 mod disks;
 mod gitlab;
+mod installer;
 mod keychain;
 mod multicall;
 mod network;
