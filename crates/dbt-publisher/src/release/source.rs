@@ -28,14 +28,11 @@ pub(super) const TOOLS: [(&str, &str); 3] = [
 /// The scripts that users run once.
 pub(super) const SCRIPTS: [&str; 2] = ["install_dbt.sh", "install_dbt_mac_keychain.sh"];
 
-/// The program that users run once.
-pub(super) const INSTALLER: &str = "dbt-installer";
-
 /// The files that say which version it is.
 const VERSION_FILES: [&str; 2] = ["VERSION", "latest"];
 
 /// The largest installer.
-pub(super) const INSTALLER_LIMIT: u64 = 256 * 1024 * 1024;
+pub(crate) const INSTALLER_LIMIT: u64 = 256 * 1024 * 1024;
 
 /// What is to be published.
 pub(super) struct Found {
@@ -135,7 +132,7 @@ pub(super) fn find(
 }
 
 /// Returns the file of a program for a platform, as builds call it.
-fn candidate(directory: &Path, name: &str, platform: Platform) -> Option<PathBuf> {
+pub(crate) fn candidate(directory: &Path, name: &str, platform: Platform) -> Option<PathBuf> {
     let (os, arch) = (platform.os.as_str(), platform.arch.as_str());
     let ending = if platform.os == Os::Windows { ".exe" } else { "" };
     let places = [
@@ -166,8 +163,8 @@ fn installers(directory: &Path, choice: &Choice<'_>) -> Result<Vec<Extra>, Stop>
     }
     for platform in Platform::ALL {
         let below = directory.join("installer");
-        let found = candidate(directory, INSTALLER, platform);
-        if let Some(file) = found.or_else(|| candidate(&below, INSTALLER, platform)) {
+        let found = candidate(directory, brand::INSTALLER, platform);
+        if let Some(file) = found.or_else(|| candidate(&below, brand::INSTALLER, platform)) {
             add(installer_path(platform), file)?;
         }
     }
@@ -177,7 +174,7 @@ fn installers(directory: &Path, choice: &Choice<'_>) -> Result<Vec<Extra>, Stop>
 /// Returns where the installer for a platform is.
 pub(super) fn installer_path(platform: Platform) -> String {
     let ending = if platform.os == Os::Windows { ".exe" } else { "" };
-    format!("installer/{platform}/{INSTALLER}{ending}")
+    format!("installer/{platform}/{}{ending}", brand::INSTALLER)
 }
 
 /// Returns the version that was typed, or that a file of the directory names.
