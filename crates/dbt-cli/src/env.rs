@@ -71,6 +71,14 @@ pub enum Variable {
     WaylandDisplay,
     /// Says that the person is elsewhere.
     SshConnection,
+    /// The person's shell.
+    Shell,
+    /// Where the files of zsh are.
+    ZshDirectory,
+    /// Where programs have their settings.
+    ConfigDirectory,
+    /// The person's name on this machine.
+    User,
 }
 
 /// One line of the documentation.
@@ -101,7 +109,7 @@ const fn common(
     Row { variable, name, ours: false, default, meaning }
 }
 
-const TABLE: [Row; 29] = [
+const TABLE: [Row; 33] = [
     ours(
         Variable::Config,
         "CONFIG",
@@ -246,6 +254,20 @@ const TABLE: [Row; 29] = [
         "",
         "set by `ssh`: `login` takes a code that is confirmed elsewhere",
     ),
+    common(Variable::Shell, "SHELL", "", "the shell whose profile the installer asks to change"),
+    common(Variable::ZshDirectory, "ZDOTDIR", "the home directory", "where zsh has its profile"),
+    common(
+        Variable::ConfigDirectory,
+        "XDG_CONFIG_HOME",
+        "`~/.config`",
+        "where fish and PowerShell have their profiles",
+    ),
+    common(
+        Variable::User,
+        if cfg!(windows) { "USERNAME" } else { "USER" },
+        "",
+        "the name that the installer offers where an identity provider wants one (`USERNAME` on Windows)",
+    ),
 ];
 
 impl Variable {
@@ -336,6 +358,10 @@ impl Environment {
             Variable::Display,
             Variable::WaylandDisplay,
             Variable::SshConnection,
+            Variable::Shell,
+            Variable::ZshDirectory,
+            Variable::ConfigDirectory,
+            Variable::User,
         ];
         let rows = TABLE.iter().filter(|row| !unremarkable.contains(&row.variable));
         let ours = rows.filter(|row| self.is_set(row.variable)).map(Row::full_name);

@@ -11,6 +11,7 @@ pub mod docs;
 pub mod env;
 pub mod help;
 pub mod host;
+mod installer;
 pub mod places;
 pub mod process;
 pub mod settings;
@@ -45,6 +46,11 @@ pub fn main_with(version: &str) -> ProcessCode {
 /// Runs the catalog program: the same commands, fewer of them.
 pub fn catalog_with(version: &str) -> ProcessCode {
     main_as(version, catalog)
+}
+
+/// Runs the installer.
+pub fn installer_with(version: &str) -> ProcessCode {
+    main_as(version, installer::run)
 }
 
 fn main_as(version: &str, program: impl FnOnce(&mut Process) -> Result<(), Report>) -> ProcessCode {

@@ -67,6 +67,13 @@ impl Process {
         self.flags = flags;
     }
 
+    /// Goes on as if this were the configuration file, before it is written.
+    pub(crate) fn suppose(&mut self, file: LoadedFile) {
+        self.file = OnceCell::from(Some(file));
+        // Where they are kept may be said in the file.
+        self.tokens = OnceCell::new();
+    }
+
     /// Returns the configuration file, read on first use.
     pub fn file(&self) -> Result<Option<&LoadedFile>, Report> {
         if let Some(file) = self.file.get() {

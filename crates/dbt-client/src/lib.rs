@@ -23,6 +23,7 @@ pub mod prepare;
 pub mod progress;
 pub mod prune;
 pub mod repository;
+pub mod reserved;
 pub mod rollback;
 mod room;
 mod round;

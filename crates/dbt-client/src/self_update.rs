@@ -29,9 +29,11 @@ use crate::source::{Class, Patience};
 use crate::store::{Reservation, Store, StoreFile};
 
 mod error;
+mod fresh;
 mod identity;
 
 pub use error::SelfUpdateError;
+pub use fresh::{Installed, fetch_newest, install, version_of};
 pub use identity::{Identity, Rejected};
 
 /// dbt has replaced itself.
@@ -336,31 +338,18 @@ impl Update<'_> {
         id: &ArtifactId,
         trust: &TrustStore,
     ) -> Result<Verified<StoreFile>, SelfUpdateError> {
-        let repository = self.session.repository();
-        let companions = repository
-            .companions(id, self.patience)
-            .map_err(SelfUpdateError::Fetch)?
-            .ok_or(SelfUpdateError::Incomplete)?;
-        let mut staged = self.session.store.staging()?;
-        let at = Location::artifact(id);
-        let source = repository.tree(at.tree);
-        let progress = self.session.progress();
         let scale = self.session.settings.server.time_scale;
-        let patience = match self.manner {
+        let artifact = match self.manner {
             Manner::Asked => Patience::for_artifact(scale),
             // The tool waits for it.
             Manner::ByItself | Manner::Tell => Patience::for_candidate(scale),
         };
-        download::fetch(source, &at.path, ARTIFACT_LIMIT, staged.file_mut(), progress, &patience)
-            .map_err(|error| error.at(staged.path()))?;
-
         let record = self.session.record(&Subject::Program)?;
         let expectation = Expectation {
             must_be_bound: record.history.must_be_bound(),
             signed_since: self.identity.signed(),
         };
-        let fetched = Fetched::from_network(id.clone(), staged, companions);
-        Ok(trust.verify(fetched, &expectation, self.now)?)
+        fetch_verified(self.session, id, (self.patience, &artifact), trust, &expectation)
     }
 
     /// Puts the candidate beside the running program, asks it who it is, and switches; does
@@ -408,13 +397,7 @@ impl Update<'_> {
     /// checks that the copy is what was verified.
     fn stage(&self, content: &mut StoreFile, sha256: Digest) -> Result<Candidate, SelfUpdateError> {
         sweep(self.session, self.executable);
-        let directory = self.directory();
-        let mut candidate = Candidate::create(self.executable)?;
-        let failed = |source| SelfUpdateError::Write { path: directory.to_owned(), source };
-        content.rewind().map_err(failed)?;
-        std::io::copy(content, &mut candidate.file).map_err(failed)?;
-        candidate.seal(sha256)?;
-        Ok(candidate)
+        Candidate::copy_of(content, sha256, self.executable)
     }
 
     /// Keeps the running program as `.NAME.prev` beside it, for `dbt self rollback`.
@@ -435,6 +418,29 @@ impl Update<'_> {
         candidate.seal(self.identity.sha256)?;
         candidate.keep_as(&previous)
     }
+}
+
+/// Fetches one build of the program and verifies it. What is short, and the build itself, each have
+/// their patience.
+fn fetch_verified(
+    session: &Session<'_>,
+    id: &ArtifactId,
+    (patience, for_artifact): (&Patience, &Patience),
+    trust: &TrustStore,
+    expectation: &Expectation,
+) -> Result<Verified<StoreFile>, SelfUpdateError> {
+    let repository = session.repository();
+    let companions = repository
+        .companions(id, patience)
+        .map_err(SelfUpdateError::Fetch)?
+        .ok_or(SelfUpdateError::Incomplete)?;
+    let mut staged = session.store.staging()?;
+    let at = Location::artifact(id);
+    let (source, progress) = (repository.tree(at.tree), session.progress());
+    download::fetch(source, &at.path, ARTIFACT_LIMIT, staged.file_mut(), progress, for_artifact)
+        .map_err(|error| error.at(staged.path()))?;
+    let fetched = Fetched::from_network(id.clone(), staged, companions);
+    Ok(trust.verify(fetched, expectation, session.now())?)
 }
 
 fn digest_of(program: &Path) -> Result<Digest, SelfUpdateError> {
@@ -467,6 +473,20 @@ impl Candidate {
         let (file, path) = staged.into_parts();
         hold(&file);
         Ok(Self { file, path })
+    }
+
+    /// Copies verified bytes beside the program.
+    fn copy_of(
+        content: &mut StoreFile,
+        sha256: Digest,
+        executable: &Path,
+    ) -> Result<Self, SelfUpdateError> {
+        let mut candidate = Self::create(executable)?;
+        let failed = |source| SelfUpdateError::Write { path: executable.to_owned(), source };
+        content.rewind().map_err(failed)?;
+        std::io::copy(content, &mut candidate.file).map_err(failed)?;
+        candidate.seal(sha256)?;
+        Ok(candidate)
     }
 
     fn path(&self) -> &Path {

@@ -6,6 +6,12 @@
 /// The program's name, as users type it, and the name of its own artifact in a repository.
 pub const PROGRAM: &str = "dbt";
 
+/// The program that users of an organisation run once.
+pub const INSTALLER: &str = "dbt-installer";
+
+/// The file beside it that says where everything is.
+pub const INSTALLER_FILE: &str = "dbt-installer.json";
+
 /// The product's long name.
 pub const LONG_NAME: &str = "Dynamic Binary Toolkit";
 
@@ -20,9 +26,6 @@ pub const REPOSITORY_PATH: &str = "dbt";
 
 /// The path of the tools' repository, below a server's root.
 pub const TOOLS_PATH: &str = "dbt-tools";
-
-/// The program that users run once.
-pub const INSTALLER: &str = "dbt-installer";
 
 /// The scripts that users run once: an older form of the installer, at the addresses that it had.
 pub const INSTALL_SCRIPTS: [&str; 2] = ["install_dbt.sh", "install_dbt_mac_keychain.sh"];

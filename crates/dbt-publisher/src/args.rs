@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Sign(Sign),
     /// Publish the files of the program itself, its companions and its installers
     Release(Release),
+    /// Put the settings of an organisation into prebuilt installers, for every platform
+    Installer(Installer),
     /// Forbid versions of a tool: they never run again, not even from a cache
     Withdraw(Withdraw),
     /// Delete published versions; machines that have a copy go on running it
@@ -295,6 +297,38 @@ pub(crate) struct Withdraw {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) delivery: Delivery,
+}
+
+/// `installer`
+#[derive(Debug, Args)]
+pub(crate) struct Installer {
+    /// Prebuilt installers, or a directory with `OS/ARCH/` as a build leaves it
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub(crate) prebuilt: Vec<PathBuf>,
+    /// The settings: `url`, `trust`, and what else an installer shows
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: PathBuf,
+    /// Where `OS/ARCH/` with the new installers goes
+    #[arg(long, value_name = "DIR", default_value = "dist/installer")]
+    pub(crate) output: PathBuf,
+    /// A command of the shell that signs an installer, whose path is its last word
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) sign_command: Option<String>,
+    /// Make a package of each installer for Linux, too
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) package: Vec<Package>,
+    /// The version of the packages
+    #[arg(long, value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"))]
+    pub(crate) package_version: String,
+}
+
+/// A kind of package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Package {
+    /// For Debian and its relatives
+    Deb,
+    /// For Fedora, Red Hat, SUSE and their relatives
+    Rpm,
 }
 
 /// `init`

@@ -29,6 +29,28 @@ pub fn ask(question: &str) -> Answer {
     ask_on(reader, &mut writer, question).unwrap_or(Answer::NobodyThere)
 }
 
+/// Asks for a line, where Enter means what is `usual`. Nothing, if nobody is there or nothing was
+/// said and nothing is usual.
+pub fn line(question: &str, usual: Option<&str>) -> Option<String> {
+    let (reader, mut writer) = open_terminal().ok()?;
+    line_on(reader, &mut writer, question, usual).ok().flatten()
+}
+
+fn line_on(
+    reader: impl Read,
+    writer: &mut impl Write,
+    question: &str,
+    usual: Option<&str>,
+) -> io::Result<Option<String>> {
+    let shown = usual.map(|usual| format!(" [{}]", printable::line(usual))).unwrap_or_default();
+    write!(writer, "{}{shown}: ", printable::line(question))?;
+    writer.flush()?;
+    let mut line = String::new();
+    BufReader::new(reader.take(ANSWER_LIMIT)).read_line(&mut line)?;
+    let said = Some(line.trim()).filter(|said| !said.is_empty());
+    Ok(said.or(usual).map(str::to_owned))
+}
+
 /// Asks for something that nobody should see, on the terminal itself, which does not show it.
 pub fn secret(question: &str) -> io::Result<Secret<String>> {
     rpassword::prompt_password(printable::line(question)).map(Secret::new)
@@ -94,6 +116,19 @@ mod tests {
         let (answer, shown) = answer("si\ny\n");
         assert_eq!(answer, Answer::Yes);
         assert_eq!(shown.matches("trust these keys? [y/N] ").count(), 2);
+    }
+
+    #[test]
+    fn enter_means_what_is_usual() {
+        let line = |typed: &str, usual| {
+            let mut shown = Vec::new();
+            let line = line_on(typed.as_bytes(), &mut shown, "user name", usual).unwrap();
+            (line, String::from_utf8(shown).unwrap())
+        };
+        let (said, shown) = line("\n", Some("alice"));
+        assert_eq!((said.as_deref(), shown.as_str()), (Some("alice"), "user name [alice]: "));
+        assert_eq!(line(" bob \n", Some("alice")).0.as_deref(), Some("bob"));
+        assert_eq!(line("", None), (None, "user name: ".to_owned()));
     }
 
     #[test]

@@ -176,13 +176,42 @@ pub(crate) fn updating_itself(error: SelfUpdateError) -> Report {
     Report::new(code_of_updating_itself(&error), error)
 }
 
+/// Reports that this program was not installed.
+pub(crate) fn installing(error: SelfUpdateError) -> Report {
+    let (code, hint) = (code_of_updating_itself(&error), hint_of_installing(&error));
+    let report = if matches!(error, SelfUpdateError::NotInstalled { .. }) {
+        Report::new(code, error)
+    } else {
+        Report::because(code, format!("{} was not installed", brand::PROGRAM), error)
+    };
+    report.hints(hint)
+}
+
+fn hint_of_installing(error: &SelfUpdateError) -> Option<String> {
+    if let SelfUpdateError::NotInstalled { version: _, source } = error {
+        return hint_of_installing(source);
+    }
+    if let SelfUpdateError::Fetch(error) | SelfUpdateError::Download(DownloadError::Fetch(error)) =
+        error
+    {
+        return error.hint();
+    }
+    if let SelfUpdateError::Trust(error) = error {
+        return error.hint();
+    }
+    if let SelfUpdateError::Verify(error) = error { error.hint() } else { None }
+}
+
 fn code_of_updating_itself(error: &SelfUpdateError) -> ExitCode {
     match error {
-        SelfUpdateError::Candidate { version: _, source } => code_of_updating_itself(source),
+        SelfUpdateError::Candidate { version: _, source }
+        | SelfUpdateError::NotInstalled { version: _, source } => code_of_updating_itself(source),
         SelfUpdateError::Fetch(error) => code_of_fetching(error),
         SelfUpdateError::Download(error) => code_of_downloading(error),
         SelfUpdateError::Verify(VerifyError::Read { .. }) => ExitCode::INTERNAL,
-        SelfUpdateError::NoPrevious { .. } | SelfUpdateError::Incomplete => ExitCode::NOT_FOUND,
+        SelfUpdateError::NoPrevious { .. }
+        | SelfUpdateError::NotPublished { .. }
+        | SelfUpdateError::Incomplete => ExitCode::NOT_FOUND,
         SelfUpdateError::State(_)
         | SelfUpdateError::Write { .. }
         | SelfUpdateError::File(_)

@@ -83,7 +83,7 @@ pub(crate) fn login(process: &Process, asked: &Login) -> Result<(), Report> {
 }
 
 /// Signs in with the identity provider, asks the server as whom it knows us, and keeps the token.
-pub(super) fn through_provider(
+pub(crate) fn through_provider(
     process: &Process,
     server: &str,
     way_in: &WayIn,

@@ -7,21 +7,21 @@ mod doctor;
 pub(crate) mod failure;
 mod fetch;
 mod link;
-mod login;
+pub(crate) mod login;
 mod offer;
-mod provider;
+pub(crate) mod provider;
 mod rollback;
 mod run;
 mod screen;
 mod self_program;
 mod self_test;
-mod server;
+pub(crate) mod server;
 pub(crate) mod sign_in;
 pub(crate) mod status;
 mod trust;
 mod which;
 mod words;
-mod world;
+pub(crate) mod world;
 
 use dbt_ui::report::Report;
 

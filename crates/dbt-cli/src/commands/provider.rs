@@ -31,7 +31,7 @@ const FOR_SIGNATURE: Duration = Duration::from_secs(30);
 
 /// A way to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// A key of the SSH agent signs.
     Keys,
     /// A code is confirmed elsewhere.
@@ -42,7 +42,7 @@ pub(super) enum Way {
 
 impl Way {
     /// Returns the way that somebody has asked for, if they have.
-    pub(super) const fn asked_for(asked: &Login) -> Option<Self> {
+    pub(crate) const fn asked_for(asked: &Login) -> Option<Self> {
         match asked {
             Login { ssh: true, .. } => Some(Self::Keys),
             Login { device: true, .. } => Some(Self::Device),
@@ -62,7 +62,7 @@ impl Way {
 
 /// Who has asked for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// The command for it, perhaps for one way.
     Command(Option<Way>),
     /// Somebody who has started a tool, and was asked.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use dbt_client::auth::Credentials;
 use dbt_client::config::{ConfigFile, Document, NewServer, ServerEntry, Urls, announcement};
-use dbt_client::source::{self, Answer, Ask, Class, Connector, Patience};
+use dbt_client::source::{self, Answer, Ask, Class, Connector, FetchError, Patience};
 use dbt_client::url::RepositoryUrl;
 use dbt_core::brand;
 use dbt_core::name::{InvalidServerName, ServerName};
@@ -48,7 +48,7 @@ pub(crate) fn server(process: &Process, asked: Server) -> Result<(), Report> {
 }
 
 /// Opens the configuration file in use, or the one that a new configuration has.
-fn open(process: &Process) -> Result<Document, Report> {
+pub(crate) fn open(process: &Process) -> Result<Document, Report> {
     let in_use = process.file()?.map(|file| file.path.as_path());
     let path: Option<&Path> = in_use.or(process.found.new_config());
     let path = path.ok_or_else(|| {
@@ -135,8 +135,10 @@ fn add(process: &Process, name_and_url: &[String], yes: bool) -> Result<(), Repo
     let (root, name) = parse(process, name_and_url)?;
     let mut document = open(process)?;
     document.may_add(&name).map_err(failure::configuring)?;
-    let mut new = ask_server(process, name, &root)?;
-    refuse_sign_in_of_another(process, &new.server)?;
+    let mut new = show_keys(process, announced(process, name, &root)?)?;
+    let mut tried = open(process)?;
+    tried.add(&new.server).map_err(failure::configuring)?;
+    refuse_sign_in_of_another(process, &tried, &new.server.name)?;
 
     process.printer.talk(new.introduction());
     if !yes && !is_wanted(process, &new)? {
@@ -192,11 +194,14 @@ fn say_what_is_next(process: &Process, server: &NewServer) {
 }
 
 /// Refuses a server that announces the sign-in of another one: what it would be sent counts there.
-fn refuse_sign_in_of_another(process: &Process, server: &NewServer) -> Result<(), Report> {
-    let mut tried = open(process)?;
-    tried.add(server).map_err(failure::configuring)?;
+/// The configuration is taken as it would be with it.
+pub(crate) fn refuse_sign_in_of_another(
+    process: &Process,
+    tried: &Document,
+    name: &ServerName,
+) -> Result<(), Report> {
     let config = tried.config().map_err(failure::configuring)?;
-    let Some(entry) = config.server(server.name.as_str()) else { return Ok(()) };
+    let Some(entry) = config.server(name.as_str()) else { return Ok(()) };
     match process.inputs()?.shared_client(&config, entry) {
         None => Ok(()),
         Some(shared) => {
@@ -211,7 +216,7 @@ fn refuse_sign_in_of_another(process: &Process, server: &NewServer) -> Result<()
 
 /// Asks whether one signs in as the server says. Whoever trusts its keys has not said that, and
 /// nobody else does.
-fn is_sign_in_wanted(process: &Process, server: &NewServer) -> bool {
+pub(crate) fn is_sign_in_wanted(process: &Process, server: &NewServer) -> bool {
     let of = |name| server.sign_in.iter().find(|(key, _value)| key == name);
     let of = |name| of(name).map(|(_key, value)| Printable::new(value).to_string());
     let issuer = of("issuerUrl").unwrap_or_else(|| "an identity provider".to_owned());
@@ -248,15 +253,24 @@ fn is_sign_in_wanted(process: &Process, server: &NewServer) -> bool {
 /// Reads `[NAME] URL`. Without a name the server is called like its host or directory.
 fn parse(process: &Process, words: &[String]) -> Result<(RepositoryUrl, ServerName), Report> {
     let (name, url) = match words {
-        [name, url] => (Some(name), url),
+        [name, url] => (Some(name.as_str()), url),
         [url] => (None, url),
         _ => return Err(UsageError::new("a server has a name and a URL").report()),
     };
+    root_and_name(process, name, url)
+}
+
+/// Reads the root of a server, which is called like its host or directory if nobody says otherwise.
+pub(crate) fn root_and_name(
+    process: &Process,
+    name: Option<&str>,
+    url: &str,
+) -> Result<(RepositoryUrl, ServerName), Report> {
     let here = process.host.directory.clone().unwrap_or_default();
     let root = RepositoryUrl::parse_relative_to(url, &here)
         .map_err(|error| UsageError::caused_by(error).report())?;
     let name = match (name, root.origin(), root.directory()) {
-        (Some(name), _, _) => name.clone(),
+        (Some(name), _, _) => name.to_owned(),
         (None, Some(origin), _) => origin.host().to_owned(),
         (None, None, directory) => {
             let last = directory.and_then(Path::file_name);
@@ -269,17 +283,27 @@ fn parse(process: &Process, words: &[String]) -> Result<(RepositoryUrl, ServerNa
 }
 
 /// A server that was asked, and the keys it showed.
-struct Introduced {
-    server: NewServer,
+pub(crate) struct Introduced {
+    pub(crate) server: NewServer,
     /// Nothing, if it shows them to nobody who has not signed in.
     keys: Option<Vec<Certificate>>,
-    /// The server itself said who may sign what; otherwise all its keys may sign everything.
+    /// It was said who may sign what; otherwise all its keys may sign everything.
     announced: bool,
 }
 
 impl Introduced {
+    /// Takes a server of which it was said who signs for it. It is asked for nothing.
+    pub(crate) fn pinned(server: NewServer) -> Self {
+        Self { server, keys: Some(Vec::new()), announced: true }
+    }
+
+    /// Says whether it is known who signs.
+    pub(crate) const fn is_known_who_signs(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// Returns what a person compares before saying yes.
-    fn introduction(&self) -> String {
+    pub(crate) fn introduction(&self) -> String {
         let server = &self.server;
         let mut lines = vec![
             format!("server:       {}", server.name),
@@ -290,10 +314,11 @@ impl Introduced {
         for (key, value) in &server.sign_in {
             lines.push(format!("{key}: {}", Printable::new(value)));
         }
-        lines.push(match self.keys {
-            Some(_) => "signing keys:".to_owned(),
-            None => "signing keys: (shown once you have signed in)".to_owned(),
-        });
+        match self.keys.as_deref() {
+            Some([]) => {}
+            Some(_) => lines.push("signing keys:".to_owned()),
+            None => lines.push("signing keys: (shown once you have signed in)".to_owned()),
+        }
         for key in self.keys.iter().flatten() {
             let expiry = key.expires().map_or_else(
                 || "does not expire".to_owned(),
@@ -311,13 +336,16 @@ impl Introduced {
     }
 }
 
-fn ask_server(
+/// Fetches a small document at a place that nobody is signed in to yet.
+pub(crate) fn read(
     process: &Process,
-    name: ServerName,
-    root: &RepositoryUrl,
-) -> Result<Introduced, Report> {
-    if root.is_plain_http() && !root.is_loopback() {
-        let message = format!("`{root}` is not protected on the way: its keys could be anybody's");
+    directory: &RepositoryUrl,
+    path: &RepoPath,
+    limit: u64,
+) -> Result<Result<Answer, FetchError>, Report> {
+    if directory.is_plain_http() && !directory.is_loopback() {
+        let message =
+            format!("`{directory}` is not protected on the way: its keys could be anybody's");
         return Err(Report::new(ExitCode::VERIFICATION_REFUSED, message).hint(
             "use `https://`, or write the server and its `trust` into the configuration by hand",
         ));
@@ -325,15 +353,20 @@ fn ask_server(
     let agent = format!("{}/{}", brand::PROGRAM, process.program.version);
     let network = network(&process.env, process.inputs()?.places).map_err(Report::from)?;
     let connector = Connector::new(&network, None, &agent);
-    let read = |place: &RepositoryUrl, path: &RepoPath, limit| {
-        let source = source::open(place, &connector, &Credentials::none());
-        source.get(path, &Ask::document(limit, &Patience::without_cached_copy(1.0)))
-    };
+    let source = source::open(directory, &connector, &Credentials::none());
+    Ok(source.get(path, &Ask::document(limit, &Patience::without_cached_copy(1.0))))
+}
 
+/// Asks a server what it says about itself.
+pub(crate) fn announced(
+    process: &Process,
+    name: ServerName,
+    root: &RepositoryUrl,
+) -> Result<NewServer, Report> {
     let mut server = NewServer::at(name, Urls::below(root));
     // A directory is where it is, whatever it says of where others find what is in it.
     if root.origin().is_some() {
-        match read(root, &announcement::path(), announcement::LIMIT) {
+        match read(process, root, &announcement::path(), announcement::LIMIT)? {
             Ok(Answer::Document { bytes, .. }) => {
                 announcement::read(&bytes, &mut server).map_err(failure::configuring)?;
             }
@@ -344,10 +377,16 @@ fn ask_server(
             Err(error) => return Err(failure::fetching(error)),
         }
     }
+    Ok(server)
+}
+
+/// Asks a server for its keys. Where it has not said who may sign what, all of them may sign
+/// everything, once a person has seen them.
+pub(crate) fn show_keys(process: &Process, mut server: NewServer) -> Result<Introduced, Report> {
     let (directory, file) = server.truststore.split_last().ok_or_else(|| {
         Report::new(ExitCode::CONFIGURATION, format!("`{}` names no file", server.truststore))
     })?;
-    let keys = match read(&directory, &file, TRUSTSTORE_LIMIT) {
+    let keys = match read(process, &directory, &file, TRUSTSTORE_LIMIT)? {
         Ok(Answer::Document { bytes, .. }) => Some(keys_in(&bytes, &server)?),
         Ok(Answer::NotModified) => Some(keys_in(&[], &server)?),
         Err(error) if error.class() == Class::SignIn => None,

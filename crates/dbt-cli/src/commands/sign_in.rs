@@ -178,7 +178,7 @@ fn of_token(tokens: &Tokens) -> Identity {
 }
 
 /// Returns the way to the server of these settings, and to its identity provider.
-pub(super) fn connector_of(settings: &Settings) -> Arc<Connector> {
+pub(crate) fn connector_of(settings: &Settings) -> Arc<Connector> {
     let ca_file = settings.server.ca_file.as_deref();
     let agent = format!("{}/{}", brand::PROGRAM, settings.program.version);
     Connector::new(&settings.network, ca_file, &agent)
@@ -257,14 +257,14 @@ fn said(identity: Identity) -> Vec<String> {
 }
 
 /// Returns the selected server's name and its way in.
-pub(super) fn selected(process: &Process) -> Result<(String, WayIn), Report> {
+pub(crate) fn selected(process: &Process) -> Result<(String, WayIn), Report> {
     let inputs = process.inputs()?;
     let way_in = inputs.chosen_way_in()?;
     Ok((inputs.chosen_name()?.to_string(), way_in))
 }
 
 /// Refuses what is configured and cannot be used, unless something else is sent.
-pub(super) fn supported(server: &str, way_in: &WayIn) -> Result<(), Report> {
+pub(crate) fn supported(server: &str, way_in: &WayIn) -> Result<(), Report> {
     match way_in.found().unusable() {
         None => Ok(()),
         Some(hint) => {

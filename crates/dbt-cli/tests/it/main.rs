@@ -23,6 +23,7 @@ mod history;
 mod homes;
 mod hostile;
 mod hosts;
+mod installer;
 mod interrupted;
 mod job;
 mod left_behind;

@@ -22,7 +22,7 @@ pub(crate) fn programs() -> &'static Programs {
     })
 }
 
-fn stripped(program: &Path, directory: &Path) -> PathBuf {
+pub(crate) fn stripped(program: &Path, directory: &Path) -> PathBuf {
     // Another process that runs these tests makes the same file.
     let staged = tempfile::NamedTempFile::new_in(directory).unwrap().into_temp_path();
     let strip = Command::new("strip").arg("-o").args([&*staged, program]).status();

@@ -19,6 +19,7 @@ mod catalogs;
 mod compiled;
 mod disks;
 mod gitlab;
+mod installer;
 mod keychain;
 mod multicall;
 mod network;

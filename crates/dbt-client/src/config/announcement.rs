@@ -31,6 +31,24 @@ pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
     let mut top = Object::top(&document)?;
     // Where it is asked, and not where it says that it is.
     let host = server.repository.origin().map(|origin| origin.host().to_owned());
+    places_and_trust(&mut top, server)?;
+    for key in SIGN_IN {
+        if let Some(text) = top.text(key)? {
+            let value = literal(&text)?;
+            if key == AUDIENCE && !is_own_audience(&value, host.as_deref()) {
+                return Err(text.refuse("a server cannot announce tokens for another host"));
+            }
+            server.sign_in.push((key.to_owned(), value));
+        }
+    }
+    Ok(())
+}
+
+/// Takes over where the parts of a server are, and who may sign what.
+pub(super) fn places_and_trust(
+    top: &mut Object<'_>,
+    server: &mut NewServer,
+) -> Result<(), ConfigError> {
     let is_here = server.repository.is_loopback();
     for (key, place) in [
         ("repository", &mut server.repository),
@@ -44,21 +62,12 @@ pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
     if let Some(trust) = top.object("trust")? {
         server.trust = trust_of(trust.lists_of_texts()?)?;
     }
-    for key in SIGN_IN {
-        if let Some(text) = top.text(key)? {
-            let value = literal(&text)?;
-            if key == AUDIENCE && !is_own_audience(&value, host.as_deref()) {
-                return Err(text.refuse("a server cannot announce tokens for another host"));
-            }
-            server.sign_in.push((key.to_owned(), value));
-        }
-    }
     Ok(())
 }
 
 /// Reads a URL. A server does not say where files of this machine are, nor gives up protection; nor
 /// does one that is not here lead to something that is: that is a mistake, or a trap.
-fn url(text: &Text, is_here: bool) -> Result<RepositoryUrl, ConfigError> {
+pub(super) fn url(text: &Text, is_here: bool) -> Result<RepositoryUrl, ConfigError> {
     let url: RepositoryUrl =
         literal(text)?.parse().map_err(|error: InvalidUrl| text.refuse(error))?;
     if url.origin().is_none() {
@@ -74,7 +83,7 @@ fn url(text: &Text, is_here: bool) -> Result<RepositoryUrl, ConfigError> {
 }
 
 /// Returns a text that would mean the same in a configuration: no variables of this machine.
-fn literal(text: &Text) -> Result<String, ConfigError> {
+pub(super) fn literal(text: &Text) -> Result<String, ConfigError> {
     let written = text.as_written().expose();
     if written.contains("${") {
         return Err(text.refuse("a server cannot name variables"));

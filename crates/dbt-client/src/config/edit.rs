@@ -14,11 +14,11 @@ use crate::url::RepositoryUrl;
 #[derive(Debug)]
 pub struct Document {
     path: PathBuf,
-    root: Value,
+    pub(super) root: Value,
 }
 
 /// A server to be added.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NewServer {
     /// What to call it.
     pub name: ServerName,
@@ -126,7 +126,7 @@ impl Document {
         ConfigFile::of(&self.root)
     }
 
-    fn must_exist(&self, name: &ServerName) -> Result<(), ConfigError> {
+    pub(super) fn must_exist(&self, name: &ServerName) -> Result<(), ConfigError> {
         let config = self.config()?;
         if config.server(name.as_str()).is_none() {
             let names = config.names();
@@ -140,7 +140,7 @@ impl Document {
     }
 
     /// Returns the members of `servers`, made if they are missing.
-    fn servers(&mut self) -> Option<&mut Vec<(String, Value)>> {
+    pub(super) fn servers(&mut self) -> Option<&mut Vec<(String, Value)>> {
         if position(&self.root, "servers").is_none() {
             set(&mut self.root, "servers", Value::Null);
         }
@@ -169,7 +169,7 @@ impl NewServer {
         self.trust = ["dbt", "tools"].map(|scope| (scope.to_owned(), all.clone())).into();
     }
 
-    fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let text = |value: &dyn ToString| Value::String(value.to_string());
         let mut members = vec![
             ("repository".to_owned(), text(&self.repository)),
@@ -193,7 +193,7 @@ impl NewServer {
 }
 
 /// Sets a key where it stands, or at the end.
-fn set(object: &mut Value, key: &str, value: Value) {
+pub(super) fn set(object: &mut Value, key: &str, value: Value) {
     let at = position(object, key);
     if let Value::Object(members) = object {
         match at.and_then(|index| members.get_mut(index)) {
@@ -203,7 +203,7 @@ fn set(object: &mut Value, key: &str, value: Value) {
     }
 }
 
-fn unset(object: &mut Value, key: &str, when: impl Fn(&Value) -> bool) {
+pub(super) fn unset(object: &mut Value, key: &str, when: impl Fn(&Value) -> bool) {
     if let Value::Object(members) = object {
         members.retain(|(name, value)| !(same_key(name, key) && when(value)));
     }

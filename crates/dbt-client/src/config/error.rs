@@ -113,6 +113,26 @@ pub enum ConfigError {
         /// The name.
         name: ServerName,
     },
+    /// The server of the older format, which has no room for what a server has today.
+    #[error("the server `{name}` is written in the older format, which is not changed")]
+    OlderFormat {
+        /// The name.
+        name: ServerName,
+    },
+    /// An offer without something it needs.
+    #[error("`{key}` is missing: it says where the server is")]
+    NotOffered {
+        /// The key.
+        key: &'static str,
+    },
+    /// A key of an offer that means nothing.
+    #[error("`{}` means nothing here", key.escape_debug())]
+    UnknownKey {
+        /// Its path.
+        key: String,
+        /// The key that was probably meant.
+        nearest: Option<&'static str>,
+    },
     /// No server of this name exists.
     #[error("the configuration has no server `{name}`")]
     NoSuchServer {
@@ -139,6 +159,15 @@ impl ConfigError {
             }
             Self::NoSuchServer { names, .. } => Some(format!("it has {names}")),
             Self::In { source, .. } => source.hint(),
+            Self::UnknownKey { nearest: Some(nearest), .. } => {
+                Some(format!("`{nearest}` may be meant"))
+            }
+            Self::UnknownKey { key, nearest: None } if key == "oidcClientSecret" => {
+                Some("only clients without a secret are given to everybody".to_owned())
+            }
+            Self::OlderFormat { .. } => {
+                Some("give the new server another name: it is added beside this one".to_owned())
+            }
             Self::Missing { .. }
             | Self::Read { .. }
             | Self::NotAFile { .. }
@@ -148,6 +177,8 @@ impl ConfigError {
             | Self::WrongType { .. }
             | Self::Twice { .. }
             | Self::MissingKey { .. }
+            | Self::NotOffered { .. }
+            | Self::UnknownKey { .. }
             | Self::BadValue { .. } => None,
         }
     }

@@ -24,8 +24,13 @@ impl Urls {
     /// Returns the places below the root of a server.
     pub fn below(root: &RepositoryUrl) -> Self {
         let repository = below(root, brand::REPOSITORY_PATH);
-        let truststore = below(&repository, TRUSTSTORE_FILE);
+        let truststore = Self::truststore_in(&repository);
         Self { repository, tools: below(root, brand::TOOLS_PATH), truststore }
+    }
+
+    /// Returns where a repository has its truststore, if nobody says otherwise.
+    pub(super) fn truststore_in(repository: &RepositoryUrl) -> RepositoryUrl {
+        below(repository, TRUSTSTORE_FILE)
     }
 
     /// Returns the places of a configured server. The truststore is in the repository where
@@ -42,7 +47,7 @@ impl Urls {
             tools: tools.url(around)?,
             truststore: match &entry.truststore {
                 Some(text) => text.url(around)?,
-                None => below(&repository, TRUSTSTORE_FILE),
+                None => Self::truststore_in(&repository),
             },
             repository,
         })

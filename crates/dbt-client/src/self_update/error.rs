@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use dbt_core::digest::InvalidDigest;
+use dbt_core::platform::Platform;
 use dbt_core::trust::VerifyError;
 use dbt_core::version::Version;
 
@@ -27,6 +28,12 @@ pub enum SelfUpdateError {
     /// It has no checksum or no signature yet.
     #[error("it is not completely published")]
     Incomplete,
+    /// There is none for this machine.
+    #[error("no version of {} is published for {platform}", dbt_core::brand::PROGRAM)]
+    NotPublished {
+        /// What this machine is.
+        platform: Platform,
+    },
     /// It could not be downloaded.
     #[error(transparent)]
     Download(#[from] DownloadError),
@@ -72,6 +79,14 @@ pub enum SelfUpdateError {
         /// What is wrong with it, or with this machine.
         source: Box<SelfUpdateError>,
     },
+    /// It was to be installed on a machine that does not have it.
+    #[error("{} {version} was not installed", dbt_core::brand::PROGRAM)]
+    NotInstalled {
+        /// Which version.
+        version: Version,
+        /// What is wrong with it, or with this machine.
+        source: Box<SelfUpdateError>,
+    },
     /// The system does not say where the running program is.
     #[error("the system does not say where the running program is")]
     Unknown,
@@ -93,6 +108,11 @@ impl SelfUpdateError {
     /// Names the version that was looked at.
     pub(super) fn of(self, version: &Version) -> Self {
         Self::Candidate { version: version.clone(), source: Box::new(self) }
+    }
+
+    /// Names the version that was to be installed.
+    pub(super) fn while_installing(self, version: &Version) -> Self {
+        Self::NotInstalled { version: version.clone(), source: Box::new(self) }
     }
 
     /// Says whether it is a verdict about the candidate, which the next run would only repeat.

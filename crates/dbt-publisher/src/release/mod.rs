@@ -19,6 +19,8 @@ use dbt_ui::printer::Printer;
 use dbt_ui::prompt::{self, Answer};
 use serde_json::json;
 
+pub(crate) use self::source::{INSTALLER_LIMIT, candidate};
+
 use self::source::{Choice, Extra, Found};
 use crate::announcement::Announcement;
 use crate::args::Release;

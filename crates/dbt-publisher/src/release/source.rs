@@ -29,7 +29,7 @@ pub(super) const TOOLS: [(&str, &str); 3] = [
 const VERSION_FILES: [&str; 2] = ["VERSION", "latest"];
 
 /// The largest installer.
-pub(super) const INSTALLER_LIMIT: u64 = 256 * 1024 * 1024;
+pub(crate) const INSTALLER_LIMIT: u64 = 256 * 1024 * 1024;
 
 /// What is to be published.
 pub(super) struct Found {
@@ -129,7 +129,7 @@ pub(super) fn find(
 }
 
 /// Returns the file of a program for a platform, as builds call it.
-fn candidate(directory: &Path, name: &str, platform: Platform) -> Option<PathBuf> {
+pub(crate) fn candidate(directory: &Path, name: &str, platform: Platform) -> Option<PathBuf> {
     let (os, arch) = (platform.os.as_str(), platform.arch.as_str());
     let ending = if platform.os == Os::Windows { ".exe" } else { "" };
     let places = [

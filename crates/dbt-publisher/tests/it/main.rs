@@ -10,6 +10,7 @@ mod gpg;
 mod http;
 mod init;
 mod inputs;
+mod installer;
 mod interrupted;
 mod keys;
 mod maintain;
