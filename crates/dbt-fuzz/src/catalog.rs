@@ -108,7 +108,7 @@ fn made(input: &mut Input<'_>) {
     let count = said.len().div_ceil(size).max(1);
     for at in 0..count {
         let part = said.iter().skip(at * size).take(size);
-        let last = part.clone().last().map(|(name, ..)| name.clone());
+        let last = part.clone().next_back().map(|(name, ..)| name.clone());
         let shown = part.map(|(name, versions, platforms, description)| {
             let newest = versions.first().filter(|_it| !platforms.is_empty());
             let newest = newest.map(|version| json!({"version": version, "size": 1, "modifiedAt": null}));

@@ -116,7 +116,7 @@ fn world(root: &str) -> World {
 #[track_caller]
 fn is_told(run: Run, case: &Case) {
     let run = run.fails(case.code, case.says);
-    let hint = run.talk.split_once("\nhint: ").map(|(_before, hint)| hint).unwrap_or(&run.talk);
+    let hint = run.talk.split_once("\nhint: ").map_or(run.talk.as_str(), |(_before, hint)| hint);
     assert!(hint.contains(case.hint), "`{}` is not in: {}", case.hint, run.talk);
 }
 
