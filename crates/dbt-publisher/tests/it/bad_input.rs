@@ -116,7 +116,7 @@ fn world(root: &str) -> World {
 #[track_caller]
 fn is_told(run: Run, case: &Case) {
     let run = run.fails(case.code, case.says);
-    let hint = run.talk.split_once("\nhint: ").map_or(&*run.talk, |(_before, hint)| hint);
+    let hint = run.talk.split_once("\nhint: ").map_or(run.talk.as_str(), |(_before, hint)| hint);
     assert!(hint.contains(case.hint), "`{}` is not in: {}", case.hint, run.talk);
 }
 
@@ -188,7 +188,7 @@ fn a_server_without_room_keeps_nothing_and_is_told_so() {
     let server = Server::start();
     let world = world(server.url());
     let files = server.files();
-    server.misbehave(Fault::Status(507));
+    server.misbehave(Fault::Full);
     let run = world.run(&line(server.url())).fails(82, "(507)");
     assert!(run.talk.contains("\nhint: the same command again"), "{}", run.talk);
     assert!(server.files() == files);
