@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
+mod branded;
 mod built;
 mod emulated;
 mod hosts;
