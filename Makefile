@@ -60,6 +60,7 @@ test-static: ## tests and counts of what `make static` builds, as root; scripts/
 	PROGRAMS=reposerver scripts/static linux/amd64
 	PROFILE=dist-quick scripts/static linux/arm64
 	PROFILE=dist-quick PROGRAMS=reposerver scripts/static linux/arm64
+	scripts/windows
 	BRAND=crates/dbt-cli/tests/static/nx.brand PROFILE=dev MANUALS=yes scripts/branded
 	$(CARGO) build $(SUITES) --bins
 	scripts/test $(CARGO) test $(SUITES) --test static

@@ -9,3 +9,4 @@ mod emulated;
 mod hosts;
 mod libraries;
 mod verity;
+mod windows;
