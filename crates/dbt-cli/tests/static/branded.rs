@@ -256,9 +256,9 @@ impl Served {
             assert!(length > 0, "{first} {text}");
             text.push_str(std::str::from_utf8(&part[..length]).unwrap());
         }
-        let (_before, port) = text.split_once("http://127.0.0.1:").unwrap();
-        let port: String = port.chars().take_while(char::is_ascii_digit).collect();
-        served.port = port.parse().unwrap();
+        let (_before, url) = text.split_once("http://127.0.0.1:").unwrap();
+        let digits: String = url.chars().take_while(char::is_ascii_digit).collect();
+        served.port = digits.parse().unwrap();
         (served, text)
     }
 
