@@ -9,19 +9,32 @@ BIN := $(TARGET)/release
 # All of them, so that what the suites have in common is compiled once.
 SUITES := --workspace --locked --features peers,long,static
 
-.PHONY: help build static demo test test-peers test-long test-static test-costs lint bench bench-server fuzz
+.PHONY: help build static dist dist-quick demo test test-peers test-long test-static test-costs lint bench bench-server fuzz
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-build: ## the programs, optimised, in target/release
+build: ## the programs, optimised, in target/release; BRAND=nx under other names, in target/brand/nx
 	@scripts/prerequisites build
+ifdef BRAND
+	scripts/branded
+else
 	$(CARGO) build --release --locked --workspace --exclude dbt-bench --bins
+endif
 
 static: ## the programs as they are released, for Linux on amd64 and arm64; scripts/install-cross first
 	@scripts/prerequisites cross
 	scripts/static linux/amd64 linux/arm64
 	PROGRAMS=reposerver scripts/static linux/amd64 linux/arm64
+
+dist: ## the files of a release for Linux and macOS, in target/releases; SIGNER=file:KEY signs
+	@scripts/prerequisites cross dist
+	scripts/dist
+
+dist-quick: ## the same for this processor alone, with less optimisation, and whether two builds are the same
+	@scripts/prerequisites cross dist
+	PROFILE=dist-quick scripts/dist linux/amd64
+	PROFILE=dist-quick PROGRAMS="dbt publisher" scripts/reproduce linux/amd64
 
 demo: ## a repository, a publisher and a client on this machine, in about a minute and a build
 	@scripts/prerequisites build
@@ -47,6 +60,8 @@ test-static: ## tests and counts of what `make static` builds, as root; scripts/
 	PROGRAMS=reposerver scripts/static linux/amd64
 	PROFILE=dist-quick scripts/static linux/arm64
 	PROFILE=dist-quick PROGRAMS=reposerver scripts/static linux/arm64
+	scripts/windows
+	BRAND=crates/dbt-cli/tests/static/nx.brand PROFILE=dev MANUALS=yes scripts/branded
 	$(CARGO) build $(SUITES) --bins
 	scripts/test $(CARGO) test $(SUITES) --test static
 	"$(TARGET)/debug/dbt-bench" --dbt target/static/linux-amd64/dbt $(or $(COSTS),--check) benches/limits.json

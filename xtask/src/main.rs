@@ -1,7 +1,10 @@
 //! Automation of this workspace: `cargo xtask TASK`.
 
 mod completions;
+#[cfg(feature = "manuals")]
+mod manuals;
 mod map;
+mod sbom;
 mod tidy;
 mod tree;
 
@@ -17,24 +20,34 @@ const USAGE: &str = "\
 usage: cargo xtask TASK
   tidy      checks what the compiler cannot
   map       writes the code map of ARCHITECTURE.md
-  generate  writes the documents and scripts that are made from the code";
+  generate  writes the documents and scripts that are made from the code
+  manuals DIR      writes the manual pages and completions of a release (feature `manuals`)
+  sbom PROGRAM PACKAGE TARGET [NAME=VERSION...]
+                   prints what a program is made of, as CycloneDX; the names are what else is in it";
 
 fn main() -> ExitCode {
-    let mut tasks = std::env::args().skip(1);
-    let task: fn(&Tree) -> Result<(), String> = match (tasks.next().as_deref(), tasks.next()) {
-        (Some("tidy"), None) => tidy,
-        (Some("map"), None) => map,
-        (Some("generate"), None) => generate,
-        (Some("help" | "--help" | "-h"), None) => {
-            return say(&mut io::stdout(), USAGE, ExitCode::SUCCESS);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["tidy"] => tree().and_then(|tree| tidy(&tree)),
+        ["map"] => tree().and_then(|tree| map(&tree)),
+        ["generate"] => tree().and_then(|tree| generate(&tree)),
+        #[cfg(feature = "manuals")]
+        ["manuals", directory] => manuals::write(Path::new(directory)),
+        ["sbom", program, package, target, besides @ ..] => {
+            sbom::document(program, package, target, besides).and_then(|document| print(&document))
         }
-        _ => return say(&mut io::stderr(), USAGE, ExitCode::from(2)),
+        ["help" | "--help" | "-h"] => print(USAGE),
+        _ => return say(USAGE, ExitCode::from(2)),
     };
-    let tree = Tree::read(workspace_root()).map_err(|error| format!("cannot read: {error}"));
-    match tree.and_then(|tree| task(&tree)) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problems) => say(&mut io::stderr(), &problems, ExitCode::FAILURE),
+        Err(problems) => say(&problems, ExitCode::FAILURE),
     }
+}
+
+fn tree() -> Result<Tree, String> {
+    Tree::read(workspace_root()).map_err(|error| format!("cannot read: {error}"))
 }
 
 fn tidy(tree: &Tree) -> Result<(), String> {
@@ -65,8 +78,13 @@ fn workspace_root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// Prints one text; a closed pipe is nobody's error.
-fn say(out: &mut dyn Write, text: &str, code: ExitCode) -> ExitCode {
-    drop(writeln!(out, "{text}"));
+/// Prints what was asked for.
+fn print(text: &str) -> Result<(), String> {
+    writeln!(io::stdout(), "{text}").map_err(|error| format!("cannot print: {error}"))
+}
+
+/// Says what is wrong; a closed pipe is nobody's error.
+fn say(text: &str, code: ExitCode) -> ExitCode {
+    drop(writeln!(io::stderr(), "{text}"));
     code
 }

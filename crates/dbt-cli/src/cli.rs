@@ -518,12 +518,17 @@ pub enum CatalogInvocation {
     Command(Catalog, Everywhere),
 }
 
-/// Reads the words of the catalog program.
-pub fn parse_catalog(words: Vec<OsString>) -> Result<CatalogInvocation, UsageError> {
-    let grammar = help::laid_out(CatalogCli::command())
+/// Returns what may be typed to the catalog program.
+pub fn catalog_grammar() -> clap::Command {
+    help::laid_out(CatalogCli::command())
         .name(CATALOG)
         .bin_name(CATALOG)
-        .about("List, search and show tools");
+        .about("List, search and show tools")
+}
+
+/// Reads the words of the catalog program.
+pub fn parse_catalog(words: Vec<OsString>) -> Result<CatalogInvocation, UsageError> {
+    let grammar = catalog_grammar();
     let path = path_of(&grammar, &words);
     let help = |path: &[String]| CatalogInvocation::Help(help_of(grammar.clone(), path));
     let line = std::iter::once(OsString::from(CATALOG)).chain(words);

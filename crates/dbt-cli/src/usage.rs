@@ -77,7 +77,7 @@ impl UsageError {
             self.command = command.split(' ').map(str::to_owned).collect();
         }
         if command == "run" {
-            self.hints.push(another_product());
+            self.hints.extend(another_product());
         }
         self
     }
@@ -111,9 +111,11 @@ impl UsageError {
     }
 }
 
-/// Returns what is said where somebody seems to look for another program of our name.
-pub(crate) fn another_product() -> String {
-    format!("this is the {}, not the data build tool", brand::LONG_NAME)
+/// Returns what is said where somebody seems to look for another program of our name; a brand's own
+/// name has none.
+pub(crate) fn another_product() -> Option<String> {
+    let own = !brand::IS_REBRANDED;
+    own.then(|| format!("this is the {}, not the data build tool", brand::LONG_NAME))
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the parser may complain in new ways")]

@@ -541,7 +541,7 @@ fn asks_for_help(error: &clap::Error) -> bool {
 
 const TEMPLATE: &str = "{about-with-newline}\nusage: {usage}\n\n{all-args}{after-help}";
 
-fn grammar() -> clap::Command {
+pub(crate) fn grammar() -> clap::Command {
     let program = brand::PROGRAM;
     let publish = format!(
         "Example:\n  {PROGRAM} publish deploy 1.4.0 linux/amd64=dist/deploy --description \"ships it\" \\\n    \

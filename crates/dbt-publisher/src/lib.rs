@@ -37,6 +37,11 @@ use crate::args::{Command, Invocation};
 use crate::env::{Environment, Variable};
 use crate::stop::Stop;
 
+/// Returns what may be typed, for manual pages.
+pub fn grammar() -> clap::Command {
+    args::grammar()
+}
+
 /// Does what the words behind the program's name say.
 pub fn run(words: Vec<OsString>, environment: &Environment) -> ExitCode {
     let dumb = environment.text(Variable::Term).ok().flatten().is_some_and(|term| term == "dumb");

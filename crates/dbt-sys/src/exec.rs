@@ -2,7 +2,7 @@
 //!
 //! The standard library's `CommandExt::exec` is not used: it resets SIGPIPE whatever we were
 //! started with. What happens here is `execve` and nothing else, after undoing what Rust's own
-//! runtime did before `main`.
+//! runtime did before `main`. Windows has no such thing: there the other program is a child.
 
 use std::ffi::OsString;
 use std::io;
@@ -18,6 +18,13 @@ pub struct Image {
     arguments: unix::Vector,
     #[cfg(unix)]
     environment: unix::Vector,
+    #[cfg(windows)]
+    path: std::path::PathBuf,
+    /// Those behind the name.
+    #[cfg(windows)]
+    arguments: Vec<OsString>,
+    #[cfg(windows)]
+    environment: Vec<(OsString, OsString)>,
 }
 
 #[cfg(unix)]
@@ -103,21 +110,43 @@ impl Image {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
 impl Image {
-    /// Prepares executing the file at `path`; this system has no such thing yet.
+    /// Prepares running the file at `path`.
+    ///
+    /// `arguments` is the whole vector, as on other systems; what the program sees as its own name is
+    /// its path here. The environment is exactly `environment`. Fails when there is no first
+    /// argument, or when some text contains a zero.
     pub fn new(
-        _path: &Path,
-        _arguments: &[OsString],
-        _environment: &[(OsString, OsString)],
+        path: &Path,
+        arguments: &[OsString],
+        environment: &[(OsString, OsString)],
     ) -> io::Result<Self> {
-        Ok(Self {})
+        use crate::windows::has_zero;
+
+        let wrong = |words| io::Error::new(io::ErrorKind::InvalidInput, words);
+        let Some((_name, arguments)) = arguments.split_first() else {
+            return Err(wrong("a program needs a name as its first argument"));
+        };
+        if has_zero(path.as_os_str()) {
+            return Err(wrong("the program's path has a zero"));
+        }
+        if arguments.iter().any(|argument| has_zero(argument)) {
+            return Err(wrong("an argument has a zero"));
+        }
+        if environment.iter().any(|(name, value)| has_zero(name) || has_zero(value)) {
+            return Err(wrong("an environment variable has a zero"));
+        }
+        let (arguments, environment) = (arguments.to_vec(), environment.to_vec());
+        Ok(Self { path: path.to_owned(), arguments, environment })
     }
 
-    /// Cannot be done on this system: says so.
+    /// Runs the program at the path, waits for it, and ends with its exit code. Returns only when it
+    /// could not be started, and says why.
+    ///
+    /// Ctrl-C is the program's: from here on it does not end this process.
     pub fn replace(&self) -> io::Error {
-        let words = "this system cannot replace a process by another program";
-        io::Error::new(io::ErrorKind::Unsupported, words)
+        crate::windows::replace(&self.path, &self.arguments, &self.environment)
     }
 }
 

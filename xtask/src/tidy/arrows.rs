@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dbt-testkit", &["dbt-core"]),
     ("dbt-fuzz", &["dbt-core", "dbt-client", "dbt-cli", "dbt-publisher", "dbt-server", "dbt-ui"]),
     ("dbt-bench", &["dbt-testkit"]),
-    ("xtask", &["dbt-cli", "dbt-ui"]),
+    ("xtask", &["dbt-cli", "dbt-publisher", "dbt-server", "dbt-ui"]),
 ];
 
 /// What tests may use besides, in any crate.

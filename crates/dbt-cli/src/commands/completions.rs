@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use dbt_client::state::ServerState;
+use dbt_core::brand;
 use dbt_ui::report::Report;
 
 use crate::cli::{Completions, Shell};
@@ -19,7 +20,7 @@ const MOST_NAMES: usize = 1000;
 /// Prints the completions for a shell, or the names that the shell asks for.
 pub(crate) fn completions(process: &Process, asked: &Completions) -> Result<(), Report> {
     match asked.shell {
-        Some(shell) => process.printer.data(script(shell)),
+        Some(shell) => process.printer.data(brand::in_our_names(script(shell))),
         None => tools(process),
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn hints(word: &str) -> Vec<String> {
     let meant = MEANT.iter().find(|(typed, _command)| *typed == word);
     let meant =
         meant.map(|(_typed, command)| format!("`{program} {command}` may be what is meant"));
-    let another = OF_ANOTHER_PROGRAM.contains(&word).then(another_product);
+    let another = OF_ANOTHER_PROGRAM.contains(&word).then(another_product).flatten();
     meant.into_iter().chain(another).collect()
 }
 

@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
+mod branded;
 mod built;
 mod emulated;
 mod hosts;
 mod libraries;
 mod verity;
+mod windows;

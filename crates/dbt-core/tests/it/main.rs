@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
+mod brands;
 mod openpgp_certificates;
 mod openpgp_gpg;
 mod openpgp_hostile;

@@ -188,7 +188,7 @@ fn a_server_without_room_keeps_nothing_and_is_told_so() {
     let server = Server::start();
     let world = world(server.url());
     let files = server.files();
-    server.misbehave(Fault::Full);
+    server.misbehave(Fault::Status(507));
     let run = world.run(&line(server.url())).fails(82, "(507)");
     assert!(run.talk.contains("\nhint: the same command again"), "{}", run.talk);
     assert!(server.files() == files);

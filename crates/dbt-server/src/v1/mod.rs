@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use dbt_core::brand;
 use dbt_core::name::ToolName;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::{Method, Response, StatusCode};
@@ -308,7 +309,7 @@ async fn dispatch(
             respond::page(
                 &asked.parts.headers,
                 "application/json",
-                DESCRIPTION.to_owned(),
+                brand::in_our_names(DESCRIPTION).into_owned(),
                 None,
                 crate::pipeline::caching(&grant),
             )

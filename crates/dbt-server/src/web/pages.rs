@@ -24,6 +24,8 @@ const QUERY_LETTERS: usize = 200;
 /// What is around every page.
 struct Frame {
     program: &'static str,
+    /// The directory of all tools.
+    tools: &'static str,
     title: String,
     /// What people call whoever is signed in.
     name: Option<String>,
@@ -39,7 +41,8 @@ impl Frame {
         tool: Option<&ToolName>,
     ) -> Self {
         let title = format!("{} - {} catalog", title.into(), brand::PROGRAM);
-        Self { program: brand::PROGRAM, title, name, sign_in: place_to_sign_in(app, tool) }
+        let sign_in = place_to_sign_in(app, tool);
+        Self { program: brand::PROGRAM, tools: brand::TOOLS_PATH, title, name, sign_in }
     }
 }
 
