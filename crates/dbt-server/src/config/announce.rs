@@ -63,7 +63,7 @@ impl Decide<'_> {
             Some((_key, issuer)) => format!("{root}, where one signs in with `{issuer}`"),
             None => format!("{root}, and nothing of signing in"),
         };
-        self.keep("announcement", (shown, "`publicUrls`".to_owned()));
+        self.keep(KEY, (shown, "`publicUrls`".to_owned()));
         let mut document = announcement::places(root.as_str());
         document.extend(sign_in.into_iter().map(|(key, value)| (key.to_owned(), value.into())));
         Ok(Some(announcement::text(&document)))

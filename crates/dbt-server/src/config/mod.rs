@@ -122,7 +122,7 @@ const DEFAULT_PORT: u16 = 9999;
 const UNSET: [(&str, &str); 22] = [
     ("stateDir", "(`.reposerver/state` in `serverRoot`, once something is written)"),
     ("publicUrls", "(none: signing in with SSH keys works on this machine only)"),
-    ("announcement", "(none: clients look for the usual paths below the URL that they are given)"),
+    ("announce", "(none: clients look for the usual paths below the URL that they are given)"),
     ("policies", "(none: whoever may write may write everything)"),
     ("auth.roles", "(none)"),
     ("auth.groups", "(none)"),

@@ -73,7 +73,7 @@ fn the_settings_speak_and_no_file_does() {
     let counted = server.get_beside("/-/metrics").text();
     assert!(counted.contains("route=\"announcement\""), "{counted}");
     let shown = server.command_beside(&["check-config"]);
-    let line = "announcement = https://dbt.example.com, and nothing of signing in  (`publicUrls`)";
+    let line = "announce = https://dbt.example.com, and nothing of signing in  (`publicUrls`)";
     assert!(shown.contains(line), "{shown}");
 }
 

@@ -69,6 +69,7 @@ fn where_people_sign_in_otherwise_or_in_several_ways_nothing_is_said_of_it() {
             "issuerUrl": "https://gitlab.com", "requiredClaims": {"namespace_id": "1"},
         })),
         json!({"announce": {"authType": ""}}),
+        json!({"announce": {"issuerUrl": ""}}),
     ] {
         assert_eq!(said(&further), json!({}), "{further}");
     }
@@ -97,7 +98,7 @@ fn what_no_client_takes_over_is_not_written() {
         (json!({"authType": "basic"}), "`announce.authType` can only be `oidc`"),
         (json!({"issuerUrl": "https://other.example.com"}), "without `announce.authType`"),
         (json!({"authType": "", "oidcClientId": "dbt"}), "without `announce.authType`"),
-        (json!({"issuerUrl": ""}), "`announce.issuerUrl` is needed"),
+        (json!({"authType": "oidc", "issuerUrl": ""}), "`announce.issuerUrl` is needed"),
         (
             json!({"authType": "oidc", "issuerUrl": "http://id.example.com"}),
             "must begin with `https://`",
