@@ -154,15 +154,14 @@ fn a_token_without_rights_writes_nothing_and_is_refused_at_the_first_file() {
     let world = world(server.url());
     let (writes, files) = (server.writes().len(), server.files());
     let typed = line(server.url());
-    for (token, status) in [("--token-file PLACE/reader", "(403)"), ("", "(401)")] {
+    for (token, status, hint) in [
+        ("--token-file PLACE/reader", "(403)", "whoever publishes here has no right to that"),
+        ("", "(401)", "say who publishes: `--token-file FILE`"),
+    ] {
         let asked = server.writes().len();
         let run = world.run(&typed.replace("--token-file PLACE/token", token)).fails(83, status);
         assert!(run.talk.contains("failed to publish `deploy` 1.4.0"), "{}", run.talk);
-        assert!(
-            run.talk.contains("\nhint: say who publishes: `--token-file FILE`"),
-            "{}",
-            run.talk
-        );
+        assert!(run.talk.contains(&format!("\nhint: {hint}")), "{}", run.talk);
         let first = "/dbt-tools/deploy/1.4.0/linux/amd64/deploy".to_owned();
         assert_eq!(server.writes()[asked..], [first]);
     }
