@@ -125,7 +125,15 @@ fn way_on(kind: &Kind) -> String {
         Kind::Login => {
             format!("it has ended or was revoked: `{program} login --token` takes another one")
         }
-        _ => NOT_ACCEPTED.to_owned(),
+        Kind::Nothing
+        | Kind::Basic { .. }
+        | Kind::Token { .. }
+        | Kind::SshKey { .. }
+        | Kind::Netrc { .. }
+        | Kind::Job { .. }
+        | Kind::NamelessProvider { .. }
+        | Kind::SharedProvider(_)
+        | Kind::NamelessSshKey { .. } => NOT_ACCEPTED.to_owned(),
     }
 }
 

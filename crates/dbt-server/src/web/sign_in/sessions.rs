@@ -132,7 +132,7 @@ mod tests {
     fn whoever_signs_in_often_ends_their_own_sessions_and_nobody_elses() {
         let sessions = Sessions::default();
         let bobs = sessions.begin(session_of("bob", 100), UNIX_EPOCH).unwrap();
-        let alices: Vec<_> = (0..limits::SESSIONS_OF_ONE as u64 + 1)
+        let alices: Vec<_> = (0..=limits::SESSIONS_OF_ONE as u64)
             .map(|later| sessions.begin(session_of("alice", 200 + later), UNIX_EPOCH).unwrap())
             .collect();
         let is_there =
