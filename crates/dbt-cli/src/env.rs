@@ -495,7 +495,7 @@ mod tests {
             assert_eq!(row.variable as usize, index, "{}", row.name);
             assert!(!row.meaning.is_empty() && !row.meaning.ends_with('.'), "{}", row.name);
         }
-        assert_eq!(TABLE.len(), Variable::SshConnection as usize + 1);
+        assert_eq!(TABLE.len(), Variable::User as usize + 1);
     }
 
     #[test]

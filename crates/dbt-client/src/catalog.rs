@@ -88,6 +88,23 @@ impl CatalogEntry {
         }
     }
 
+    /// Takes what came of a question; the first that failed is what is told of the tool.
+    fn take(&mut self, answer: Result<Answer, Problem>) {
+        if self.problem.is_some() {
+            return;
+        }
+        match answer {
+            Ok(Answer::Platforms(platforms)) => self.platforms = platforms,
+            Ok(Answer::Description(description)) => self.description = description,
+            Err(problem) => self.problem = Some(problem),
+        }
+    }
+
+    /// Returns the version that is described, as long as it is not known what runs here.
+    fn described(&self) -> Option<Version> {
+        self.newest().or_else(|| self.versions.first().cloned())
+    }
+
     /// Returns the newest release, whatever it is for.
     pub fn newest(&self) -> Option<Version> {
         select::newest(&self.versions)
@@ -130,56 +147,110 @@ pub fn list(session: &Session<'_>, breadth: Breadth) -> Result<Vec<CatalogEntry>
 }
 
 fn look_at_each(session: &Session<'_>, tools: &[ToolName], breadth: Breadth) -> Vec<CatalogEntry> {
-    let failed = AtomicUsize::new(0);
     let source = session.repository().tree(Location::tools().tree);
-    beside::each(tools, AT_ONCE, |tool| {
-        if failed.load(Ordering::Relaxed) >= GIVE_UP_AFTER {
-            return CatalogEntry { problem: Some(Problem::NotAsked), ..CatalogEntry::new(tool) };
+    let look = Look { session, source, breadth, failed: AtomicUsize::new(0) };
+    let mut entries = beside::each(tools, AT_ONCE, |tool| look.versions(tool));
+    // What it runs on and what it is for do not wait for one another: most often the newest release
+    // is the one that is described.
+    let both = [Half::Platforms, Half::Description];
+    let asked: Vec<(&CatalogEntry, Half)> =
+        entries.iter().flat_map(|entry| both.map(|half| (entry, half))).collect();
+    let answers = beside::each(&asked, AT_ONCE, |(entry, half)| look.half(entry, *half));
+    let mut answers = answers.into_iter();
+    for entry in &mut entries {
+        for answer in answers.by_ref().take(both.len()) {
+            entry.take(answer);
         }
-        let entry = look_at(source, tool, breadth, &session.patience(false));
-        if entry.problem.is_some() {
-            failed.fetch_add(1, Ordering::Relaxed);
+    }
+    let described = beside::each(&entries, AT_ONCE, |entry| look.other_description(entry));
+    for (entry, other) in entries.iter_mut().zip(described) {
+        if let Some(other) = other {
+            entry.description = None;
+            entry.take(other.map(Answer::Description));
         }
+    }
+    entries
+}
+
+/// A look at many tools, one by one.
+struct Look<'a> {
+    session: &'a Session<'a>,
+    source: &'a dyn Source,
+    breadth: Breadth,
+    /// How many requests have failed.
+    failed: AtomicUsize,
+}
+
+/// What is asked of a tool once its versions are known.
+#[derive(Debug, Clone, Copy)]
+enum Half {
+    Platforms,
+    Description,
+}
+
+/// What comes of it.
+enum Answer {
+    Platforms(BTreeMap<Platform, Version>),
+    Description(Option<String>),
+}
+
+impl Look<'_> {
+    /// Asks, unless too many were asked in vain.
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(&Patience) -> Result<T, FetchError>,
+    ) -> Result<T, Problem> {
+        if self.failed.load(Ordering::Relaxed) >= GIVE_UP_AFTER {
+            return Err(Problem::NotAsked);
+        }
+        question(&self.session.patience(false)).map_err(|error| {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            error.into()
+        })
+    }
+
+    fn versions(&self, tool: &ToolName) -> CatalogEntry {
+        let mut entry = CatalogEntry::new(tool);
+        let at = Location::versions_of(&Subject::Tool(tool.clone()));
+        match self.ask(|patience| self.source.list(&at.path, patience)) {
+            Ok(listing) => entry.versions = listing.versions(),
+            Err(problem) => entry.problem = Some(problem),
+        }
+        entry.versions.sort_by(|a, b| b.cmp(a));
         entry
-    })
-}
-
-/// Looks at one tool.
-fn look_at(
-    source: &dyn Source,
-    tool: &ToolName,
-    breadth: Breadth,
-    patience: &Patience,
-) -> CatalogEntry {
-    let mut entry = CatalogEntry::new(tool);
-    if let Err(error) = fill(source, &mut entry, breadth, patience) {
-        entry.problem = Some(error.into());
     }
-    entry
-}
 
-fn fill(
-    source: &dyn Source,
-    entry: &mut CatalogEntry,
-    breadth: Breadth,
-    patience: &Patience,
-) -> Result<(), FetchError> {
-    let at = Location::versions_of(&Subject::Tool(entry.tool.clone()));
-    entry.versions = source.list(&at.path, patience)?.versions();
-    entry.versions.sort_by(|a, b| b.cmp(a));
-    entry.platforms = match breadth {
-        Breadth::ThisMachine(here) => newest_for(source, entry, here, patience)?,
-        Breadth::Everywhere => newest_everywhere(source, entry, patience)?,
-    };
-    let here = match breadth {
-        Breadth::ThisMachine(here) => entry.newest_for(here).cloned(),
-        Breadth::Everywhere => None,
-    };
-    let described = here.or_else(|| entry.newest()).or_else(|| entry.versions.first().cloned());
-    if let Some(version) = described {
-        entry.description = description::unverified(source, &entry.tool, &version, patience)?;
+    fn half(&self, entry: &CatalogEntry, half: Half) -> Result<Answer, Problem> {
+        match half {
+            Half::Platforms if entry.versions.is_empty() => Ok(Answer::Platforms(BTreeMap::new())),
+            Half::Platforms => self
+                .ask(|patience| match self.breadth {
+                    Breadth::ThisMachine(here) => newest_for(self.source, entry, here, patience),
+                    Breadth::Everywhere => newest_everywhere(self.source, entry, patience),
+                })
+                .map(Answer::Platforms),
+            Half::Description => {
+                self.description(entry, entry.described()).map(Answer::Description)
+            }
+        }
     }
-    Ok(())
+
+    fn description(
+        &self,
+        entry: &CatalogEntry,
+        version: Option<Version>,
+    ) -> Result<Option<String>, Problem> {
+        let Some(version) = version else { return Ok(None) };
+        self.ask(|patience| description::unverified(self.source, &entry.tool, &version, patience))
+    }
+
+    /// Describes the release that runs on this machine, where that is another one.
+    fn other_description(&self, entry: &CatalogEntry) -> Option<Result<Option<String>, Problem>> {
+        let Breadth::ThisMachine(here) = self.breadth else { return None };
+        let version = entry.newest_for(here).filter(|_| entry.problem.is_none())?;
+        let is_other = entry.described().as_ref() != Some(version);
+        is_other.then(|| self.description(entry, Some(version.clone())))
+    }
 }
 
 /// The releases that are looked at, newest first.
