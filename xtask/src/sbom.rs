@@ -1,4 +1,4 @@
-//! What a program is made of, as a CycloneDX document.
+//! What a program is made of, as a `CycloneDX` document.
 //!
 //! It is made from what cargo has resolved and locked, and says nothing of when and where, so that
 //! two builds have the same one. It lists what is linked into the program for one target, each with
