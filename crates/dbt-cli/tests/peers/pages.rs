@@ -315,10 +315,10 @@ fn the_settings_of_the_page_about_the_pages_are_taken_as_they_are() {
     settings["serverRoot"] = json!(desk.path("dist"));
     desk.write("reposerver.json", &settings.to_string());
     succeeds(&desk.types("chmod 600 token; reposerver -f reposerver.json check-config"));
-    settings["web"]["signIn"]["clientId"] = json!("another");
+    settings["web"]["signIn"]["clientId"] = json!("");
     desk.write("reposerver.json", &settings.to_string());
     let refused = desk.types("reposerver -f reposerver.json check-config");
-    assert!(!refused.status.success(), "the client has to be among the audiences");
-    let words = "`web.signIn.clientId` must be among the `audiences`";
+    assert!(!refused.status.success(), "the provider has to know the pages");
+    let words = "`web.signIn.clientId` is needed";
     assert!(said(&refused).contains(words), "{}", said(&refused));
 }

@@ -145,13 +145,13 @@ fn who_may_not_publish_is_told_so_before_anything_is_sent() {
     });
     let site = Site::with(&settings, 9 * MIB);
     let what = [format!("linux/amd64={}", site.large.display())];
-    for (token, words) in [
-        ("write-token", "access is denied (403)"),
-        ("planted-bearer", "the server wants to know who asks (401)"),
+    for (token, words, hint) in [
+        ("write-token", "access is denied (403)", "has no right to that"),
+        ("planted-bearer", "the server wants to know who asks (401)", "`--token-file FILE`"),
     ] {
         let run = site.publish_as(token, "1.4.0", &what, &Doomed::default());
         run.fails(83, words);
-        assert!(run.talk.contains("`--token-file FILE`"), "{}", run.talk);
+        assert!(run.talk.contains(hint), "{}", run.talk);
         assert!(site.relay.take_passed() < SMALL, "{}", run.talk);
         assert!(!site.is_seen("1.4.0", words));
         assert!(!site.server().served().join("dbt-tools/deploy").exists());

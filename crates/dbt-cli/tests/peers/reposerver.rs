@@ -194,8 +194,11 @@ impl Drop for Reposerver {
 
 /// Returns what runs `publisher` with these words, and who it is in a variable.
 pub(crate) fn publisher(home: &Path, words: &[&str], (name, value): (&str, &Path)) -> Command {
-    let mut command = Command::new(built("publisher"));
+    // Whoever runs tests in the background may have them ignore Ctrl-C; a person does not.
+    let mut command = Command::new("/usr/bin/env");
     command
+        .arg("--default-signal=INT")
+        .arg(built("publisher"))
         .args(words)
         .env_clear()
         .env("HOME", home)

@@ -122,7 +122,9 @@ impl World {
 
     /// Runs the program, and tells which process it is.
     pub(crate) fn run_doomed(&self, line: &str, doomed: &Doomed) -> Run {
-        self.run_until(&[env!("CARGO_BIN_EXE_publisher").into()], line, |child| doomed.is(child))
+        // Whoever runs tests in the background may have them ignore Ctrl-C; a person does not.
+        let env = ["/usr/bin/env", "--default-signal=INT", env!("CARGO_BIN_EXE_publisher")];
+        self.run_until(&env.map(OsString::from), line, |child| doomed.is(child))
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test hands on where `gpg` is")]
