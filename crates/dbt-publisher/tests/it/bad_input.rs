@@ -147,12 +147,13 @@ fn a_directory_stays_as_it_is() {
     }
 }
 
-/// Whether a token may write is known to the server alone: it refuses the first file before that is sent.
+/// Whether a token may write is known to the server alone: it refuses the first files, of which some are sent at
+/// once.
 #[test]
-fn a_token_without_rights_writes_nothing_and_is_refused_at_the_first_file() {
+fn a_token_without_rights_writes_nothing_and_is_refused_at_the_first_files() {
     let server = Server::start();
     let world = world(server.url());
-    let (writes, files) = (server.writes().len(), server.files());
+    let files = server.files();
     let typed = line(server.url());
     for (token, status, hint) in [
         ("--token-file PLACE/reader", "(403)", "whoever publishes here has no right to that"),
@@ -162,10 +163,10 @@ fn a_token_without_rights_writes_nothing_and_is_refused_at_the_first_file() {
         let run = world.run(&typed.replace("--token-file PLACE/token", token)).fails(83, status);
         assert!(run.talk.contains("failed to publish `deploy` 1.4.0"), "{}", run.talk);
         assert!(run.talk.contains(&format!("\nhint: {hint}")), "{}", run.talk);
-        let first = "/dbt-tools/deploy/1.4.0/linux/amd64/deploy".to_owned();
-        assert_eq!(server.writes()[asked..], [first]);
+        let asked = server.writes()[asked..].to_vec();
+        assert!((1..=4).contains(&asked.len()), "{asked:?}");
+        assert!(asked.iter().all(|path| path.starts_with("/dbt-tools/deploy/1.4.0/")), "{asked:?}");
     }
-    assert_eq!(server.writes().len(), writes + 2);
     assert!(server.files() == files);
 }
 
