@@ -27,6 +27,9 @@ pub const INSTALLER: &str = "dbt-installer";
 /// The scripts that users run once: an older form of the installer, at the addresses that it had.
 pub const INSTALL_SCRIPTS: [&str; 2] = ["install_dbt.sh", "install_dbt_mac_keychain.sh"];
 
+/// The command of the publisher that puts an older version of the program back.
+pub const ROLLBACK_COMMAND: &str = "dbt-rollback";
+
 /// What every environment variable of the client begins with.
 pub const ENV_PREFIX: &str = "DBT_";
 

@@ -11,6 +11,7 @@ use dbt_ui::report::Report;
 
 use crate::delete::Delete;
 use crate::env;
+use crate::put_back::PutBack;
 use crate::stop::Stop;
 use crate::verify::Verify;
 
@@ -42,6 +43,9 @@ pub(crate) enum Command {
     Sign(Sign),
     /// Publish the files of the program itself, its companions and its installers
     Release(Release),
+    /// Put every machine back to an older version of the program
+    #[command(name = brand::ROLLBACK_COMMAND)]
+    PutBack(PutBack),
     /// Forbid versions of a tool: they never run again, not even from a cache
     Withdraw(Withdraw),
     /// Delete published versions; machines that have a copy go on running it

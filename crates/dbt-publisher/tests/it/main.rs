@@ -13,6 +13,7 @@ mod keys;
 mod maintain;
 mod pages;
 mod publish;
+mod put_back;
 mod release;
 mod staging;
 mod truststore;
