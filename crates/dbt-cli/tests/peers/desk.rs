@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -40,6 +40,15 @@ impl Desk {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    /// Puts dbt into a directory as it is released: what debuggers need names everything, also what
+    /// is looked for as a secret.
+    pub(crate) fn release(&self, directory: &str) {
+        fs::create_dir_all(self.path(directory)).unwrap();
+        let released = self.path(directory).join("dbt");
+        let strip = Command::new("strip").arg("-o").arg(released).arg(built("dbt")).status();
+        assert!(strip.unwrap().success());
     }
 
     /// Sets a variable for everything that is typed from now on.
@@ -80,6 +89,16 @@ impl Desk {
     /// Types a line into a shell, whatever comes of it.
     pub(crate) fn tries(&self, line: &str) -> Output {
         self.command("sh").args(["-ec", line]).output().unwrap()
+    }
+
+    /// Types a line on a terminal, and says yes to what is asked.
+    pub(crate) fn agrees_to(&self, line: &str) -> Output {
+        let mut command = self.command("script");
+        command.args(["-qec", line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        // The terminal keeps it until somebody reads.
+        child.stdin.as_mut().unwrap().write_all(b"y\n").unwrap();
+        child.wait_with_output().unwrap()
     }
 
     /// Types a line that succeeds, and returns what it prints.

@@ -18,6 +18,7 @@ mod catalogs;
 mod compiled;
 mod desk;
 mod disks;
+mod examples;
 mod gitlab;
 mod keychain;
 mod migration;

@@ -11,7 +11,7 @@ use dbt_core::platform::Platform;
 use crate::desk::Desk;
 use crate::older_client;
 use crate::page::Page;
-use crate::reposerver::{PASSPHRASE, Reposerver, TOKEN, built};
+use crate::reposerver::{PASSPHRASE, Reposerver, TOKEN};
 
 const PAGE: &str = include_str!("../../../../docs/migration.md");
 
@@ -38,10 +38,7 @@ impl Fleet {
             desk.write(&format!("{release}/{name}"), "#!/bin/sh\n");
         }
         desk.write("dist/VERSION", "4.0.0\n");
-        // As it is released: what debuggers need names everything, also what is looked for as a secret.
-        let stripped = desk.path(&release).join("dbt");
-        let strip = Command::new("strip").arg("-o").arg(stripped).arg(built("dbt")).status();
-        assert!(strip.unwrap().success());
+        desk.release(&release);
         Self { server, desk }
     }
 
