@@ -32,6 +32,15 @@ impl Reposerver {
 
     /// Starts it with further settings.
     pub(crate) fn with(settings: &serde_json::Value) -> Self {
+        let server = Self::empty(settings);
+        server.publisher(&["key", "generate", "demo", "--email", "demo@example.org"]);
+        let key = server.key();
+        server.publisher(&["truststore", "add", "demo", "--to", &server.root, "--signer", &key]);
+        server
+    }
+
+    /// Starts it with these settings on a directory in which there is nothing.
+    pub(crate) fn empty(settings: &serde_json::Value) -> Self {
         let directory = tempfile::Builder::new().prefix("w").tempdir_in("/tmp").unwrap();
         for name in ["served", "home"] {
             fs::create_dir(directory.path().join(name)).unwrap();
@@ -69,11 +78,7 @@ impl Reposerver {
         // The server does not like to talk to nobody.
         let log = Some(std::thread::spawn(move || said + &lines.collect::<Vec<_>>().join("\n")));
         let root = listens.unwrap_or_else(|| panic!("reposerver does not listen"));
-        let server = Self { root, daemon, log, directory };
-        server.publisher(&["key", "generate", "demo", "--email", "demo@example.org"]);
-        let key = server.key();
-        server.publisher(&["truststore", "add", "demo", "--to", &server.root, "--signer", &key]);
-        server
+        Self { root, daemon, log, directory }
     }
 
     /// Returns the address of both repositories.

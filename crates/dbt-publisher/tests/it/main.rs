@@ -16,6 +16,7 @@ mod publish;
 mod put_back;
 mod release;
 mod staging;
+mod troubleshooting;
 mod truststore;
 mod upload;
 mod verify;
