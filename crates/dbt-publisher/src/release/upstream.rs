@@ -138,7 +138,7 @@ impl Upstream<'_> {
         let text = TOOLS.iter().find(|(tool, _text)| *tool == name);
         let description = text.map(|(_tool, text)| (*text).to_owned());
         let description = description.filter(|_text| subject != Subject::Program);
-        Ok(Plan { subject, version, artifacts, description })
+        Ok(Plan { subject, version, artifacts, description, built_as: None })
     }
 
     /// Fetches an artifact and verifies it as a client would.
