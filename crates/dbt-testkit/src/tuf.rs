@@ -5,6 +5,7 @@
 //! signed is written in canonical form here, by code that shares nothing with the one under test.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -300,12 +301,13 @@ impl TufRepository {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' => {
                     escaped.push(char::from(byte));
                 }
-                _ => escaped.push_str(&format!("%{byte:02X}")),
+                _ => write!(escaped, "%{byte:02X}").unwrap(),
             }
         }
-        match is_versioned {
-            true => format!("{}.{escaped}.json", self.roles[role]["version"]),
-            false => format!("{escaped}.json"),
+        if is_versioned {
+            format!("{}.{escaped}.json", self.roles[role]["version"])
+        } else {
+            format!("{escaped}.json")
         }
     }
 
@@ -361,7 +363,11 @@ fn pem(der: &[u8]) -> String {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = String::new();
+    for byte in bytes {
+        write!(digits, "{byte:02x}").unwrap();
+    }
+    digits
 }
 
 fn bytes_of(digits: &str) -> Vec<u8> {

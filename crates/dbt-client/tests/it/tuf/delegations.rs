@@ -101,7 +101,7 @@ fn hash_prefixes_choose_by_the_digest_of_the_path() {
         (vec![digest[..2].to_owned()], true),
         (vec!["zz".to_owned(), digest[..8].to_owned()], true),
         (vec![digest.clone()], true),
-        (vec![format!("{}0", &digest[..8]), "".repeat(1) + "g"], false),
+        (vec![format!("{}0", &digest[..8]), "g".to_owned()], false),
         (vec![], false),
     ] {
         let mut world = world(&[("targets", "bin", ANY, false)]);

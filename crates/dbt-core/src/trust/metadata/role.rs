@@ -1,6 +1,6 @@
 //! The names of delegated roles, and of the files that hold metadata.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// The roles that a root names. No delegation may use one of these names: files of both kinds lie
 /// side by side.
@@ -64,7 +64,7 @@ pub(super) fn escaped(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            let _written = write!(escaped, "%{byte:02X}");
         }
     }
     escaped

@@ -102,14 +102,14 @@ impl Trusted {
             }
             let targets = match &visit {
                 Visit::Targets => self.targets()?,
-                Visit::Delegated(wanted) => match self.delegated(wanted)? {
-                    Some(targets) => targets,
-                    None => {
+                Visit::Delegated(wanted) => {
+                    let Some(targets) = self.delegated(wanted)? else {
                         let wanted = wanted.clone();
                         search.next.push_front(visit);
                         return Ok(Step::Wanted(wanted));
-                    }
-                },
+                    };
+                    targets
+                }
             };
             search.visited.insert(name.to_owned());
             if let Some(listed) = targets.target(&search.path) {

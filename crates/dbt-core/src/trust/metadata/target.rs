@@ -1,6 +1,7 @@
 //! What metadata says about one target, and whether some bytes are it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256, Sha512};
@@ -104,7 +105,11 @@ impl Target {
 }
 
 fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = String::with_capacity(digest.len() * 2);
+    for byte in digest {
+        let _written = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 /// The bytes of a target, compared with what trusted metadata says of it.

@@ -51,9 +51,10 @@ pub struct RemoteFile {
 
 impl RemoteFile {
     fn listed(role: &str, listed: &MetaFile, is_versioned: bool, limit: u64) -> Self {
-        let name = match is_versioned {
-            true => format!("{}.{role}.json", listed.version),
-            false => format!("{role}.json"),
+        let name = if is_versioned {
+            format!("{}.{role}.json", listed.version)
+        } else {
+            format!("{role}.json")
         };
         Self { name, limit: listed.length.map_or(limit, |length| length.min(limit)) }
     }
@@ -71,7 +72,7 @@ pub struct Stored {
 /// The root, which may still be followed by newer ones (specification, 5.3).
 #[derive(Debug)]
 pub struct Roots {
-    set: TrustedMetadataSet,
+    set: Box<TrustedMetadataSet>,
     online: BTreeSet<(String, String)>,
     now: Instant,
 }
@@ -86,7 +87,7 @@ impl Roots {
         let of = |error| MetadataError::of("root", error);
         let set = TrustedMetadataSet::from_root(bytes).map_err(of)?;
         let online = online_keys(set.root());
-        Ok(Self { set, online, now: instant(now)? })
+        Ok(Self { set: Box::new(set), online, now: instant(now)? })
     }
 
     /// Returns the root that is trusted now.
@@ -149,7 +150,7 @@ struct Floors {
 /// A root that is good now.
 #[derive(Debug)]
 pub struct Rooted {
-    set: TrustedMetadataSet,
+    set: Box<TrustedMetadataSet>,
     floors: Floors,
     now: Instant,
 }
@@ -221,7 +222,7 @@ impl Rooted {
 /// A timestamp that is good now.
 #[derive(Debug)]
 pub struct Timed {
-    set: TrustedMetadataSet,
+    set: Box<TrustedMetadataSet>,
     floors: Floors,
     now: Instant,
 }
@@ -270,7 +271,7 @@ impl Timed {
 /// A snapshot that is good now: the list of all targets files.
 #[derive(Debug)]
 pub struct Listed {
-    set: TrustedMetadataSet,
+    set: Box<TrustedMetadataSet>,
     now: Instant,
 }
 
@@ -307,7 +308,7 @@ impl Listed {
 /// ```
 #[derive(Debug)]
 pub struct Trusted {
-    set: TrustedMetadataSet,
+    set: Box<TrustedMetadataSet>,
     now: Instant,
 }
 
