@@ -133,20 +133,28 @@ fn refuse(session: &Session<'_>, version: Version, error: &SelfUpdateError) {
     session.say(Notice::SelfUpdateRefused { version, reason });
 }
 
-/// Updates now, because a person asked for it: errors are errors.
-pub fn update_now(session: &Session<'_>) -> Result<Option<Replaced>, SelfUpdateError> {
-    let (repository, patience) = (session.repository(), session.patience(false));
-    let listing = repository.program_versions(&patience).map_err(SelfUpdateError::Fetch)?;
+/// Finds out which versions are published, and whose signatures count.
+fn look(
+    session: &Session<'_>,
+    patience: &Patience,
+) -> Result<(Vec<Version>, TrustStore), SelfUpdateError> {
+    let repository = session.repository();
+    let listing = repository.program_versions(patience).map_err(SelfUpdateError::Fetch)?;
     let etag = session.state.truststore_etag()?;
     let answer =
-        repository.truststore(etag.as_deref(), &patience).map_err(SelfUpdateError::Fetch)?;
+        repository.truststore(etag.as_deref(), patience).map_err(SelfUpdateError::Fetch)?;
     let manifest_listed = repository.shows_manifest(&listing);
-    let anchored = session.anchor().confirm(answer, repository, manifest_listed, &patience)?;
-    for notice in anchored.notices {
-        session.say(notice);
-    }
-    for version in candidates(&listing.versions()) {
-        let attempt = attempt(session, &version, &anchored.store, &patience, Manner::Asked);
+    let anchored = session.anchor().confirm(answer, repository, manifest_listed, patience)?;
+    anchored.notices.into_iter().for_each(|notice| session.say(notice));
+    Ok((listing.versions(), anchored.store))
+}
+
+/// Updates now, because a person asked for it: errors are errors.
+pub fn update_now(session: &Session<'_>) -> Result<Option<Replaced>, SelfUpdateError> {
+    let patience = session.patience(false);
+    let (published, trust) = look(session, &patience)?;
+    for version in candidates(&published) {
+        let attempt = attempt(session, &version, &trust, &patience, Manner::Asked);
         if let Attempt::Decided(replaced) = attempt.map_err(|error| error.of(&version))? {
             return Ok(replaced);
         }

@@ -11,7 +11,7 @@ use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::trust::{Expectation, Verified};
 use dbt_core::version::Version;
 
-use super::{Candidate, REPLACING_PATIENCE, candidates, fetch_verified, reserve, self_test};
+use super::{Candidate, REPLACING_PATIENCE, candidates, fetch_verified, look, reserve, self_test};
 use super::{SelfUpdateError, digest_of};
 use crate::bounded_program;
 use crate::session::Session;
@@ -37,23 +37,16 @@ pub struct Installed {
 /// Fetches the newest version that is published for this platform, and verifies it. Nothing is
 /// installed.
 pub fn fetch_newest(session: &Session<'_>) -> Result<Verified<StoreFile>, SelfUpdateError> {
-    let (repository, patience) = (session.repository(), session.patience(false));
-    let listing = repository.program_versions(&patience).map_err(SelfUpdateError::Fetch)?;
-    let etag = session.state.truststore_etag()?;
-    let answer =
-        repository.truststore(etag.as_deref(), &patience).map_err(SelfUpdateError::Fetch)?;
-    let manifest_listed = repository.shows_manifest(&listing);
-    let anchored = session.anchor().confirm(answer, repository, manifest_listed, &patience)?;
-    anchored.notices.into_iter().for_each(|notice| session.say(notice));
-
+    let patience = session.patience(false);
+    let (published, trust) = look(session, &patience)?;
     let for_artifact = Patience::for_artifact(session.settings.server.time_scale);
     let expectation = Expectation::default();
     let platform = session.settings.platform;
     let mut incomplete = None;
-    for version in candidates(&listing.versions()) {
+    for version in candidates(&published) {
         let id = ArtifactId { subject: Subject::Program, version, platform };
         let patience = (&patience, &for_artifact);
-        match fetch_verified(session, &id, patience, &anchored.store, &expectation) {
+        match fetch_verified(session, &id, patience, &trust, &expectation) {
             Ok(verified) => return Ok(verified),
             // It is not, or not completely, published for this platform: the one below it counts.
             Err(SelfUpdateError::Incomplete) => {

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use dbt_testkit::ssh_agent::SignedToken;
 
+use super::world::{SCRIPT, World};
+
 /// What the server does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -288,4 +290,15 @@ fn read(state: &State, path: &str) -> (&'static str, Vec<u8>) {
 
 fn send(mut stream: &TcpStream, bytes: &[u8]) -> Option<()> {
     stream.write_all(bytes).ok()
+}
+
+/// Returns a world in which `alice`, whose signatures count there, publishes to a server.
+pub(crate) fn publishing_to(server: &Server) -> World {
+    let world = World::new();
+    world.key("alice");
+    world.write_secret("token", &format!("{TOKEN}\n"));
+    world.write("deploy", SCRIPT);
+    let add = format!("truststore add alice --to {} --signer file:alice", server.url());
+    world.run(&format!("{add} --token-file PLACE/token")).succeeds();
+    world
 }

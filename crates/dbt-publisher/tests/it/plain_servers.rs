@@ -3,20 +3,10 @@
 use dbt_core::digest::Digest;
 use dbt_testkit::relay::{Doomed, Relay, Signal, When};
 
-use super::http::{Fault, Server, TOKEN};
-use super::world::{Run, SCRIPT, World};
+use super::http::{Fault, Server, publishing_to};
+use super::world::{Run, SCRIPT};
 
 const FILES: [&str; 3] = ["linux/amd64/deploy", "darwin/arm64/deploy", "description.txt"];
-
-fn world(server: &Server) -> World {
-    let world = World::new();
-    world.key("alice");
-    world.write_secret("token", &format!("{TOKEN}\n"));
-    world.write("deploy", SCRIPT);
-    let add = format!("truststore add alice --to {} --signer file:alice", server.url());
-    world.run(&format!("{add} --token-file PLACE/token")).succeeds();
-    world
-}
 
 fn line(version: &str, root: &str) -> String {
     format!(
@@ -49,7 +39,7 @@ fn nothing_is_half(server: &Server, version: &str, told: &str) -> bool {
 /// Ends the publisher at each of its requests, each time of another version.
 fn ended_at_each_request(when: When, signal: Signal) {
     let server = Server::start();
-    let world = world(&server);
+    let world = publishing_to(&server);
     let relay = Relay::start();
     relay.lead_to(server.address());
     let mut number = 0;
@@ -95,7 +85,7 @@ fn a_publisher_that_is_interrupted_after_any_of_its_requests_leaves_nothing_half
 #[test]
 fn a_large_file_is_put_whole_where_nothing_takes_parts() {
     let server = Server::start();
-    let world = world(&server);
+    let world = publishing_to(&server);
     let large = [SCRIPT, &vec![b'#'; 9 * 1024 * 1024]].concat();
     world.write("deploy", &large);
     world.run(&line("1.4.0", server.url())).says_nothing();
@@ -116,7 +106,7 @@ fn what_a_server_refuses_is_said_with_what_helps_and_nothing_is_seen() {
         (507, 82, "the server has no room left for it (507)", "makes room"),
     ] {
         let server = Server::start();
-        let world = world(&server);
+        let world = publishing_to(&server);
         server.misbehave(Fault::Status(status));
         let run: Run = world.run(&line("1.4.0", server.url())).fails(code, words);
         assert!(run.talk.contains("failed to publish `deploy` 1.4.0"), "{}", run.talk);

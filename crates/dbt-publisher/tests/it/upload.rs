@@ -7,7 +7,7 @@ use dbt_testkit::ssh_agent::Agent;
 use dbt_testkit::token_endpoint::TokenEndpoint;
 use serde_json::json;
 
-use super::http::{Fault, READ_TOKEN, Server, TOKEN};
+use super::http::{Fault, READ_TOKEN, Server, TOKEN, publishing_to};
 use super::world::{SCRIPT, World};
 
 const AT: &str = "/dbt-tools/deploy/1.4.0";
@@ -20,20 +20,10 @@ fn line(server: &Server) -> String {
     )
 }
 
-fn world(server: &Server) -> World {
-    let world = World::new();
-    world.key("alice");
-    world.write_secret("token", &format!("{TOKEN}\n"));
-    world.write("deploy", SCRIPT);
-    let add = format!("truststore add alice --to {} --signer file:alice", server.url());
-    world.run(&format!("{add} --token-file PLACE/token")).succeeds();
-    world
-}
-
 #[test]
 fn checksums_are_written_last_so_that_nobody_sees_half_a_version() {
     let server = Server::start();
-    let world = world(&server);
+    let world = publishing_to(&server);
     world.run(&line(&server)).says_nothing();
     let writes = server.writes();
     let writes: Vec<&str> = writes.iter().filter_map(|path| path.strip_prefix(AT)).collect();
@@ -56,7 +46,7 @@ fn checksums_are_written_last_so_that_nobody_sees_half_a_version() {
 #[test]
 fn the_manifest_is_written_before_the_truststore_that_it_names() {
     let server = Server::start();
-    let _world = world(&server);
+    let _world = publishing_to(&server);
     assert_eq!(
         server.writes(),
         [
@@ -72,7 +62,7 @@ fn the_manifest_is_written_before_the_truststore_that_it_names() {
 #[test]
 fn a_server_that_is_busy_or_loses_its_answer_is_asked_again() {
     let server = Server::start();
-    let world = world(&server);
+    let world = publishing_to(&server);
     server.misbehave(Fault::LostAnswer);
     server.misbehave(Fault::Busy(1));
     world.run(&line(&server)).says_nothing();
@@ -82,7 +72,7 @@ fn a_server_that_is_busy_or_loses_its_answer_is_asked_again() {
 #[test]
 fn a_server_that_keeps_other_bytes_is_found_out_and_the_version_stays_incomplete() {
     let server = Server::start();
-    let world = world(&server);
+    let world = publishing_to(&server);
     server.misbehave(Fault::Half);
     world.run(&line(&server)).fails(86, "does not hold what was written there");
     assert_eq!(server.file(&format!("{AT}/linux/amd64/deploy.sha256")), None);
@@ -91,7 +81,7 @@ fn a_server_that_keeps_other_bytes_is_found_out_and_the_version_stays_incomplete
 #[test]
 fn what_failed_in_the_middle_is_completed_by_the_same_command() {
     let server = Server::start();
-    let world = world(&server);
+    let world = publishing_to(&server);
     server.misbehave(Fault::Busy(99));
     let run = world.run(&line(&server)).fails(82, "the server failed (503)");
     assert!(run.talk.contains("hint: the same command again goes on"), "{}", run.talk);
@@ -104,7 +94,7 @@ fn what_failed_in_the_middle_is_completed_by_the_same_command() {
 #[test]
 fn nothing_is_written_without_the_token_and_the_hint_says_how_to_give_it() {
     let server = Server::start();
-    let world = world(&server);
+    let world = publishing_to(&server);
     let before = server.writes().len();
     let without = line(&server).replace("--token-file PLACE/token", "");
     let run = world.run(&without).fails(83, "(401)");
@@ -119,7 +109,7 @@ fn nothing_is_written_without_the_token_and_the_hint_says_how_to_give_it() {
 #[test]
 fn a_token_comes_from_a_file_the_environment_or_with_a_warning_from_the_command_line() {
     let server = Server::start();
-    let mut world = world(&server);
+    let mut world = publishing_to(&server);
     let without = line(&server).replace("--token-file PLACE/token", "");
     let run = world.run(&format!("{without} --token {TOKEN}")).succeeds();
     assert!(run.talk.starts_with("warning: others can see `--token`"), "{}", run.talk);
@@ -131,7 +121,7 @@ fn a_token_comes_from_a_file_the_environment_or_with_a_warning_from_the_command_
 #[test]
 fn the_identity_of_a_job_is_exchanged_once_to_read_and_once_to_write() {
     let (server, system) = (Server::start(), TokenEndpoint::start());
-    let mut world = world(&server);
+    let mut world = publishing_to(&server);
     let line = line(&server).replace("--token-file PLACE/token", "");
     let url = server.url();
     let of = |audience: &str| system.sign(json!({"sub": "repo:acme/deploy", "aud": audience}));
@@ -159,7 +149,7 @@ fn the_identity_of_a_job_is_exchanged_once_to_read_and_once_to_write() {
 #[test]
 fn a_job_reads_what_it_has_not_finished_with_the_token_that_writes() {
     let (server, system) = (Server::start(), TokenEndpoint::start());
-    let mut world = world(&server);
+    let mut world = publishing_to(&server);
     let line = line(&server).replace("--token-file PLACE/token", "");
     server.hide_drafts();
     let identity = system.sign(json!({"sub": "project_path:acme/deploy", "aud": server.url()}));
@@ -191,7 +181,7 @@ fn a_job_reads_what_it_has_not_finished_with_the_token_that_writes() {
 
 /// A server that knows a key of an agent, and a publisher whose configuration names that key.
 fn signed_in(server: &Server, agent: &Agent) -> (World, String) {
-    let mut world = world(server);
+    let mut world = publishing_to(server);
     let key = agent.key("mine", &["-t", "ed25519"]);
     server.know(&key);
     let url = server.url();
@@ -229,7 +219,7 @@ fn each_write_has_a_token_of_its_own_from_the_key_that_the_configuration_names()
 #[test]
 fn what_is_kept_for_a_server_writes_nothing_for_another_one_that_says_it_has_its_tools_there() {
     let (server, evil) = (Server::start(), Server::start());
-    let world = world(&server);
+    let world = publishing_to(&server);
     let (url, elsewhere) = (server.url(), evil.url());
     let config = json!({ "servers": {
         "acme": { "repository": format!("{url}/dbt"), "toolsRepository": format!("{url}/dbt-tools") },
@@ -276,7 +266,7 @@ fn a_key_that_the_agent_does_not_hold_writes_nothing_and_is_named() {
 #[test]
 fn credentials_are_not_sent_over_plain_http_to_other_machines() {
     let server = Server::start();
-    let world = world(&server);
+    let world = publishing_to(&server);
     let elsewhere = line(&server).replace(server.url(), "http://192.0.2.1:9");
     world
         .run(&elsewhere)
@@ -286,7 +276,7 @@ fn credentials_are_not_sent_over_plain_http_to_other_machines() {
 #[test]
 fn a_password_needs_a_user_and_the_other_way_round() {
     let server = Server::start();
-    let mut world = world(&server);
+    let mut world = publishing_to(&server);
     let without = line(&server).replace("--token-file PLACE/token", "");
     world.run(&format!("{without} --username alice")).fails(80, "`--username` needs a password");
     world.run(&format!("{without} --password-file PLACE/token")).fails(80, "`--username");
@@ -299,7 +289,7 @@ fn a_password_needs_a_user_and_the_other_way_round() {
 #[test]
 fn a_server_that_is_not_there_is_unreachable() {
     let server = Server::start();
-    let world = world(&server);
+    let world = publishing_to(&server);
     let nowhere = line(&server).replace(server.url(), "http://127.0.0.1:1");
     world.run(&nowhere).fails(82, "cannot connect");
 }
@@ -309,7 +299,7 @@ fn a_publisher_that_keeps_a_secret_fails_its_test() {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     let server = Server::start();
-    let world = world(&server);
+    let world = publishing_to(&server);
     let path = world.write("home/.dbt/cached", TOKEN.as_bytes());
     let panic = catch_unwind(AssertUnwindSafe(|| drop(world))).unwrap_err();
     let said = panic.downcast_ref::<String>().unwrap();
