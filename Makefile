@@ -36,7 +36,7 @@ dist-quick: ## the same for this processor alone, with less optimisation, and wh
 	PROFILE=dist-quick scripts/dist linux/amd64
 	PROFILE=dist-quick PROGRAMS="dbt publisher" scripts/reproduce linux/amd64
 
-demo: ## a repository, a publisher and a client on this machine, in about a minute and a build
+demo: ## a repository, a publisher, an installer and a client here, in about a minute and a build
 	@scripts/prerequisites build
 	scripts/demo
 

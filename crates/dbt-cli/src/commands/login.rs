@@ -325,7 +325,8 @@ fn ends(process: &Process, provider: &ProviderTokens, tokens: &Tokens) -> bool {
     })
 }
 
-fn how_to_sign_in(server: &str) -> String {
+/// Returns how one is known to a server that nobody signs in at.
+pub(super) fn how_to_sign_in(server: &str) -> String {
     format!(
         "`{} login --token` keeps a token; `username` and `password`, `username` and `pubkeypath`, or `token`, in `servers.{server}` of the configuration are sent",
         brand::PROGRAM

@@ -226,3 +226,16 @@ impl Drop for Python {
         let _gone = self.process.kill().and_then(|()| self.process.wait());
     }
 }
+
+#[test]
+fn who_is_not_known_to_the_server_is_told_how_to_be() {
+    let world = published();
+    for version in ALL {
+        world.server().fault(&format!("/dbt-tools/deploy/{version}"), Fault::Status(401));
+    }
+    let run = world.dbt(["catalog", "purge", "deploy", "--keep-latest", "--yes"]);
+    run.exits_with(exits::REFUSED).mentions("the server wants to know who asks (401)");
+    run.mentions("hint: `publisher delete --token-file FILE` deletes with a token of its own");
+    run.mentions("`dbt login --token` keeps a token");
+    assert_eq!(versions(&world), ALL);
+}

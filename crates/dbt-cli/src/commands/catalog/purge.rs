@@ -2,7 +2,7 @@
 
 use dbt_client::deletion::{self, Asked, Plan};
 use dbt_client::settings::Server;
-use dbt_client::source::Patience;
+use dbt_client::source::{Class, FetchError, Patience};
 use dbt_core::layout::Location;
 use dbt_core::name::ToolName;
 use dbt_core::release::Subject;
@@ -13,6 +13,7 @@ use dbt_ui::report::Report;
 use super::refuse_offline;
 use crate::cli::Purge;
 use crate::commands::failure;
+use crate::commands::login::how_to_sign_in;
 use crate::commands::world::World;
 
 /// Shows what is to go, asks, and deletes it.
@@ -56,10 +57,22 @@ pub(super) fn purge(world: &World<'_>, tool: &ToolName, typed: &Purge) -> Result
         ));
     }
     match failed.into_iter().next() {
-        Some(first) => Err(failure::fetching(first.error)
+        Some(first) => Err(not_deleted(world, first.error)
             .while_doing(format!("failed to delete {count} of {all} versions of `{tool}`"))),
         None => said,
     }
+}
+
+/// Reports why, and how one is known to the server where it does not know who asks.
+fn not_deleted(world: &World<'_>, error: FetchError) -> Report {
+    let unknown = error.class() == Class::SignIn;
+    let report = failure::fetching(error);
+    if !unknown {
+        return report;
+    }
+    let server = &world.settings.server;
+    let way_in = server.hint_to_sign_in().unwrap_or_else(|| how_to_sign_in(server.name.as_str()));
+    report.hint("`publisher delete --token-file FILE` deletes with a token of its own").hint(way_in)
 }
 
 fn asked(typed: &Purge) -> Asked {
