@@ -18,14 +18,14 @@ use super::{asked, world};
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// A browser that tells a test what it was started with, and nothing else.
-struct Browser {
-    program: PathBuf,
+pub(crate) struct Browser {
+    pub(crate) program: PathBuf,
     pages: PathBuf,
     environment: PathBuf,
 }
 
 impl Browser {
-    fn of(world: &World) -> Self {
+    pub(crate) fn of(world: &World) -> Self {
         let [program, pages, environment] =
             ["browser", "page", "environment"].map(|name| world.directory().join(name));
         assert!(Command::new("mkfifo").arg(&pages).status().unwrap().success());
@@ -43,7 +43,7 @@ impl Browser {
     }
 
     /// Waits for a page, and returns where that leads.
-    fn page(&self) -> String {
+    pub(crate) fn page(&self) -> String {
         leads_to(&self.started_with())
     }
 }
@@ -56,7 +56,7 @@ fn leads_to(file: &Path) -> String {
 }
 
 /// Asks for a page, and returns the whole answer.
-fn visit(url: &str) -> String {
+pub(crate) fn visit(url: &str) -> String {
     let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     let question = format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -73,7 +73,7 @@ fn visit(url: &str) -> String {
 }
 
 /// Signs in at the provider, and returns where the browser is sent then.
-fn signed_in_at(page: &str) -> String {
+pub(crate) fn signed_in_at(page: &str) -> String {
     let answer = visit(page);
     assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
     let location = answer.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap();
