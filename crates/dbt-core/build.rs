@@ -147,6 +147,7 @@ pub(crate) fn names(
         ("INSTALLER_FILE", format!("{installer}.json")),
         ("INSTALL_SCRIPT", format!("install_{program}.sh")),
         ("KEYCHAIN_INSTALL_SCRIPT", format!("install_{program}_mac_keychain.sh")),
+        ("ROLLBACK_COMMAND", format!("{program}-rollback")),
         ("OIDC_CLIENT_ID", or("oidc-client-id", program.clone())),
         ("OIDC_SSH_CLIENT_ID", or("oidc-ssh-client-id", format!("{program}-ssh"))),
         ("MAC_CONFIG_DIRECTORY", format!("/Library/Application Support/{program}")),

@@ -5,10 +5,9 @@
 //! a day, and the running version goes on.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Seek};
+use std::io::Seek as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use dbt_core::digest::Digest;
 use dbt_core::layout::Location;
@@ -31,10 +30,12 @@ use crate::store::{Reservation, Store, StoreFile};
 mod error;
 mod fresh;
 mod identity;
+mod trial;
 
 pub use error::SelfUpdateError;
 pub use fresh::{Installed, fetch_newest, install, version_of};
 pub use identity::{Identity, Rejected};
+pub use trial::SelfReport;
 
 /// dbt has replaced itself.
 #[derive(Debug, Clone)]
@@ -47,29 +48,11 @@ pub struct Replaced {
     pub version: Version,
 }
 
-/// What a candidate must answer when it is asked for `--self-test`, as one line of JSON.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct SelfReport {
-    /// The brand's program name.
-    pub program: String,
-    /// The version it was built as.
-    pub version: String,
-    /// The digest of its own file, which it was told to expect.
-    pub sha256: Digest,
-}
-
-/// How long a candidate may take to report.
-const SELF_TEST_PATIENCE: Duration = Duration::from_secs(10);
-
 /// How long it takes at most from making a candidate to locking it.
 const MOMENT: Duration = Duration::from_mins(1);
 
 /// How long a run waits for another one that replaces the same program.
 const REPLACING_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How many times a busy file is tried again: another process may hold a descriptor it inherited
-/// while the candidate was written.
-const BUSY_TRIES: u32 = 20;
 
 /// Says whether this run looks for a newer dbt: only from the home server, never because of `-s`
 /// or `DBT_SERVER`.
@@ -365,11 +348,12 @@ impl Update<'_> {
     fn replace(&self, verified: Verified<StoreFile>) -> Result<Option<Replaced>, SelfUpdateError> {
         let (version, sha256) = (verified.id().version.clone(), verified.digest());
         let (bound, signed) = (verified.endorsement().bound, verified.endorsement().made);
+        let built_as = verified.endorsement().built_as.clone();
         let id = verified.id().clone();
         let mut content = verified.into_content();
 
         let candidate = self.stage(&mut content, sha256)?;
-        self_test(candidate.path(), &version, sha256)?;
+        trial::passes(candidate.path(), built_as.as_ref().unwrap_or(&version), sha256)?;
         let replaced = Replaced { path: self.executable.to_owned(), sha256, version };
         let version = &replaced.version;
 
@@ -548,126 +532,4 @@ fn keep(staged: tempfile::TempPath, path: &Path) -> Result<(), SelfUpdateError> 
     // still there.
     let _synced = path.parent().map(fsx::sync_dir);
     Ok(())
-}
-
-/// Asks a candidate who it is. One that exits with a failure, hangs, or names another version or
-/// brand is not switched to.
-fn self_test(candidate: &Path, version: &Version, sha256: Digest) -> Result<(), SelfUpdateError> {
-    let mut child = start(candidate, sha256)?;
-    let output = finished(&mut child)?;
-    let report: SelfReport = serde_json::from_slice(&output)
-        .map_err(|_error| SelfUpdateError::SelfTest("it did not report who it is".to_owned()))?;
-    let reported: Option<Version> = report.version.parse().ok();
-    if report.program != dbt_core::brand::PROGRAM {
-        let program = report.program.escape_debug().to_string();
-        return Err(SelfUpdateError::SelfTest(format!("it says that it is `{program}`")));
-    }
-    if !reported.is_some_and(|reported| reported.same_number(version)) {
-        let reported = report.version.escape_debug().to_string();
-        return Err(SelfUpdateError::SelfTest(format!("it says that it is version `{reported}`")));
-    }
-    if report.sha256 != sha256 {
-        let words = "it says that it is another file than the one that was verified";
-        return Err(SelfUpdateError::SelfTest(words.to_owned()));
-    }
-    Ok(())
-}
-
-fn start(candidate: &Path, sha256: Digest) -> Result<Child, SelfUpdateError> {
-    let mut command = Command::new(candidate);
-    command
-        .args(["--self-test", "--expect-sha256", &sha256.to_string()])
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    let mut tries = 0;
-    loop {
-        match command.spawn() {
-            Ok(child) => return Ok(child),
-            Err(error)
-                if error.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES =>
-            {
-                tries += 1;
-                std::thread::sleep(Duration::from_millis(5 * u64::from(tries)));
-            }
-            Err(source) if is_shortage(&source) => {
-                return Err(SelfUpdateError::Trial { path: candidate.to_owned(), source });
-            }
-            Err(error) => {
-                return Err(SelfUpdateError::SelfTest(format!("it cannot be started: {error}")));
-            }
-        }
-    }
-}
-
-/// Says whether this machine has nothing left to start any program with.
-fn is_shortage(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    let shortages = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::NOSPC];
-    errno.is_some_and(|errno| shortages.contains(&errno))
-}
-
-/// Waits for the report, for so long and no longer. What the candidate leaves running is not waited
-/// for, and ended where it has not gone out of its way to live on.
-fn finished(child: &mut Child) -> Result<Vec<u8>, SelfUpdateError> {
-    let began = Instant::now();
-    let failed = |error: std::io::Error| SelfUpdateError::SelfTest(error.to_string());
-    while !has_ended(child).map_err(failed)? {
-        if began.elapsed() >= SELF_TEST_PATIENCE {
-            end_group(child);
-            // It is ours and has no use any more; whether it is already gone does not matter.
-            let _gone = child.kill().and_then(|()| child.wait());
-            return Err(SelfUpdateError::SelfTest(
-                "it did not finish within 10 seconds".to_owned(),
-            ));
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    end_group(child);
-    let status = child.wait().map_err(failed)?;
-    if !status.success() {
-        return Err(SelfUpdateError::SelfTest(format!("it ended with {status}")));
-    }
-    let mut output = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        // It has written what it had to say; the end of the pipe may be held by others.
-        #[cfg(unix)]
-        rustix::fs::fcntl_setfl(&stdout, rustix::fs::OFlags::NONBLOCK)
-            .map_err(|error| failed(error.into()))?;
-        match stdout.take(4096).read_to_end(&mut output) {
-            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
-                return Err(failed(error));
-            }
-            Ok(_) | Err(_) => {}
-        }
-    }
-    Ok(output)
-}
-
-/// Says whether a child has ended. It stays one: its number is nobody else's until it is waited for.
-#[cfg(unix)]
-fn has_ended(child: &mut Child) -> std::io::Result<bool> {
-    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    Ok(waitid(WaitId::Pid(Pid::from_child(child)), options)?.is_some())
-}
-
-#[cfg(not(unix))]
-fn has_ended(child: &mut Child) -> std::io::Result<bool> {
-    Ok(child.try_wait()?.is_some())
-}
-
-/// Ends what a child that leads a group of processes has started.
-fn end_group(child: &Child) {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Pid, Signal, kill_process_group};
-        let _gone = kill_process_group(Pid::from_child(child), Signal::KILL);
-    }
-    #[cfg(not(unix))]
-    let _nothing = child;
 }

@@ -49,6 +49,9 @@ pub const INSTALL_SCRIPTS: [&str; 2] = [
     named!("BRAND_KEYCHAIN_INSTALL_SCRIPT", "install_dbt_mac_keychain.sh"),
 ];
 
+/// The command of the publisher that puts an older version of the program back.
+pub const ROLLBACK_COMMAND: &str = named!("BRAND_ROLLBACK_COMMAND", "dbt-rollback");
+
 /// What every environment variable of the client begins with.
 pub const ENV_PREFIX: &str = named!("BRAND_ENVIRONMENT_PREFIX", OWN_ENV_PREFIX);
 

@@ -52,6 +52,12 @@ impl ArtifactId {
         binding(&self.subject, &self.version, &self.platform)
     }
 
+    /// Returns what a further notation says where a signer puts an older program back under this
+    /// version, on purpose: which one it was built as.
+    pub fn put_back(&self, built_as: &Version) -> String {
+        format!("{}{PUT_BACK}{built_as}", self.binding())
+    }
+
     /// Returns the name of the artifact's file.
     pub fn file_name(&self) -> String {
         match self.platform.os {
@@ -62,6 +68,9 @@ impl ArtifactId {
         }
     }
 }
+
+/// What stands between an artifact's binding and the version that it was built as.
+pub(crate) const PUT_BACK: char = '=';
 
 /// Returns what a signature's notation must say for an artifact of a platform, also of one that
 /// this program does not know.

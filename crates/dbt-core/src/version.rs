@@ -25,6 +25,19 @@ impl Version {
         !self.number.pre.is_empty()
     }
 
+    /// Returns the first number.
+    pub const fn major(&self) -> u64 {
+        self.number.major
+    }
+
+    /// Returns the release after it that changes the least: `1.2.4` after `1.2.3`; nothing when there
+    /// is no greater number.
+    pub fn next_patch(&self) -> Option<Self> {
+        let patch = self.number.patch.checked_add(1)?;
+        let number = semver::Version::new(self.number.major, self.number.minor, patch);
+        Some(Self { spelling: number.to_string(), number })
+    }
+
     /// Says whether both mean the same version, however they are spelt.
     pub fn same_number(&self, other: &Self) -> bool {
         self.number == other.number

@@ -11,6 +11,7 @@ use dbt_ui::report::Report;
 
 use crate::delete::Delete;
 use crate::env;
+use crate::put_back::PutBack;
 use crate::stop::Stop;
 use crate::verify::Verify;
 
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     Release(Release),
     /// Put the settings of an organisation into prebuilt installers, for every platform
     Installer(Installer),
+    /// Put every machine back to an older version of the program
+    #[command(name = brand::ROLLBACK_COMMAND)]
+    PutBack(PutBack),
     /// Forbid versions of a tool: they never run again, not even from a cache
     Withdraw(Withdraw),
     /// Delete published versions; machines that have a copy go on running it

@@ -18,6 +18,7 @@ mod key;
 mod known;
 mod place;
 pub mod publish;
+mod put_back;
 mod release;
 mod resign;
 mod signer;
@@ -75,6 +76,7 @@ fn dispatch(command: Command, environment: &Environment, printer: &Printer) -> R
         Command::Stage(typed) => stage::run(typed, environment, printer),
         Command::Sign(typed) => resign::run(typed, environment, printer),
         Command::Release(typed) => release::run(typed, environment, printer),
+        Command::PutBack(typed) => put_back::run(typed, environment, printer),
         Command::Withdraw(typed) => withdraw::run(typed, environment, printer),
         Command::Delete(typed) => delete::run(typed, environment, printer),
         Command::Verify(typed) => verify::run(typed, environment, printer),

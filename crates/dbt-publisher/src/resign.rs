@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek};
 
-use dbt_client::source::Replace;
+use dbt_client::source::{Content, Replace};
 use dbt_core::clock::Clock;
 use dbt_core::digest::{CHECKSUM_FILE_LIMIT, Digest};
 use dbt_core::layout::{Location, SIGNATURE_ENDING};
@@ -33,7 +33,7 @@ use crate::exchange::{Exchange, Spot, content_of};
 use crate::key::certificate::{armored_block, split_signatures};
 use crate::known;
 use crate::place::Place;
-use crate::publish::plan::{Reserved, subject_of, version_of};
+use crate::publish::plan::{Artifact, Reserved, subject_of, version_of};
 use crate::publish::{Untrusted, mark_latest};
 use crate::signer::{self, Signer};
 use crate::staged::{Before, Draft, Now, changes, changes_json, is_refusal};
@@ -172,15 +172,17 @@ fn now(found: &mut [Thing], printer: &Printer) -> Result<Vec<Now>, Stop> {
     Ok(now)
 }
 
-struct Work<'a> {
+/// Where something to be signed is, and who has to stand behind it already.
+pub(crate) struct Work<'a> {
     /// What is signed, if it was staged.
-    staged: Option<&'a Draft<'a>>,
-    place: &'a Place,
-    exchange: &'a Exchange,
-    certificates: Vec<Certificate>,
-    unverified: bool,
-    clock: Clock,
-    printer: &'a Printer,
+    pub(crate) staged: Option<&'a Draft<'a>>,
+    pub(crate) place: &'a Place,
+    pub(crate) exchange: &'a Exchange,
+    pub(crate) certificates: Vec<Certificate>,
+    /// It may be signed though nobody who is known has signed it.
+    pub(crate) unverified: bool,
+    pub(crate) clock: Clock,
+    pub(crate) printer: &'a Printer,
 }
 
 /// Something published that is to be signed again.
@@ -218,6 +220,27 @@ impl Work<'_> {
         let (changed, described) = (changes(before.as_ref(), &now), description(found)?);
         self.printer.talk(format!("`{name}` {version}, {by}\n{changed}{described}"));
         Ok(changes_json(before.as_ref(), &now))
+    }
+
+    /// Fetches the artifacts of a version, as far as they may be signed.
+    pub(crate) fn artifacts(
+        &self,
+        subject: &Subject,
+        version: &Version,
+    ) -> Result<Vec<Artifact>, Stop> {
+        let mut artifacts = Vec::new();
+        for thing in self.find(subject, version)? {
+            let Thing { platform: Some(platform), content: file, sha256, .. } = thing else {
+                continue;
+            };
+            let length = file.metadata().map_err(|error| {
+                Report::because(ExitCode::INTERNAL, "failed to read a temporary file", error)
+            })?;
+            let content = Content { length: length.len(), sha256 };
+            let id = ArtifactId { subject: subject.clone(), version: version.clone(), platform };
+            artifacts.push(Artifact { id, file, content });
+        }
+        Ok(artifacts)
     }
 
     /// Fetches the artifacts of a version and its description.

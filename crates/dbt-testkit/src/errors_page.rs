@@ -1,5 +1,5 @@
-//! docs/providers/errors.md, held to what programs say: each message that is said is on it, and each that
-//! is on it was said.
+//! docs/providers/errors.md, and pages like it, held to what programs say: each message that is said
+//! is on it, and each that is on it was said.
 
 use std::collections::HashSet;
 use std::mem::{Discriminant, discriminant};
@@ -39,7 +39,13 @@ impl Section {
     /// Reads the section with this heading.
     #[track_caller]
     pub fn of(heading: &str) -> Self {
-        let section = PAGE.split(&format!("\n## {heading}\n")).nth(1);
+        Self::on(PAGE, heading)
+    }
+
+    /// Reads a section of another page, whose messages stand in the first column, too.
+    #[track_caller]
+    pub fn on(page: &'static str, heading: &str) -> Self {
+        let section = page.split(&format!("\n## {heading}\n")).nth(1);
         let section = section.unwrap_or_else(|| panic!("the page has lost `{heading}`"));
         let section = section.split("\n## ").next().unwrap_or(section);
         let cells = section.lines().filter_map(|line| line.split(" | ").next());

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use dbt_core::trust::fingerprint::Fingerprint;
 use dbt_core::trust::openpgp::ARTIFACT_NOTATION;
 use pgp::composed::{ArmorOptions, DetachedSignature, SignedKeyDetails, SignedPublicKey};
@@ -220,6 +222,24 @@ fn timestamp(at: SystemTime) -> Timestamp {
 
 fn armored(key: &SignedPublicKey) -> String {
     key.to_armored_string(ArmorOptions::default()).expect("a certificate can be armored")
+}
+
+/// Puts several signatures into one block, in which a file has them.
+pub fn together(signatures: &[String]) -> String {
+    block_of(&signatures.iter().flat_map(|armored| packets_of(armored)).collect::<Vec<_>>())
+}
+
+/// Returns what is in the armor of a signature.
+pub(crate) fn packets_of(armored: &str) -> Vec<u8> {
+    let body = armored.split_once("\n\n").map_or("", |(_head, body)| body);
+    let base64: String = body.lines().take_while(|line| !line.starts_with(['=', '-'])).collect();
+    STANDARD.decode(base64).expect("what was armored is base64")
+}
+
+/// Puts packets into the armor of signatures.
+pub(crate) fn block_of(packets: &[u8]) -> String {
+    let body = STANDARD.encode(packets);
+    format!("-----BEGIN PGP SIGNATURE-----\n\n{body}\n-----END PGP SIGNATURE-----\n")
 }
 
 /// Returns a time a little before now, at which an ordinary signature is made.

@@ -9,6 +9,9 @@ use crate::tree::Tree;
 /// Where a reader begins.
 const ENTRANCES: &[&str] = &["README.md", "ARCHITECTURE.md"];
 
+/// How a block of what is typed begins.
+const COMMANDS: &[&str] = &["\n```console\n", "\n```sh\n"];
+
 /// A link in a page.
 struct Link {
     line: usize,
@@ -50,6 +53,28 @@ pub(crate) fn every_page_can_be_reached(tree: &Tree) -> Vec<String> {
         .map(|(page, _text)| page)
         .filter(|page| page.starts_with("docs/") && !reached.contains(*page))
         .map(|page| format!("{page}: no link leads here from {}", ENTRANCES.join(" or ")))
+        .collect()
+}
+
+/// Checks that each page for users with something to type is read by a test, which types it.
+pub(crate) fn every_page_with_commands_has_a_test(tree: &Tree) -> Vec<String> {
+    let tests: Vec<&str> = tree
+        .rust()
+        .filter(|(path, _text)| path.contains("/tests/"))
+        .map(|(_path, text)| text)
+        .collect();
+    let is_for_users = |page: &str| {
+        page == "README.md" || page.starts_with("docs/") || page.starts_with("examples/")
+    };
+    let has_commands = |text: &str| COMMANDS.iter().any(|fence| text.contains(fence));
+    tree.markdown()
+        .filter(|(page, text)| is_for_users(page) && has_commands(text))
+        .map(|(page, _text)| page)
+        .filter(|page| {
+            let read = format!("{page}\")");
+            !tests.iter().any(|test| test.contains(&read))
+        })
+        .map(|page| format!("{page}: no test reads its commands"))
         .collect()
 }
 

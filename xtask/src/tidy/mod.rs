@@ -24,6 +24,7 @@ const CHECKS: &[Check] = &[
     cases::every_hostile_case_has_its_test,
     documents::links_resolve,
     documents::every_page_can_be_reached,
+    documents::every_page_with_commands_has_a_test,
     documents::every_decision_is_listed,
     documents::the_code_map_is_true,
     documents::the_named_tests_exist,
@@ -84,6 +85,11 @@ mod tests {
     #[test]
     fn every_page_can_be_reached() {
         holds(documents::every_page_can_be_reached);
+    }
+
+    #[test]
+    fn every_page_with_commands_has_a_test() {
+        holds(documents::every_page_with_commands_has_a_test);
     }
 
     #[test]

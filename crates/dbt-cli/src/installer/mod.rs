@@ -59,6 +59,7 @@ fn install(process: &mut Process, asked: &Install) -> Result<(), Report> {
     let target = Target::choose(process, asked)?;
 
     let mut document = server::open(process)?;
+    let comes_from_older = plan::is_of_older(&document)?;
     let (mut introduced, plan) = introduce(process, asked, &found, &document)?;
     if !is_agreed(process, asked, &found, &introduced, &target)? {
         process.printer.note("nothing was changed");
@@ -74,7 +75,7 @@ fn install(process: &mut Process, asked: &Install) -> Result<(), Report> {
     let (installed, endorsement) = obtain(process, &introduced, &plan, &target, &mut receipt)?;
     configure(process, &document, &plan, &mut receipt)?;
     say_what_was_done(process, &installed, &endorsement, &document, &plan);
-    let is_on_path = profile::offer(process, asked, &target, &mut receipt)?;
+    let is_on_path = profile::offer(process, asked, &target, comes_from_older, &mut receipt)?;
     say_what_to_try(process, &target, is_on_path);
     Ok(())
 }

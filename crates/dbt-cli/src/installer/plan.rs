@@ -123,6 +123,12 @@ impl Plan {
     }
 }
 
+/// Says whether a configuration has a server as the older program wrote them: without an anchor.
+pub(super) fn is_of_older(document: &Document) -> Result<bool, Report> {
+    let config = document.config().map_err(failure::configuring)?;
+    Ok(config.servers.iter().any(|entry| entry.options.trust.is_empty()))
+}
+
 /// Lists where the places of a configured server are others than those of the offered one.
 fn differences(urls: &Urls, server: &NewServer) -> Vec<String> {
     [

@@ -39,45 +39,67 @@ enum Language {
     PowerShell,
 }
 
-/// Puts the program's directory on the search path of shells, where a person wants that.
+/// Puts the program's directory on the search path of shells, where a person wants that, and for who
+/// comes from the older program has them told of flags that go to tools now.
 pub(super) fn offer(
     process: &Process,
     asked: &Install,
     target: &Target,
+    comes_from_older: bool,
     receipt: &mut Receipt,
 ) -> Result<OnPath, Report> {
     let directory = target.directory();
-    if process.env.search_path().iter().any(|on_path| on_path == directory) {
+    let is_there = process.env.search_path().iter().any(|on_path| on_path == directory);
+    if is_there && !comes_from_older {
         return Ok(OnPath::Now);
     }
     let (language, files) = profiles(process);
-    let line = line(language, directory, process.host.home.as_deref());
-    if files.is_empty() || !is_wanted(asked, directory, &files) {
-        let directory = directory.display();
-        process.printer.note(format!("`{directory}` is not in `PATH`; this line adds it:"));
-        process.printer.further(format!("  {line}"));
-        return Ok(OnPath::No);
+    // Both, also where one would do: a profile has what was written last.
+    let mut lines = vec![line(language, directory, process.host.home.as_deref())];
+    let mut words = vec![format!("`{}` to `PATH`", directory.display())];
+    if comes_from_older {
+        lines.push(warning_line(language));
+        words.push(format!("`{}=1`", Variable::CompatWarn.name()));
+    }
+    let words = words.join(" and ");
+    if files.is_empty() || !is_wanted(asked, &words, &files) {
+        say_lines(process, directory, is_there, &lines);
+        return Ok(if is_there { OnPath::Now } else { OnPath::No });
     }
     for file in files {
-        let changed = add(&file, &line, receipt)
+        let changed = add(&file, &lines.join("\n"), receipt)
             .map_err(|error| Report::new(ExitCode::CONFIGURATION, error))?;
         receipt.save(process)?;
         if changed {
-            let (directory, file) = (directory.display(), file.display());
-            process.printer.note(format!("`{file}` adds `{directory}` to `PATH`"));
+            process.printer.note(format!("`{}` adds {words}", file.display()));
         }
     }
-    Ok(OnPath::InANewShell)
+    Ok(if is_there { OnPath::Now } else { OnPath::InANewShell })
 }
 
-fn is_wanted(asked: &Install, directory: &Path, files: &[PathBuf]) -> bool {
+fn is_wanted(asked: &Install, words: &str, files: &[PathBuf]) -> bool {
     if asked.modify_profile || asked.no_modify_profile {
         return asked.modify_profile;
     }
     let files: Vec<String> = files.iter().map(|file| format!("`{}`", file.display())).collect();
-    let directory = directory.display();
-    let question = format!("add `{directory}` to `PATH` in {}?", files.join(" and "));
-    prompt::ask(&question) == Answer::Yes
+    prompt::ask(&format!("add {words} in {}?", files.join(" and "))) == Answer::Yes
+}
+
+/// Says what a person may add to a profile that was left alone.
+fn say_lines(process: &Process, directory: &Path, is_there: bool, lines: &[String]) {
+    let [path, further @ ..] = lines else { return };
+    if !is_there {
+        let directory = directory.display();
+        process.printer.note(format!("`{directory}` is not in `PATH`; this line adds it:"));
+        process.printer.further(format!("  {path}"));
+    }
+    for line in further {
+        process.printer.note(format!(
+            "flags behind the name of a tool go to the tool now; this line has {} say where that matters:",
+            brand::PROGRAM
+        ));
+        process.printer.further(format!("  {line}"));
+    }
 }
 
 /// Returns the profiles that the person's shell reads, and what they are written in.
@@ -137,6 +159,16 @@ fn line(language: Language, directory: &Path, home: Option<&Path>) -> String {
     }
 }
 
+/// Returns the line that has the program warn of flags that the older one took for its own.
+fn warning_line(language: Language) -> String {
+    let name = Variable::CompatWarn.name();
+    match language {
+        Language::Posix => format!("export {name}=1"),
+        Language::Fish => format!("set -gx {name} 1"),
+        Language::PowerShell => format!("$env:{name} = '1'"),
+    }
+}
+
 /// Says whether nothing in a text means anything to a shell.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
@@ -147,11 +179,11 @@ fn marks() -> (String, String) {
     (format!("# >>> {name} >>>\n"), format!("# <<< {name} <<<\n"))
 }
 
-/// Adds the line to a profile. Says whether the file changed: it may have it already.
-fn add(path: &Path, line: &str, receipt: &mut Receipt) -> Result<bool, FsxError> {
+/// Adds lines to a profile. Says whether the file changed: it may have them already.
+fn add(path: &Path, lines: &str, receipt: &mut Receipt) -> Result<bool, FsxError> {
     let before = read(path)?;
     let (begin, end) = marks();
-    let ours = format!("{begin}{line}\n{end}");
+    let ours = format!("{begin}{lines}\n{end}");
     let text = without_ours(before.as_deref().unwrap_or_default());
     let gap = if text.is_empty() || text.ends_with(b"\n") { "" } else { "\n" };
     let after = [text.as_slice(), gap.as_bytes(), ours.as_bytes()].concat();

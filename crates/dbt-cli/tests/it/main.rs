@@ -45,6 +45,7 @@ mod signing_in_page;
 mod ssh_keys;
 mod status;
 mod tamper;
+mod troubleshooting;
 mod truststore;
 mod versions;
 mod whoami;

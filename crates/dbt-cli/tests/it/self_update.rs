@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use dbt_testkit::exits;
 use dbt_testkit::invocation::{READ_ONLY, mounts_work};
-use dbt_testkit::people::{ALICE, MALLORY};
-use dbt_testkit::repository::program;
+use dbt_testkit::people::{ALICE, MALLORY, just_now, together};
+use dbt_testkit::repository::{REPOSITORY, program};
 use dbt_testkit::times::days_ago;
 use dbt_testkit::world::World;
 
@@ -159,6 +159,81 @@ fn an_old_dbt_under_a_new_number_is_found_out_by_asking_it() {
     }
 }
 
+/// Publishes a program that was built as one version under the number of another one, and signs that
+/// it is meant so.
+fn put_back(world: &World, number: &str, content: &[u8], built_as: &str) {
+    let platform = dbt_core::platform::Platform::CURRENT;
+    let binding = format!("self/dbt/{number}/{platform}");
+    let at = just_now();
+    let both = [Some(binding.clone()), Some(format!("{binding}={built_as}"))];
+    let both = together(&both.map(|said| ALICE.sign(content, said.as_deref(), at)));
+    world.repository().publish_program(number, content.to_vec()).signature(both).now();
+}
+
+#[test]
+fn an_old_dbt_that_its_signer_puts_back_under_a_new_number_is_taken_once() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    version_is(&world, "99.0.0");
+    let old = fs::read(&programs().now).unwrap();
+    put_back(&world, "99.0.1", &old, "4.0.0");
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    version_is(&world, "4.0.0");
+    assert!(fs::read(world.program()).unwrap() == old);
+    // It knows by which number it came, so that it neither goes on nor back.
+    world.server().take_requests();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    let requests = world.server().take_lines();
+    assert!(!requests.iter().any(|line| line.ends_with("/dbt")), "{requests:?}");
+    world.repository().publish_program("99.0.2", old).now();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    version_is(&world, "4.0.0");
+}
+
+#[test]
+fn a_dbt_of_3_x_that_is_put_back_is_asked_for_its_version_and_runs_the_tool() {
+    let old = |version: &str| {
+        format!(
+            "#!/bin/sh\n[ \"$1\" != --version ] || exec echo dbt version {version}\n\
+             [ \"$1\" = --self-test ] && exit 1\necho \"the older program runs $*\"\n"
+        )
+    };
+    let world = published();
+    put_back(&world, "4.0.1", old("3.7.4").as_bytes(), "3.7.5");
+    stays(&world, "it says that it is version `3.7.4`");
+    let world = published();
+    put_back(&world, "4.0.1", b"#!/bin/sh\necho hello\n", "3.7.5");
+    stays(&world, "it did not report who it is");
+    // Without the signer's word that it is meant so, the number decides.
+    let world = published();
+    world.repository().publish_program("4.0.1", old("3.7.5").into_bytes()).now();
+    stays(&world, "its self-test failed: it ended with exit status: 1");
+
+    let world = published();
+    put_back(&world, "4.0.1", old("3.7.5").as_bytes(), "3.7.5");
+    world.dbt(["deploy", "a"]).prints("the older program runs deploy a\n").says_nothing();
+    assert_eq!(fs::read(world.program()).unwrap(), old("3.7.5").as_bytes());
+}
+
+#[test]
+fn who_cannot_sign_cannot_say_that_an_old_dbt_is_meant() {
+    let platform = dbt_core::platform::Platform::CURRENT;
+    let old = fs::read(&programs().now).unwrap();
+    let other = [old, vec![0]].concat();
+    let itself = format!("self/dbt/99.0.1/{platform}");
+    let mallory = MALLORY.sign(&other, Some(&format!("{itself}=4.0.0")), just_now());
+    let alice = ALICE.sign(&other, Some(&itself), just_now());
+    let earlier =
+        ALICE.sign(&other, Some(&format!("self/dbt/99.0.0/{platform}=4.0.0")), just_now());
+    for beside in [mallory, earlier] {
+        let world = published();
+        let both = together(&[alice.clone(), beside]);
+        world.repository().publish_program("99.0.1", other.clone()).signature(both).now();
+        stays(&world, "it says that it is version `4.0.0`");
+    }
+}
+
 #[test]
 fn a_dbt_signed_for_another_version_is_refused() {
     let world = published();
@@ -275,6 +350,28 @@ fn a_second_server_never_replaces_dbt() {
         run.exits_with(exits::CONFIGURATION).mentions("only from its home server");
         version_is(&world, "4.0.0");
     }
+}
+
+/// How a release is tried by a few: they name another path, and the truststore and the tools stay.
+#[test]
+fn a_second_repository_path_updates_only_the_machines_that_name_it() {
+    let world = published();
+    world.repository().publish_program("99.0.0", next()).now();
+    let canary = world.repository().file(&format!("{REPOSITORY}/canary"));
+    fs::create_dir(&canary).unwrap();
+    let at = world.repository().file(&format!("{REPOSITORY}/99.0.0"));
+    dbt_client::fsx::rename(&at, &canary.join("99.0.0")).unwrap();
+    let before = fs::read(world.program()).unwrap();
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    assert!(fs::read(world.program()).unwrap() == before, "it has taken what is for the few");
+
+    world.set("repository", format!("{}/{REPOSITORY}/canary", world.server().url()));
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    assert!(fs::read(world.program()).unwrap() == next(), "it has not replaced itself");
+    // Back among the others it stays: nobody goes back by themselves.
+    world.set("repository", format!("{}/{REPOSITORY}", world.server().url()));
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    version_is(&world, "99.0.0");
 }
 
 #[test]

@@ -4,8 +4,8 @@
     older_client.py CONFIG catalog                  prints each tool, its newest version, what it is for
     older_client.py CONFIG versions TOOL            prints what a purge would choose from
 
-CONFIG is JSON: `home`, `program` (the installed dbt), `repository`, `toolsRepository`, `platform`
-and `requests`, the file that gets a line for each request.
+CONFIG is JSON: `home`, `program` (the installed dbt), `repository`, `truststore`, `toolsRepository`,
+`platform` and `requests`, the file that gets a line for each request.
 """
 
 import gzip
@@ -48,6 +48,7 @@ class Links(html.parser.HTMLParser):
 class Client:
     def __init__(self, config):
         self.repository = config["repository"]
+        self.truststore = config["truststore"]
         self.tools = config["toolsRepository"]
         self.platform = config["platform"]
         self.program = pathlib.Path(config["program"])
@@ -106,7 +107,7 @@ class Client:
     def run(self, tool, arguments):
         # It starts itself again after each update. One must be enough.
         for _ in range(3):
-            truststore = self.get(f"{self.repository}/truststore")
+            truststore = self.get(self.truststore)
             self.write_truststore(truststore)
             newest = self.newest(f"{self.repository}/")
             url = f"{self.repository}/{newest}/{self.platform}/dbt"

@@ -67,11 +67,23 @@ pub(crate) fn run(
     place: &Path,
     words: &[&str],
 ) -> (Output, Vec<String>) {
+    run_of(root, "dbt", program, place, words)
+}
+
+/// Runs it as [`run`] does, with the repository of dbt itself at this path.
+pub(crate) fn run_of(
+    root: &str,
+    repository: &str,
+    program: &Path,
+    place: &Path,
+    words: &[&str],
+) -> (Output, Vec<String>) {
     let (config, requests) = (place.join("client.json"), place.join("requests"));
     let written = serde_json::json!({
         "home": place.join("older-home"),
         "program": program,
-        "repository": format!("{root}/dbt"),
+        "repository": format!("{root}/{repository}"),
+        "truststore": format!("{root}/dbt/truststore"),
         "toolsRepository": format!("{root}/dbt-tools"),
         "platform": Platform::CURRENT.to_string(),
         "requests": requests,

@@ -1,4 +1,4 @@
-//! The pages for who publishes, and README.md: each of their commands is typed as it stands there, into a
+//! The pages for who publishes: each of their commands is typed as it stands there, into a
 //! shell that finds our own programs, at our own server. Only where the server is differs.
 
 use std::fs;
@@ -12,12 +12,10 @@ use serde_json::{Value, json};
 
 use crate::reposerver::{PASSPHRASE, Reposerver, TOKEN, built};
 
-const README: &str = include_str!("../../../../README.md");
 const PUBLISHING: &str = include_str!("../../../../docs/publishing.md");
 const VERIFYING: &str = include_str!("../../../../docs/verifying.md");
 const CATALOG: &str = include_str!("../../../../docs/catalog.md");
 const CATALOG_WEB: &str = include_str!("../../../../docs/catalog-web.md");
-const MAKEFILE: &str = include_str!("../../../../Makefile");
 
 /// Where the pages have their server.
 const ROOT: &str = "https://dbt.example.com";
@@ -266,43 +264,6 @@ fn what_the_page_about_the_catalog_types_shows_and_deletes() {
     assert_eq!(there(), [true; 3]);
     succeeds(&desk.types(&format!("{} --yes", deletes[0])));
     assert_eq!(there(), [false, false, true]);
-}
-
-#[test]
-fn every_command_of_the_readme_is_one_that_there_is() {
-    let desk = Desk::new();
-    succeeds(&desk.types("publisher publish deploy 1.4.0 dist --signer file:alice"));
-    for name in ["dbt", "catalog", "publisher", "reposerver"] {
-        desk.write(&format!("target/release/{name}"), "#!/bin/sh\n");
-    }
-    // The configuration as it is written there, with a key of this server.
-    let fingerprint = succeeds(&desk.types("publisher key list --json"));
-    let keys: Value = serde_json::from_str(&fingerprint).unwrap();
-    let alice = keys.as_array().unwrap().iter().find(|key| key.to_string().contains("alice"));
-    let alice = alice.unwrap()["fingerprint"].as_str().unwrap().to_owned();
-    let config = document(README).to_string().replace(ROOT, desk.0.root());
-    let config = config.replace("0123456789ABCDEF0123456789ABCDEF01234567", &alice);
-    fs::write(desk.0.home().join(".dbt/conf/dbt.json"), config).unwrap();
-
-    let by_hand = README.split("## A repository by hand").nth(1).unwrap();
-    let by_hand = commands(by_hand.split("\n## ").next().unwrap());
-    let mut typed = 0;
-    for command in commands(README) {
-        if let Some(target) = command.strip_prefix("make ") {
-            assert!(MAKEFILE.contains(&format!("\n{target}: ")), "{command}");
-            continue;
-        }
-        // The recipe is followed by tests of its own (`handmade`), and what `quickstart` prints (`quickstart`).
-        let quickstart =
-            ["PATH=", "reposerver quickstart", "dbt server add quickstart", "dbt hello"];
-        if by_hand.contains(&command) || quickstart.iter().any(|it| command.starts_with(it)) {
-            continue;
-        }
-        succeeds(&desk.types(&command));
-        typed += 1;
-    }
-    assert_eq!(typed, 7, "three that install, and four of a first run");
-    assert!(desk.0.home().join(".local/bin/reposerver").exists());
 }
 
 #[test]

@@ -36,15 +36,15 @@ fn folded(pipeline: &str, begin: &str) -> String {
 }
 
 /// A CI system, and a server with the rule of the page about its jobs.
-struct World {
+pub(crate) struct World {
     key: SigningKey,
     system: IdentityProvider,
-    network: Network,
-    server: Reposerver,
+    pub(crate) network: Network,
+    pub(crate) server: Reposerver,
 }
 
 impl World {
-    fn new(mut rule: Value) -> Self {
+    pub(crate) fn new(mut rule: Value) -> Self {
         let (key, network) = (SigningKey::rsa("key"), Network::start());
         let system = IdentityProvider::start(&[&key]);
         rule["issuer"] = system.url().into();
@@ -56,7 +56,7 @@ impl World {
     }
 
     /// Returns the identity of a job, for this server.
-    fn identity(&self, mut claims: Value) -> String {
+    pub(crate) fn identity(&self, mut claims: Value) -> String {
         let now = Clock::System.now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         for (claim, value) in [
             ("iss", json!(self.system.url())),
@@ -69,18 +69,36 @@ impl World {
         self.key.token(&claims)
     }
 
-    /// Runs a script as a job does.
+    /// Lets GitHub have this identity for a job, and returns where the job asks for it.
+    pub(crate) fn asked_at(&self, identity: &str) -> String {
+        let audience = self.network.url().replace(':', "%3A").replace('/', "%2F");
+        let asked = format!("/token?api-version=2.0&audience={audience}");
+        self.system.say(&asked, &json!({"value": identity}));
+        format!("{}/token?api-version=2.0", self.system.url())
+    }
+
+    /// Runs a script that is about a tool as a job does.
     fn runs(&self, script: &str, tool: &str, variables: &[(&str, &str)]) -> Output {
-        let script = script.replace(URL, &self.network.url());
         fs::write(self.server.place().join(tool), "#!/bin/sh\necho hello\n").unwrap();
+        self.runs_in(self.server.place(), script, variables)
+    }
+
+    /// Runs a script as a job does that has checked a project out here.
+    pub(crate) fn runs_in(
+        &self,
+        project: &Path,
+        script: &str,
+        variables: &[(&str, &str)],
+    ) -> Output {
+        let script = script.replace(URL, &self.network.url());
         let key = self.server.key();
         let key = fs::read_to_string(key.strip_prefix("file:").unwrap()).unwrap();
         let home = self.server.place().join("job");
-        fs::create_dir(&home).unwrap();
+        fs::create_dir_all(&home).unwrap();
         let programs = Path::new(env!("CARGO_BIN_EXE_dbt")).parent().unwrap();
         let output = Command::new("sh")
             .args(["-e", "-c", &script])
-            .current_dir(self.server.place())
+            .current_dir(project)
             .env_clear()
             .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
             .env("HOME", &home)
@@ -143,7 +161,7 @@ fn a_job_stages_without_a_key_and_a_person_is_told_of_which_run_it_is() {
 }
 
 /// Returns what asks GitHub for the identity of a job.
-fn variables_of(identity_url: &str) -> [(&str, &str); 2] {
+pub(crate) fn variables_of(identity_url: &str) -> [(&str, &str); 2] {
     [
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "planted-bearer"),
         ("ACTIONS_ID_TOKEN_REQUEST_URL", identity_url),
@@ -162,10 +180,7 @@ fn github() -> (World, String) {
         "repository_owner_id": "1234", "environment": "production", "event_name": "push",
         "run_id": "7", "workflow_ref": file, "job_workflow_ref": file,
     }));
-    let audience = world.network.url().replace(':', "%3A").replace('/', "%2F");
-    let asked = format!("/token?api-version=2.0&audience={audience}");
-    world.system.say(&asked, &json!({"value": identity}));
-    let asking = format!("{}/token?api-version=2.0", world.system.url());
+    let asking = world.asked_at(&identity);
     (world, asking)
 }
 

@@ -1,80 +1,20 @@
 //! `reposerver quickstart`: the lines that it prints are typed as they are, and work.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Output;
 
 use dbt_core::platform::Platform;
 
-use crate::daemon::Daemon;
-
-fn built(name: &str) -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_dbt")).with_file_name(name);
-    assert!(program.exists(), "{} is not built: `make test-peers` does it", program.display());
-    program
-}
-
-/// A directory in which somebody who has the programs tries them, with a home of his own.
-struct Desk(tempfile::TempDir);
+use crate::desk::Desk;
+use crate::reposerver::built;
 
 impl Desk {
-    fn new() -> Self {
-        let desk = Self(tempfile::Builder::new().prefix("q").tempdir_in("/tmp").unwrap());
-        for name in ["home", "bin"] {
-            fs::create_dir(desk.path(name)).unwrap();
-        }
-        for name in ["dbt", "publisher", "reposerver"] {
-            std::os::unix::fs::symlink(built(name), desk.path("bin").join(name)).unwrap();
-        }
-        desk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     /// Says whether an attempt to begin is still there.
     fn has_unfinished(&self) -> bool {
-        let names = fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = fs::read_dir(self.path("")).unwrap().map(|entry| entry.unwrap().file_name());
         names.into_iter().any(|name| name.to_str().unwrap().contains(".unfinished-"))
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        let path = format!("{}:/usr/bin:/bin", self.path("bin").display());
-        command.env_clear().env("PATH", path).env("HOME", self.path("home"));
-        command.current_dir(self.0.path()).stdin(Stdio::null());
-        command
-    }
-
-    /// Starts it, and returns what it prints once the server answers.
-    fn start(&self, words: &[&str]) -> (Daemon, String) {
-        let mut command = self.command(built("reposerver").to_str().unwrap());
-        command.arg("quickstart").args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut printed = child.stdout.take().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let daemon = Daemon(child);
-        let mut lines = log.lines().map_while(Result::ok);
-        let first = lines.next().unwrap_or_default();
-        assert!(first.contains("listening on http://127.0.0.1:"), "{first}");
-        std::thread::spawn(move || lines.for_each(drop));
-        let (mut text, mut part) = (String::new(), [0; 4096]);
-        while !text.contains("--passphrase-file") {
-            let length = printed.read(&mut part).unwrap();
-            assert!(length > 0, "{text}");
-            text.push_str(std::str::from_utf8(&part[..length]).unwrap());
-        }
-        (daemon, text)
-    }
-
-    /// Types a line into a shell.
-    fn types(&self, line: &str) -> String {
-        let output = self.command("sh").args(["-c", line]).output().unwrap();
-        assert!(output.status.success(), "{line}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
     }
 
     fn refused(&self, program: &Path, words: &[&str]) -> String {

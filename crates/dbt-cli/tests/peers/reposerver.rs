@@ -34,6 +34,15 @@ impl Reposerver {
 
     /// Starts it with further settings.
     pub(crate) fn with(settings: &serde_json::Value) -> Self {
+        let server = Self::empty(settings);
+        server.publisher(&["key", "generate", "demo", "--email", "demo@example.org"]);
+        let key = server.key();
+        server.publisher(&["truststore", "add", "demo", "--to", &server.root, "--signer", &key]);
+        server
+    }
+
+    /// Starts it with these settings on a directory in which there is nothing.
+    pub(crate) fn empty(settings: &serde_json::Value) -> Self {
         let directory = tempfile::Builder::new().prefix("w").tempdir_in("/tmp").unwrap();
         for name in ["served", "home"] {
             fs::create_dir(directory.path().join(name)).unwrap();
@@ -51,9 +60,6 @@ impl Reposerver {
         let mut server = Self { root: String::new(), daemon: None, logs: Vec::new(), directory };
         fs::write(server.settings(), config.to_string()).unwrap();
         server.start_again();
-        server.publisher(&["key", "generate", "demo", "--email", "demo@example.org"]);
-        let key = server.key();
-        server.publisher(&["truststore", "add", "demo", "--to", &server.root, "--signer", &key]);
         server
     }
 

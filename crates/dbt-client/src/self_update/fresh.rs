@@ -11,7 +11,7 @@ use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::trust::{Expectation, Verified};
 use dbt_core::version::Version;
 
-use super::{Candidate, REPLACING_PATIENCE, candidates, fetch_verified, look, reserve, self_test};
+use super::{Candidate, REPLACING_PATIENCE, candidates, fetch_verified, look, reserve, trial};
 use super::{SelfUpdateError, digest_of};
 use crate::bounded_program;
 use crate::session::Session;
@@ -69,12 +69,13 @@ pub fn install(
     path: &Path,
 ) -> Result<Installed, SelfUpdateError> {
     let (version, sha256) = (verified.id().version.clone(), verified.digest());
+    let built_as = verified.endorsement().built_as.clone();
     let mut content = verified.into_content();
     let _reservation = reserve(store, path, REPLACING_PATIENCE);
     let is_new = !digest_of(path).is_ok_and(|present| present == sha256);
     if is_new {
         let candidate = Candidate::copy_of(&mut content, sha256, path)?;
-        self_test(candidate.path(), &version, sha256)
+        trial::passes(candidate.path(), built_as.as_ref().unwrap_or(&version), sha256)
             .map_err(|error| error.while_installing(&version))?;
         candidate.keep_as(path)?;
     }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use crate::digest::Digest;
 use crate::release::ArtifactId;
+use crate::version::Version;
 
 use super::fingerprint::Fingerprint;
 use super::openpgp::ContentDigests;
@@ -137,6 +138,9 @@ pub struct Endorsement {
     pub expires: Option<SystemTime>,
     /// The signature names what it signs.
     pub bound: bool,
+    /// The version that the signer says it was built as, where he has put an older one back under
+    /// the number of this one ([`ArtifactId::put_back`]).
+    pub built_as: Option<Version>,
 }
 
 /// How a certificate came to be trusted on this machine (trust design, 2.7).

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use crate::digest::{Digest, InvalidDigest};
 use crate::name::ToolName;
-use crate::release::{self, ArtifactId, Subject};
+use crate::release::{self, ArtifactId, PUT_BACK, Subject};
 use crate::version::Version;
 
 use super::fingerprint::Fingerprint;
@@ -277,6 +277,7 @@ impl TrustStore {
             made: good.made,
             expires: good.certificate_expires,
             bound,
+            built_as: if bound { claim.built_as(&good.notations) } else { None },
         })
     }
 
@@ -360,6 +361,16 @@ impl Claim {
             must_be_bound: expectation.must_be_bound,
             counts_for_ever: false,
         }
+    }
+
+    /// Returns which version the signer says it was built as, where that is not its own.
+    fn built_as(&self, notations: &[String]) -> Option<Version> {
+        let mut versions = notations.iter().filter_map(|said| {
+            said.strip_prefix(&self.binding)?.strip_prefix(PUT_BACK)?.parse().ok()
+        });
+        let first = versions.next();
+        // Who says two things says nothing.
+        if versions.next().is_some() { None } else { first }
     }
 
     /// Checks that a signature which names what it signs names this; returns whether it does.

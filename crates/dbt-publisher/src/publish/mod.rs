@@ -31,6 +31,7 @@ use crate::announcement::Announcement;
 use crate::args::Publish;
 use crate::env::Environment;
 use crate::exchange::{Body, Exchange, Presence, Spot, content_of};
+use crate::key::certificate::join_signatures;
 use crate::place::Place;
 use crate::signer::{self, Signer};
 use crate::stop::Stop;
@@ -114,17 +115,21 @@ pub(crate) fn items(
     clock: Clock,
     replace: bool,
 ) -> Result<Vec<Item>, Stop> {
-    let Plan { subject, version, artifacts, description } = plan;
+    let Plan { subject, version, artifacts, description, built_as } = plan;
     let mut items = Vec::new();
     let mut checksums = Vec::new();
-    let mut add = |mut body: Box<dyn Body>, content: Content, at: Location, binding: String| {
-        let sign = |signer| signer::sign(signer, &mut body, &binding, clock.now());
+    let mut add = |mut body: Box<dyn Body>,
+                   content: Content,
+                   at: Location,
+                   binding: String,
+                   put_back: Option<String>| {
+        let sign = |signer| signatures(signer, &mut body, (&binding, put_back.as_deref()), clock);
         let signature = signer.map(sign).transpose()?;
         let checksum = content.sha256.to_string().into_bytes();
         items.push(Item { at: at.clone(), body, content, role: Role::Content });
         if let Some(signature) = signature {
-            let (role, bytes) = (Role::Signature { binding }, signature.armored().to_vec());
-            items.push(Item::in_memory(at.with_ending(SIGNATURE_ENDING), bytes, role));
+            let role = Role::Signature { binding };
+            items.push(Item::in_memory(at.with_ending(SIGNATURE_ENDING), signature, role));
         }
         let checksum = Item::in_memory(at.with_ending(CHECKSUM_ENDING), checksum, Role::Checksum);
         if replace {
@@ -136,17 +141,34 @@ pub(crate) fn items(
     };
     for artifact in artifacts {
         let (at, binding) = (Location::artifact(&artifact.id), artifact.id.binding());
-        add(Box::new(artifact.file), artifact.content, at, binding)?;
+        let put_back = built_as.as_ref().map(|built_as| artifact.id.put_back(built_as));
+        add(Box::new(artifact.file), artifact.content, at, binding, put_back)?;
     }
     if let (Subject::Tool(name), Some(text)) = (&subject, description) {
         let (at, binding) =
             (Location::description(name, &version), format!("description/{name}/{version}"));
         let bytes = text.into_bytes();
         let content = content_of(&bytes);
-        add(Box::new(Cursor::new(bytes)), content, at, binding)?;
+        add(Box::new(Cursor::new(bytes)), content, at, binding, None)?;
     }
     items.append(&mut checksums);
     Ok(items)
+}
+
+/// Makes the signature of a file. Where something older is put back, a second one beside it says
+/// what it was built as: signers write one notation each.
+fn signatures(
+    signer: &dyn Signer,
+    body: &mut Box<dyn Body>,
+    (binding, put_back): (&str, Option<&str>),
+    clock: Clock,
+) -> Result<Vec<u8>, Stop> {
+    let first = signer::sign(signer, body, binding, clock.now())?;
+    let Some(put_back) = put_back else {
+        return Ok(first.armored().to_vec());
+    };
+    let second = signer::sign(signer, body, put_back, clock.now())?;
+    Ok(join_signatures(&[first.armored().to_vec(), second.armored().to_vec()])?)
 }
 
 /// What happens with a signer that clients will not accept, or not yet.

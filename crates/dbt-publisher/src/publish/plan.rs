@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) artifacts: Vec<Artifact>,
     /// One line about the tool, if one was given.
     pub(crate) description: Option<String>,
+    /// The version that it was built as, where an older one is put back under this number.
+    pub(crate) built_as: Option<Version>,
 }
 
 /// One file to be published.
@@ -79,7 +81,7 @@ impl Plan {
             let id = ArtifactId { subject: subject.clone(), version: version.clone(), platform };
             artifacts.push(Artifact::open(id, &input.path, force, printer)?);
         }
-        Ok(Self { subject, version, artifacts, description })
+        Ok(Self { subject, version, artifacts, description, built_as: None })
     }
 }
 
@@ -136,6 +138,12 @@ pub(crate) fn description_of(text: &str) -> Result<String, Stop> {
 }
 
 impl Artifact {
+    /// Returns the same file as that of another version.
+    pub(crate) fn numbered(self, version: &Version) -> Self {
+        let Self { id, file, content } = self;
+        Self { id: ArtifactId { version: version.clone(), ..id }, file, content }
+    }
+
     fn open(id: ArtifactId, path: &Path, force: bool, printer: &Printer) -> Result<Self, Stop> {
         let failed = |error| {
             let message = format!("failed to read `{}`", path.display());

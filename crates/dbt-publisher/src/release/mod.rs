@@ -7,9 +7,11 @@
 //! (Contract: wire formats, 7.1.)
 
 mod script;
+mod scripts;
 mod source;
 mod upstream;
 
+use dbt_client::url::RepositoryUrl;
 use dbt_core::brand;
 use dbt_core::clock::Clock;
 use dbt_core::layout::{CHECKSUM_ENDING, Location, SIGNATURE_ENDING, Tree};
@@ -17,6 +19,7 @@ use dbt_core::release::Subject;
 use dbt_core::version::Version;
 use dbt_ui::printer::Printer;
 use dbt_ui::prompt::{self, Answer};
+use dbt_ui::report::Report;
 use serde_json::json;
 
 pub(crate) use self::source::{INSTALLER_LIMIT, candidate};
@@ -41,13 +44,16 @@ pub(crate) fn run(
 ) -> Result<(), Stop> {
     let (typed, environment) = script::translated(typed, environment)?;
     let choice = Choice { include: &typed.include, exclude: &typed.exclude };
-    let Found { version, plans, extras } = match (&typed.directory, &typed.from) {
+    let Found { version, plans, mut extras } = match (&typed.directory, &typed.from) {
         (Some(directory), _) => source::find(directory, &typed, &choice, printer)?,
         (None, Some(from)) => upstream::fetch(from, &typed, &choice, &environment, printer)?,
         (None, None) => return Err(Stop::usage("`DIR` is missing")),
     };
     let place = Place::of(&typed.delivery, &environment, printer)?;
     let announcement = Announcement::of(typed.public_url.as_deref(), &place)?;
+    if !extras.is_empty() {
+        scripts::add(&mut extras, &choice, address(&typed, &place)?)?;
+    }
     let exchange = Exchange::open(&place, &environment)?;
     let clock = Clock::System;
 
@@ -101,6 +107,17 @@ pub(crate) fn run(
     let announced = announcement.write(typed.dry_run);
     files.extend(announced.map_err(|stop| stop.while_doing(doing()))?);
     show(&typed, &version, &files, printer)
+}
+
+/// Returns the URL under which machines find the repository; nothing, where nobody has said it.
+fn address(typed: &Release, place: &Place) -> Result<Option<String>, Stop> {
+    if let Some(root) = &typed.public_url {
+        let root: RepositoryUrl = root.parse()?;
+        let below = brand::REPOSITORY_PATH.parse().map_err(Report::internal)?;
+        return Ok(Some(root.join(&below).to_string()));
+    }
+    let repository = place.tree(Tree::Repository)?;
+    Ok(repository.origin().map(|_host| repository.to_string()))
 }
 
 /// Signs the installers.

@@ -40,7 +40,7 @@ pub(super) struct Found {
     pub(super) extras: Vec<Extra>,
 }
 
-/// An installer.
+/// An installer, or a script that fetches one.
 pub(super) struct Extra {
     /// Where it goes in the repository.
     pub(super) path: RepoPath,
@@ -159,9 +159,9 @@ fn installers(directory: &Path, choice: &Choice<'_>) -> Result<Vec<Extra>, Stop>
         }
     }
     for platform in Platform::ALL {
-        let below = directory.join("installer");
-        let found = candidate(directory, brand::INSTALLER, platform);
-        if let Some(file) = found.or_else(|| candidate(&below, brand::INSTALLER, platform)) {
+        // What `publisher installer` has made there goes before the one that it was made of.
+        let found = candidate(&directory.join("installer"), brand::INSTALLER, platform);
+        if let Some(file) = found.or_else(|| candidate(directory, brand::INSTALLER, platform)) {
             add(installer_path(platform), file)?;
         }
     }

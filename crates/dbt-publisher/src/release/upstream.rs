@@ -138,7 +138,7 @@ impl Upstream<'_> {
         let text = TOOLS.iter().find(|(tool, _text)| *tool == name);
         let description = text.map(|(_tool, text)| (*text).to_owned());
         let description = description.filter(|_text| subject != Subject::Program);
-        Ok(Plan { subject, version, artifacts, description })
+        Ok(Plan { subject, version, artifacts, description, built_as: None })
     }
 
     /// Fetches an artifact and verifies it as a client would.
@@ -168,10 +168,9 @@ impl Upstream<'_> {
     }
 
     fn installers(&self, choice: &Choice<'_>) -> Result<Vec<Extra>, Stop> {
-        let programs = Platform::ALL.map(installer_path);
-        let paths = brand::INSTALL_SCRIPTS.into_iter().map(str::to_owned).chain(programs);
+        // Scripts are made anew: they say where the installers are, and that is here.
         let mut extras = Vec::new();
-        for path in paths {
+        for path in Platform::ALL.map(installer_path) {
             if !choice.wants(&format!("installer {}/{path}", brand::REPOSITORY_PATH)) {
                 continue;
             }

@@ -8,7 +8,7 @@ use dbt_client::source::{FetchError, Opened};
 use dbt_core::digest::{CHECKSUM_FILE_LIMIT, Digest};
 use dbt_core::layout::Location;
 use dbt_core::platform::Platform;
-use dbt_core::release::ArtifactId;
+use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::trust::keys::Certificate;
 use dbt_core::trust::openpgp::{SIGNATURE_LIMIT, SignatureBlock, SignatureRefusal};
 use dbt_core::trust::{Companions, Expectation, Fetched, TrustStore, VerifyError};
@@ -62,9 +62,13 @@ impl Check<'_> {
         };
         for (_missing, kind, at) in missing.into_iter().filter(|(missing, ..)| *missing) {
             let nothing_at_all = opened.is_none() && kind != Kind::ARTIFACT_MISSING;
-            if !nothing_at_all {
-                self.findings.add(kind, About::artifact(id), self.reader.shown(&at), words);
+            if nothing_at_all {
+                continue;
             }
+            // The reference replaces itself by what has a checksum, whoever has made it (wire formats, 5.6).
+            let is_accepted = kind == Kind::SIGNATURE_MISSING && id.subject == Subject::Program;
+            let found = self.with_reference(words.to_owned(), is_accepted);
+            self.findings.add(kind, About::artifact(id), self.reader.shown(&at), found);
         }
         let (Some(opened), Some(checksum), Some(signature)) = (opened, checksum, signature) else {
             return Ok(Judged { platform: id.platform, complete: false, bound: None });
@@ -137,15 +141,20 @@ impl Check<'_> {
             Kind::CHECKSUM_REFUSED => Location::checksum(id),
             _ => Location::signature(id),
         };
-        let mut found = in_one_line(error);
-        if self.scope.migration && reference_accepts(error) {
-            found.push_str("; clients of the reference accept it");
-        }
+        let found = self.with_reference(in_one_line(error), reference_accepts(error));
         if kind == Kind::UNREACHABLE {
             self.findings.unread(About::artifact(id), self.reader.shown(&at), found);
         } else {
             self.findings.add(kind, About::artifact(id), self.reader.shown(&at), found);
         }
+    }
+
+    /// Adds, where that is wanted, that clients of the reference take what is refused here.
+    fn with_reference(&self, mut found: String, is_accepted: bool) -> String {
+        if self.scope.migration && is_accepted {
+            found.push_str("; clients of the reference accept it");
+        }
+        found
     }
 
     fn look_at_header(&self, id: &ArtifactId, head: Vec<u8>) {

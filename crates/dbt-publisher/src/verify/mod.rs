@@ -76,7 +76,7 @@ pub(crate) fn run(typed: Verify, environment: &Environment, printer: &Printer) -
     let reader = Reader::of(&place, &exchange)?;
     let now = Clock::System.now();
 
-    let trust = trust::check(&place, &exchange, &findings, now)?;
+    let trust = trust::check(&place, &exchange, &findings, scope.migration, now)?;
     let check = Check {
         reader: &reader,
         trust: trust.as_ref(),

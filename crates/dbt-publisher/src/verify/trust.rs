@@ -11,7 +11,7 @@ use dbt_core::digest::Digest;
 use dbt_core::layout::MANIFEST_ENDING;
 use dbt_core::timestamp;
 use dbt_core::trust::TrustStore;
-use dbt_core::trust::keys::{Certificate, Keyring, TRUSTSTORE_LIMIT};
+use dbt_core::trust::keys::{Certificate, Keyring, SkipReason, TRUSTSTORE_LIMIT};
 use dbt_ui::exit_code::ExitCode;
 
 use super::findings::{About, Findings, is_malformed};
@@ -32,6 +32,7 @@ pub(crate) fn check(
     place: &Place,
     exchange: &Exchange,
     findings: &Findings,
+    migration: bool,
     now: SystemTime,
 ) -> Result<Option<TrustStore>, Stop> {
     let Some(url) = place.truststore() else {
@@ -61,7 +62,11 @@ pub(crate) fn check(
         }
     };
     for skipped in &keyring.skipped {
-        say(Kind::CERTIFICATE_SKIPPED, skipped.to_string());
+        let mut found = skipped.to_string();
+        if migration && reference_accepts(&skipped.reason) {
+            found.push_str("; clients of the reference accept what it has signed");
+        }
+        say(Kind::CERTIFICATE_SKIPPED, found);
     }
     let certificates = keyring.certificates;
     for (kind, words) in certificates.iter().filter_map(|one| end_of(one, now)) {
@@ -141,4 +146,13 @@ fn check_manifest(
         say(Kind::ADMINISTRATORS, words);
     }
     Ok(())
+}
+
+/// Says whether a certificate that does not count here counts for the reference, which knows no key that
+/// is too weak, and no hash (wire formats, 5.6).
+const fn reference_accepts(reason: &SkipReason) -> bool {
+    matches!(
+        reason,
+        SkipReason::KeyAlgorithm(_) | SkipReason::RsaTooSmall(_) | SkipReason::NoSelfSignature
+    )
 }

@@ -159,10 +159,10 @@ fn a_release_of_others_is_signed_again_when_their_key_has_signed_it() {
     std::fs::remove_file(world.path(tampered)).unwrap();
     world.run(again).fails(80, "has no `reposerver` for linux/arm64");
     world.write(tampered, &good);
-    let installer = world.read("repo/dbt/install_dbt.sh");
-    world.write("repo/dbt/install_dbt.sh", b"#!/bin/sh\necho evil\n");
+    let installer = "repo/dbt/installer/linux/amd64/dbt-installer";
+    world.write(installer, b"#!/bin/sh\necho evil\n");
     world.run(again).fails(86, "has not signed it");
-    world.write("repo/dbt/install_dbt.sh", &installer);
+    world.write(installer, SCRIPT);
     assert_eq!(std::fs::read_dir(world.path("mine")).unwrap().count(), 0, "nothing was published");
 
     world.run(again).succeeds();

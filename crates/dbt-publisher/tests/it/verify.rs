@@ -15,6 +15,7 @@ use dbt_testkit::repository::{REPOSITORY, TOOLS, TestRepository, artifact};
 use dbt_testkit::server::{Fault, FileServer, Received};
 use dbt_testkit::times::{days_ago, in_days};
 
+use super::gpg::Gpg;
 use super::world::{Run, SCRIPT, World};
 
 /// `deploy` in two versions and the program itself, all of it right, below `repo`.
@@ -301,6 +302,58 @@ fn who_comes_from_the_reference_learns_what_changes() {
     publish_by(&repository, &OLGA);
     let run = world.run("verify REPO --migration");
     assert!(run.data.contains("clients of the reference accept it"), "{}", run.data);
+}
+
+/// What the reference was content with (wire formats, 5.6), each with what is found.
+#[test]
+fn what_the_reference_took_and_is_refused_here_is_said_to_be_so() {
+    let taken = "; clients of the reference accept it";
+    let world = World::new();
+    let repository = repository(&world);
+    publish(&repository, "login", "1.0.0");
+    repository.publish_program("3.7.5", SCRIPT.to_vec()).without_signature().now();
+    let gpg = Gpg::new();
+    let today = gpg.make_key("Today");
+    let old = ["--passphrase", "", "--cert-digest-algo", "SHA1", "--quick-gen-key"];
+    gpg.run(&[&old[..], &["Old <old@example.org>", "rsa2048", "sign", "never"]].concat(), b"");
+    let export =
+        |name: &str| String::from_utf8(gpg.run(&["--armor", "--export", name], b"")).unwrap();
+    let trusted = [ALICE.certificate(), CAROL.certificate(), export("Today"), export("Old")];
+    repository.truststore(&trusted);
+    repository.publish("old", "1.0.0").now();
+    describe(&repository, "old", "1.0.0");
+    let at = artifact("old", "1.0.0");
+    let weak = ["--digest-algo", "SHA1", "--local-user", &today, "--armor", "--detach-sign"];
+    repository.write(&format!("{at}.asc"), &gpg.run(&weak, &repository.read(&at)));
+
+    let run = world.run("verify REPO --migration --json");
+    assert_eq!(run.code, Some(86), "{}", run.talk);
+    let json = run.json();
+    let findings = json["findings"].as_array().unwrap();
+    let found = |id: &str| {
+        let mut found = findings.iter().filter(|one| one["id"] == id);
+        let one = found.next().unwrap_or_else(|| panic!("{id}: {json}"));
+        assert!(found.next().is_none(), "{id}: {json}");
+        (one["tool"].as_str().unwrap_or_default(), one["found"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(found("name-reserved").0, "login");
+    let (tool, words) = found("signature-refused");
+    assert!(tool == "old" && words.contains("SHA-1") && words.ends_with(taken), "{words}");
+    let (tool, words) = found("signature-missing");
+    assert!(tool == "dbt" && words.ends_with(taken), "{words}");
+    let (_, words) = found("certificate-skipped");
+    assert!(words.ends_with("; clients of the reference accept what it has signed"), "{words}");
+
+    // Who does not ask about the reference is not told of it.
+    let run = world.run("verify REPO");
+    assert!(run.code == Some(86) && !run.data.contains("reference accept"), "{}", run.data);
+    // What neither accepts is said of nobody.
+    repository.trust(&[&ALICE, &CAROL]);
+    fs::remove_dir_all(repository.file(&format!("{REPOSITORY}/3.7.5"))).unwrap();
+    publish_by(&repository, &MALLORY);
+    repository.write(&format!("{at}.asc"), b"");
+    let run = world.run("verify REPO --migration");
+    assert!(run.code == Some(86) && !run.data.contains("reference accept"), "{}", run.data);
 }
 
 /// The same repository behind a server.

@@ -13,7 +13,8 @@ use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::trust::keys::{Certificate, Keyring};
 use dbt_core::trust::memory::{Demands, TrustMemory};
 use dbt_core::trust::{
-    Companions, Confirmation, Expectation, Fetched, TrustRules, TrustStore, VerifyError,
+    Companions, Confirmation, Endorsement, Expectation, Fetched, TrustRules, TrustStore,
+    VerifyError,
 };
 use dbt_testkit::planted::{self, Secrets};
 use dbt_testkit::relay::Doomed;
@@ -180,6 +181,15 @@ impl World {
 
     /// Lets a client that comes here for the first time judge an artifact.
     pub(crate) fn client_accepts(&self, id: &ArtifactId) -> Result<bool, VerifyError> {
+        self.judged(id).map(|endorsement| endorsement.bound)
+    }
+
+    /// Who stands behind an artifact, for such a client.
+    pub(crate) fn endorsement(&self, id: &ArtifactId) -> Endorsement {
+        self.judged(id).unwrap()
+    }
+
+    fn judged(&self, id: &ArtifactId) -> Result<Endorsement, VerifyError> {
         let location = dbt_core::layout::Location::artifact(id);
         let tree = match id.subject {
             Subject::Program => "dbt",
@@ -194,7 +204,7 @@ impl World {
             Fetched::from_network(id.clone(), File::open(self.path(&path)).unwrap(), companions);
         let store = first_use(self.truststore());
         let verified = store.verify(fetched, &Expectation::default(), Clock::System.now());
-        verified.map(|verified| verified.endorsement().bound)
+        verified.map(|verified| verified.endorsement().clone())
     }
 }
 

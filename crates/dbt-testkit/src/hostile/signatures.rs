@@ -2,13 +2,11 @@
 
 use std::time::SystemTime;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use pgp::packet::{SignatureConfig, SignatureType};
 
 use super::{Case, Stage, case, next};
 use crate::http::Answer;
-use crate::people::{ALICE, BOB, CAROL, MALLORY, OLGA, Person, just_now};
+use crate::people::{ALICE, BOB, CAROL, MALLORY, OLGA, Person, block_of, just_now, packets_of};
 use crate::repository::artifact;
 use crate::server::Fault;
 use crate::times::{days_ago, in_days};
@@ -160,14 +158,8 @@ const HASH: usize = 5;
 fn claiming(stage: &Stage<'_>, place: usize, claim: u8) {
     stage.publish_next();
     let bytes = stage.repository.read(&next());
-    let armored = ALICE.sign(&bytes, None, just_now());
-    let body = armored.split_once("\n\n").map_or("", |(_head, body)| body);
-    let base64: String = body.lines().take_while(|line| !line.starts_with(['=', '-'])).collect();
-    let mut packet = STANDARD.decode(base64).expect("what was armored is base64");
+    let mut packet = packets_of(&ALICE.sign(&bytes, None, just_now()));
     packet[place] = claim;
-    let armored = format!(
-        "-----BEGIN PGP SIGNATURE-----\n\n{}\n-----END PGP SIGNATURE-----\n",
-        STANDARD.encode(packet)
-    );
+    let armored = block_of(&packet);
     stage.repository.write(&format!("{}.asc", next()), armored.as_bytes());
 }

@@ -110,3 +110,27 @@ fn an_attack_begins_when_it_is_told_to_and_ends_without_a_trace() {
     assert!(serving.child.wait().unwrap().success());
     assert!(!home.parent().unwrap().exists());
 }
+
+/// The lines of docs/hostile-cases.md, behind what builds the program.
+#[test]
+fn the_commands_of_the_page_are_ones_that_it_knows() {
+    const PAGE: &str = include_str!("../../../../docs/hostile-cases.md");
+    let block = PAGE.split("```console\n").nth(1).unwrap().split("```").next().unwrap();
+    let build = "$ cargo run -p dbt-testkit --bin evilrepo -- ";
+    let lines: Vec<Vec<&str>> = block
+        .lines()
+        .map(|line| line.strip_prefix(build).unwrap_or_else(|| panic!("{line}")))
+        .map(|words| words.split(' ').collect())
+        .collect();
+    let [list, serve] = lines.as_slice() else { panic!("{lines:?}") };
+    let listed = ran(list);
+    assert!(listed.status.success() && !listed.stdout.is_empty(), "{listed:?}");
+    let case = serve[1];
+    assert!(String::from_utf8_lossy(&listed.stdout).contains(case), "{case}: {listed:?}");
+    let mut serving = Serving::start(serve);
+    let invitation = serving.line_with("DBT_SERVER=");
+    assert!(get(value(&invitation, "DBT_SERVER"), "/dbt/").contains("HTTP/1.1 "));
+    serving.press_enter();
+    assert!(serving.child.wait().unwrap().success());
+    assert_eq!(PAGE.matches("```console\n").count(), 1);
+}

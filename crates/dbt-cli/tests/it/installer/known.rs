@@ -14,7 +14,7 @@ use super::{config, install, installed, put_beside, ready, run, settings};
 use crate::programs::next;
 
 /// A configuration as the reference writes it, with keys that neither of us knows.
-fn of_the_reference(world: &World) -> Value {
+pub(super) fn of_the_reference(world: &World) -> Value {
     let url = world.server().url();
     json!({
         "zebra": {"b": 1, "a": [1.5, null]},

@@ -135,3 +135,45 @@ fn another_program_that_is_found_first_is_named() {
         .exits_with(0)
         .mentions("`[WORLD]/b/dbt` comes first in `PATH`, so `dbt` starts that");
 }
+
+/// Flags behind a tool's name were the older program's, and scripts of people may rely on that.
+#[test]
+fn who_comes_from_the_reference_is_told_of_flags_that_go_to_tools_now() {
+    for (shell, profile, line) in [
+        ("/bin/bash", ".bashrc", "export DBT_COMPAT_WARN=1\n"),
+        ("/usr/bin/fish", ".config/fish/conf.d/dbt.fish", "set -gx DBT_COMPAT_WARN 1\n"),
+        ("/usr/bin/pwsh", ".config/powershell/profile.ps1", "$env:DBT_COMPAT_WARN = '1'\n"),
+    ] {
+        let world = ready();
+        world.write_config(&super::known::of_the_reference(&world));
+        invoke(&world, &["--yes", "--no-modify-profile"])
+            .env("SHELL", shell)
+            .run()
+            .exits_with(0)
+            .mentions(&format!("say where that matters:\n  {line}"));
+        assert!(!world.home().join(profile).exists());
+
+        // Also where the directory is on the search path, and never twice.
+        let path = format!("{}:/usr/bin:/bin", world.home().join(".local/bin").display());
+        for words in [&["--yes", "--modify-profile"][..], &["--yes", "--modify-profile"]] {
+            let run = invoke(&world, words).env("SHELL", shell).env("PATH", &path).run();
+            run.exits_with(0).mentions("to try it: `dbt catalog list`\n");
+        }
+        let text = fs::read_to_string(world.home().join(profile)).unwrap();
+        assert_eq!(text.matches(line).count(), 1, "{text}");
+        assert!(text.contains(".local/bin"), "{text}");
+        if shell == "/bin/bash" {
+            let line = "dbt -s here deploy x -o 2>&1 >/dev/null";
+            let said = in_a_new_shell(&world, &["bash", "-ic"], line);
+            assert!(said.contains("`-o` stands after `deploy` and goes to it"), "{said}");
+        }
+        install(&world, &["uninstall", "--yes"]).exits_with(0);
+        assert!(!world.home().join(profile).exists());
+    }
+    // Who does not come from there is told nothing.
+    let world = ready();
+    let run = invoke(&world, &["--yes", "--modify-profile"]).env("SHELL", "/bin/bash").run();
+    assert!(!run.exits_with(0).stderr().contains("COMPAT_WARN"));
+    let text = fs::read_to_string(world.home().join(".bashrc")).unwrap();
+    assert!(!text.contains("COMPAT_WARN"), "{text}");
+}
