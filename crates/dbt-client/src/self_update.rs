@@ -5,7 +5,7 @@
 //! a day, and the running version goes on.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Seek};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,6 +17,7 @@ use dbt_core::select;
 use dbt_core::timestamp::Timestamp;
 use dbt_core::trust::{ARTIFACT_LIMIT, Expectation, Fetched, TrustStore, Verified};
 use dbt_core::version::{Version, Wanted};
+use dbt_sys::cause::Cause;
 
 use crate::anchor::in_one_line;
 use crate::download;
@@ -28,9 +29,12 @@ use crate::settings::SelfUpdate;
 use crate::source::{Class, Patience};
 use crate::store::{Reservation, Store, StoreFile};
 
+mod candidate;
 mod error;
 mod fresh;
 mod identity;
+
+use candidate::{Aside, Candidate, candidate_prefix, keep};
 
 pub use error::SelfUpdateError;
 pub use fresh::{Installed, fetch_newest, install, version_of};
@@ -174,7 +178,8 @@ pub fn go_back(session: &Session<'_>) -> Result<PathBuf, SelfUpdateError> {
     let _reservation = reserve(&session.store, &executable, REPLACING_PATIENCE);
     Identity::of(session, &executable)?;
     Identity::change(session, Identity::go_back)?;
-    fsx::rename(&previous, &executable)?;
+    let aside = Aside::of(&executable, &executable)?;
+    fsx::rename(&previous, &executable).inspect_err(|_error| aside.back())?;
     Ok(executable)
 }
 
@@ -232,12 +237,6 @@ fn is_abandoned(path: &Path, reservation: &Reservation, now: SystemTime) -> bool
         // Without locks it goes by age.
         Err(TryLockError::Error(_no_locks_here)) => fsx::is_old(path, now),
     }
-}
-
-/// What the names of candidates begin with.
-fn candidate_prefix(executable: &Path) -> String {
-    let name = executable.file_name().unwrap_or_default().to_string_lossy();
-    format!(".{name}{}", fsx::STAGED)
 }
 
 /// Why somebody looks for a newer version.
@@ -384,7 +383,7 @@ impl Update<'_> {
             return Ok(None);
         }
         self.keep_previous()?;
-        candidate.keep_as(self.executable)?;
+        candidate.keep_as(self.executable, self.executable)?;
 
         // The new program is in its place, whether or not that can be remembered: the next run
         // finds out from the file itself.
@@ -417,14 +416,14 @@ impl Update<'_> {
             .prefix(&candidate_prefix(self.executable))
             .make_in(self.directory(), |path| std::fs::hard_link(self.executable, path));
         if let Ok(linked) = linked {
-            return keep(linked.into_temp_path(), &previous);
+            return keep(linked.into_temp_path(), &previous, self.executable);
         }
         let failed = |source| SelfUpdateError::Write { path: previous.clone(), source };
         let mut program = File::open(self.executable).map_err(failed)?;
         let mut candidate = Candidate::create(self.executable)?;
         std::io::copy(&mut program, &mut candidate.file).map_err(failed)?;
         candidate.seal(self.identity.sha256)?;
-        candidate.keep_as(&previous)
+        candidate.keep_as(&previous, self.executable)
     }
 }
 
@@ -464,92 +463,6 @@ pub fn previous_path(executable: &Path) -> PathBuf {
     executable.with_file_name(format!(".{name}.prev"))
 }
 
-/// A new program that has no place yet; it is removed unless it is kept.
-struct Candidate {
-    file: File,
-    path: tempfile::TempPath,
-}
-
-impl Candidate {
-    /// Makes an empty one beside the program.
-    fn create(executable: &Path) -> Result<Self, SelfUpdateError> {
-        let directory = executable.parent().unwrap_or_else(|| Path::new("/"));
-        let staged = tempfile::Builder::new()
-            .prefix(&candidate_prefix(executable))
-            .tempfile_in(directory)
-            .map_err(|source| SelfUpdateError::Write { path: directory.to_owned(), source })?;
-        let (file, path) = staged.into_parts();
-        hold(&file);
-        Ok(Self { file, path })
-    }
-
-    /// Copies verified bytes beside the program.
-    fn copy_of(
-        content: &mut StoreFile,
-        sha256: Digest,
-        executable: &Path,
-    ) -> Result<Self, SelfUpdateError> {
-        let mut candidate = Self::create(executable)?;
-        let failed = |source| SelfUpdateError::Write { path: executable.to_owned(), source };
-        content.rewind().map_err(failed)?;
-        std::io::copy(content, &mut candidate.file).map_err(failed)?;
-        candidate.seal(sha256)?;
-        Ok(candidate)
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Makes the copy durable, closes it for writing, reads it back, and makes it executable if
-    /// it is what was verified.
-    fn seal(&mut self, sha256: Digest) -> Result<(), SelfUpdateError> {
-        let path = self.path().to_owned();
-        let failed = |source| SelfUpdateError::Write { path: path.clone(), source };
-        self.file.sync_all().map_err(failed)?;
-        // Executing a file that is open for writing fails, so this descriptor must go.
-        let file = fsx::open_nofollow(&path)?;
-        hold(&file);
-        self.file = file;
-        let (copied, _length) = Digest::of_reader(&mut self.file).map_err(failed)?;
-        if copied != sha256 {
-            return Err(SelfUpdateError::CopyDiffers { path });
-        }
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            self.file.set_permissions(std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
-        }
-        self.file.sync_all().map_err(failed)
-    }
-
-    fn keep_as(self, executable: &Path) -> Result<(), SelfUpdateError> {
-        keep(self.path, executable)
-    }
-}
-
-/// Lets a sweep see that somebody needs this file.
-fn hold(file: &File) {
-    // Elsewhere a lock would keep ourselves from writing to it.
-    if cfg!(unix) {
-        let _without_locks = file.try_lock_shared();
-    }
-}
-
-/// Gives a file its name, replacing what has it.
-fn keep(staged: tempfile::TempPath, path: &Path) -> Result<(), SelfUpdateError> {
-    let before = staged.to_path_buf();
-    staged
-        .persist(path)
-        .map_err(|error| SelfUpdateError::Write { path: path.to_owned(), source: error.error })?;
-    // Where both are names of one file already, as after an update that failed, renaming keeps both.
-    let _best_effort = fsx::remove(&before);
-    // The names matter after a power loss; where they cannot be synchronised the old program is
-    // still there.
-    let _synced = path.parent().map(fsx::sync_dir);
-    Ok(())
-}
-
 /// Asks a candidate who it is. One that exits with a failure, hangs, or names another version or
 /// brand is not switched to.
 fn self_test(candidate: &Path, version: &Version, sha256: Digest) -> Result<(), SelfUpdateError> {
@@ -587,9 +500,7 @@ fn start(candidate: &Path, sha256: Digest) -> Result<Child, SelfUpdateError> {
     loop {
         match command.spawn() {
             Ok(child) => return Ok(child),
-            Err(error)
-                if error.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES =>
-            {
+            Err(error) if dbt_sys::exec::is_busy(&error) && tries < BUSY_TRIES => {
                 tries += 1;
                 std::thread::sleep(Duration::from_millis(5 * u64::from(tries)));
             }
@@ -605,10 +516,7 @@ fn start(candidate: &Path, sha256: Digest) -> Result<Child, SelfUpdateError> {
 
 /// Says whether this machine has nothing left to start any program with.
 fn is_shortage(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    let shortages = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::NOSPC];
-    errno.is_some_and(|errno| shortages.contains(&errno))
+    matches!(Cause::of(error), Cause::Shortage | Cause::Full)
 }
 
 /// Waits for the report, for so long and no longer. What the candidate leaves running is not waited
