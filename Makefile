@@ -60,7 +60,7 @@ test-static: ## tests and counts of what `make static` builds, as root; scripts/
 	PROGRAMS=reposerver scripts/static linux/amd64
 	PROFILE=dist-quick scripts/static linux/arm64
 	PROFILE=dist-quick PROGRAMS=reposerver scripts/static linux/arm64
-	scripts/windows
+	PROFILE=dist-quick PROGRAMS="dbt catalog publisher dbt-installer dbt-sys/become dbt-cli/dbt_next" scripts/static windows/amd64
 	BRAND=crates/dbt-cli/tests/static/nx.brand PROFILE=dev MANUALS=yes scripts/branded
 	$(CARGO) build $(SUITES) --bins
 	scripts/test $(CARGO) test $(SUITES) --test static

@@ -60,25 +60,34 @@ pub fn find(env: &Environment, host: &Host, can_write: impl Fn(&Path) -> bool) -
         .path(Variable::StorePath)
         .map(|paths| std::env::split_paths(&paths).filter(|path| path.is_absolute()).collect())
         .unwrap_or_default();
-    read_only_stores.push(PathBuf::from(brand::SYSTEM_STORE));
+    read_only_stores.extend(brand::SYSTEM_STORE.map(PathBuf::from));
     // What was put there when it could be written is still good.
     if store.is_none() {
         read_only_stores.extend(wanted.filter(|wanted| wanted.is_dir()));
     }
     let temporary = env.path(Variable::Temporary).filter(|path| path.is_absolute());
     let usual_configs = ours.map(|ours| ours.join("conf").join(brand::CONFIG_FILE));
-    let system_config = Path::new(brand::SYSTEM_CONFIG_DIRECTORY).join(brand::CONFIG_FILE);
+    let system_config = brand::SYSTEM_CONFIG_DIRECTORY
+        .map(|directory| Path::new(directory).join(brand::CONFIG_FILE));
     Found {
         places: Places {
             home,
             read_only_home,
             store,
             read_only_stores,
-            temporary: temporary.unwrap_or_else(|| PathBuf::from("/tmp")),
+            temporary: temporary.unwrap_or_else(|| usual_temporary(usable_home)),
             links: usable_home.map(|home| home.join(".local").join("bin")),
         },
         named_config: env.path(Variable::Config).map(|path| absolute(&path, host)),
-        usual_configs: usual_configs.into_iter().chain([system_config]).collect(),
+        usual_configs: usual_configs.into_iter().chain(system_config).collect(),
+    }
+}
+
+/// Returns where temporary files are when nobody says it.
+fn usual_temporary(home: Option<&Path>) -> PathBuf {
+    match home.filter(|_home| cfg!(windows)) {
+        Some(home) => home.join("AppData").join("Local").join("Temp"),
+        None => PathBuf::from("/tmp"),
     }
 }
 

@@ -144,11 +144,12 @@ impl Process {
     }
 }
 
-/// Says whether an earlier version, in this very process, replaced itself by us. The process id
-/// keeps a value that was left in somebody's environment from meaning anything.
+/// Says whether an earlier version, in this very process, replaced itself by us; on Windows, in the
+/// one that has started this one. The process id keeps a value that was left in somebody's
+/// environment from meaning anything.
 fn was_restarted(env: &Environment) -> bool {
     let value = env.text(Variable::ReExec).ok().flatten().unwrap_or_default();
-    value.rsplit(':').next() == Some(&std::process::id().to_string())
+    value.rsplit(':').next() == Some(&dbt_sys::exec::predecessor().to_string())
 }
 
 fn colour(env: &Environment, on_terminal: bool) -> Colour {

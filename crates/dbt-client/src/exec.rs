@@ -6,12 +6,13 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Seek as _};
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dbt_core::brand;
-use dbt_sys::exec::Image;
+use dbt_sys::cause::Cause;
+use dbt_sys::exec::{Image, can_be_opened, inherited};
+use dbt_sys::files::forbids_execution;
 
 use crate::store::{self, Installed, StoreError};
 
@@ -119,8 +120,8 @@ fn become_sealed(
         Ok(Some(copy)) if !can_be_opened(&copy) => {
             return ExecError::NoDescriptors { path: path.to_owned() };
         }
-        Ok(Some(copy)) => image.replace_by_descriptor(copy.as_fd()),
-        Ok(None) => image.replace_by_descriptor(file.as_fd()),
+        Ok(Some(copy)) => image.replace_by_descriptor(&copy),
+        Ok(None) => image.replace_by_descriptor(file),
         Err(source) => return refused(source),
     };
     head.explain(path, error, false)
@@ -138,18 +139,11 @@ fn sealed_copy(installed: &Installed, name: &str) -> io::Result<Option<std::fs::
 
 /// Returns a descriptor that survives executing, if the file is a script: its interpreter opens
 /// it by number.
-fn stay_open(file: &std::fs::File, head: &Head) -> io::Result<Option<std::os::fd::OwnedFd>> {
+fn stay_open(file: &std::fs::File, head: &Head) -> io::Result<Option<std::fs::File>> {
     if head.interpreter().is_none() {
         return Ok(None);
     }
-    let copy = rustix::io::dup(file)?;
-    Ok(Some(copy))
-}
-
-/// Says whether the interpreter of a script will be able to open it.
-fn can_be_opened(script: &std::os::fd::OwnedFd) -> bool {
-    use std::os::fd::AsRawFd as _;
-    std::fs::metadata(format!("/dev/fd/{}", script.as_raw_fd())).is_ok()
+    inherited(file).map(Some)
 }
 
 /// Puts the tool's name before its arguments.
@@ -214,7 +208,7 @@ pub enum ExecError {
 
 impl ExecError {
     fn explain(installed: &Installed, path: PathBuf, error: io::Error) -> Self {
-        let no_exec = store::forbids_execution(installed.file());
+        let no_exec = forbids_execution(installed.file());
         Head::read(installed.file()).explain(&path, error, no_exec)
     }
 
@@ -287,12 +281,15 @@ impl Head {
     /// Says what an error of executing means for a file that begins like this.
     fn explain(&self, path: &Path, source: io::Error, no_exec: bool) -> ExecError {
         let path = path.to_owned();
-        match source.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
-            Some(rustix::io::Errno::NOEXEC) => match self.machine() {
+        let cause = Cause::of(&source);
+        if cause == Cause::NotAProgram {
+            return match self.machine() {
                 Some(built_for) => ExecError::OtherMachine { path, built_for },
                 None => ExecError::NotAProgram { path, found: self.kind() },
-            },
-            Some(rustix::io::Errno::NOENT) => match (self.interpreter(), self.loader()) {
+            };
+        }
+        if cause == Cause::Missing {
+            return match (self.interpreter(), self.loader()) {
                 (Some(interpreter), _) => {
                     ExecError::NoInterpreter { path, interpreter, script: true }
                 }
@@ -300,10 +297,12 @@ impl Head {
                     ExecError::NoInterpreter { path, interpreter, script: false }
                 }
                 (None, None) => ExecError::Refused { path, source },
-            },
-            Some(rustix::io::Errno::ACCESS) if no_exec => ExecError::NoExec { path },
-            _ => ExecError::Refused { path, source },
+            };
         }
+        if cause == Cause::Denied && no_exec {
+            return ExecError::NoExec { path };
+        }
+        ExecError::Refused { path, source }
     }
 
     /// Returns the interpreter that a script's first line names.
@@ -319,6 +318,7 @@ impl Head {
     fn kind(&self) -> &'static str {
         match self.bytes.as_slice() {
             [] => "it is empty",
+            [b'M', b'Z', ..] if cfg!(windows) => "it is damaged, or for another kind of machine",
             [b'M', b'Z', ..] => "it is a Windows program",
             [0xCF | 0xCE, 0xFA, 0xED, 0xFE, ..] | [0xCA, 0xFE, 0xBA, 0xBE, ..] => {
                 "it is a macOS program"
@@ -390,6 +390,7 @@ fn is_text(byte: u8) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

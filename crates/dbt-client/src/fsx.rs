@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 #[cfg(unix)]
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+
+use dbt_sys::files::{self, Facts};
 
 /// What could not be done to which file.
 #[derive(Debug)]
@@ -158,11 +158,7 @@ pub(crate) fn read_all(
 
 /// Opens whatever is there, without waiting for it, unless it is a symbolic link.
 fn open_without_links(path: &Path) -> Result<File, FsxError> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    options.custom_flags(nonblocking() | nofollow());
-    options.open(path).map_err(|source| FsxError::new("open", path, source))
+    files::open_without_links(path).map_err(|source| FsxError::new("open", path, source))
 }
 
 /// Opens whatever is there, links followed, without waiting for it.
@@ -219,17 +215,11 @@ fn write_staged(path: &Path, bytes: &[u8], mode: u32, label: &str) -> Result<(),
 
 /// Gives a file its mode. What has it already is not asked for it: some file systems of other
 /// machines refuse every change.
-#[cfg(unix)]
 fn give_mode(file: &File, mode: u32) -> io::Result<()> {
-    if file.metadata()?.mode() & 0o7777 == mode {
+    if Facts::of(file)?.mode & 0o7777 == mode {
         return Ok(());
     }
-    file.set_permissions(fs::Permissions::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn give_mode(_file: &File, _mode: u32) -> io::Result<()> {
-    Ok(())
+    files::set_mode(file, mode)
 }
 
 /// Takes a file system that cannot be told to write to its disk for one that does it by itself,
@@ -430,24 +420,12 @@ pub(crate) fn remove_free_lock(path: &Path, now: SystemTime) {
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 fn open_lock(path: &Path) -> Result<File, FsxError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    options.mode(0o600).custom_flags(nonblocking() | nofollow());
-    options.open(path).map_err(|source| FsxError::new("lock", path, source))
+    files::open_lock(path).map_err(|source| FsxError::new("lock", path, source))
 }
 
-#[cfg(unix)]
 fn is_still_named(file: &File, path: &Path) -> bool {
-    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    let named = fs::symlink_metadata(path).map(identity);
-    matches!((named, file.metadata().map(identity)), (Ok(named), Ok(locked)) if named == locked)
-}
-
-#[cfg(not(unix))]
-fn is_still_named(_file: &File, _path: &Path) -> bool {
-    // An open file cannot lose its name there.
-    true
+    let (named, locked) = (Facts::of_name(path), Facts::of(file));
+    matches!((named, locked), (Ok(named), Ok(locked)) if named.is_same_file(&locked))
 }
 
 /// Returns the directory that a path's last name is in.
@@ -460,23 +438,14 @@ fn directory_of(path: &Path) -> &Path {
 
 #[cfg(unix)]
 fn nonblocking() -> i32 {
-    flags(rustix::fs::OFlags::NONBLOCK)
-}
-
-#[cfg(unix)]
-fn nofollow() -> i32 {
-    flags(rustix::fs::OFlags::NOFOLLOW)
-}
-
-#[cfg(unix)]
-fn flags(flags: rustix::fs::OFlags) -> i32 {
-    flags.bits().cast_signed()
+    rustix::fs::OFlags::NONBLOCK.bits().cast_signed()
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
     use std::error::Error as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
 

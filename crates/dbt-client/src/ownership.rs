@@ -12,6 +12,9 @@
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
+#[cfg(unix)]
+use dbt_sys::files;
+
 /// Somebody else could change something. Completes "is not used: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
@@ -64,10 +67,10 @@ pub fn of(path: &Path, metadata: &Metadata) -> Result<(), Distrust> {
     const ONLY_ONES_OWN: u32 = 0o1000;
 
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
-    if owner != 0 && owner != us() && !is_unmapped_root(owner) {
-        return Err(Distrust::Owner { path: path.to_owned(), owner, us: us() });
+    if owner != 0 && owner != files::us() && !is_unmapped_root(owner) {
+        return Err(Distrust::Owner { path: path.to_owned(), owner, us: files::us() });
     }
-    let is_given = owner != us();
+    let is_given = owner != files::us();
     let is_shared = metadata.is_dir() && (mode & ONLY_ONES_OWN != 0 || is_given);
     // Devices and pipes hold nothing that somebody could have left there.
     let holds_something = metadata.is_dir() || metadata.is_file();
@@ -77,6 +80,7 @@ pub fn of(path: &Path, metadata: &Metadata) -> Result<(), Distrust> {
     Ok(())
 }
 
+/// Judges nothing: on Windows the user's profile is kept for him by the system.
 #[cfg(not(unix))]
 pub fn of(_path: &Path, _metadata: &Metadata) -> Result<(), Distrust> {
     Ok(())
@@ -149,19 +153,12 @@ fn is_private(_metadata: &Metadata) -> bool {
 fn is_the_systems(metadata: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     // For root everything of its own is that; so it looks at all.
-    metadata.uid() == 0 && us() != 0
+    metadata.uid() == 0 && files::us() != 0
 }
 
 #[cfg(not(unix))]
 fn is_the_systems(_metadata: &Metadata) -> bool {
     true
-}
-
-/// Returns our effective user id.
-#[cfg(unix)]
-pub(crate) fn us() -> u32 {
-    static US: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    *US.get_or_init(|| rustix::process::geteuid().as_raw())
 }
 
 /// In a user namespace whose users are not all known outside, the owner of everything that is the

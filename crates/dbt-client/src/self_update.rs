@@ -5,7 +5,6 @@
 //! a day, and the running version goes on.
 
 use std::fs::{File, TryLockError};
-use std::io::Seek as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -27,10 +26,13 @@ use crate::settings::SelfUpdate;
 use crate::source::{Class, Patience};
 use crate::store::{Reservation, Store, StoreFile};
 
+mod candidate;
 mod error;
 mod fresh;
 mod identity;
 mod trial;
+
+use candidate::{Aside, Candidate, candidate_prefix, keep};
 
 pub use error::SelfUpdateError;
 pub use fresh::{Installed, fetch_newest, install, version_of};
@@ -157,7 +159,8 @@ pub fn go_back(session: &Session<'_>) -> Result<PathBuf, SelfUpdateError> {
     let _reservation = reserve(&session.store, &executable, REPLACING_PATIENCE);
     Identity::of(session, &executable)?;
     Identity::change(session, Identity::go_back)?;
-    fsx::rename(&previous, &executable)?;
+    let aside = Aside::of(&executable, &executable)?;
+    fsx::rename(&previous, &executable).inspect_err(|_error| aside.back())?;
     Ok(executable)
 }
 
@@ -215,12 +218,6 @@ fn is_abandoned(path: &Path, reservation: &Reservation, now: SystemTime) -> bool
         // Without locks it goes by age.
         Err(TryLockError::Error(_no_locks_here)) => fsx::is_old(path, now),
     }
-}
-
-/// What the names of candidates begin with.
-fn candidate_prefix(executable: &Path) -> String {
-    let name = executable.file_name().unwrap_or_default().to_string_lossy();
-    format!(".{name}{}", fsx::STAGED)
 }
 
 /// Why somebody looks for a newer version.
@@ -368,7 +365,7 @@ impl Update<'_> {
             return Ok(None);
         }
         self.keep_previous()?;
-        candidate.keep_as(self.executable)?;
+        candidate.keep_as(self.executable, self.executable)?;
 
         // The new program is in its place, whether or not that can be remembered: the next run
         // finds out from the file itself.
@@ -401,14 +398,14 @@ impl Update<'_> {
             .prefix(&candidate_prefix(self.executable))
             .make_in(self.directory(), |path| std::fs::hard_link(self.executable, path));
         if let Ok(linked) = linked {
-            return keep(linked.into_temp_path(), &previous);
+            return keep(linked.into_temp_path(), &previous, self.executable);
         }
         let failed = |source| SelfUpdateError::Write { path: previous.clone(), source };
         let mut program = File::open(self.executable).map_err(failed)?;
         let mut candidate = Candidate::create(self.executable)?;
         std::io::copy(&mut program, &mut candidate.file).map_err(failed)?;
         candidate.seal(self.identity.sha256)?;
-        candidate.keep_as(&previous)
+        candidate.keep_as(&previous, self.executable)
     }
 }
 
@@ -446,90 +443,4 @@ fn digest_of(program: &Path) -> Result<Digest, SelfUpdateError> {
 pub fn previous_path(executable: &Path) -> PathBuf {
     let name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
     executable.with_file_name(format!(".{name}.prev"))
-}
-
-/// A new program that has no place yet; it is removed unless it is kept.
-struct Candidate {
-    file: File,
-    path: tempfile::TempPath,
-}
-
-impl Candidate {
-    /// Makes an empty one beside the program.
-    fn create(executable: &Path) -> Result<Self, SelfUpdateError> {
-        let directory = executable.parent().unwrap_or_else(|| Path::new("/"));
-        let staged = tempfile::Builder::new()
-            .prefix(&candidate_prefix(executable))
-            .tempfile_in(directory)
-            .map_err(|source| SelfUpdateError::Write { path: directory.to_owned(), source })?;
-        let (file, path) = staged.into_parts();
-        hold(&file);
-        Ok(Self { file, path })
-    }
-
-    /// Copies verified bytes beside the program.
-    fn copy_of(
-        content: &mut StoreFile,
-        sha256: Digest,
-        executable: &Path,
-    ) -> Result<Self, SelfUpdateError> {
-        let mut candidate = Self::create(executable)?;
-        let failed = |source| SelfUpdateError::Write { path: executable.to_owned(), source };
-        content.rewind().map_err(failed)?;
-        std::io::copy(content, &mut candidate.file).map_err(failed)?;
-        candidate.seal(sha256)?;
-        Ok(candidate)
-    }
-
-    fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Makes the copy durable, closes it for writing, reads it back, and makes it executable if
-    /// it is what was verified.
-    fn seal(&mut self, sha256: Digest) -> Result<(), SelfUpdateError> {
-        let path = self.path().to_owned();
-        let failed = |source| SelfUpdateError::Write { path: path.clone(), source };
-        self.file.sync_all().map_err(failed)?;
-        // Executing a file that is open for writing fails, so this descriptor must go.
-        let file = fsx::open_nofollow(&path)?;
-        hold(&file);
-        self.file = file;
-        let (copied, _length) = Digest::of_reader(&mut self.file).map_err(failed)?;
-        if copied != sha256 {
-            return Err(SelfUpdateError::CopyDiffers { path });
-        }
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            self.file.set_permissions(std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
-        }
-        self.file.sync_all().map_err(failed)
-    }
-
-    fn keep_as(self, executable: &Path) -> Result<(), SelfUpdateError> {
-        keep(self.path, executable)
-    }
-}
-
-/// Lets a sweep see that somebody needs this file.
-fn hold(file: &File) {
-    // Elsewhere a lock would keep ourselves from writing to it.
-    if cfg!(unix) {
-        let _without_locks = file.try_lock_shared();
-    }
-}
-
-/// Gives a file its name, replacing what has it.
-fn keep(staged: tempfile::TempPath, path: &Path) -> Result<(), SelfUpdateError> {
-    let before = staged.to_path_buf();
-    staged
-        .persist(path)
-        .map_err(|error| SelfUpdateError::Write { path: path.to_owned(), source: error.error })?;
-    // Where both are names of one file already, as after an update that failed, renaming keeps both.
-    let _best_effort = fsx::remove(&before);
-    // The names matter after a power loss; where they cannot be synchronised the old program is
-    // still there.
-    let _synced = path.parent().map(fsx::sync_dir);
-    Ok(())
 }

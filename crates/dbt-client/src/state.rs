@@ -21,6 +21,7 @@ use dbt_core::trust::keys::KnownGood;
 use dbt_core::trust::memory::TrustMemory;
 use dbt_core::trust::{Companions, Fingerprint};
 use dbt_core::version::Version;
+use dbt_sys::files;
 
 use crate::fsx::{self, FsxError};
 use crate::ownership::{self, Distrust};
@@ -468,13 +469,8 @@ fn below(home: &Path, name: &ServerName, repository: &RepositoryUrl) -> PathBuf 
 
 /// Makes the directory and says whether it can be written.
 fn is_usable(directory: &Path) -> bool {
-    use rustix::fs::{Access, access};
     let tools = directory.join("tools");
-    let can_write = || {
-        [directory, tools.as_path()]
-            .iter()
-            .all(|path| access(*path, Access::WRITE_OK | Access::EXEC_OK).is_ok())
-    };
+    let can_write = || [directory, tools.as_path()].iter().all(|path| files::can_work_in(path));
     can_write() || (fsx::create_dir_all(&tools, 0o700).is_ok() && can_write())
 }
 
@@ -482,7 +478,7 @@ fn is_usable(directory: &Path) -> bool {
 /// and this machine is then as new to us.
 fn is_readable(directory: &Path) -> bool {
     let state = directory.join("state.json");
-    rustix::fs::access(&state, rustix::fs::Access::READ_OK).is_ok()
+    files::can_read(&state)
 }
 
 /// Keeps other runs from changing the state at the same time. Where locks do not work the run

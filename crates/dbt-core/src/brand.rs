@@ -61,15 +61,20 @@ pub const OIDC_CLIENT_ID: &str = named!("BRAND_OIDC_CLIENT_ID", "dbt");
 /// The same where the identity provider takes what an ssh-agent has signed.
 pub const OIDC_SSH_CLIENT_ID: &str = named!("BRAND_OIDC_SSH_CLIENT_ID", "dbt-ssh");
 
-/// The system-wide configuration directory.
-pub const SYSTEM_CONFIG_DIRECTORY: &str = if cfg!(target_os = "macos") {
-    named!("BRAND_MAC_CONFIG_DIRECTORY", "/Library/Application Support/dbt")
+/// The system-wide configuration directory. None on Windows, where everybody can make directories at
+/// the top of a disk and in `ProgramData`.
+pub const SYSTEM_CONFIG_DIRECTORY: Option<&str> = if cfg!(windows) {
+    None
+} else if cfg!(target_os = "macos") {
+    Some(named!("BRAND_MAC_CONFIG_DIRECTORY", "/Library/Application Support/dbt"))
 } else {
-    named!("BRAND_SYSTEM_CONFIG_DIRECTORY", "/etc/dbt")
+    Some(named!("BRAND_SYSTEM_CONFIG_DIRECTORY", "/etc/dbt"))
 };
 
-/// The read-only store that an image or a package may bring, looked up before the user's own.
-pub const SYSTEM_STORE: &str = named!("BRAND_SYSTEM_STORE", "/var/lib/dbt/store");
+/// The read-only store that an image or a package may bring, looked up before the user's own. None on
+/// Windows, for the same reason.
+pub const SYSTEM_STORE: Option<&str> =
+    if cfg!(windows) { None } else { Some(named!("BRAND_SYSTEM_STORE", "/var/lib/dbt/store")) };
 
 /// Whether this build has other names than the product's own.
 pub const IS_REBRANDED: bool = option_env!("BRAND_PROGRAM").is_some();

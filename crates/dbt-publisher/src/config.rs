@@ -108,8 +108,9 @@ fn tokens_of(home: PathBuf, printer: Printer) -> TokenCache {
 /// Reads the first configuration file there is.
 fn load(environment: &Environment) -> Result<LoadedFile, Stop> {
     let users = environment.our_home().map(|home| home.join("conf").join(brand::CONFIG_FILE));
-    let systems = PathBuf::from(brand::SYSTEM_CONFIG_DIRECTORY).join(brand::CONFIG_FILE);
-    let usual: Vec<PathBuf> = users.into_iter().chain([systems]).collect();
+    let systems = brand::SYSTEM_CONFIG_DIRECTORY
+        .map(|directory| PathBuf::from(directory).join(brand::CONFIG_FILE));
+    let usual: Vec<PathBuf> = users.into_iter().chain(systems).collect();
     let loaded = config::load(environment.path(Variable::Config).as_deref(), &usual)?;
     Ok(loaded.ok_or_else(|| {
         let shown: Vec<String> = usual.iter().map(|path| format!("`{}`", path.display())).collect();

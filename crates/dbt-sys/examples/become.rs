@@ -28,17 +28,9 @@ fn main() -> ExitCode {
     ExitCode::from(126)
 }
 
-#[cfg(unix)]
 fn open_and_replace(path: &OsString, image: &Image) -> std::io::Error {
-    use std::os::fd::AsFd as _;
-
     match std::fs::File::open(path) {
-        Ok(file) => image.replace_by_descriptor(file.as_fd()),
+        Ok(file) => image.replace_by_descriptor(&file),
         Err(error) => error,
     }
-}
-
-#[cfg(not(unix))]
-fn open_and_replace(_path: &OsString, image: &Image) -> std::io::Error {
-    image.replace()
 }

@@ -5,6 +5,7 @@
 //! runtime did before `main`. Windows has no such thing: there the other program is a child.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -83,7 +84,7 @@ impl Image {
     /// handed to its interpreter as `/dev/fd/N`, so its descriptor must not be marked
     /// close-on-exec, stays open in the interpreter, and needs `/proc`.
     #[cfg(target_os = "linux")]
-    pub fn replace_by_descriptor(&self, file: std::os::fd::BorrowedFd<'_>) -> io::Error {
+    pub fn replace_by_descriptor(&self, file: &File) -> io::Error {
         use std::os::fd::AsRawFd as _;
 
         let _restored = crate::startup::AsHandedOver::restore();
@@ -104,9 +105,8 @@ impl Image {
 
     /// Cannot be done on this system: says so.
     #[cfg(not(target_os = "linux"))]
-    pub fn replace_by_descriptor(&self, _file: std::os::fd::BorrowedFd<'_>) -> io::Error {
-        let words = "this system cannot execute an open file";
-        io::Error::new(io::ErrorKind::Unsupported, words)
+    pub fn replace_by_descriptor(&self, _file: &File) -> io::Error {
+        by_descriptor_is_unsupported()
     }
 }
 
@@ -148,11 +148,61 @@ impl Image {
     pub fn replace(&self) -> io::Error {
         crate::windows::replace(&self.path, &self.arguments, &self.environment)
     }
+
+    /// Cannot be done on this system: says so.
+    pub fn replace_by_descriptor(&self, _file: &File) -> io::Error {
+        by_descriptor_is_unsupported()
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn by_descriptor_is_unsupported() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "this system cannot execute an open file")
+}
+
+/// Returns a second descriptor of a file, which a program that we become inherits.
+#[cfg(unix)]
+pub fn inherited(file: &File) -> io::Result<File> {
+    Ok(File::from(rustix::io::dup(file)?))
+}
+
+/// There are no descriptors here.
+#[cfg(not(unix))]
+pub fn inherited(_file: &File) -> io::Result<File> {
+    Err(by_descriptor_is_unsupported())
+}
+
+/// Says whether a program that inherits a descriptor can open the file by its number.
+#[cfg(unix)]
+pub fn can_be_opened(descriptor: &File) -> bool {
+    use std::os::fd::AsRawFd as _;
+    std::fs::metadata(format!("/dev/fd/{}", descriptor.as_raw_fd())).is_ok()
+}
+
+/// There are no descriptors here.
+#[cfg(not(unix))]
+pub fn can_be_opened(_descriptor: &File) -> bool {
+    false
+}
+
+/// Returns the number of the process that would have become this one: its own, and on Windows, where
+/// nothing becomes another program, that of the process that has started it.
+pub fn predecessor() -> u32 {
+    #[cfg(windows)]
+    let number = crate::windows::parent();
+    #[cfg(not(windows))]
+    let number = std::process::id();
+    number
 }
 
 /// Says whether `error` means that somebody has the file open for writing, which passes: most
 /// often a child of this very process that has not executed its own program yet.
 pub fn is_busy(error: &io::Error) -> bool {
+    #[cfg(windows)]
+    if error.raw_os_error() == Some(crate::cause::IN_USE) {
+        // So do programs that look at every new file for viruses.
+        return true;
+    }
     error.kind() == io::ErrorKind::ExecutableFileBusy
 }
 
@@ -230,12 +280,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn an_open_directory_cannot_be_executed() {
-        use std::os::fd::AsFd as _;
-
         let _turn = crate::startup::tests::turn();
         let image = Image::new(Path::new("/"), &texts(&["tool"]), &[]).unwrap();
-        let directory = std::fs::File::open("/").unwrap();
-        let error = image.replace_by_descriptor(directory.as_fd());
+        let error = image.replace_by_descriptor(&File::open("/").unwrap());
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
     }
 }

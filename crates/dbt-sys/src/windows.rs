@@ -117,6 +117,25 @@ impl Job {
     }
 }
 
+/// Returns the number of the process that has started this one; 0 if the system does not say it.
+pub(crate) fn parent() -> u32 {
+    let mut basic = Process::default();
+    let length = u32::try_from(size_of::<Process>()).unwrap_or(0);
+    let ourselves = -1_isize as *mut c_void;
+    // SAFETY: the handle stands for this process, and the structure is what this class of information
+    // is and so long.
+    let status = unsafe {
+        NtQueryInformationProcess(
+            ourselves,
+            BASIC_INFORMATION,
+            (&raw mut basic).cast(),
+            length,
+            std::ptr::null_mut(),
+        )
+    };
+    if status == 0 { u32::try_from(basic.parent).unwrap_or(0) } else { 0 }
+}
+
 /// Ends the process with a code of 32 bits, of which the library's own have eight.
 fn end(code: i32) -> ! {
     // SAFETY: the function has no conditions.
@@ -143,6 +162,31 @@ struct Limits {
     scheduling: u32,
     transfers: [u64; 6],
     memory: [usize; 4],
+}
+
+const BASIC_INFORMATION: i32 = 0;
+
+/// `PROCESS_BASIC_INFORMATION`.
+#[repr(C)]
+#[derive(Default)]
+struct Process {
+    status: i32,
+    block: usize,
+    affinity: usize,
+    priority: i32,
+    id: usize,
+    parent: usize,
+}
+
+#[link(name = "ntdll")]
+unsafe extern "system" {
+    fn NtQueryInformationProcess(
+        process: *mut c_void,
+        class: i32,
+        information: *mut c_void,
+        length: u32,
+        returned: *mut u32,
+    ) -> i32;
 }
 
 #[link(name = "kernel32")]

@@ -133,29 +133,50 @@ pub(crate) fn restart(process: &Process, replaced: &Replaced) -> Report {
     }
 }
 
-/// Looks for newer versions in the background, while the cached copy runs. A shell in between
-/// starts it and ends at once, so that the tool has no child that it did not start.
+/// Looks for newer versions in the background, while the cached copy runs.
 fn check_afterwards(session: &Session<'_>, request: &Request) {
     let Some(executable) = session.settings.program.executable.as_deref() else {
         return;
     };
-    let mut command = Command::new("sh");
+    let mut command = beside(executable);
     // How this run ends is told by the tool, not by what happens beside it.
     command
         .env_remove(Variable::StatusFile.name())
-        .args(["-c", "\"$@\" </dev/null >/dev/null 2>&1 &", "sh"])
-        .arg(executable)
         .args(["--server", session.settings.server.name.as_str(), "update"])
         .arg(request.tool.as_str())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    if let Err(error) = command.status() {
+    let begun = command.status();
+    #[cfg(not(unix))]
+    let begun = command.spawn();
+    if let Err(error) = begun {
         session.say(Notice::Housekeeping(format!(
             "nothing looks for newer versions in the background, which takes a shell ({error}); `{} update` does",
             brand::PROGRAM
         )));
     }
+}
+
+/// Returns how this program is started beside the tool. A shell in between starts it and ends at
+/// once, so that the tool has no child that it did not start.
+#[cfg(unix)]
+fn beside(executable: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "\"$@\" </dev/null >/dev/null 2>&1 &", "sh"]).arg(executable);
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command
+}
+
+/// Returns how this program is started beside the tool, which is a child of this process and not
+/// this process: nobody waits for it, and it has no console on which somebody could interrupt it.
+#[cfg(not(unix))]
+fn beside(executable: &Path) -> Command {
+    /// `DETACHED_PROCESS`.
+    const DETACHED: u32 = 8;
+
+    let mut command = Command::new(executable);
+    std::os::windows::process::CommandExt::creation_flags(&mut command, DETACHED);
+    command
 }

@@ -13,6 +13,7 @@ mod receipt;
 mod sign_in;
 mod target;
 mod uninstall;
+mod user_path;
 
 use dbt_client::config::{Document, LoadedFile};
 use dbt_client::self_update::{self, Installed};

@@ -14,6 +14,7 @@ use dbt_ui::report::Report;
 use super::args::Install;
 use super::receipt::{Profile, Receipt};
 use super::target::Target;
+use super::user_path;
 use crate::env::Variable;
 use crate::process::Process;
 
@@ -52,6 +53,9 @@ pub(super) fn offer(
     let is_there = process.env.search_path().iter().any(|on_path| on_path == directory);
     if is_there && !comes_from_older {
         return Ok(OnPath::Now);
+    }
+    if cfg!(windows) {
+        return user_path::offer(process, asked, target, receipt);
     }
     let (language, files) = profiles(process);
     // Both, also where one would do: a profile has what was written last.
@@ -122,7 +126,6 @@ fn profiles(process: &Process) -> (Language, Vec<PathBuf>) {
             (Language::PowerShell, vec![settings.join("powershell").join("profile.ps1")])
         }
         "bash" => (Language::Posix, vec![home.join(".bashrc"), login_profile(home)]),
-        _ if cfg!(windows) => (Language::PowerShell, Vec::new()),
         _ => (Language::Posix, vec![home.join(".profile")]),
     }
 }

@@ -29,6 +29,9 @@ pub(super) struct Receipt {
     pub(super) configs: Vec<PathBuf>,
     /// Profiles of shells.
     pub(super) profiles: Vec<Profile>,
+    /// Directories that were put on the search path which the system keeps (Windows).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) search_path: Vec<PathBuf>,
     /// Directories that were not there before, the outer ones first.
     pub(super) directories: Vec<PathBuf>,
 }
@@ -77,11 +80,13 @@ impl Receipt {
 
     /// Says whether there is nothing to take back.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { installer: _, programs, servers, configs, profiles, directories } = self;
+        let Self { installer: _, programs, servers, configs, profiles, search_path, directories } =
+            self;
         programs.is_empty()
             && servers.is_empty()
             && configs.is_empty()
             && profiles.is_empty()
+            && search_path.is_empty()
             && directories.is_empty()
     }
 
@@ -122,6 +127,13 @@ impl Receipt {
     pub(super) fn has_profile(&mut self, profile: Profile) {
         if !self.profiles.iter().any(|known| known.path == profile.path) {
             self.profiles.push(profile);
+        }
+    }
+
+    /// Notes that a directory is about to be put on the search path.
+    pub(super) fn has_search_path(&mut self, directory: &Path) {
+        if !self.search_path.iter().any(|known| known == directory) {
+            self.search_path.push(directory.to_owned());
         }
     }
 

@@ -15,6 +15,7 @@ use dbt_ui::report::Report;
 
 use super::profile;
 use super::receipt::{self, Profile, Program, Receipt};
+use super::user_path;
 use crate::commands::{failure, server};
 use crate::process::Process;
 
@@ -32,6 +33,12 @@ pub(super) fn uninstall(process: &Process, yes: bool) -> Result<(), Report> {
     }
     for profile in &receipt.profiles {
         take_back(process, profile)?;
+    }
+    for directory in &receipt.search_path {
+        if user_path::take_back(directory)? {
+            let directory = directory.display();
+            process.printer.note(format!("`{directory}` is not in your `Path` any more"));
+        }
     }
     forget_servers(process, &receipt)?;
     for program in &receipt.programs {
@@ -58,6 +65,9 @@ fn listed(receipt: &Receipt) -> String {
     }
     for profile in &receipt.profiles {
         lines.push(format!("profile:      {}", profile.path.display()));
+    }
+    for directory in &receipt.search_path {
+        lines.push(format!("search path:  {}", directory.display()));
     }
     lines.push(String::new());
     lines.join("\n")

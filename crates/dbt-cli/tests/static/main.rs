@@ -10,3 +10,4 @@ mod hosts;
 mod libraries;
 mod verity;
 mod windows;
+mod windows_client;

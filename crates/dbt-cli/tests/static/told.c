@@ -30,6 +30,12 @@ int main(int count, char **words) {
         fflush(stdout);
         return interrupted ? 42 : 4;
     }
+    if (count > 1 && strcmp(words[1], "wait") == 0) {
+        printf("waiting\n");
+        fflush(stdout);
+        while (getchar() != EOF) continue;
+        return 9;
+    }
     printf("%s\n", GetCommandLineA());
     for (int i = 1; i < count; i++) printf("[%s]\n", words[i]);
     const char *variable = getenv("TOLD");

@@ -1,7 +1,4 @@
 //! How a program becomes another one on Windows, which has no such thing: as a child, run by Wine.
-//!
-//! The client itself does not run there yet (docs/limitations.md); this is the part of it that is
-//! Windows' own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,14 +7,14 @@ use std::process::{Command, Output, Stdio};
 use crate::built::target;
 
 /// Where Debian puts it.
-const WINE: &str = "/usr/lib/wine/wine64";
+pub(crate) const WINE: &str = "/usr/lib/wine/wine64";
 
 /// A place with a Windows of its own, the program that becomes another one, and one that says how it
 /// was started.
-struct Place(tempfile::TempDir);
+pub(crate) struct Place(tempfile::TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Self(tempfile::Builder::new().prefix("wine").tempdir_in("/tmp").unwrap());
         fs::copy(target("static/windows-amd64/become.exe"), place.path("become.exe")).unwrap();
         compiled("told.c", &["-o"], &place.path("told.exe"));
@@ -25,26 +22,26 @@ impl Place {
         place
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.0.path());
-        command.env("WINEPREFIX", self.path("prefix")).env("WINEDEBUG", "-all");
+        command.env("WINEPREFIX", self.path(".wine")).env("WINEDEBUG", "-all");
         command.current_dir(self.0.path()).stdin(Stdio::null());
         command
     }
 
     /// Runs a program with the words that follow as they stand.
-    fn run(&self, words: &[&str]) -> (Option<i32>, String) {
+    pub(crate) fn run(&self, words: &[&str]) -> (Option<i32>, String) {
         let output = self.command(WINE).args(words).output().unwrap();
         said(&output)
     }
 
     /// The same at a console, without which nobody is interrupted.
-    fn run_at_a_console(&self, line: &str) -> (Option<i32>, String) {
+    pub(crate) fn run_at_a_console(&self, line: &str) -> (Option<i32>, String) {
         let line = format!("{WINE} {line}");
         let output = self.command("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
         said(&output)
@@ -67,7 +64,7 @@ impl Drop for Place {
     }
 }
 
-fn said(output: &Output) -> (Option<i32>, String) {
+pub(crate) fn said(output: &Output) -> (Option<i32>, String) {
     let said = String::from_utf8_lossy(&output.stdout).replace('\r', "");
     (output.status.code(), said)
 }

@@ -77,7 +77,7 @@ pub fn install(
         let candidate = Candidate::copy_of(&mut content, sha256, path)?;
         trial::passes(candidate.path(), built_as.as_ref().unwrap_or(&version), sha256)
             .map_err(|error| error.while_installing(&version))?;
-        candidate.keep_as(path)?;
+        candidate.keep_as(path, path)?;
     }
     Ok(Installed { path: path.to_owned(), sha256, version, is_new })
 }

@@ -1,13 +1,13 @@
 //! What this machine knows of the running program itself: `state/self.json`.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use dbt_core::digest::Digest;
 use dbt_core::timestamp::Timestamp;
 use dbt_core::version::Version;
+use dbt_sys::files::Facts;
 
 use crate::fsx;
 use crate::session::Session;
@@ -101,23 +101,15 @@ struct FileStamp {
 }
 
 impl FileStamp {
-    fn of(metadata: &Metadata) -> Self {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt as _;
-            let nanoseconds =
-                |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-            Self {
-                device: metadata.dev(),
-                inode: metadata.ino(),
-                size: metadata.size(),
-                modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-                changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-            }
-        }
-        #[cfg(not(unix))]
-        {
-            Self { device: 0, inode: 0, size: metadata.len(), modified_ns: 0, changed_ns: 0 }
+    fn of(facts: &Facts) -> Self {
+        let nanoseconds =
+            |(seconds, rest): (i64, i64)| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        Self {
+            device: facts.device,
+            inode: facts.number,
+            size: facts.length,
+            modified_ns: nanoseconds(facts.modified),
+            changed_ns: nanoseconds(facts.changed),
         }
     }
 }
@@ -127,7 +119,7 @@ impl Identity {
     /// it is hashed once.
     pub(super) fn of(session: &Session<'_>, executable: &Path) -> Result<Self, SelfUpdateError> {
         let failed = |source| SelfUpdateError::Write { path: executable.to_owned(), source };
-        let stat = FileStamp::of(&std::fs::metadata(executable).map_err(failed)?);
+        let stat = FileStamp::of(&Facts::of_path(executable).map_err(failed)?);
         let known = read(session);
         if let Some(known) =
             known.as_ref().filter(|known| known.path == executable && known.stat == stat)
@@ -247,8 +239,8 @@ impl Identity {
         sha256: Digest,
         signed: Timestamp,
     ) {
-        if let Ok(metadata) = std::fs::metadata(executable) {
-            self.stat = FileStamp::of(&metadata);
+        if let Ok(facts) = Facts::of_path(executable) {
+            self.stat = FileStamp::of(&facts);
         }
         executable.clone_into(&mut self.path);
         self.version = version.clone();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use dbt_core::brand;
 use dbt_core::digest::Digest;
 use dbt_core::version::Version;
+use dbt_sys::cause::Cause;
 
 use super::SelfUpdateError;
 
@@ -95,9 +96,7 @@ fn start(candidate: &Path, words: &[&str]) -> Result<Child, SelfUpdateError> {
     loop {
         match command.spawn() {
             Ok(child) => return Ok(child),
-            Err(error)
-                if error.kind() == std::io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES =>
-            {
+            Err(error) if dbt_sys::exec::is_busy(&error) && tries < BUSY_TRIES => {
                 tries += 1;
                 std::thread::sleep(Duration::from_millis(5 * u64::from(tries)));
             }
@@ -113,10 +112,7 @@ fn start(candidate: &Path, words: &[&str]) -> Result<Child, SelfUpdateError> {
 
 /// Says whether this machine has nothing left to start any program with.
 fn is_shortage(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    let shortages = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::NOSPC];
-    errno.is_some_and(|errno| shortages.contains(&errno))
+    matches!(Cause::of(error), Cause::Shortage | Cause::Full)
 }
 
 /// Waits for the report, for so long and no longer. What the candidate leaves running is not waited

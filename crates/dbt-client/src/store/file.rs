@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dbt_core::digest::Digest;
+use dbt_sys::files::Facts;
 
 use super::root::{Directory, FileName, Root, Stamp};
 use super::{Inner, StoreError};
@@ -115,7 +116,8 @@ impl StoreFile {
 
     /// Checks that the file is still what it was when reading began.
     pub(super) fn check_unchanged(&self) -> Result<Stamp, StoreError> {
-        let now = self.file.metadata().map_err(|error| FsxError::new("read", &self.path, error))?;
+        let now = Facts::of(&self.file);
+        let now = now.map_err(|error| FsxError::new("read", &self.path, error))?;
         match self.stamp {
             Some(stamp) if stamp == Stamp::of(&now) => Ok(stamp),
             Some(_) | None => Err(StoreError::Changed { path: self.path.clone() }),
@@ -124,8 +126,8 @@ impl StoreFile {
 
     fn begin_reading(&mut self) -> io::Result<()> {
         if self.stamp.is_none() {
-            let metadata = self.file.metadata().map_err(|error| self.failed("read", error))?;
-            self.stamp = Some(Stamp::of(&metadata));
+            let facts = Facts::of(&self.file).map_err(|error| self.failed("read", error))?;
+            self.stamp = Some(Stamp::of(&facts));
         }
         Ok(())
     }
@@ -179,8 +181,7 @@ impl Drop for StagingName {
     fn drop(&mut self) {
         if self.owned {
             // What cannot be removed now is swept later.
-            let flags = rustix::fs::AtFlags::empty();
-            let _later = rustix::fs::unlinkat(&self.directory.handle, &self.name, flags);
+            let _later = self.directory.remove_file(&self.name);
         }
     }
 }
@@ -243,7 +244,7 @@ impl Installed {
     /// touched it since.
     pub(crate) fn check_identity(&self) -> Result<(), StoreError> {
         if let InstalledPlace::Store { path, stamp, .. } = &self.place {
-            let opened = self.file.metadata().ok();
+            let opened = Facts::of(&self.file).ok();
             if opened.is_none_or(|opened| Stamp::of(&opened) != *stamp) {
                 return Err(StoreError::Changed { path: path.clone() });
             }
@@ -255,7 +256,7 @@ impl Installed {
     /// looked at.
     pub(super) fn check_name(&self) -> Result<(), StoreError> {
         let InstalledPlace::Store { path, stamp, .. } = &self.place else { return Ok(()) };
-        let named = std::fs::symlink_metadata(path).ok();
+        let named = Facts::of_name(path).ok();
         if named.is_some_and(|named| Stamp::of(&named) == *stamp) {
             Ok(())
         } else {

@@ -5,14 +5,13 @@
 //! not that is removed. A file that was already installed is looked at once more.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dbt_core::digest::Digest;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
-use rustix::io::Errno;
+use dbt_sys::cause::Cause;
 
 use super::file::{Form, Installed, InstalledPlace, Placed, StagingName, StoreFile};
 use super::root::{self, Concern, Directory, FileName, INSTALLED, Oddity, Opened, Root, Stamp};
@@ -170,9 +169,10 @@ fn give_name(
     for _attempt in 0..ATTEMPTS {
         let Some(directory) = root.make_directory_of(digest)? else { continue };
         match link(file, &mut source, &directory, name) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) => {}
+            Err(error) if Cause::Exists.explains(&error) => {}
             // Somebody removed the empty directory: it is made again.
-            Err(Errno::NOENT) => continue,
+            Err(error) if Cause::Missing.explains(&error) => continue,
             Err(error) => return Err(FsxError::new("install in", &directory.path, error).into()),
         }
         match root.open_artifact(digest, name) {
@@ -197,62 +197,42 @@ fn link(
     source: &mut Source<'_>,
     directory: &Directory,
     name: &FileName,
-) -> Result<(), Errno> {
+) -> io::Result<()> {
     match source {
-        Source::Unnamed => {
-            let unnamed = staging::by_number(file);
-            let target = name.as_str();
-            rustix::fs::linkat(CWD, unnamed, &directory.handle, target, AtFlags::SYMLINK_FOLLOW)
-        }
+        Source::Unnamed => directory.name_unnamed(file, name.as_str()),
         Source::Named(staged) => move_name(staged, directory, name),
     }
 }
 
 /// Moves a staging file to its final name unless that exists.
-fn move_name(
-    staged: &mut StagingName,
-    directory: &Directory,
-    name: &FileName,
-) -> Result<(), Errno> {
+fn move_name(staged: &mut StagingName, directory: &Directory, name: &FileName) -> io::Result<()> {
     if !staged.owned {
         // It was moved in an earlier attempt, and somebody has removed it since.
-        return Err(Errno::NOENT);
+        return Err(Cause::missing());
     }
-    match rename_to_new(staged, directory, name) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            match link_and_remove(staged, directory, name) {
-                // Neither is there a second name: what is replaced has the same bytes, or is in
-                // the way of them.
-                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
-                    let (from, to) = (&staged.directory.handle, &directory.handle);
-                    rustix::fs::renameat(from, &staged.name, to, name.as_str())
-                        .inspect(|()| staged.owned = false)
-                }
-                outcome => outcome,
-            }
+    let moved = staged.directory.move_to_new(&staged.name, directory, name.as_str());
+    let Err(error) = moved else {
+        staged.owned = false;
+        return Ok(());
+    };
+    if !matches!(Cause::of(&error), Cause::Invalid | Cause::Unsupported) {
+        return Err(error);
+    }
+    match link_and_remove(staged, directory, name) {
+        // Neither is there a second name: what is replaced has the same bytes, or is in the way of
+        // them.
+        Err(error)
+            if matches!(
+                Cause::of(&error),
+                Cause::NotPermitted | Cause::Unsupported | Cause::TooManyLinks
+            ) =>
+        {
+            staged.directory.move_over(&staged.name, directory, name.as_str())?;
+            staged.owned = false;
+            Ok(())
         }
-        outcome => outcome.inspect(|()| staged.owned = false),
+        outcome => outcome,
     }
-}
-
-#[cfg(any(target_os = "linux", target_vendor = "apple"))]
-fn rename_to_new(
-    staged: &StagingName,
-    directory: &Directory,
-    name: &FileName,
-) -> Result<(), Errno> {
-    rustix::fs::renameat_with(
-        &staged.directory.handle,
-        &staged.name,
-        &directory.handle,
-        name.as_str(),
-        rustix::fs::RenameFlags::NOREPLACE,
-    )
-}
-
-#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-fn rename_to_new(_: &StagingName, _: &Directory, _: &FileName) -> Result<(), Errno> {
-    Err(Errno::NOSYS)
 }
 
 /// Does in two steps what some network file systems cannot do in one. Between them the file has
@@ -261,11 +241,10 @@ pub(super) fn link_and_remove(
     staged: &mut StagingName,
     directory: &Directory,
     name: &FileName,
-) -> Result<(), Errno> {
-    let from = &staged.directory.handle;
-    rustix::fs::linkat(from, &staged.name, &directory.handle, name.as_str(), AtFlags::empty())?;
+) -> io::Result<()> {
+    staged.directory.link(&staged.name, directory, name.as_str())?;
     staged.owned = false;
-    rustix::fs::unlinkat(from, &staged.name, AtFlags::empty())
+    staged.directory.remove_file(&staged.name)
 }
 
 /// Says whether what has the name is what was staged and verified, or is the same in another
@@ -288,17 +267,18 @@ fn installed(opened: Opened, root: &Arc<Root>, digest: Digest, name: &FileName) 
 
 /// Removes what has an artifact's name: a file, a link, a FIFO or an empty directory.
 pub(super) fn remove(directory: &Directory, name: &FileName) -> Result<(), StoreError> {
-    let unlink = |flags| rustix::fs::unlinkat(&directory.handle, name.as_str(), flags);
-    let outcome = match unlink(AtFlags::empty()) {
-        Err(Errno::ISDIR | Errno::PERM) => unlink(AtFlags::REMOVEDIR),
+    let outcome = match directory.remove_file(name.as_str()) {
+        Err(error) if matches!(Cause::of(&error), Cause::IsADirectory | Cause::NotPermitted) => {
+            directory.remove_directory(name.as_str())
+        }
         outcome => outcome,
     };
     match outcome {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => {
+        Err(source) if !Cause::Missing.explains(&source) => {
             let path = directory.path.join(name.as_str());
-            Err(StoreError::InTheWay { path, source: error.into() })
+            Err(StoreError::InTheWay { path, source })
         }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -307,11 +287,9 @@ pub(super) fn remove(directory: &Directory, name: &FileName) -> Result<(), Store
 fn mark_used(root: &Root, directory: &Directory) {
     const PRECISION: Duration = Duration::from_hours(12);
 
-    let last = directory.handle.metadata().and_then(|metadata| metadata.modified());
+    let last = directory.file().metadata().and_then(|metadata| metadata.modified());
     let is_recent = last.is_ok_and(|last| last.elapsed().is_ok_and(|age| age < PRECISION));
     if root.rule != root::Rule::ReadOnly && !is_recent {
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        let times = Timestamps { last_access: now, last_modification: now };
-        let _best_effort = rustix::fs::futimens(&directory.handle, &times);
+        let _best_effort = directory.touch();
     }
 }

@@ -35,9 +35,9 @@ use dbt_core::digest::Digest;
 use dbt_core::name::{ServerName, ToolName};
 use dbt_core::trust::Verified;
 use dbt_core::trust::openpgp::ContentDigests;
+use dbt_sys::files::{self, Facts};
 
 use crate::fsx::{self, FsxError};
-use crate::ownership;
 use crate::settings::Places;
 
 pub use file::{Installed, StoreFile};
@@ -89,7 +89,7 @@ impl Store {
     /// Opens what exists of the stores. Nothing is created before it is needed, and nothing that
     /// is missing or wrong is an error: see [`Store::concerns`].
     pub fn open(places: &Places) -> Self {
-        let owner = ownership::us();
+        let owner = files::us();
         let home = places.home.as_deref().map(absolute);
         let own_path = places.store.as_deref().map(absolute);
         let is_in_home = own_path.as_deref().zip(home.as_deref()).is_some_and(|(own, home)| {
@@ -147,7 +147,7 @@ impl Store {
     pub fn find_reference_copy(&self, server: &ServerName, tool: &ToolName) -> Option<StoreFile> {
         let path = self.inner.reference_path(server, tool.as_str())?;
         let file = fsx::open_nofollow(&path).ok()?;
-        let stamp = root::Stamp::of(&file.metadata().ok()?);
+        let stamp = root::Stamp::of(&Facts::of(&file).ok()?);
         Some(StoreFile {
             file,
             form: Form::Reference,
@@ -249,7 +249,7 @@ impl Store {
 
     /// Says whether the file system with the store forbids executing anything (`noexec`).
     pub fn forbids_execution(&self) -> bool {
-        self.inner.writable().is_some_and(|root| forbids_execution(&root.top.handle))
+        self.inner.writable().is_some_and(|root| files::forbids_execution(root.top.file()))
     }
 
     /// Says whether tools can run from memory.
@@ -274,7 +274,7 @@ impl Store {
     /// of containers are open to everybody, where nobody else is.
     pub fn inspect(&self) -> Vec<Concern> {
         if let Some(own) = self.inner.own_path.as_deref()
-            && let Err(distrust) = ownership::of_way_to(own.parent().unwrap_or(own))
+            && let Err(distrust) = crate::ownership::of_way_to(own.parent().unwrap_or(own))
         {
             self.inner.note(Concern::new(own, Oddity::Way(distrust)));
         }
@@ -430,13 +430,6 @@ impl Inner {
     }
 }
 
-/// Says whether the file system that `file` is on forbids executing.
-pub(crate) fn forbids_execution(file: &std::fs::File) -> bool {
-    use rustix::fs::StatVfsMountFlags;
-
-    rustix::fs::fstatvfs(file).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::NOEXEC))
-}
-
 /// Makes a path independent of the current directory, as a path to be executed must be.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_error| path.to_owned())
@@ -538,4 +531,5 @@ impl StoreError {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests;

@@ -6,14 +6,14 @@
 //! kernel says that it is the same. What is remembered is what the bytes are, never that they were
 //! accepted: signatures are judged on every run.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use dbt_core::digest::Digest;
 use dbt_core::trust::openpgp::ContentDigests;
+use dbt_sys::files;
 
 use super::file::{Form, Installed, InstalledPlace, StoreFile, mark_remembered};
 use super::install::LARGE;
@@ -195,10 +195,7 @@ impl Place {
     }
 
     fn count_a_run(&self) -> Option<u64> {
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o600).custom_flags(flags.bits().cast_signed());
-        let mut file = options.open(&self.runs).ok()?;
+        let mut file = files::append_without_links(&self.runs).ok()?;
         file.write_all(b".").ok()?;
         file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
     }

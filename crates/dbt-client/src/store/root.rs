@@ -6,20 +6,21 @@
 //! harmless difference in something that belongs to us (a restored backup made the directory
 //! readable) is put right.
 
-use std::fs::{File, Metadata, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dbt_core::digest::Digest;
 use dbt_core::name::ToolName;
-use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
-use rustix::io::Errno;
+use dbt_sys::cause::Cause;
+use dbt_sys::files::{self, Facts};
 
+use crate::fsx;
 use crate::ownership::Distrust;
+
+pub(super) use dbt_sys::files::Directory;
 
 /// The directory below a root that holds the artifacts, by digest.
 pub(super) const ARTIFACTS: &str = "sha256";
@@ -115,13 +116,6 @@ pub(super) enum Rule {
     ReadOnly,
 }
 
-/// An open directory, and its path for words and for executing.
-#[derive(Debug)]
-pub(super) struct Directory {
-    pub(super) path: PathBuf,
-    pub(super) handle: File,
-}
-
 /// The top of a store.
 #[derive(Debug)]
 pub(super) struct Root {
@@ -143,7 +137,7 @@ impl Root {
     /// Opens a root if it exists. Links on the way to it are followed: people put their store on
     /// another disk that way.
     pub(super) fn open(path: &Path, rule: Rule, owner: u32) -> Result<Option<Self>, Concern> {
-        let Some(top) = Directory::open(path, OFlags::empty())? else { return Ok(None) };
+        let Some(top) = found(path, Directory::open(path))? else { return Ok(None) };
         let root = Self { top, rule, owner };
         root.judge_top()?;
         Ok(Some(root))
@@ -152,11 +146,8 @@ impl Root {
     /// Opens our root, which is created if it does not exist, and makes sure that it can be
     /// written.
     pub(super) fn create(path: &Path, rule: Rule, owner: u32) -> Result<Self, Concern> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(PRIVATE)
-            .create(path)
-            .map_err(|error| Concern::unusable(path, error))?;
+        fsx::create_dir_all(path, PRIVATE)
+            .map_err(|error| Concern::unusable(path, error.into_cause()))?;
         let missing = || Concern::unusable(path, io::Error::from(io::ErrorKind::NotFound));
         let root = Self::open(path, rule, owner)?.ok_or_else(missing)?;
         root.check_writable()?;
@@ -165,7 +156,7 @@ impl Root {
 
     /// Opens a root in a directory that all users share, such as `/tmp`, if it exists.
     pub(super) fn open_shared(path: &Path, owner: u32) -> Result<Option<Self>, Concern> {
-        let Some(top) = Directory::open(path, OFlags::NOFOLLOW)? else { return Ok(None) };
+        let Some(top) = found(path, Directory::open_itself(path))? else { return Ok(None) };
         check_sticky(path.parent().unwrap_or(path), owner)?;
         let root = Self { top, rule: Rule::Ours, owner };
         judge_ours(&root.top, owner)?;
@@ -174,9 +165,11 @@ impl Root {
 
     /// The same, and creates it.
     pub(super) fn create_shared(path: &Path, owner: u32) -> Result<Self, Concern> {
-        match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(PRIVATE)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(Concern::unusable(path, error)),
+        match files::make_directory(path) {
+            Err(error) if !Cause::Exists.explains(&error) => {
+                return Err(Concern::unusable(path, error));
+            }
+            Ok(()) | Err(_) => {}
         }
         let missing = || Concern::unusable(path, io::Error::from(io::ErrorKind::NotFound));
         let root = Self::open_shared(path, owner)?.ok_or_else(missing)?;
@@ -245,13 +238,12 @@ impl Root {
         name: &FileName,
     ) -> Result<Option<(File, Stamp)>, Concern> {
         let path = || directory.path.join(name.as_str());
-        // A FIFO must not make us wait for somebody to write to it.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let opened = rustix::fs::openat(&directory.handle, name.as_str(), flags, Mode::empty());
-        let file = match opened {
-            Ok(descriptor) => File::from(descriptor),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP) => return Err(Concern::new(path(), Oddity::SymbolicLink)),
+        let file = match directory.open_file(name.as_str()) {
+            Ok(file) => file,
+            Err(error) if Cause::Missing.explains(&error) => return Ok(None),
+            Err(error) if Cause::Link.explains(&error) => {
+                return Err(Concern::new(path(), Oddity::SymbolicLink));
+            }
             Err(error) => return Err(Concern::unusable(path(), error)),
         };
         let stamp = self.judge_file(&file).map_err(|oddity| Concern::new(path(), oddity))?;
@@ -260,28 +252,28 @@ impl Root {
 
     /// Checks everything about an installed file that can be checked without reading it.
     fn judge_file(&self, file: &File) -> Result<Stamp, Oddity> {
-        let metadata = file.metadata().map_err(unusable)?;
-        if !metadata.is_file() {
+        let facts = Facts::of(file).map_err(unusable)?;
+        if !facts.is_file {
             return Err(Oddity::NotAFile);
         }
-        let mode = metadata.mode() & 0o7777;
+        let mode = facts.mode & 0o7777;
         match self.rule {
             Rule::ReadOnly => {
-                judge_owner(&metadata, &[0, self.owner])?;
+                judge_owner(&facts, &[0, self.owner])?;
                 // Packages and images share identical files between names, so names are not
                 // counted; nobody but the owner can write through any of them.
                 if mode & (0o6000 | WRITABLE_BY_OTHERS) != 0 {
                     return Err(Oddity::Mode(mode));
                 }
-                Ok(Stamp::of(&metadata))
+                Ok(Stamp::of(&facts))
             }
             Rule::Ours | Rule::Named => {
-                judge_owner(&metadata, &[self.owner])?;
-                if metadata.nlink() != 1 {
-                    return Err(Oddity::Names(metadata.nlink()));
+                judge_owner(&facts, &[self.owner])?;
+                if facts.names != 1 {
+                    return Err(Oddity::Names(facts.names));
                 }
                 if mode == INSTALLED {
-                    return Ok(Stamp::of(&metadata));
+                    return Ok(Stamp::of(&facts));
                 }
                 // Where others could write, one may still hold the file open for writing, and
                 // no change of the mode takes that back.
@@ -289,20 +281,20 @@ impl Root {
                     return Err(Oddity::Mode(mode));
                 }
                 set_mode(file, INSTALLED)?;
-                Ok(Stamp::of(&file.metadata().map_err(unusable)?))
+                Ok(Stamp::of(&Facts::of(file).map_err(unusable)?))
             }
         }
     }
 
     fn judge_top(&self) -> Result<(), Concern> {
         let refused = |oddity| Concern::new(&self.top.path, oddity);
-        let metadata = self.top.metadata()?;
-        let mode = metadata.mode() & 0o7777;
+        let facts = facts_of(&self.top)?;
+        let mode = facts.mode & 0o7777;
         let owners: &[u32] = match self.rule {
             Rule::Ours | Rule::Named => &[self.owner],
             Rule::ReadOnly => &[0, self.owner],
         };
-        judge_owner(&metadata, owners).map_err(refused)?;
+        judge_owner(&facts, owners).map_err(refused)?;
         match self.rule {
             _ if mode & WRITABLE_BY_OTHERS == 0 => Ok(()),
             Rule::ReadOnly => Err(refused(Oddity::Mode(mode))),
@@ -312,7 +304,7 @@ impl Root {
             Rule::Named if mode & STICKY != 0 => Ok(()),
             // The reference keeps its files here too, so only what endangers us is changed.
             Rule::Ours | Rule::Named => {
-                set_mode(&self.top.handle, mode & !WRITABLE_BY_OTHERS).map_err(refused)
+                set_mode(self.top.file(), mode & !WRITABLE_BY_OTHERS).map_err(refused)
             }
         }
     }
@@ -323,7 +315,7 @@ impl Root {
         for entry in std::fs::read_dir(&self.top.path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let is_named = super::OURS.iter().any(|ours| entry.file_name() == **ours);
-            let owner = entry.metadata().map_err(failed)?.uid();
+            let owner = Facts::of_name(&entry.path()).map_err(failed)?.owner;
             if !is_named || owner != self.owner {
                 return Ok(false);
             }
@@ -332,19 +324,20 @@ impl Root {
     }
 
     fn check_writable(&self) -> Result<(), Concern> {
-        rustix::fs::accessat(&self.top.handle, c".", Access::WRITE_OK, AtFlags::EACCESS)
-            .map_err(|error| Concern::unusable(&self.top.path, error))
+        self.top.check_writable().map_err(|error| Concern::unusable(&self.top.path, error))
     }
 
     fn child(&self, parent: &Directory, name: &str) -> Result<Option<Directory>, Concern> {
-        let Some(child) = parent.child(name)? else { return Ok(None) };
+        let child = parent.child(name);
+        let path = || parent.path.join(name);
+        let Some(child) = found_at(path, child)? else { return Ok(None) };
         match self.rule {
             Rule::Ours | Rule::Named => judge_ours(&child, self.owner)?,
             Rule::ReadOnly => {
-                let metadata = child.metadata()?;
-                let mode = metadata.mode() & 0o7777;
+                let facts = facts_of(&child)?;
+                let mode = facts.mode & 0o7777;
                 let refused = |oddity| Concern::new(&child.path, oddity);
-                judge_owner(&metadata, &[0, self.owner]).map_err(refused)?;
+                judge_owner(&facts, &[0, self.owner]).map_err(refused)?;
                 if mode & WRITABLE_BY_OTHERS != 0 {
                     return Err(refused(Oddity::Mode(mode)));
                 }
@@ -354,76 +347,69 @@ impl Root {
     }
 
     fn make_child(&self, parent: &Directory, name: &str) -> Result<Option<Directory>, Concern> {
-        let mode = Mode::from_raw_mode(PRIVATE);
-        match rustix::fs::mkdirat(&parent.handle, name, mode) {
-            Ok(()) | Err(Errno::EXIST) => self.child(parent, name),
-            Err(Errno::NOENT) => Ok(None),
+        match parent.make(name) {
+            Ok(()) => self.child(parent, name),
+            Err(error) if Cause::Exists.explains(&error) => self.child(parent, name),
+            Err(error) if Cause::Missing.explains(&error) => Ok(None),
             Err(error) => Err(Concern::unusable(parent.path.join(name), error)),
         }
     }
 }
 
-impl Directory {
-    fn open(path: &Path, more: OFlags) -> Result<Option<Self>, Concern> {
-        Self::open_at(CWD, path.as_os_str(), path.to_owned(), more)
-    }
+/// Tells a directory that is not there from one that cannot be used.
+fn found(path: &Path, opened: io::Result<Directory>) -> Result<Option<Directory>, Concern> {
+    found_at(|| path.to_owned(), opened)
+}
 
-    fn child(&self, name: &str) -> Result<Option<Self>, Concern> {
-        let path = self.path.join(name);
-        Self::open_at(self.handle.as_fd(), name.as_ref(), path, OFlags::NOFOLLOW)
-    }
-
-    fn open_at(
-        parent: std::os::fd::BorrowedFd<'_>,
-        name: &std::ffi::OsStr,
-        path: PathBuf,
-        more: OFlags,
-    ) -> Result<Option<Self>, Concern> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY | more;
-        match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-            Ok(descriptor) => Ok(Some(Self { path, handle: File::from(descriptor) })),
-            Err(Errno::NOENT) => Ok(None),
-            Err(Errno::NOTDIR | Errno::LOOP) => Err(Concern::new(path, Oddity::NotADirectory)),
-            Err(error) => Err(Concern::unusable(path, error)),
+fn found_at(
+    path: impl FnOnce() -> PathBuf,
+    opened: io::Result<Directory>,
+) -> Result<Option<Directory>, Concern> {
+    match opened {
+        Ok(directory) => Ok(Some(directory)),
+        Err(error) if Cause::Missing.explains(&error) => Ok(None),
+        Err(error) if matches!(Cause::of(&error), Cause::NotADirectory | Cause::Link) => {
+            Err(Concern::new(path(), Oddity::NotADirectory))
         }
+        Err(error) => Err(Concern::unusable(path(), error)),
     }
+}
 
-    fn metadata(&self) -> Result<Metadata, Concern> {
-        self.handle.metadata().map_err(|error| Concern::unusable(&self.path, error))
-    }
+fn facts_of(directory: &Directory) -> Result<Facts, Concern> {
+    directory.facts().map_err(|error| Concern::unusable(&directory.path, error))
 }
 
 /// Checks a directory below our own root, and makes it private where only that is missing.
 fn judge_ours(directory: &Directory, owner: u32) -> Result<(), Concern> {
     let refused = |oddity| Concern::new(&directory.path, oddity);
-    let metadata = directory.metadata()?;
-    judge_owner(&metadata, &[owner]).map_err(refused)?;
-    if metadata.mode() & 0o7777 == PRIVATE {
+    let facts = facts_of(directory)?;
+    judge_owner(&facts, &[owner]).map_err(refused)?;
+    if facts.mode & 0o7777 == PRIVATE {
         return Ok(());
     }
-    set_mode(&directory.handle, PRIVATE).map_err(refused)
+    set_mode(directory.file(), PRIVATE).map_err(refused)
 }
 
 /// Refuses a shared directory in which others could move ours aside.
 fn check_sticky(path: &Path, owner: u32) -> Result<(), Concern> {
-    let metadata = std::fs::metadata(path).map_err(|error| Concern::unusable(path, error))?;
+    let facts = Facts::of_path(path).map_err(|error| Concern::unusable(path, error))?;
     let refused = |oddity| Concern::new(path, oddity);
-    judge_owner(&metadata, &[0, owner]).map_err(refused)?;
-    let mode = metadata.mode();
+    judge_owner(&facts, &[0, owner]).map_err(refused)?;
+    let mode = facts.mode;
     if mode & WRITABLE_BY_OTHERS != 0 && mode & STICKY == 0 {
         return Err(refused(Oddity::Shared));
     }
     Ok(())
 }
 
-fn judge_owner(metadata: &Metadata, owners: &[u32]) -> Result<(), Oddity> {
-    if owners.contains(&metadata.uid()) { Ok(()) } else { Err(Oddity::Owner(metadata.uid())) }
+fn judge_owner(facts: &Facts, owners: &[u32]) -> Result<(), Oddity> {
+    if owners.contains(&facts.owner) { Ok(()) } else { Err(Oddity::Owner(facts.owner)) }
 }
 
 /// Sets a mode and makes sure that it is set: some file systems accept and ignore it.
 pub(super) fn set_mode(file: &File, mode: u32) -> Result<(), Oddity> {
-    file.set_permissions(Permissions::from_mode(mode)).map_err(unusable)?;
-    let actual = file.metadata().map_err(unusable)?.mode() & 0o7777;
+    files::set_mode(file, mode).map_err(unusable)?;
+    let actual = Facts::of(file).map_err(unusable)?.mode & 0o7777;
     if actual == mode { Ok(()) } else { Err(Oddity::Mode(actual)) }
 }
 
@@ -469,18 +455,18 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(super) fn of(facts: &Facts) -> Self {
         let epoch = std::time::SystemTime::UNIX_EPOCH;
         Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            mode: metadata.mode(),
-            owner: metadata.uid(),
-            names: metadata.nlink(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            born: metadata.created().ok().and_then(|time| time.duration_since(epoch).ok()),
+            device: facts.device,
+            inode: facts.number,
+            length: facts.length,
+            mode: facts.mode,
+            owner: facts.owner,
+            names: facts.names,
+            modified: facts.modified,
+            changed: facts.changed,
+            born: facts.created.and_then(|time| time.duration_since(epoch).ok()),
         }
     }
 

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use dbt_sys::cause::Cause;
+use dbt_sys::files::Facts;
 
 use super::file::{Form, StagingName, StoreFile};
 use super::root::{Concern, Directory, Root};
@@ -23,7 +23,7 @@ pub(super) const STAGING: &str = "staging";
 pub(super) fn create(store: &Arc<Inner>) -> Result<StoreFile, StoreError> {
     let Some(root) = store.writable() else { return in_memory(store) };
     let directory = root.make_room(STAGING)?;
-    match unnamed(&directory) {
+    match directory.create_unnamed() {
         Some(file) => Ok(staged(store, file, directory.path, Form::Unnamed(Arc::clone(root)))),
         None => named(store, root, directory),
     }
@@ -35,15 +35,13 @@ pub(super) fn named(
     root: &Arc<Root>,
     directory: Directory,
 ) -> Result<StoreFile, StoreError> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     loop {
         let name = random_name()?;
         let path = directory.path.join(&name);
-        match rustix::fs::openat(&directory.handle, &name, flags, Mode::from_raw_mode(0o600)) {
-            Err(Errno::EXIST) => {}
+        match directory.create_file(&name) {
+            Err(error) if Cause::Exists.explains(&error) => {}
             Err(error) => return Err(Concern::unusable(path, error).into()),
-            Ok(descriptor) => {
-                let file = File::from(descriptor);
+            Ok(file) => {
                 if is_swept(&file) {
                     continue;
                 }
@@ -67,42 +65,12 @@ fn staged(store: &Arc<Inner>, file: File, path: PathBuf, form: Form) -> StoreFil
     StoreFile { file, form, path, stamp: None, remembered, store: Arc::clone(store) }
 }
 
-/// Opens a file without a name, if it can also get one later.
-#[cfg(target_os = "linux")]
-fn unnamed(directory: &Directory) -> Option<File> {
-    use std::os::unix::fs::MetadataExt as _;
-
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(0o600);
-    let file = File::from(rustix::fs::openat(&directory.handle, c".", flags, mode).ok()?);
-    // It gets its name by way of `/proc`, which a container may lack.
-    let by_number = std::fs::metadata(by_number(&file)).ok()?;
-    let itself = file.metadata().ok()?;
-    ((by_number.dev(), by_number.ino()) == (itself.dev(), itself.ino())).then_some(file)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn unnamed(_directory: &Directory) -> Option<File> {
-    None
-}
-
-/// Returns the path under which the kernel knows an open file of ours.
-pub(super) fn by_number(file: &File) -> String {
-    use std::os::fd::AsRawFd as _;
-
-    format!("/proc/self/fd/{}", file.as_raw_fd())
-}
-
 /// Locks the new file, and says whether a sweep has taken it for a dead one before that.
 fn is_swept(file: &File) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => true,
         // Without locks the sweep goes by age.
-        Ok(()) | Err(TryLockError::Error(_)) => {
-            file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
-        }
+        Ok(()) | Err(TryLockError::Error(_)) => Facts::of(file).is_ok_and(|facts| facts.names == 0),
     }
 }
 

@@ -1,8 +1,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::time::SystemTime;
+
+use dbt_sys::cause::Cause;
 
 use super::*;
 
@@ -173,7 +176,7 @@ fn where_moving_could_replace_something_a_link_is_made_and_readers_wait_for_the_
     install::link_and_remove(&mut staged(), &directory, &name).unwrap();
     assert_eq!(fs::metadata(world.path_of(b"content")).unwrap().nlink(), 1);
     let exists = install::link_and_remove(&mut staged(), &directory, &name);
-    assert_eq!(exists, Err(rustix::io::Errno::EXIST));
+    assert!(Cause::Exists.explains(&exists.unwrap_err()));
     assert_eq!(fs::read_dir(world.top.path().join("store/staging")).unwrap().count(), 0);
 
     let second = world.top.path().join("second");
@@ -224,8 +227,10 @@ fn of_many_who_install_the_same_at_once_all_get_the_same() {
 fn what_changed_while_it_was_verified_is_not_installed() {
     let world = World::new();
     let (file, digest) = verified(staged(&world.store, b"content"));
-    let mut other =
-        fs::OpenOptions::new().write(true).open(staging::by_number(&file.file)).unwrap();
+    let mut other = fs::OpenOptions::new()
+        .write(true)
+        .open(format!("/proc/self/fd/{}", file.file.as_raw_fd()))
+        .unwrap();
     std::thread::sleep(Duration::from_millis(20));
     other.write_all(b"C").unwrap();
     let name = FileName::new(NAME).unwrap();

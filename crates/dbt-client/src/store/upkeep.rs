@@ -6,14 +6,13 @@
 //! `/proc` tells, for a script by its interpreter's arguments; elsewhere nothing does.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs::{self, File, Permissions, TryLockError};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dbt_core::digest::Digest;
+use dbt_sys::files::{self, Facts};
 
 use super::remembered::{RECORD_ENDING, REMEMBERED, RUNS_ENDING};
 use super::root::{ARTIFACTS, FileName, Root, Rule, Stamp, prefix};
@@ -197,12 +196,12 @@ const STAYING: u32 = 0o500;
 const STARTING: Duration = Duration::from_millis(300);
 
 fn identity_of(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().map(|metadata| Stamp::of(&metadata).identity())
+    Facts::of_name(path).ok().map(|facts| Stamp::of(&facts).identity())
 }
 
 fn set_mode(path: &Path, mode: u32) {
     if let Ok(file) = fsx::open_nofollow(path) {
-        let _best_effort = file.set_permissions(Permissions::from_mode(mode));
+        let _best_effort = files::set_mode(&file, mode);
     }
 }
 
@@ -299,7 +298,17 @@ struct Running {
 }
 
 impl Running {
+    /// Nobody says which these are; see [`files::is_held_as_a_program`].
+    #[cfg(not(unix))]
     fn now() -> Self {
+        Self::default()
+    }
+
+    #[cfg(unix)]
+    fn now() -> Self {
+        use std::os::unix::ffi::OsStrExt as _;
+        use std::os::unix::fs::MetadataExt as _;
+
         let mut running = Self::default();
         for process in names_in(Path::new("/proc")) {
             if !name_of(&process).bytes().all(|byte| byte.is_ascii_digit()) {
@@ -320,9 +329,9 @@ impl Running {
     }
 
     fn includes(&self, path: &Path) -> bool {
-        let identity = File::open(path).and_then(|file| file.metadata());
+        let identity = File::open(path).and_then(|file| Facts::of(&file));
         let is_executed =
-            identity.is_ok_and(|metadata| self.files.contains(&Stamp::of(&metadata).identity()));
-        is_executed || self.scripts.contains(path)
+            identity.is_ok_and(|facts| self.files.contains(&Stamp::of(&facts).identity()));
+        is_executed || files::is_held_as_a_program(path) || self.scripts.contains(path)
     }
 }

@@ -6,10 +6,9 @@
 use std::fs::File;
 
 use dbt_core::digest::Digest;
-use rustix::fs::{Mode, OFlags};
+use dbt_sys::files::{self, Facts};
 
 use super::root::Stamp;
-use super::staging;
 
 /// Below this, reading the file again costs no more than finding out that one need not.
 const WORTH_KEEPING: u64 = 1024 * 1024;
@@ -23,13 +22,11 @@ pub(super) fn kept_by_the_kernel(file: File, stamp: Stamp) -> (File, Stamp) {
     if stamp.length < WORTH_KEEPING || dbt_sys::verity::measure(&file).is_err() {
         return (file, stamp);
     }
-    let path = staging::by_number(&file);
-    let reader = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let Ok(reader) = reader.map(File::from) else { return (file, stamp) };
+    let Ok(reader) = files::reopen(&file) else { return (file, stamp) };
     // It is refused while anybody could write, and we are somebody.
     drop(file);
     let _best_effort = dbt_sys::verity::enable(&reader);
-    let now = reader.metadata().map(|metadata| Stamp::of(&metadata));
+    let now = Facts::of(&reader).map(|facts| Stamp::of(&facts));
     let now = now.ok().filter(|now| now.is_same_file(&stamp) && now.length == stamp.length);
     // Another stamp than the file's is what others look for, and refuse.
     (reader, now.unwrap_or(stamp))

@@ -322,7 +322,7 @@ fn judge(path: &Path, metadata: &std::fs::Metadata) -> Result<(), CacheProblem> 
     if !metadata.is_file() {
         return Err(CacheProblem::NoFile { path: path.to_owned() });
     }
-    if owner != crate::ownership::us() {
+    if owner != dbt_sys::files::us() {
         return Err(CacheProblem::Foreign { path: path.to_owned(), owner });
     }
     if mode & 0o077 != 0 {
