@@ -431,10 +431,20 @@ impl Inner {
 }
 
 /// Says whether the file system that `file` is on forbids executing.
+#[cfg(not(target_vendor = "apple"))]
 pub(crate) fn forbids_execution(file: &std::fs::File) -> bool {
     use rustix::fs::StatVfsMountFlags;
 
     rustix::fs::fstatvfs(file).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::NOEXEC))
+}
+
+/// The same on macOS, whose `fstatvfs` does not say it.
+#[cfg(target_vendor = "apple")]
+pub(crate) fn forbids_execution(file: &std::fs::File) -> bool {
+    /// `sys/mount.h`
+    const MNT_NOEXEC: u32 = 0x4;
+
+    rustix::fs::fstatfs(file).is_ok_and(|system| system.f_flags & MNT_NOEXEC != 0)
 }
 
 /// Makes a path independent of the current directory, as a path to be executed must be.

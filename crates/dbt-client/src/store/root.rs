@@ -174,7 +174,7 @@ impl Root {
 
     /// The same, and creates it.
     pub(super) fn create_shared(path: &Path, owner: u32) -> Result<Self, Concern> {
-        match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(PRIVATE)) {
+        match rustix::fs::mkdirat(CWD, path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(Concern::unusable(path, error)),
         }
@@ -354,7 +354,7 @@ impl Root {
     }
 
     fn make_child(&self, parent: &Directory, name: &str) -> Result<Option<Directory>, Concern> {
-        let mode = Mode::from_raw_mode(PRIVATE);
+        let mode = Mode::RWXU;
         match rustix::fs::mkdirat(&parent.handle, name, mode) {
             Ok(()) | Err(Errno::EXIST) => self.child(parent, name),
             Err(Errno::NOENT) => Ok(None),

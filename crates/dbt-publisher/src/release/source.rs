@@ -159,9 +159,9 @@ fn installers(directory: &Path, choice: &Choice<'_>) -> Result<Vec<Extra>, Stop>
         }
     }
     for platform in Platform::ALL {
-        let below = directory.join("installer");
-        let found = candidate(directory, brand::INSTALLER, platform);
-        if let Some(file) = found.or_else(|| candidate(&below, brand::INSTALLER, platform)) {
+        // What somebody has put settings into counts before what a build has left.
+        let baked = candidate(&directory.join("installer"), brand::INSTALLER, platform);
+        if let Some(file) = baked.or_else(|| candidate(directory, brand::INSTALLER, platform)) {
             add(installer_path(platform), file)?;
         }
     }
