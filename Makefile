@@ -9,7 +9,7 @@ BIN := $(TARGET)/release
 # All of them, so that what the suites have in common is compiled once.
 SUITES := --workspace --locked --features peers,long,static
 
-.PHONY: help build static dist dist-quick demo test test-peers test-long test-static test-costs lint bench bench-server fuzz
+.PHONY: help build build-installer static dist dist-quick reproduce demo test test-peers test-long test-static test-costs lint bench bench-server fuzz
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -22,12 +22,16 @@ else
 	$(CARGO) build --release --locked --workspace --exclude dbt-bench --bins
 endif
 
+build-installer: ## an organisation's installers; SERVER_URL=https://dbt.example.com, and what docs/installing.md lists
+	@scripts/prerequisites build
+	scripts/build-installer
+
 static: ## the programs as they are released, for Linux on amd64 and arm64; scripts/install-cross first
 	@scripts/prerequisites cross
 	scripts/static linux/amd64 linux/arm64
 	PROGRAMS=reposerver scripts/static linux/amd64 linux/arm64
 
-dist: ## the files of a release for Linux and macOS, in target/releases; SIGNER=file:KEY signs
+dist: ## the files of a release for Linux, macOS and Windows, in target/releases; SIGNER=file:KEY signs
 	@scripts/prerequisites cross dist
 	scripts/dist
 
@@ -35,6 +39,11 @@ dist-quick: ## the same for this processor alone, with less optimisation, and wh
 	@scripts/prerequisites cross dist
 	PROFILE=dist-quick scripts/dist linux/amd64
 	PROFILE=dist-quick PROGRAMS="dbt publisher" scripts/reproduce linux/amd64
+
+reproduce: ## builds dbt for Linux on amd64 twice, in two places, and compares; scripts/install-cross first
+	@scripts/prerequisites cross
+	scripts/static linux/amd64
+	scripts/reproduce linux/amd64
 
 demo: ## a repository, a publisher, an installer and a client here, in about a minute and a build
 	@scripts/prerequisites build

@@ -312,6 +312,12 @@ pub(crate) struct Installer {
     /// The settings: `url`, `trust`, and what else an installer shows
     #[arg(long, value_name = "FILE")]
     pub(crate) settings: PathBuf,
+    /// Where the settings have no `trust`: show the keys of the server's truststore, and ask
+    #[arg(long)]
+    pub(crate) trust_from_server: bool,
+    /// Further certificate authorities for that, a PEM file
+    #[arg(long, value_name = "FILE", requires = "trust_from_server")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// Where `OS/ARCH/` with the new installers goes
     #[arg(long, value_name = "DIR", default_value = "dist/installer")]
     pub(crate) output: PathBuf,

@@ -69,7 +69,7 @@ pub fn run(words: Vec<OsString>, environment: &Environment) -> ExitCode {
 fn dispatch(command: Command, environment: &Environment, printer: &Printer) -> Result<(), Stop> {
     match command {
         Command::Publish(typed) => publish::run(typed, environment, printer),
-        Command::Installer(typed) => installer::run(typed, printer),
+        Command::Installer(typed) => installer::run(typed, environment, printer),
         Command::Init(typed) => init::run(typed, environment, printer),
         Command::Key(command) => key::commands::run(command, environment, printer),
         Command::Truststore(command) => truststore::run(command, environment, printer),

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use dbt_client::auth::{Credentials, SecretValue};
+use dbt_client::config::NewServer;
 use dbt_client::url::RepositoryUrl;
 use dbt_core::brand;
 use dbt_core::layout::{TRUSTSTORE_FILE, Tree};
@@ -55,6 +56,17 @@ impl Place {
             credentials: Credentials::none(),
             ca_file,
         })
+    }
+
+    /// Returns the places of a server that somebody else has described; nobody there is told who reads.
+    pub(crate) fn of_a_server(server: &NewServer, ca_file: Option<std::path::PathBuf>) -> Self {
+        Self {
+            repository: Some(server.repository.clone()),
+            tools: Some(server.tools.clone()),
+            truststore: Some(server.truststore.clone()),
+            credentials: Credentials::none(),
+            ca_file,
+        }
     }
 
     /// Decides from what was typed, the environment and the configuration.

@@ -11,6 +11,7 @@ use dbt_core::name::{InvalidServerName, ServerName};
 use dbt_core::repo_path::RepoPath;
 use dbt_core::timestamp;
 use dbt_core::trust::keys::{Certificate, Keyring, TRUSTSTORE_LIMIT};
+use dbt_core::trust::rules;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printable::Printable;
 use dbt_ui::prompt::{self, Answer as Said};
@@ -329,7 +330,7 @@ impl Introduced {
             lines.push(format!("  {fingerprint}  {name}, {expiry}"));
         }
         for (scope, signers) in server.trust.iter().filter(|_entry| self.announced) {
-            lines.push(format!("trust `{scope}`: {}", signers.join(", ")));
+            lines.push(format!("trust `{}`: {}", rules::shown(scope), signers.join(", ")));
         }
         lines.push(String::new());
         lines.join("\n")

@@ -14,6 +14,7 @@ mod recipe;
 
 mod announced;
 mod apache;
+mod build_installer;
 mod bundle;
 mod catalogs;
 mod compiled;

@@ -14,6 +14,7 @@ use crate::built::target;
 
 /// The program's name in the brand of these tests, and what its variables begin with.
 const PROGRAM: &str = "nx";
+const INSTALLER: &str = "nx-installer";
 const PREFIX: &str = "NIMBUS_";
 
 /// Names that nobody may see.
@@ -66,8 +67,12 @@ impl Home {
     }
 
     fn command(&self, name: &str, words: &[&str]) -> Command {
-        let program = program(name);
-        let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
+        self.command_of(&program(name), words)
+    }
+
+    /// Prepares to run a program that was made here.
+    fn command_of(&self, program: &Path, words: &[&str]) -> Command {
+        let path = format!("{}:/usr/bin:/bin", target("brand/nx").display());
         let mut command = Command::new(program);
         command.args(words).env_clear().env("PATH", path).env("HOME", self.path("home"));
         command.current_dir(self.0.path()).stdin(Stdio::null());
@@ -77,8 +82,14 @@ impl Home {
     /// Runs a program, and looks at all that it says.
     #[track_caller]
     fn run(&self, name: &str, words: &[&str]) -> Output {
-        let output = self.command(name, words).output().unwrap();
-        let what = format!("`{name} {}`", words.join(" "));
+        self.run_file(&program(name), words)
+    }
+
+    /// The same with a program that was made here.
+    #[track_caller]
+    fn run_file(&self, program: &Path, words: &[&str]) -> Output {
+        let output = self.command_of(program, words).output().unwrap();
+        let what = format!("`{} {}`", program.file_name().unwrap().display(), words.join(" "));
         for said in [&output.stdout, &output.stderr] {
             names_nobody_else(&what, &String::from_utf8_lossy(said));
         }
@@ -147,7 +158,9 @@ fn commands_in(help: &str) -> Vec<String> {
 fn no_help_names_the_product() {
     let home = Home::new();
     // So many commands there are at least; otherwise the lists would not have been read.
-    for (name, least) in [(PROGRAM, 30), ("catalog", 4), ("publisher", 15), ("reposerver", 20)] {
+    let programs =
+        [(PROGRAM, 30), (INSTALLER, 2), ("catalog", 4), ("publisher", 15), ("reposerver", 20)];
+    for (name, least) in programs {
         let mut seen = 0;
         home.look_at_help(name, &[], &mut seen);
         assert!(seen >= least, "{name}: {seen}");
@@ -159,7 +172,7 @@ fn no_help_names_the_product() {
 #[test]
 fn no_error_names_the_product() {
     let home = Home::new();
-    let refused: [(&str, &[&str], &str); 14] = [
+    let refused: [(&str, &[&str], &str); 17] = [
         (PROGRAM, &["deploy"], "nx server add"),
         (PROGRAM, &["--frob", "deploy"], "nx --help"),
         (PROGRAM, &["run"], "nx run --help"),
@@ -169,6 +182,9 @@ fn no_error_names_the_product() {
         (PROGRAM, &["which", "deploy"], "nx"),
         (PROGRAM, &["self", "update"], "nx"),
         (PROGRAM, &["server", "add", "http://127.0.0.1:1"], "127.0.0.1"),
+        (INSTALLER, &[], "nx-installer.json"),
+        (INSTALLER, &["--frob"], "nx-installer --help"),
+        (INSTALLER, &["--from", "http://127.0.0.1:1", "--yes"], "127.0.0.1"),
         ("catalog", &["frob"], "catalog"),
         ("publisher", &["publish", "nx"], "publisher"),
         ("publisher", &["release", "nothing"], "nothing"),
@@ -346,4 +362,39 @@ fn nothing_that_is_served_written_or_said_on_the_way_to_a_tool_names_the_product
         "the settings",
         &fs::read_to_string(home.path("try/reposerver.json")).unwrap(),
     );
+}
+
+#[test]
+fn nothing_that_the_installer_says_or_writes_names_the_product() {
+    let home = Home::new();
+    let (served, _printed) = Served::start(&home);
+    let url = format!("http://127.0.0.1:{}", served.port);
+    let artifact = format!("{}={}", Platform::CURRENT, program(PROGRAM).display());
+    let signing = ["--signer", "file:try/publisher/keys/quickstart.asc"];
+    let passphrase = ["--passphrase-file", "try/signing-passphrase"];
+    let publish = ["publish", PROGRAM, env!("CARGO_PKG_VERSION"), &artifact, "--to", "try/tree"];
+    home.prints("publisher", &[&publish[..], &signing, &passphrase].concat());
+
+    let listed = home.prints("publisher", &["truststore", "list", "--to", &url, "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let keys = [&listed["certificates"][0]["fingerprint"]];
+    let settings = serde_json::json!({
+        "organisation": "Nimbus", "url": url, "trust": {"dbt": keys, "tools": keys},
+    });
+    fs::write(home.path("nx-installer.json"), settings.to_string()).unwrap();
+    let prebuilt = program(INSTALLER);
+    let bake = ["installer", prebuilt.to_str().unwrap(), "--settings", "nx-installer.json"];
+    home.prints("publisher", &[&bake[..], &["--output", "made", "--package", "deb"]].concat());
+
+    let installer = home.path(&format!("made/{}/{INSTALLER}", Platform::CURRENT));
+    let output = home.run_file(&installer, &["--yes", "--modify-profile"]);
+    assert!(output.status.success(), "{output:?}");
+    let installed = home.path(&format!("home/.local/bin/{PROGRAM}"));
+    assert!(home.run_file(&installed, &["hello"]).status.success());
+    assert!(home.look_at_files(&home.path("home/.nx/conf")) > 0);
+    assert!(home.look_at_files(&home.path("home/.nx/state")) > 0);
+    names_nobody_else("the profile", &fs::read_to_string(home.path("home/.profile")).unwrap());
+    let output = home.run_file(&installer, &["uninstall", "--yes"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(!installed.exists());
 }

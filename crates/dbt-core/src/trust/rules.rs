@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::brand;
 use crate::digest::Digest;
 use crate::name::ToolName;
 use crate::release::Subject;
@@ -15,6 +16,11 @@ pub struct TrustRules {
     tools: Option<BTreeSet<Fingerprint>>,
     patterns: BTreeMap<String, BTreeSet<Fingerprint>>,
     root: Option<Digest>,
+}
+
+/// Returns a scope as people are shown it: the program itself by its own name, whatever the brand.
+pub fn shown(scope: &str) -> &str {
+    if scope == "dbt" { brand::PROGRAM } else { scope }
 }
 
 impl TrustRules {

@@ -11,6 +11,7 @@ mod package;
 mod pe;
 mod room;
 mod rpm;
+mod trust;
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -25,9 +26,11 @@ use dbt_core::version::Version;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 use dbt_ui::report::Report;
+use serde_json::{Map, Value};
 
 use crate::args::{Installer, Package};
 use crate::binary::Kind;
+use crate::env::Environment;
 use crate::release::{INSTALLER_LIMIT, candidate};
 use crate::stop::Stop;
 
@@ -35,9 +38,16 @@ use package::Contents;
 use room::Room;
 
 /// Bakes the settings into every installer that there is.
-pub(crate) fn run(typed: Installer, printer: &Printer) -> Result<(), Stop> {
-    let settings = Settings::read(&typed.settings)?;
+pub(crate) fn run(
+    typed: Installer,
+    environment: &Environment,
+    printer: &Printer,
+) -> Result<(), Stop> {
     let prebuilt = prebuilt(&typed.prebuilt)?;
+    let Some(settings) = Settings::decided(&typed, environment, printer)? else {
+        printer.note("nothing was made");
+        return Ok(());
+    };
     fsx::create_dir_all(&typed.output, 0o755)?;
     // Whole or not at all; signers look at the names of files, so those are the last ones already.
     let staged = tempfile::tempdir_in(&typed.output).map_err(|error| {
@@ -79,24 +89,40 @@ struct Settings {
 }
 
 impl Settings {
-    /// Reads them, and refuses what an installer would refuse.
-    fn read(path: &Path) -> Result<Self, Stop> {
+    /// Reads them, and refuses what an installer would refuse. Nothing, if a person who was shown
+    /// the keys of the server does not agree to them.
+    fn decided(
+        typed: &Installer,
+        environment: &Environment,
+        printer: &Printer,
+    ) -> Result<Option<Self>, Stop> {
+        let path = &typed.settings;
         let bytes = fsx::read_limited(path, OFFER_LIMIT)?;
-        let offer = Offer::parse(&bytes).map_err(|error: ConfigError| {
+        let mut offer = Offer::parse(&bytes).map_err(|error: ConfigError| {
             let (message, hint) = (format!("`{}` cannot be baked", path.display()), error.hint());
             Report::because(ExitCode::CONFIGURATION, message, error).hints(hint)
         })?;
+        let mut document: Map<String, Value> =
+            serde_json::from_slice(&bytes).map_err(Report::internal)?;
+        if offer.server.trust.is_empty() && typed.trust_from_server {
+            let ca_file = typed.ca_file.clone();
+            let Some(server) = trust::agreed(offer.server, ca_file, environment, printer)? else {
+                return Ok(None);
+            };
+            document.insert("trust".to_owned(), server.trust.iter().cloned().collect());
+            offer.server = server;
+        }
         if offer.server.trust.is_empty() {
             let message = format!("`{}` names nobody who may sign", path.display());
             let hint = "write the fingerprints of the truststore into `trust`: without them, \
                         installers believe whatever key they are shown first";
-            return Err(Stop::from(Report::new(ExitCode::CONFIGURATION, message)).hint(hint));
+            return Err(Stop::from(Report::new(ExitCode::CONFIGURATION, message)).hint(hint).hint(
+                "`--trust-from-server` shows the keys of the server's truststore, and asks",
+            ));
         }
         // Spaces and line ends would only take room.
-        let compact: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(Report::internal)?;
-        let bytes = serde_json::to_vec(&compact).map_err(Report::internal)?;
-        Ok(Self { offer, bytes })
+        let bytes = serde_json::to_vec(&document).map_err(Report::internal)?;
+        Ok(Some(Self { offer, bytes }))
     }
 
     /// Shows what every user of these installers will be shown.

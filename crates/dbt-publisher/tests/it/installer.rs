@@ -1,6 +1,7 @@
 //! Settings in prebuilt installers: found again, signed afterwards, packed, and refused where they
 //! would harm.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
@@ -9,6 +10,7 @@ use dbt_client::reserved::{self, settings_in};
 use dbt_core::digest::Digest;
 use serde_json::{Value, json};
 
+use super::http::{Server, TOKEN};
 use super::world::{SCRIPT, World};
 
 const INSTALLER: &str = "installer dist --settings PLACE/acme.json --output PLACE/made";
@@ -113,6 +115,29 @@ fn settings_that_would_harm_are_not_baked() {
         world.write("acme.json", &serde_json::to_vec(&settings).unwrap());
         refused(&world, INSTALLER, words);
     }
+}
+
+#[test]
+fn keys_that_only_the_server_has_named_are_shown_and_not_baked_without_a_person() {
+    let mut world = built();
+    let server = Server::start();
+    let settings = json!({"url": server.url()});
+    world.write("acme.json", &serde_json::to_vec(&settings).unwrap());
+    let line = format!("{INSTALLER} --trust-from-server");
+    refused(&world, &line, "there is no truststore at");
+    let alice = world.key("alice");
+    world.set("DBT_PUBLISH_TOKEN", TOKEN);
+    let add = format!("truststore add alice --to {} --signer file:alice", server.url());
+    world.run(&add).succeeds();
+
+    // Whoever runs the tests may have a terminal.
+    let nobody = ["setsid", "-w", env!("CARGO_BIN_EXE_publisher")].map(OsString::from);
+    let run = world.run_through(&nobody, &line).fails(80, "nobody is there to say");
+    assert!(run.talk.contains(&alice.fingerprint().to_string()), "{}", run.talk);
+    assert_eq!(entries(&world), [""; 0]);
+    let run = world.run_through(&nobody, INSTALLER).fails(81, "names nobody who may sign");
+    assert!(run.talk.contains("`--trust-from-server` shows"), "{}", run.talk);
+    assert_eq!(entries(&world), [""; 0]);
 }
 
 #[test]

@@ -63,6 +63,21 @@ fn a_release_is_published_whole_with_every_file_where_clients_look() {
 }
 
 #[test]
+fn installers_with_settings_count_before_those_that_a_build_has_left() {
+    let world = built();
+    world.write("dist/linux/amd64/dbt-installer", b"#!/bin/sh\necho without\n");
+    world.write("dist/darwin/arm64/dbt-installer", b"#!/bin/sh\necho without\n");
+    world.run(RELEASE).succeeds();
+    assert_eq!(world.read("repo/dbt/installer/linux/amd64/dbt-installer"), SCRIPT);
+    let published = world.published();
+    let other = "dbt/installer/darwin/arm64/dbt-installer";
+    for ending in ["", ".asc", ".sha256"] {
+        assert!(published.contains(&format!("{other}{ending}")), "{published:?}");
+    }
+    assert!(!published.iter().any(|path| path.starts_with("dbt-tools/dbt-installer")));
+}
+
+#[test]
 fn half_a_release_is_not_published_unless_the_rest_is_left_out_by_name() {
     let world = built();
     let before = world.published();

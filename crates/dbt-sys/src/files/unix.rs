@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW};
 
 use super::{Directory, Facts, Links};
@@ -182,8 +182,20 @@ pub(super) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(mode))
 }
 
+#[cfg(not(target_vendor = "apple"))]
 pub(super) fn forbids_execution(file: &File) -> bool {
+    use rustix::fs::StatVfsMountFlags;
+
     rustix::fs::fstatvfs(file).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::NOEXEC))
+}
+
+/// The same on macOS, whose `fstatvfs` does not say it.
+#[cfg(target_vendor = "apple")]
+pub(super) fn forbids_execution(file: &File) -> bool {
+    /// `sys/mount.h`
+    const MNT_NOEXEC: u32 = 0x4;
+
+    rustix::fs::fstatfs(file).is_ok_and(|system| system.f_flags & MNT_NOEXEC != 0)
 }
 
 pub(super) fn can_work_in(directory: &Path) -> bool {
