@@ -389,12 +389,12 @@ fn nothing_that_the_installer_says_or_writes_names_the_product() {
     let installer = home.path(&format!("made/{}/{INSTALLER}", Platform::CURRENT));
     let output = home.run_file(&installer, &["--yes", "--modify-profile"]);
     assert!(output.status.success(), "{output:?}");
-    let installed = home.path(&format!("home/.local/bin/{PROGRAM}"));
-    assert!(home.run_file(&installed, &["hello"]).status.success());
+    let there = home.path(&format!("home/.local/bin/{PROGRAM}"));
+    assert!(home.run_file(&there, &["hello"]).status.success());
     assert!(home.look_at_files(&home.path("home/.nx/conf")) > 0);
     assert!(home.look_at_files(&home.path("home/.nx/state")) > 0);
     names_nobody_else("the profile", &fs::read_to_string(home.path("home/.profile")).unwrap());
     let output = home.run_file(&installer, &["uninstall", "--yes"]);
     assert!(output.status.success(), "{output:?}");
-    assert!(!installed.exists());
+    assert!(!there.exists());
 }

@@ -28,14 +28,15 @@ pub(super) fn agreed(
     printer: &Printer,
 ) -> Result<Option<NewServer>, Stop> {
     let keys = keys(&server, ca_file, environment)?;
-    let mut lines = format!("`{}` has these keys:\n", server.truststore);
-    for key in &keys {
+    let line = |key: &Certificate| {
         let (fingerprint, name) = (key.fingerprint(), printable::line(&key.name()).to_string());
-        let line = format!("  {fingerprint}  {name} (expires: {})\n", expiry(key));
-        lines.push_str(&line);
-    }
-    lines.push_str("compare each fingerprint with what its owner says\n");
-    printer.talk(lines);
+        format!("  {fingerprint}  {name} (expires: {})\n", expiry(key))
+    };
+    let lines: String = keys.iter().map(line).collect();
+    printer.talk(format!(
+        "`{}` has these keys:\n{lines}compare each fingerprint with what its owner says\n",
+        server.truststore
+    ));
     match prompt::ask("let them, and nobody else, sign what these installers accept?") {
         Answer::Yes => {
             server.trust_for_everything(keys.iter().map(|key| key.fingerprint().to_string()));
