@@ -293,9 +293,12 @@ pub(crate) struct Withdraw {
     /// Why, for people
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: String,
-    /// Sign and check everything, and upload nothing
+    /// Show what changes for whom, sign and check everything, and upload nothing; asks nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -144,7 +144,9 @@ fn document(page: &str) -> Value {
 #[test]
 fn what_the_page_about_publishing_types_publishes() {
     let all = commands(PUBLISHING);
-    let [publish, stage, sign, gomason, release, from] = all.as_slice() else { panic!("{all:#?}") };
+    let [publish, stage, sign, gomason, release, from, withdraw] = all.as_slice() else {
+        panic!("{all:#?}")
+    };
     let desk = Desk::new().with_gpg();
     succeeds(&desk.types(publish));
     assert!(desk.published("1.4.0").exists());
@@ -193,6 +195,12 @@ fn what_the_page_about_publishing_types_publishes() {
     assert!(!desk.published("1.4.0").exists());
     succeeds(&desk.types(&format!("{sign} --yes")));
     assert!(desk.published("1.4.0").exists());
+
+    let withdrawn = desk.types(withdraw);
+    succeeds(&withdrawn);
+    let words = format!("never runs again: deploy 1.4.0 ({})", Platform::CURRENT);
+    assert!(said(&withdrawn).contains(&words), "{}", said(&withdrawn));
+    assert_eq!(desk.types("dbt deploy").status.code(), Some(86));
 }
 
 #[test]

@@ -93,7 +93,9 @@ impl Site {
         assert!(listed.contains("deploy") && listed.contains("1.10.0"), "{listed}");
         assert!(!listed.contains("index.html"), "{listed}");
 
-        self.publisher("withdraw hello 1.10.0 --reason broken --to served --signer file:demo");
+        self.publisher(
+            "withdraw hello 1.10.0 --reason broken --to served --signer file:demo --yes",
+        );
         let output = self.run(Path::new(env!("CARGO_BIN_EXE_dbt")), "hello world");
         assert_eq!(output.status.code(), Some(7), "{output:?}");
     }

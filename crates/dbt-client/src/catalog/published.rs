@@ -5,6 +5,7 @@
 
 use std::time::SystemTime;
 
+use dbt_core::digest::{CHECKSUM_FILE_LIMIT, Digest};
 use dbt_core::layout::Location;
 use dbt_core::name::ToolName;
 use dbt_core::platform::Platform;
@@ -54,6 +55,22 @@ pub fn signatures_of(
     let ids = artifacts(source, subject, versions, patience)?;
     let blocks = beside::each(&ids, AT_ONCE, |id| signatures(source, id, &patience()));
     ids.into_iter().zip(blocks).map(|(id, block)| Ok((id, block?))).collect()
+}
+
+/// Reads the checksums of some versions, the versions in their order. Nothing is judged; where there is
+/// none that can be read, clients skip the artifact.
+pub fn checksums_of(
+    source: &dyn Source,
+    subject: &Subject,
+    versions: &[Version],
+    patience: &(impl Fn() -> Patience + Sync),
+) -> Result<Vec<(ArtifactId, Option<Digest>)>, FetchError> {
+    let ids = artifacts(source, subject, versions, patience)?;
+    let read =
+        |id: &ArtifactId| file(source, &Location::checksum(id), CHECKSUM_FILE_LIMIT, &patience());
+    let files = beside::each(&ids, AT_ONCE, read);
+    let digest = |bytes: Vec<u8>| Digest::from_checksum_file(&bytes).ok();
+    ids.into_iter().zip(files).map(|(id, bytes)| Ok((id, bytes?.and_then(digest)))).collect()
 }
 
 /// Lists what is published of some versions.

@@ -201,15 +201,22 @@ impl Untrusted {
             printer.verbose(format!("the truststore `{url}` could not be read"));
             return Ok(());
         };
-        let knows = |bytes: &Vec<u8>| {
-            Keyring::parse(bytes).is_ok_and(|keyring| {
-                keyring.certificates.iter().any(|known| known.fingerprint() == fingerprint)
-            })
+        let known = truststore.as_ref().and_then(|bytes| Keyring::parse(bytes).ok());
+        let known = known.and_then(|keyring| {
+            keyring.certificates.into_iter().find(|known| known.fingerprint() == fingerprint)
+        });
+        let message = match known {
+            Some(known) if known.is_revoked() => {
+                let message = format!("{fingerprint} is revoked in the truststore `{url}`");
+                if self == Self::Refused {
+                    return Err(Stop::refused(message).hint("sign with another key"));
+                }
+                printer.warning(message);
+                return Ok(());
+            }
+            Some(_counts) => return Ok(()),
+            None => format!("{fingerprint} is not in the truststore `{url}`"),
         };
-        if truststore.as_ref().is_some_and(knows) {
-            return Ok(());
-        }
-        let message = format!("{fingerprint} is not in the truststore `{url}`");
         let hint = format!(
             "clients refuse what it signs until an administrator runs `publisher truststore add {fingerprint}`"
         );

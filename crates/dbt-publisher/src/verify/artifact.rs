@@ -11,6 +11,7 @@ use dbt_core::platform::Platform;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::trust::keys::Certificate;
 use dbt_core::trust::openpgp::{SIGNATURE_LIMIT, SignatureBlock, SignatureRefusal};
+use dbt_core::trust::withdrawn::Withdrawn;
 use dbt_core::trust::{Companions, Expectation, Fetched, TrustStore, VerifyError};
 
 use super::findings::About;
@@ -35,9 +36,9 @@ const ATTEMPTS: usize = 3;
 
 impl Check<'_> {
     /// Checks an artifact. A failure to read it is a finding.
-    pub(crate) fn artifact(&self, id: &ArtifactId) -> Judged {
+    pub(crate) fn artifact(&self, id: &ArtifactId, withdrawn: Option<&Withdrawn>) -> Judged {
         let incomplete = Judged { platform: id.platform, complete: false, bound: None };
-        let judged = self.try_artifact(id);
+        let judged = self.try_artifact(id, withdrawn);
         judged.unwrap_or_else(|error| {
             self.findings.failed(About::artifact(id), &error);
             // It is not known to be incomplete.
@@ -45,7 +46,11 @@ impl Check<'_> {
         })
     }
 
-    fn try_artifact(&self, id: &ArtifactId) -> Result<Judged, FetchError> {
+    fn try_artifact(
+        &self,
+        id: &ArtifactId,
+        withdrawn: Option<&Withdrawn>,
+    ) -> Result<Judged, FetchError> {
         let at = Location::artifact(id);
         let checksum = self.reader.document(&Location::checksum(id), CHECKSUM_FILE_LIMIT)?;
         let signature = self.reader.document(&Location::signature(id), SIGNATURE_LIMIT)?;
@@ -74,6 +79,7 @@ impl Check<'_> {
             return Ok(Judged { platform: id.platform, complete: false, bound: None });
         };
         self.look_at_form(id, &checksum);
+        self.look_whether_withdrawn(id, &checksum, withdrawn);
         let companions = Companions { checksum, signature };
         let bound = match (self.scope.depth, self.trust) {
             (Depth::Quick, _) | (_, None) => {
@@ -92,6 +98,17 @@ impl Check<'_> {
             let at = self.reader.shown(&Location::checksum(id));
             let found = "it is not the digest alone in lower case";
             self.findings.add(Kind::CHECKSUM_FORM, About::artifact(id), at, found);
+        }
+    }
+
+    /// The bytes of a withdrawn version run under no other number either.
+    fn look_whether_withdrawn(&self, id: &ArtifactId, checksum: &[u8], list: Option<&Withdrawn>) {
+        let Ok(digest) = Digest::from_checksum_file(checksum) else { return };
+        let reason = list.and_then(|list| list.reason_against(&id.version, Some(digest)));
+        if let Some(reason) = reason {
+            let at = self.reader.shown(&Location::artifact(id));
+            let found = format!("it has the bytes of a version that is withdrawn: {reason}");
+            self.findings.add(Kind::BYTES_WITHDRAWN, About::artifact(id), at, found);
         }
     }
 

@@ -112,6 +112,8 @@ kinds! {
         "publish the version again with `--description`";
     WITHDRAWN_REFUSED = "withdrawn-refused", Error,
         "put the last good list back, then use `publisher withdraw`";
+    BYTES_WITHDRAWN = "bytes-withdrawn", Error,
+        "clients refuse it; publish another build under a new version, or delete this one";
 
     NAME_RESERVED = "name-reserved", Warning,
         "rename it, or give the word back in the clients' configuration (`tools`)";

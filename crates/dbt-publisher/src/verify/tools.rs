@@ -41,6 +41,8 @@ struct Releases {
     subject: Subject,
     /// The newest first, without those that are withdrawn.
     versions: Vec<Version>,
+    /// What is withdrawn.
+    withdrawn: Option<Withdrawn>,
 }
 
 impl Check<'_> {
@@ -54,12 +56,12 @@ impl Check<'_> {
         for together in subjects.chunks(TOOLS_TOGETHER) {
             let releases = beside::each(together, AT_ONCE, |subject| self.releases(subject));
             let releases: Vec<Releases> = releases.into_iter().flatten().collect();
-            let versions: Vec<(&Subject, &Version)> = releases
+            let versions: Vec<(&Releases, &Version)> = releases
                 .iter()
-                .flat_map(|one| one.versions.iter().map(|version| (&one.subject, version)))
+                .flat_map(|one| one.versions.iter().map(move |version| (one, version)))
                 .collect();
-            let judged = beside::each(&versions, AT_ONCE, |(subject, version)| {
-                self.version(subject, version)
+            let judged = beside::each(&versions, AT_ONCE, |(of, version)| {
+                self.version(&of.subject, version, of.withdrawn.as_ref())
             });
             let mut judged = judged.into_iter();
             for one in &releases {
@@ -184,13 +186,14 @@ impl Check<'_> {
             let (at, found) = (self.reader.shown(&at), "it has no version");
             self.findings.add(Kind::TOOL_EMPTY, About::tool(subject), at, found);
         }
+        let mut withdrawn = None;
         match subject {
             Subject::Program => self.latest(&versions),
             Subject::Tool(tool) => {
                 self.look_at_name(tool);
                 self.look_at_names(tool, &listing);
                 if listing.contains(WITHDRAWN_FILE) {
-                    let withdrawn = self.withdrawn(tool);
+                    withdrawn = self.withdrawn(tool);
                     let runs = |version: &Version| {
                         let list = withdrawn.as_ref();
                         list.is_none_or(|list| list.reason_against(version, None).is_none())
@@ -204,7 +207,7 @@ impl Check<'_> {
             }
         }
         self.look_at_spellings(subject, &versions);
-        Some(Releases { subject: subject.clone(), versions })
+        Some(Releases { subject: subject.clone(), versions, withdrawn })
     }
 
     fn look_at_name(&self, tool: &ToolName) {
@@ -299,7 +302,7 @@ impl Check<'_> {
 
     /// Finds what only shows beside other versions. `judged` is what came of each version.
     fn compare(&self, releases: &Releases, judged: &[Vec<Judged>]) {
-        let Releases { subject, versions } = releases;
+        let Releases { subject, versions, .. } = releases;
         let any_bound = judged.iter().flatten().any(|one| one.bound == Some(true));
         for (version, judged) in versions.iter().zip(judged) {
             if any_bound && judged.iter().any(|one| one.bound == Some(false)) {
@@ -318,7 +321,7 @@ impl Check<'_> {
 
     /// Finds platforms that older releases have and the newest lacks.
     fn compare_platforms(&self, releases: &Releases, judged: &[Vec<Judged>]) {
-        let Releases { subject, versions } = releases;
+        let Releases { subject, versions, .. } = releases;
         let of = |judged: &[Judged]| -> BTreeSet<Platform> {
             judged.iter().filter(|one| one.complete).map(|one| one.platform).collect()
         };

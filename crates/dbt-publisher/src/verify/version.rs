@@ -9,6 +9,7 @@ use dbt_core::layout::Location;
 use dbt_core::name::{COMPANION_ENDINGS, ToolName};
 use dbt_core::platform::Platform;
 use dbt_core::release::{ArtifactId, Subject};
+use dbt_core::trust::withdrawn::Withdrawn;
 use dbt_core::version::Version;
 
 use super::Check;
@@ -24,7 +25,12 @@ const FURTHER_ENDINGS: [&str; 1] = [".intoto.jsonl"];
 
 impl Check<'_> {
     /// Checks a version, and returns what its platforms are like.
-    pub(crate) fn version(&self, subject: &Subject, version: &Version) -> Vec<Judged> {
+    pub(crate) fn version(
+        &self,
+        subject: &Subject,
+        version: &Version,
+        withdrawn: Option<&Withdrawn>,
+    ) -> Vec<Judged> {
         if self.findings.are_given_up() {
             return Vec::new();
         }
@@ -39,7 +45,7 @@ impl Check<'_> {
         let id =
             |platform| ArtifactId { subject: subject.clone(), version: version.clone(), platform };
         let judged: Vec<Judged> =
-            platforms.into_iter().map(|platform| self.artifact(&id(platform))).collect();
+            platforms.into_iter().map(|platform| self.artifact(&id(platform), withdrawn)).collect();
         if !judged.iter().any(|one| one.complete) {
             let at = self.reader.shown(&Location::version(&id(Platform::CURRENT)));
             let found = "no platform has artifact, checksum and signature: clients skip it";

@@ -99,7 +99,7 @@ fn what_was_signed_lately_is_not_old() {
 #[test]
 fn withdrawn_versions_stay_withdrawn_when_they_are_deleted() {
     let world = published();
-    world.run("withdraw deploy 1.0.0 --reason bad --to REPO --signer file:alice").says_nothing();
+    world.run("withdraw deploy 1.0.0 --reason bad --to REPO --signer file:alice --yes").succeeds();
     world.run("delete deploy --all --yes --to REPO").succeeds();
     assert_eq!(versions(&world, "deploy"), ["withdrawn.json", "withdrawn.json.asc"]);
 }

@@ -202,3 +202,32 @@ fn a_key_is_generated_in_gpg_without_being_asked_where_the_passphrase_is_given()
     assert!(String::from_utf8(secret).unwrap().contains(made.trim()), "{made}");
     assert!(!world.path("home/.dbt").exists());
 }
+
+/// Clients refuse what it signs, whatever the machine that signs knows of it.
+#[test]
+fn a_key_that_the_truststore_has_as_revoked_publishes_and_withdraws_nothing() {
+    let (mut world, gpg, elsewhere) = (World::with_alice(), Gpg::new(), Gpg::new());
+    let fingerprint = gpg.make_key("Bob");
+    world.set("GNUPGHOME", gpg.home());
+    world.write("deploy", SCRIPT);
+    world.write("bob.asc", &gpg.run(&["--armor", "--export"], b""));
+    let publish = "publish deploy 1.4.0 linux/amd64=deploy --description x --to REPO";
+    world.run("truststore add PLACE/bob.asc --to REPO --signer file:alice").succeeds();
+    world.run(publish).says_nothing();
+
+    let revocation = format!("openpgp-revocs.d/{fingerprint}.rev");
+    let revocation = std::fs::read_to_string(gpg.home().join(revocation)).unwrap();
+    elsewhere.run(&["--import"], &world.read("bob.asc"));
+    elsewhere.run(&["--import"], revocation.replace(":-----BEGIN", "-----BEGIN").as_bytes());
+    world.write("bob.asc", &elsewhere.run(&["--armor", "--export"], b""));
+    let add = "truststore add PLACE/bob.asc --to REPO --signer file:alice --yes";
+    world.run(&format!("{add} --even-if-nothing-verifies")).succeeds();
+
+    let before = world.served();
+    let withdraw = "withdraw deploy 1.4.0 --reason bad --to REPO --yes";
+    for line in [&publish.replace("1.4.0", "1.5.0"), withdraw] {
+        let run = world.run(line).fails(86, "is revoked in the truststore");
+        assert!(run.talk.contains("hint: sign with another key"), "{}", run.talk);
+    }
+    assert_eq!(world.served(), before);
+}

@@ -46,7 +46,9 @@ fn pages_follow_what_is_published_later() {
         world.page("dbt-tools/deploy/1.4.0"),
         ["darwin", "description.txt", "description.txt.asc", "description.txt.sha256", "linux"]
     );
-    world.run("withdraw deploy 1.4.0 --reason broken --to REPO --signer file:alice").says_nothing();
+    world
+        .run("withdraw deploy 1.4.0 --reason broken --to REPO --signer file:alice --yes")
+        .succeeds();
     let page = world.page("dbt-tools/deploy");
     assert_eq!(page, ["1.10.0", "1.4.0", "withdrawn.json", "withdrawn.json.asc"]);
     let line = LINE.replace(" deploy 1.4.0", " dbt 4.0.0").replace("--description x", "--force");

@@ -48,6 +48,19 @@ fn publish_by(repository: &TestRepository, signer: &'static Person) {
     describe(repository, "deploy", "1.6.0");
 }
 
+/// Withdraws a version of `deploy` that had the bytes which another one has.
+fn withdraw_with_the_bytes_of(repository: &TestRepository, version: &str, other: &str) {
+    repository.withdraw("deploy", 1, &[version], &ALICE);
+    let at = format!("{TOOLS}/deploy/withdrawn.json");
+    let mut list: serde_json::Value = serde_json::from_slice(&repository.read(&at)).unwrap();
+    let digest = Digest::of(&repository.read(&artifact("deploy", other)));
+    list["versions"][0]["sha256"] = serde_json::json!([digest]);
+    let bytes = serde_json::to_vec(&list).unwrap();
+    let signature = ALICE.sign(&bytes, Some("withdrawn/deploy"), just_now());
+    repository.write(&at, &bytes);
+    repository.write(&format!("{at}.asc"), signature.as_bytes());
+}
+
 /// Alice and Olga have signed the manifest and both must sign the next one; Olga's key has expired
 /// since, and the manifest does soon.
 fn manifest_that_nobody_can_follow(repository: &TestRepository) {
@@ -169,6 +182,7 @@ const CASES: &[Case] = &[
         &["description-refused"],
     ),
     (|it| it.withdraw("deploy", 1, &["1.4.0"], &MALLORY), &["withdrawn-refused"]),
+    (|it| withdraw_with_the_bytes_of(it, "1.4.0", NEWEST), &["bytes-withdrawn"]),
     (|it| fs::create_dir(it.file(&format!("{TOOLS}/other"))).unwrap(), &["tool-empty"]),
     (|it| publish(it, "doctor", "1.0.0"), &["name-reserved"]),
     (|it| fs::create_dir(it.file(&format!("{TOOLS}/aux"))).unwrap(), &["name-illegal"]),
@@ -231,11 +245,14 @@ fn what_the_publisher_writes_is_in_order() {
     let world = World::with_alice();
     world.write("deploy", SCRIPT);
     for version in ["1.0.0", "1.1.0"] {
+        world.write("deploy", format!("#!/bin/sh\necho {version}\n").as_bytes());
         let line = format!("publish deploy {version} linux/amd64=deploy --description x --to REPO");
         world.run(&format!("{line} --signer file:alice")).says_nothing();
     }
     world.run("publish dbt 4.0.0 linux/amd64=deploy --to REPO --signer file:alice").says_nothing();
-    world.run("withdraw deploy 1.0.0 --reason bad --to REPO --signer file:alice").says_nothing();
+    world
+        .run("withdraw deploy 1.0.0 --reason bad --to REPO --signer file:alice --yes")
+        .says_nothing();
     world.run("verify REPO").says_nothing();
     let json = world.run("verify --to REPO --json").succeeds().json();
     assert_eq!(json["schema"], "dbt.verify/1");

@@ -1,7 +1,11 @@
-//! `publisher withdraw`: adds versions to a tool's signed list of those that never run again.
+//! `publisher withdraw`: adds versions to a tool's signed list of those that never run again, after
+//! showing what else that changes.
+
+mod review;
 
 use std::io::Cursor;
 
+use dbt_client::anchor::in_one_line;
 use dbt_client::source::Replace;
 use dbt_core::clock::Clock;
 use dbt_core::digest::{CHECKSUM_FILE_LIMIT, Digest};
@@ -16,18 +20,21 @@ use dbt_core::trust::withdrawn::{WITHDRAWN_LIMIT, Withdrawn, WithdrawnVersion};
 use dbt_core::version::Version;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
+use dbt_ui::prompt::{self, Answer};
 use dbt_ui::report::Report;
 use pgp::composed::DetachedSignature;
 use serde_json::json;
 
+use self::review::Review;
 use crate::args::Withdraw;
 use crate::env::Environment;
 use crate::exchange::{Exchange, Spot, content_of};
 use crate::key::certificate::{armored_block, split_signatures};
 use crate::known;
 use crate::place::Place;
+use crate::publish::Untrusted;
 use crate::publish::plan::{Reserved, subject_of, version_of};
-use crate::signer;
+use crate::signer::{self, Signer};
 use crate::stop::Stop;
 
 /// Withdraws versions.
@@ -44,13 +51,14 @@ pub(crate) fn run(
         typed.versions.iter().map(|version| version_of(version)).collect();
     let reason = reason_of(&typed.reason)?;
     let place = Place::of(&typed.delivery, environment, printer)?;
-    let exchange = Exchange::open(&place, environment)?;
+    // The review asks for the checksums of many versions.
+    let exchange = Exchange::wide(&place, environment)?;
     let clock = Clock::System;
     let at = Location::withdrawn(&tool);
     let work = Work { place: &place, exchange: &exchange, tool: &tool, at: &at, clock };
 
     let Published { mut list, standing } = work.published()?;
-    let before = list.versions.len();
+    let before = list.clone();
     for version in versions? {
         if list.reason_against(&version, None).is_some() {
             printer.note(format!("`{tool}` {version} is withdrawn already"));
@@ -64,32 +72,28 @@ pub(crate) fn run(
         }
         list.versions.push(WithdrawnVersion { version, sha256, reason: reason.clone() });
     }
-    let changed = list.versions.len() > before;
+    let mut review = None;
+    let changed = list.versions.len() > before.versions.len();
     if changed {
+        review = work.review(&before, &list, printer);
+        if !work.is_confirmed(review.as_ref(), &typed, printer)? {
+            return Ok(());
+        }
         list.serial += 1;
         list.issued = timestamp::format(clock.now());
         let signer = signer::of(&typed.delivery.signing, environment, clock)?;
-        let mut bytes = serde_json::to_vec_pretty(&list).map_err(Report::internal)?;
-        bytes.push(b'\n');
-        let binding = format!("withdrawn/{tool}");
-        let signature = signer::sign(
-            signer.as_ref(),
-            &mut Cursor::new(bytes.as_slice()),
-            &binding,
-            clock.now(),
-        )?;
-        let mut signatures = split_signatures(signature.armored())?;
-        signatures.extend(standing);
-        if !typed.dry_run {
-            work.write(&bytes, &armored_block(&signatures)?).map_err(|stop| {
-                stop.while_doing(format!("failed to withdraw versions of `{tool}`"))
-                    .hint("the same command again completes it")
-            })?;
-        }
+        // Clients that cannot verify the list run nothing of the tool.
+        Untrusted::Refused.judge(signer.as_ref(), &place, &exchange, printer)?;
+        work.sign_and_write(&list, signer.as_ref(), standing, typed.dry_run)?;
+    }
+    if let Some(review) = review.as_ref().filter(|_review| typed.dry_run && !typed.json) {
+        printer.data(review.lines(&tool))?;
     }
     if typed.json {
-        let document = json!({ "withdrawn": list, "changed": changed, "dryRun": typed.dry_run });
-        printer.json(document)?;
+        let review = review.as_ref().map(Review::json);
+        printer.json(json!({
+            "withdrawn": list, "changed": changed, "dryRun": typed.dry_run, "review": review,
+        }))?;
     }
     Ok(())
 }
@@ -173,6 +177,67 @@ impl Work<'_> {
             }
         }
         Ok(digests)
+    }
+
+    /// Looks at what the withdrawal changes. A bad version goes even where that cannot be found out.
+    fn review(&self, before: &Withdrawn, after: &Withdrawn, printer: &Printer) -> Option<Review> {
+        let review = Review::of(self.tool, (before, after), self.place, self.exchange);
+        review
+            .inspect_err(|stop| {
+                let error = in_one_line(stop.report().error());
+                printer.warning(format!("what else changes could not be found out: {error}"));
+            })
+            .ok()
+    }
+
+    /// Shows what changes, and asks the person. Where nobody is there it goes on: whoever names a version in
+    /// a script means it, and until it is withdrawn it runs.
+    fn is_confirmed(
+        &self,
+        review: Option<&Review>,
+        typed: &Withdraw,
+        printer: &Printer,
+    ) -> Result<bool, Stop> {
+        let tool = self.tool;
+        let lines = review.map(|review| review.lines(tool)).unwrap_or_default();
+        if typed.yes || typed.dry_run {
+            let unnamed = review.filter(|_shown| !typed.dry_run);
+            printer.talk(unnamed.map(|review| review.unnamed(tool)).unwrap_or_default());
+            return Ok(true);
+        }
+        printer.talk(lines);
+        let tools = self.place.tree(self.at.tree)?;
+        match prompt::ask(&format!("withdraw it from `{tools}` for everybody?")) {
+            Answer::Yes | Answer::NobodyThere => Ok(true),
+            Answer::No => {
+                printer.note("nothing was withdrawn");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Signs the list, and writes it.
+    fn sign_and_write(
+        &self,
+        list: &Withdrawn,
+        signer: &dyn Signer,
+        standing: Option<DetachedSignature>,
+        dry_run: bool,
+    ) -> Result<(), Stop> {
+        let tool = self.tool;
+        let mut bytes = serde_json::to_vec_pretty(list).map_err(Report::internal)?;
+        bytes.push(b'\n');
+        let (binding, now) = (format!("withdrawn/{tool}"), self.clock.now());
+        let signature = signer::sign(signer, &mut Cursor::new(bytes.as_slice()), &binding, now)?;
+        let mut signatures = split_signatures(signature.armored())?;
+        signatures.extend(standing);
+        if dry_run {
+            return Ok(());
+        }
+        self.write(&bytes, &armored_block(&signatures)?).map_err(|stop| {
+            stop.while_doing(format!("failed to withdraw versions of `{tool}`"))
+                .hint("the same command again completes it")
+        })
     }
 
     /// Writes the signature first: clients look for it when the listing shows the list. It is that of the
