@@ -46,6 +46,7 @@ mod ssh_keys;
 mod status;
 mod tamper;
 mod truststore;
+mod tuf_client;
 mod versions;
 mod whoami;
 
