@@ -34,5 +34,6 @@ pub mod source;
 pub mod state;
 pub mod store;
 pub mod token_cache;
+pub mod tuf;
 pub mod url;
 pub mod whoami;

@@ -29,6 +29,7 @@ pub mod grammar;
 pub mod input;
 pub mod job;
 pub mod listing;
+pub mod metadata;
 pub mod netrc;
 pub mod provider;
 pub mod request;
@@ -72,6 +73,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "grammar", run: grammar::run },
     Target { name: "job", run: job::run },
     Target { name: "listing", run: listing::run },
+    Target { name: "metadata", run: metadata::run },
     Target { name: "netrc", run: netrc::run },
     Target { name: "provider", run: provider::run },
     Target { name: "request", run: request::run },

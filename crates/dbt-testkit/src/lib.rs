@@ -40,4 +40,5 @@ pub mod times;
 pub mod tls;
 pub mod token_endpoint;
 mod traced;
+pub mod tuf;
 pub mod world;

@@ -47,6 +47,7 @@ mod status;
 mod tamper;
 mod troubleshooting;
 mod truststore;
+mod tuf_client;
 mod versions;
 mod whoami;
 

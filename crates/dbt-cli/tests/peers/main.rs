@@ -49,4 +49,5 @@ mod staging;
 mod started;
 mod static_host;
 mod traced;
+mod tuf_differential;
 mod web_server;

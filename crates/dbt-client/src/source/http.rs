@@ -66,27 +66,7 @@ impl Server {
 
 impl Source for Server {
     fn get(&self, path: &RepoPath, ask: &Ask) -> Result<Answer, FetchError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-        if let Some(etag) = ask.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
-            headers.insert(header::IF_NONE_MATCH, etag);
-        }
-        let conditional = headers.contains_key(header::IF_NONE_MATCH);
-        self.read(path, false, "read")?.until_good(&ask.patience, |attempts| {
-            let (mut reply, target) = attempts.follow(&headers, ask.redirects, &ask.patience)?;
-            if reply.status == 304 && conditional {
-                return Ok(Answer::NotModified);
-            }
-            attempts.expect(&mut reply, 200)?;
-            let etag = reply.header("etag").filter(|etag| etag.len() <= ETAG_LIMIT);
-            let etag = etag.map(str::to_owned);
-            let bytes = reply.body.read_all(ask.limit);
-            let bytes = bytes.map_err(|failure| Failed::after(&reply, failure))?;
-            if !ask.accepts_html && body::is_html(&bytes) {
-                return Err(Failed::html(&reply, &target));
-            }
-            Ok(Answer::Document { bytes, etag })
-        })
+        self.read(path, false, "read")?.document(ask)
     }
 
     fn list(&self, directory: &RepoPath, patience: &Patience) -> Result<Listing, FetchError> {
@@ -228,6 +208,11 @@ impl Client {
         &self.connector
     }
 
+    /// Reads a small document at exactly this place.
+    pub(super) fn document_at(&self, target: Target, ask: &Ask) -> Result<Answer, FetchError> {
+        Attempts { client: self, target, action: "read", root: false }.document(ask)
+    }
+
     /// Adds what tells the target's origin who asks: nothing, if it is not ours.
     pub(super) fn signed_in(
         &self,
@@ -326,6 +311,31 @@ impl Failed {
 }
 
 impl Attempts<'_> {
+    /// Reads a small document into memory.
+    fn document(&self, ask: &Ask) -> Result<Answer, FetchError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        if let Some(etag) = ask.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
+            headers.insert(header::IF_NONE_MATCH, etag);
+        }
+        let conditional = headers.contains_key(header::IF_NONE_MATCH);
+        self.until_good(&ask.patience, |attempts| {
+            let (mut reply, target) = attempts.follow(&headers, ask.redirects, &ask.patience)?;
+            if reply.status == 304 && conditional {
+                return Ok(Answer::NotModified);
+            }
+            attempts.expect(&mut reply, 200)?;
+            let etag = reply.header("etag").filter(|etag| etag.len() <= ETAG_LIMIT);
+            let etag = etag.map(str::to_owned);
+            let bytes = reply.body.read_all(ask.limit);
+            let bytes = bytes.map_err(|failure| Failed::after(&reply, failure))?;
+            if !ask.accepts_html && body::is_html(&bytes) {
+                return Err(Failed::html(&reply, &target));
+            }
+            Ok(Answer::Document { bytes, etag })
+        })
+    }
+
     fn until_good<T>(
         &self,
         patience: &Patience,

@@ -13,6 +13,7 @@ mod destination;
 mod endpoint;
 mod error;
 mod file;
+mod files;
 mod forward;
 mod http;
 #[cfg(any(test, all(target_vendor = "apple", not(feature = "system-framework"))))]
@@ -46,6 +47,7 @@ pub use destination::{Content, Destination, Replace, open_destination};
 pub(crate) use endpoint::{Call as EndpointCall, Reply as EndpointReply};
 pub use endpoint::{EndpointUrl, InvalidEndpoint};
 pub use error::{Class, Failure, FetchError, RedirectProblem, TlsProblem};
+pub use files::Files;
 pub use memory::Memory;
 pub use patience::{Cancel, Patience};
 pub use proxy::shown_for as proxy_for;

@@ -24,3 +24,4 @@ mod source_redirects;
 mod store_processes;
 #[cfg(target_os = "linux")]
 mod store_world;
+mod tuf;

@@ -9,6 +9,7 @@ pub mod history;
 pub mod keys;
 pub mod manifest;
 pub mod memory;
+pub mod metadata;
 pub mod openpgp;
 pub mod proof;
 pub mod rules;

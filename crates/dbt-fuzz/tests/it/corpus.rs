@@ -49,7 +49,7 @@ macro_rules! targets {
 targets! {
     announcement answer archive callback catalog checksum claims client_config command_line
     credential directory directory_filter documents function_output gomason grammar job listing
-    netrc provider request server_config sign_in signature signed_token state token_cache
+    metadata netrc provider request server_config sign_in signature signed_token state token_cache
     truststore users web
 }
 
