@@ -7,7 +7,8 @@ use std::os::windows::ffi::OsStrExt as _;
 use std::os::windows::fs::OpenOptionsExt as _;
 use std::os::windows::io::AsRawHandle as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::ptr::null;
+use std::time::Duration;
 
 use super::{Directory, Facts, Links};
 use crate::cause::{IN_USE, NO_DIRECTORY, STOPPED_ON_LINK};
@@ -110,15 +111,18 @@ pub(super) fn move_to_new(
     to: &Directory,
     new: &str,
 ) -> io::Result<()> {
-    let (from, to) = (terminated(&from.path.join(name)), terminated(&to.path.join(new)));
-    // SAFETY: both are texts that end with a zero and live until the call returns.
-    let moved = unsafe { MoveFileExW(from.as_ptr(), to.as_ptr(), 0) };
-    if moved == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    moved(from, name, to, new, 0)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the caller names both paths")]
 pub(super) fn move_over(from: &Directory, name: &str, to: &Directory, new: &str) -> io::Result<()> {
-    fs::rename(from.path.join(name), to.path.join(new))
+    moved(from, name, to, new, REPLACE_EXISTING)
+}
+
+fn moved(from: &Directory, name: &str, to: &Directory, new: &str, flags: u32) -> io::Result<()> {
+    let (from, to) = (terminated(&from.path.join(name)), terminated(&to.path.join(new)));
+    // SAFETY: both are texts that end with a zero and live until the call returns.
+    let moved = unsafe { MoveFileExW(from.as_ptr(), to.as_ptr(), flags) };
+    if moved == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 pub(super) fn link(from: &Directory, name: &str, to: &Directory, new: &str) -> io::Result<()> {
@@ -142,12 +146,13 @@ pub(super) fn can_work_in(directory: &Path) -> bool {
 }
 
 pub(super) fn touch(directory: &Directory) -> io::Result<()> {
-    open_to(&directory.path, WRITE_ATTRIBUTES)?.set_modified(now())
-}
-
-#[expect(clippy::disallowed_methods, reason = "the system has no way to say that it means now")]
-fn now() -> SystemTime {
-    SystemTime::now()
+    let opened = open_to(&directory.path, WRITE_ATTRIBUTES)?;
+    let mut now = 0_u64;
+    // SAFETY: the system writes the eight bytes of a `FILETIME` there.
+    unsafe { GetSystemTimeAsFileTime(&raw mut now) };
+    // SAFETY: the file is open, and a time that is null stays as it is.
+    let set = unsafe { SetFileTime(opened.as_raw_handle(), null(), null(), &raw const now) };
+    if set == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Opens a directory with certain rights, or finds that one does not have them.
@@ -260,6 +265,7 @@ const REPARSE_POINT: u32 = 0x400;
 const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 const BACKUP_SEMANTICS: u32 = 0x0200_0000;
 const BASIC_INFORMATION: i32 = 0;
+const REPLACE_EXISTING: u32 = 0x1;
 
 /// `BY_HANDLE_FILE_INFORMATION`. Times have their lower half first, all else its higher.
 #[repr(C)]
@@ -296,4 +302,11 @@ unsafe extern "system" {
         length: u32,
     ) -> i32;
     fn MoveFileExW(from: *const u16, to: *const u16, flags: u32) -> i32;
+    fn GetSystemTimeAsFileTime(now: *mut u64);
+    fn SetFileTime(
+        file: *mut c_void,
+        created: *const u64,
+        read: *const u64,
+        written: *const u64,
+    ) -> i32;
 }
