@@ -63,7 +63,9 @@ fn search_path(process: &Process, ours: &Path, findings: &mut Findings) {
 
 fn export_path(directory: &str) -> String {
     if cfg!(windows) {
-        return format!("put `{directory}` into your `Path`: \"environment variables\" in the settings");
+        return format!(
+            "put `{directory}` into your `Path`: \"environment variables\" in the settings"
+        );
     }
     format!("`export PATH=\"{directory}:$PATH\"` in the start-up file of your shell")
 }
