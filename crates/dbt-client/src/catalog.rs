@@ -23,6 +23,7 @@ use crate::source::{Ask, Class, FetchError, Patience, Source};
 pub mod description;
 pub mod index;
 pub mod published;
+pub mod withdrawals;
 
 /// How many requests are under way at once. A connector for many lets so many through.
 pub(crate) const AT_ONCE: usize = 32;

@@ -188,7 +188,13 @@ fn typed_url(text: &str) -> Result<RepositoryUrl, Stop> {
     let here = std::path::absolute(".").map_err(|error| {
         Report::because(ExitCode::INTERNAL, "failed to find this directory", error)
     })?;
-    Ok(RepositoryUrl::parse_relative_to(text, &here)?)
+    RepositoryUrl::parse_relative_to(text, &here).map_err(|error| {
+        let stop = Stop::from(error);
+        if text.contains("://") {
+            return stop;
+        }
+        stop.hint(format!("a directory that is not there yet is made first: `mkdir -p {text}`"))
+    })
 }
 
 /// Returns what is directly below a place.

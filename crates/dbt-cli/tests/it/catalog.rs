@@ -236,6 +236,39 @@ fn a_description_is_verified_where_one_tool_is_shown() {
 }
 
 #[test]
+fn a_tool_that_is_shown_says_what_is_withdrawn_and_what_runs_in_its_place() {
+    let world = published();
+    let state = || {
+        let shown = json_of(&world, &["catalog", "show", "deploy", "--json"]);
+        (shown["withdrawn_state"].clone(), shown["withdrawn"].clone(), shown["version"].clone())
+    };
+    assert_eq!(state(), (json!("none"), json!([]), json!("1.10.0")));
+    world.repository().withdraw("deploy", 1, &["1.10.0"], &ALICE);
+    let withdrawn = json!([{"version": "1.10.0", "reason": "deletes the database"}]);
+    assert_eq!(state(), (json!("not-verified"), withdrawn.clone(), json!("1.4.0")));
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    assert_eq!(state(), (json!("verified"), withdrawn, json!("1.4.0")));
+    let said = world.dbt(["catalog", "show", "deploy"]).exits_with(0).says_nothing().stdout();
+    assert!(said.contains(&format!("newest for {PLATFORM}: 1.4.0\n")), "{said}");
+    assert!(said.contains("1.10.0 is withdrawn: deletes the database\n"), "{said}");
+
+    // Whoever writes to the server withdraws nothing.
+    world.repository().withdraw("deploy", 2, &["1.4.0"], &MALLORY);
+    assert_eq!(state(), (json!("refused"), json!([]), json!("1.10.0")));
+    let run = world.dbt(["catalog", "show", "deploy"]);
+    run.exits_with(0).mentions("the list of withdrawn versions is refused: no signature of");
+}
+
+#[test]
+fn a_tool_that_is_not_published_is_not_shown() {
+    let world = published();
+    let run = world.dbt(["catalog", "show", "nothing"]);
+    run.exits_with(exits::NOT_FOUND).mentions("`nothing` is not published");
+    run.mentions("catalog list` shows what is");
+    assert!(run.stdout().is_empty(), "{run:?}");
+}
+
+#[test]
 fn a_hostile_listing_is_listed_harmlessly() {
     let world = published();
     let page = "<pre><a href=\"../\">../</a><a href=\"x%1b%5b2J/\">x</a><a href=\"%2e%2e/\">a</a>\

@@ -298,3 +298,18 @@ fn the_help_and_the_version_are_shown() {
     assert_eq!(world.run("-V").succeeds().data, world.run("--version").succeeds().data);
     assert!(world.run("").succeeds().data.contains("DBT_SIGNING_PASSPHRASE"));
 }
+
+#[test]
+fn a_directory_that_is_not_there_yet_is_to_be_made_and_nothing_else_is_done() {
+    let world = World::with_alice();
+    world.write("deploy", SCRIPT);
+    let line = "publish deploy 1.4.0 linux/amd64=deploy --description x --signer file:alice";
+    let run = world.run(&format!("{line} --to site")).fails(80, "`site` is not the URL of a repo");
+    assert!(
+        run.talk.contains("hint: a directory that is not there yet is made first: `mkdir -p site`")
+    );
+    assert!(!world.path("site").exists());
+    fs::create_dir(world.path("site")).unwrap();
+    world.run(&format!("{line} --to site")).succeeds();
+    assert!(world.path("site/dbt-tools/deploy/1.4.0/linux/amd64/deploy").exists());
+}

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use dbt_client::catalog::description::{self, Description};
 use dbt_client::catalog::published::{self, PublishedArtifact};
+use dbt_client::catalog::withdrawals::{self, Withdrawals};
 use dbt_client::session::Session;
-use dbt_core::layout::Location;
+use dbt_client::source::{Class, FetchError};
+use dbt_core::brand;
+use dbt_core::layout::{Location, WITHDRAWN_FILE};
 use dbt_core::name::ToolName;
 use dbt_core::platform::Platform;
 use dbt_core::release::Subject;
@@ -14,6 +17,8 @@ use dbt_core::timestamp;
 use dbt_core::trust::TrustStore;
 use dbt_core::trust::keys::Certificate;
 use dbt_core::version::Version;
+use dbt_ui::exit_code::ExitCode;
+use dbt_ui::printable;
 use dbt_ui::report::Report;
 use dbt_ui::table::Table;
 use serde_json::json;
@@ -34,6 +39,7 @@ struct View {
     versions: Vec<Version>,
     artifacts: Vec<PublishedArtifact>,
     description: Option<Description>,
+    withdrawals: Option<Withdrawals>,
     trust: Option<TrustStore>,
 }
 
@@ -49,6 +55,10 @@ pub(super) fn show(world: &World<'_>, tool: &ToolName, as_json: bool) -> Result<
     if let Some(Description::Refused(error)) = &view.description {
         world.printer.warning(format!("the description is not shown: {error}"));
     }
+    if let Some(Withdrawals::Refused(error)) = &view.withdrawals {
+        let why = "clients run nothing of it until that is put right";
+        world.printer.warning(format!("the list of withdrawn versions is refused: {error}; {why}"));
+    }
     if as_json { world.printer.json(view.document()) } else { view.print(world) }
 }
 
@@ -57,7 +67,8 @@ impl View {
         let at = Location::versions_of(&Subject::Tool(tool.clone()));
         let source = session.repository().tree(at.tree);
         let patience = || session.patience(false);
-        let listing = session.repository().list(&at, &patience()).map_err(failure::fetching)?;
+        let listing =
+            session.repository().list(&at, &patience()).map_err(|error| unlisted(tool, error))?;
         let mut versions = listing.versions();
         versions.sort_by(|a, b| b.cmp(a));
         // What this machine believes already: a look changes nothing about that.
@@ -68,8 +79,15 @@ impl View {
         let looked_at = versions.get(..LOOKED_AT.min(versions.len())).unwrap_or_default();
         let artifacts = published::of_versions(source, tool, looked_at, &certificates, &patience)
             .map_err(failure::fetching)?;
+        let judge = (trust.as_ref(), session.now());
+        let withdrawals = if listing.contains(WITHDRAWN_FILE) {
+            withdrawals::read(source, tool, judge, &patience()).map_err(failure::fetching)?
+        } else {
+            None
+        };
         let (tool, here) = (tool.clone(), session.settings.platform);
-        let mut view = Self { tool, here, versions, artifacts, description: None, trust };
+        let mut view =
+            Self { tool, here, versions, artifacts, description: None, withdrawals, trust };
         let described = view.newest_for(here).or_else(|| select::newest(&view.versions));
         if let Some(version) = described.or_else(|| view.versions.first().cloned()) {
             let judge = (view.trust.as_ref(), session.now());
@@ -79,10 +97,16 @@ impl View {
         Ok(view)
     }
 
-    /// Returns the newest release of each platform, among the versions that were looked at.
+    /// Returns why a version is withdrawn, if it is.
+    fn withdrawn(&self, version: &Version) -> Option<&str> {
+        self.withdrawals.as_ref()?.list()?.reason_against(version, None)
+    }
+
+    /// Returns the newest release of each platform, among the versions that were looked at and may run.
     fn platforms(&self) -> BTreeMap<Platform, Version> {
         let mut newest: BTreeMap<Platform, Vec<Version>> = BTreeMap::new();
-        for artifact in &self.artifacts {
+        let may_run = |it: &&PublishedArtifact| self.withdrawn(&it.id.version).is_none();
+        for artifact in self.artifacts.iter().filter(may_run) {
             newest.entry(artifact.id.platform).or_default().push(artifact.id.version.clone());
         }
         let newest = newest.into_iter();
@@ -111,6 +135,12 @@ impl View {
             ]);
         }
         world.printer.table(&table)?;
+        for version in &self.versions {
+            if let Some(reason) = self.withdrawn(version) {
+                let reason = printable::line(reason);
+                world.printer.data(format!("{version} is withdrawn: {reason}\n"))?;
+            }
+        }
         let older: Vec<&str> =
             self.versions.iter().skip(LOOKED_AT).map(Version::spelling).collect();
         if older.is_empty() {
@@ -131,7 +161,9 @@ impl View {
             ),
             Some(Description::Refused(_)) | None => String::new(),
         };
-        let (here, newest) = (self.here, select::newest(&self.versions));
+        let may_run = self.versions.iter().filter(|version| self.withdrawn(version).is_none());
+        let may_run: Vec<Version> = may_run.cloned().collect();
+        let (here, newest) = (self.here, select::newest(&may_run));
         let runs = match (self.newest_for(here), newest) {
             (Some(ours), Some(newest)) if !ours.same_number(&newest) => {
                 format!("newest for {here}: {ours} ({newest} is not published for it)\n")
@@ -168,6 +200,17 @@ impl View {
             None => ("none", None, None),
         };
         let artifacts: Vec<_> = self.artifacts.iter().map(artifact_document).collect();
+        let withdrawn = self.versions.iter().filter_map(|version| {
+            let reason = self.withdrawn(version)?;
+            Some(json!({ "version": version, "reason": reason }))
+        });
+        let withdrawn: Vec<_> = withdrawn.collect();
+        let withdrawn_state = match &self.withdrawals {
+            Some(Withdrawals::Verified(_)) => "verified",
+            Some(Withdrawals::NotVerified(_)) => "not-verified",
+            Some(Withdrawals::Refused(_)) => "refused",
+            None => "none",
+        };
         json!({
             "tool": self.tool,
             "version": self.newest_for(self.here),
@@ -178,8 +221,19 @@ impl View {
             "description_state": state,
             "description_signer": signer,
             "artifacts": artifacts,
+            "withdrawn": withdrawn,
+            "withdrawn_state": withdrawn_state,
         })
     }
+}
+
+/// Reports that a tool could not be listed.
+fn unlisted(tool: &ToolName, error: FetchError) -> Report {
+    if error.class() != Class::NotFound {
+        return failure::fetching(error);
+    }
+    Report::because(ExitCode::NOT_FOUND, format!("`{tool}` is not published"), error)
+        .hint(format!("`{} catalog list` shows what is", brand::PROGRAM))
 }
 
 fn artifact_document(artifact: &PublishedArtifact) -> serde_json::Value {
