@@ -58,6 +58,12 @@ fn what_the_page_about_installing_types_installs_and_takes_back() {
     let baked = fs::read(server.served().join(at)).unwrap();
     assert!(baked == fs::read(desk.path(&made)).unwrap(), "another one was published");
 
+    let script = server.served().join("dbt/install_dbt.sh");
+    let checked = desk.command("shellcheck").args(["-s", "sh"]).arg(&script).output();
+    let checked =
+        checked.unwrap_or_else(|error| panic!("shellcheck: {error}; run scripts/install-peers"));
+    assert!(checked.status.success(), "{checked:?}");
+
     // Whoever has downloaded it. The settings are in it.
     fs::remove_file(desk.path("dbt-installer.json")).unwrap();
     fs::copy(desk.path(&made), desk.path("dbt-installer")).unwrap();

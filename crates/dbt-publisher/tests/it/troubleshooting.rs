@@ -23,7 +23,9 @@ fn what_the_page_has_the_publisher_say_it_says() {
     world.run(&described).says_nothing();
     world.write("deploy", b"#!/bin/sh\necho other\n");
     has(&world, &described);
-    has(&world, &described.replace("1.0.0", "1.1.0").replace("alice", "bob"));
+    let unknown = described.replace("1.0.0", "1.1.0").replace("alice", "bob");
+    has(&world, &unknown);
+    world.run(&format!("{unknown} --force")).succeeds();
     has(&world, "sign deploy 1.1.0 --to REPO --signer file:alice");
     has(&world, "verify REPO");
     has(&world, "truststore add bob --to REPO --signer file:bob");
