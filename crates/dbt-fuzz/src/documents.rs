@@ -54,7 +54,11 @@ fn manifests(known: &[u8], next: &[u8]) {
     let trusted: Vec<&Certificate> = fixtures::keyring().certificates.iter().collect();
     for signature in fixtures::SIGNATURES {
         assert!(PinnedManifest::first(known, signature, &trusted, fixtures::now()).is_err());
-        let pinned = PinnedManifest { manifest: manifest.clone(), sha256: Digest::of(known) };
+        let pinned = PinnedManifest {
+            manifest: manifest.clone(),
+            sha256: Digest::of(known),
+            earlier_admins: [].into(),
+        };
         let followed = pinned.follow(next, signature, &trusted, fixtures::now());
         if let Ok(followed) = followed {
             assert_eq!((followed, next), (pinned, known), "only itself");

@@ -156,7 +156,7 @@ impl There<'_> {
     async fn manifest(&self) -> Result<Option<PinnedManifest>, ApiError> {
         let Some(bytes) = self.read(Part::Manifest).await? else { return Ok(None) };
         let manifest = Manifest::parse(&bytes).map_err(|error| broken(&error))?;
-        Ok(Some(PinnedManifest { manifest, sha256: Digest::of(&bytes) }))
+        Ok(Some(PinnedManifest { manifest, sha256: Digest::of(&bytes), earlier_admins: [].into() }))
     }
 }
 

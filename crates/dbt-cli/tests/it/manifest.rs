@@ -1,5 +1,6 @@
 //! The truststore's signed manifest: adopted under known trust, then held on to.
 
+use dbt_testkit::exits;
 use dbt_testkit::people::{ALICE, BOB, CAROL, MALLORY};
 use dbt_testkit::world::World;
 
@@ -149,4 +150,37 @@ fn a_manifest_that_has_gone_installs_nothing_under_a_new_truststore() {
     world.dbt(["deploy"]).prints("deploy 1.4.0\n").mentions("manifest");
     level_is(&world, "pinned");
     assert_eq!(world.executables().len(), 1);
+}
+
+#[test]
+fn a_manifest_of_an_anchor_that_was_replaced_speaks_for_nobody() {
+    let world = adopted();
+    world.pin(&[&ALICE]);
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    // Whoever looks after this machine has heard that the key of Alice was stolen.
+    world.pin(&[&BOB]);
+    for words in [&["deploy"][..], &["-o", "deploy"], &["deploy@1.4.0"]] {
+        let run = world.dbt(words.iter().copied());
+        run.exits_with(exits::VERIFICATION_REFUSED);
+        assert_eq!(run.stdout(), "", "nothing ran");
+        run.mentions("`trust` in the configuration names other signers for it");
+    }
+    world.pin(&[&ALICE, &BOB]);
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+}
+
+#[test]
+fn a_manifest_that_follows_from_one_of_the_anchor_goes_on_speaking() {
+    let world = world();
+    world.pin(&[&ALICE]);
+    world.repository().publish("deploy", "1.4.0").now();
+    world.repository().manifest(1).publish(&[&ALICE]);
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    world.repository().trust(&[&ALICE, &BOB]);
+    world.repository().manifest(2).admins(&[&BOB]).publish(&[&ALICE, &BOB]);
+    world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    world.repository().trust(&[&BOB, &CAROL]);
+    world.repository().manifest(3).admins(&[&BOB]).signed_by(&[&BOB]).publish(&[&BOB, &CAROL]);
+    world.repository().publish("deploy", "1.5.0").signed_by(&CAROL).now();
+    world.dbt(["deploy"]).prints("deploy 1.5.0\n");
 }

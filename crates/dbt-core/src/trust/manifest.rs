@@ -10,6 +10,7 @@ use crate::timestamp;
 use super::fingerprint::Fingerprint;
 use super::keys::Certificate;
 use super::openpgp::{SignatureBlock, SignatureFormatError};
+use super::rules::TrustRules;
 
 /// The schema name of a manifest.
 pub const MANIFEST_SCHEMA: &str = "dbt.truststore/1";
@@ -71,6 +72,9 @@ pub struct PinnedManifest {
     pub manifest: Manifest,
     /// The digest of its bytes.
     pub sha256: Digest,
+    /// Who signed the ones that it follows from, up to the first that was accepted here.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub earlier_admins: BTreeSet<Fingerprint>,
 }
 
 /// A manifest whose signatures have been checked by [`PinnedManifest::first`] or
@@ -87,7 +91,7 @@ impl PinnedManifest {
         let manifest = Manifest::parse(bytes)?;
         let (admins, threshold) = (manifest.admins.clone(), manifest.admin_threshold);
         count_admins(bytes, signature, &admins, threshold, trusted, now)?;
-        Ok(Self { sha256: Digest::of(bytes), manifest })
+        Ok(Self { sha256: Digest::of(bytes), manifest, earlier_admins: BTreeSet::new() })
     }
 
     /// Accepts the next manifest: its version is one higher, it names this one as its
@@ -114,7 +118,20 @@ impl PinnedManifest {
             return Err(ManifestError::Gap { offered: next.version, pinned: pinned.version });
         }
         count_admins(bytes, signature, &pinned.admins, pinned.admin_threshold, certificates, now)?;
-        Ok(Self { sha256: Digest::of(bytes), manifest: next })
+        let earlier_admins = self.lineage().cloned().collect();
+        Ok(Self { sha256: Digest::of(bytes), manifest: next, earlier_admins })
+    }
+
+    /// Says whether the configuration stands behind it still: it names nobody, or an admin of this
+    /// manifest or of one that it follows from. What was accepted under an anchor that has been
+    /// replaced since speaks for nobody.
+    #[must_use]
+    pub fn is_anchored_in(&self, rules: &TrustRules) -> bool {
+        !rules.names_signers() || self.lineage().any(|admin| rules.names(admin))
+    }
+
+    fn lineage(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.earlier_admins.iter().chain(&self.manifest.admins)
     }
 }
 

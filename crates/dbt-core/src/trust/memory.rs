@@ -230,10 +230,9 @@ impl TrustMemory {
         now: SystemTime,
     ) -> Vec<Signer> {
         let trust_on_first_use = self.is_first_contact() && !demands.rules.names_signers();
+        let pinned = self.manifest.as_ref().filter(|it| it.is_anchored_in(demands.rules));
         let in_manifest = |certificate: &Certificate| {
-            self.manifest
-                .as_ref()
-                .is_some_and(|pinned| pinned.manifest.certs.contains(certificate.fingerprint()))
+            pinned.is_some_and(|it| it.manifest.certs.contains(certificate.fingerprint()))
         };
         let standing = |certificate: &Certificate| {
             let fingerprint = certificate.fingerprint();
