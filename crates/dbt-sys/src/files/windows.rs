@@ -7,7 +7,6 @@ use std::os::windows::ffi::OsStrExt as _;
 use std::os::windows::fs::OpenOptionsExt as _;
 use std::os::windows::io::AsRawHandle as _;
 use std::path::Path;
-use std::ptr::null;
 use std::time::Duration;
 
 use super::{Directory, Facts, Links};
@@ -111,18 +110,23 @@ pub(super) fn move_to_new(
     to: &Directory,
     new: &str,
 ) -> io::Result<()> {
-    moved(from, name, to, new, 0)
+    move_file(&from.path.join(name), &to.path.join(new), 0)
 }
 
 pub(super) fn move_over(from: &Directory, name: &str, to: &Directory, new: &str) -> io::Result<()> {
-    moved(from, name, to, new, REPLACE_EXISTING)
+    move_file(&from.path.join(name), &to.path.join(new), REPLACE_EXISTING)
 }
 
-fn moved(from: &Directory, name: &str, to: &Directory, new: &str, flags: u32) -> io::Result<()> {
-    let (from, to) = (terminated(&from.path.join(name)), terminated(&to.path.join(new)));
+fn move_file(from: &Path, to: &Path, flags: u32) -> io::Result<()> {
+    let (from, to) = (terminated(from), terminated(to));
     // SAFETY: both are texts that end with a zero and live until the call returns.
     let moved = unsafe { MoveFileExW(from.as_ptr(), to.as_ptr(), flags) };
-    if moved == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    done(moved)
+}
+
+/// Returns the error of the call that has just failed, if it has.
+fn done(outcome: i32) -> io::Result<()> {
+    if outcome == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 pub(super) fn link(from: &Directory, name: &str, to: &Directory, new: &str) -> io::Result<()> {
@@ -146,13 +150,15 @@ pub(super) fn can_work_in(directory: &Path) -> bool {
 }
 
 pub(super) fn touch(directory: &Directory) -> io::Result<()> {
-    let opened = open_to(&directory.path, WRITE_ATTRIBUTES)?;
-    let mut now = 0_u64;
-    // SAFETY: the system writes the eight bytes of a `FILETIME` there.
+    let handle = open_to(&directory.path, WRITE_ATTRIBUTES)?;
+    let mut now = [0_u32; 2];
+    // SAFETY: the time is written to two halves that are ours.
     unsafe { GetSystemTimeAsFileTime(&raw mut now) };
-    // SAFETY: the file is open, and a time that is null stays as it is.
-    let set = unsafe { SetFileTime(opened.as_raw_handle(), null(), null(), &raw const now) };
-    if set == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    // SAFETY: the handle is open, and the times live until the call returns; what is null stays.
+    let set = unsafe {
+        SetFileTime(handle.as_raw_handle(), std::ptr::null(), &raw const now, &raw const now)
+    };
+    done(set)
 }
 
 /// Opens a directory with certain rights, or finds that one does not have them.
@@ -232,7 +238,7 @@ fn information_of(file: &File) -> io::Result<Information> {
     let mut information = Information::default();
     // SAFETY: the handle is open, and the structure is the one that this call fills.
     let filled = unsafe { GetFileInformationByHandle(file.as_raw_handle(), &raw mut information) };
-    if filled == 0 { Err(io::Error::last_os_error()) } else { Ok(information) }
+    done(filled).map(|()| information)
 }
 
 /// Returns when anything of a file changed.
@@ -248,7 +254,7 @@ fn changed(file: &File) -> io::Result<i64> {
             length,
         )
     };
-    if filled == 0 { Err(io::Error::last_os_error()) } else { Ok(basic.changed) }
+    done(filled).map(|()| basic.changed)
 }
 
 fn terminated(path: &Path) -> Vec<u16> {
@@ -265,7 +271,7 @@ const REPARSE_POINT: u32 = 0x400;
 const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 const BACKUP_SEMANTICS: u32 = 0x0200_0000;
 const BASIC_INFORMATION: i32 = 0;
-const REPLACE_EXISTING: u32 = 0x1;
+const REPLACE_EXISTING: u32 = 1;
 
 /// `BY_HANDLE_FILE_INFORMATION`. Times have their lower half first, all else its higher.
 #[repr(C)]
@@ -301,12 +307,12 @@ unsafe extern "system" {
         information: *mut c_void,
         length: u32,
     ) -> i32;
-    fn MoveFileExW(from: *const u16, to: *const u16, flags: u32) -> i32;
-    fn GetSystemTimeAsFileTime(now: *mut u64);
+    fn GetSystemTimeAsFileTime(time: *mut [u32; 2]);
     fn SetFileTime(
         file: *mut c_void,
-        created: *const u64,
-        read: *const u64,
-        written: *const u64,
+        created: *const [u32; 2],
+        read: *const [u32; 2],
+        modified: *const [u32; 2],
     ) -> i32;
+    fn MoveFileExW(from: *const u16, to: *const u16, flags: u32) -> i32;
 }
