@@ -12,7 +12,7 @@ SUITES := --workspace --locked --features peers,long,static
 .PHONY: help build build-installer static dist dist-quick reproduce demo test test-peers test-long test-static test-costs lint bench bench-server fuzz
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 17
 
 build: ## the programs, optimised, in target/release; BRAND=nx under other names, in target/brand/nx
 	@scripts/prerequisites build
@@ -40,10 +40,10 @@ dist-quick: ## the same for this processor alone, with less optimisation, and wh
 	PROFILE=dist-quick scripts/dist linux/amd64
 	PROFILE=dist-quick PROGRAMS="dbt publisher" scripts/reproduce linux/amd64
 
-reproduce: ## builds dbt for Linux on amd64 twice, in two places, and compares; scripts/install-cross first
+reproduce: ## dbt for Linux on amd64, with less optimisation, built in two places and compared; scripts/install-cross first
 	@scripts/prerequisites cross
-	scripts/static linux/amd64
-	scripts/reproduce linux/amd64
+	PROFILE=dist-quick scripts/static linux/amd64
+	PROFILE=dist-quick scripts/reproduce linux/amd64
 
 demo: ## a repository, a publisher, an installer and a client here, in about a minute and a build
 	@scripts/prerequisites build

@@ -16,6 +16,7 @@ pub(crate) fn write(directory: &Path) -> Result<(), String> {
     let programs = [
         dbt_cli::help::grammar(),
         dbt_cli::cli::catalog_grammar(),
+        dbt_cli::installer_grammar(),
         dbt_publisher::grammar(),
         dbt_server::args::Arguments::command(),
     ];

@@ -48,6 +48,11 @@ pub fn catalog_with(version: &str) -> ProcessCode {
     main_as(version, catalog)
 }
 
+/// Returns what may be typed to the installer, for manual pages.
+pub fn installer_grammar() -> clap::Command {
+    installer::grammar()
+}
+
 /// Runs the installer.
 pub fn installer_with(version: &str) -> ProcessCode {
     main_as(version, installer::run)

@@ -121,7 +121,8 @@ pub(super) fn parse(words: Vec<OsString>) -> Result<(Invocation, bool), UsageErr
     }
 }
 
-fn grammar() -> clap::Command {
+/// Returns what may be typed.
+pub(crate) fn grammar() -> clap::Command {
     let about = format!("Install {} from your organisation's server", brand::PROGRAM);
     help::laid_out(Cli::command()).name(brand::INSTALLER).bin_name(brand::INSTALLER).about(about)
 }

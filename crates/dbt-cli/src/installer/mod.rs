@@ -25,6 +25,8 @@ use dbt_ui::printable::Printable;
 use dbt_ui::prompt::{self, Answer};
 use dbt_ui::report::Report;
 
+pub(crate) use self::args::grammar;
+
 use crate::args::Flags;
 use crate::commands::failure;
 use crate::commands::server::{self, Introduced};
