@@ -392,7 +392,11 @@ fn an_admin_whose_key_was_revoked_signs_no_manifest() {
         certs: Vec::new(),
         prev,
     };
-    let pinned = PinnedManifest { manifest: by_carol(None, 1), sha256: Digest::of(b"first"), earlier_admins: [].into() };
+    let pinned = PinnedManifest {
+        manifest: by_carol(None, 1),
+        sha256: Digest::of(b"first"),
+        earlier_admins: [].into(),
+    };
     let bytes = serde_json::to_vec(&by_carol(Some(pinned.sha256), 2)).unwrap();
     let options = ["--armor", "--local-user", &format!("{carol}!"), "--detach-sign"];
     let signature = stolen.thief.run(SIGNING, &options, &bytes);
