@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use crate::built::target;
 
@@ -19,7 +20,17 @@ impl Place {
         fs::copy(target("static/windows-amd64/become.exe"), place.path("become.exe")).unwrap();
         compiled("told.c", &["-o"], &place.path("told.exe"));
         compiled("process_prng.c", &["-shared", "-o"], &place.path("bcryptprimitives.dll"));
+        place.make_windows();
         place
+    }
+
+    /// Makes the Windows, which Wine does at its first start: several at once on a busy machine give up
+    /// waiting for themselves, and say so by the exit code of whatever was to be started.
+    fn make_windows(&self) {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_made = || self.run(&["cmd.exe", "/c", "exit 0"]).0 == Some(0);
+        assert!((0..3).any(|_attempt| is_made()), "Wine makes no Windows here");
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
