@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 use dbt_core::secret::Secret;
+#[cfg(unix)]
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 
 use crate::printable;
 
@@ -53,7 +55,60 @@ fn line_on(
 
 /// Asks for something that nobody should see, on the terminal itself, which does not show it.
 pub fn secret(question: &str) -> io::Result<Secret<String>> {
-    rpassword::prompt_password(printable::line(question)).map(Secret::new)
+    let (reader, mut writer) = open_terminal()?;
+    let _unseen = ask_unseen(&reader, &mut writer, question)?;
+    rpassword::read_password().map(Secret::new)
+}
+
+/// Writes a question whose answer is not shown, from its first letter on: who answers as soon as the
+/// question is there, as a password manager does, must not be faster than we are.
+fn ask_unseen(terminal: &File, writer: &mut impl Write, question: &str) -> io::Result<Unseen> {
+    let unseen = Unseen::on(terminal)?;
+    write!(writer, "{}", printable::line(question))?;
+    writer.flush()?;
+    Ok(unseen)
+}
+
+/// A terminal that does not show what is typed, until this goes.
+#[cfg(unix)]
+struct Unseen {
+    terminal: File,
+    before: Termios,
+}
+
+#[cfg(unix)]
+impl Unseen {
+    fn on(terminal: &File) -> io::Result<Self> {
+        let terminal = terminal.try_clone()?;
+        let before = termios::tcgetattr(&terminal)?;
+        let mut unseen = before.clone();
+        // What is read with is set in the same way; what was typed before then is not lost, and Ctrl-C
+        // is left to whoever reads.
+        let shown = LocalModes::ECHO | LocalModes::ECHONL;
+        unseen.local_modes.remove(shown | LocalModes::ICANON | LocalModes::ISIG);
+        termios::tcsetattr(&terminal, OptionalActions::Now, &unseen)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        // A terminal that is gone shows nothing any more.
+        let _may_be_gone = termios::tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
+}
+
+/// On a console it is whoever reads that hides what is typed.
+#[cfg(windows)]
+struct Unseen;
+
+#[cfg(windows)]
+impl Unseen {
+    #[expect(clippy::unnecessary_wraps, reason = "a terminal can go away")]
+    const fn on(_console: &File) -> io::Result<Self> {
+        Ok(Self)
+    }
 }
 
 #[cfg(not(windows))]
@@ -129,6 +184,46 @@ mod tests {
         assert_eq!((said.as_deref(), shown.as_str()), (Some("alice"), "user name [alice]: "));
         assert_eq!(line(" bob \n", Some("alice")).0.as_deref(), Some("bob"));
         assert_eq!(line("", None), (None, "user name: ".to_owned()));
+    }
+
+    /// Notes, whenever something is written, whether the terminal would show what is typed now.
+    #[cfg(unix)]
+    struct Watching<'a>(&'a File, Vec<bool>);
+
+    #[cfg(unix)]
+    fn shows_what_is_typed(terminal: &File) -> bool {
+        termios::tcgetattr(terminal).unwrap().local_modes.contains(LocalModes::ECHO)
+    }
+
+    #[cfg(unix)]
+    impl Write for Watching<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1.push(shows_what_is_typed(self.0));
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_secret_is_hidden_before_it_is_asked_for_and_until_it_is_there() {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let mut options = OpenOptions::new();
+        let terminal = options.read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        assert!(shows_what_is_typed(&terminal));
+        let mut watching = Watching(&terminal, Vec::new());
+        let unseen = ask_unseen(&terminal, &mut watching, "passphrase: ").unwrap();
+        assert!(!watching.1.is_empty() && !watching.1.contains(&true), "{:?}", watching.1);
+        assert!(!shows_what_is_typed(&terminal));
+        drop(unseen);
+        assert!(shows_what_is_typed(&terminal));
     }
 
     #[test]

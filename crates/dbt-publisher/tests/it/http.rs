@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use dbt_testkit::ssh_agent::SignedToken;
 
@@ -34,6 +35,45 @@ struct State {
     /// Whether what is not complete is shown to those alone who may write.
     hides_drafts: bool,
     exchanges: Vec<Exchanged>,
+    gate: Option<Arc<Gate>>,
+}
+
+/// Lets nobody pass before so many are there; from then on everybody.
+#[derive(Debug)]
+struct Gate {
+    crowd: Mutex<Crowd>,
+    came: Condvar,
+}
+
+#[derive(Debug)]
+struct Crowd {
+    needed: usize,
+    there: usize,
+    /// Somebody has waited in vain.
+    is_given_up: bool,
+}
+
+/// How long somebody waits for others.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Gate {
+    fn opens_for(needed: usize) -> Self {
+        let crowd = Mutex::new(Crowd { needed, there: 0, is_given_up: false });
+        Self { crowd, came: Condvar::new() }
+    }
+
+    fn pass(&self) {
+        self.crowd.lock().unwrap().there += 1;
+        self.came.notify_all();
+        self.wait(|crowd| crowd.there < crowd.needed);
+    }
+
+    fn wait(&self, too_early: impl Fn(&Crowd) -> bool) {
+        let crowd = self.crowd.lock().unwrap();
+        let too_early = |crowd: &mut Crowd| too_early(crowd);
+        let (mut crowd, waited) = self.came.wait_timeout_while(crowd, PATIENCE, too_early).unwrap();
+        crowd.is_given_up |= waited.timed_out();
+    }
 }
 
 /// An identity of a job that was exchanged.
@@ -103,6 +143,39 @@ impl Server {
 
     pub(crate) fn behave(&self) {
         self.state.lock().unwrap().faults.clear();
+    }
+
+    /// Answers no write before so many are under way at once.
+    pub(crate) fn wait_for_writes_at_once(&self, needed: usize) {
+        self.state.lock().unwrap().gate = Some(Arc::new(Gate::opens_for(needed)));
+    }
+
+    /// Says whether they were, and nobody has waited in vain.
+    pub(crate) fn were_at_once(&self) -> bool {
+        let gate = self.gate();
+        let crowd = gate.crowd.lock().unwrap();
+        crowd.there >= crowd.needed && !crowd.is_given_up
+    }
+
+    /// Answers no write before [`Self::answer_writes`].
+    pub(crate) fn hold_writes(&self) {
+        self.wait_for_writes_at_once(usize::MAX);
+    }
+
+    /// Waits until a write is held.
+    pub(crate) fn has_a_write_held(&self) {
+        self.gate().wait(|crowd| crowd.there == 0);
+    }
+
+    /// Answers what is held, and all that comes.
+    pub(crate) fn answer_writes(&self) {
+        let gate = self.gate();
+        gate.crowd.lock().unwrap().needed = 0;
+        gate.came.notify_all();
+    }
+
+    fn gate(&self) -> Arc<Gate> {
+        self.state.lock().unwrap().gate.clone().unwrap()
     }
 
     /// Shows the files of a version to who writes them alone, until each has its checksum.
@@ -220,6 +293,8 @@ fn answer_one(stream: &TcpStream, state: &Mutex<State>, is_last: &mut bool) -> O
     let length: usize = headers.get("content-length")?.parse().ok()?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
+    let gate = state.lock().unwrap().gate.clone();
+    gate.inspect(|gate| gate.pass());
     let mut locked = state.lock().unwrap();
     let create_only = headers.contains_key("if-none-match");
     write(&mut locked, stream, path, body, create_only)

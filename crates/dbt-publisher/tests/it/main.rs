@@ -22,6 +22,7 @@ mod put_back;
 mod release;
 mod signing_in_ci_page;
 mod staging;
+mod terminal;
 mod troubleshooting;
 mod truststore;
 mod upload;

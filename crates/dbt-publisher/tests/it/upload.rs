@@ -305,3 +305,18 @@ fn a_publisher_that_keeps_a_secret_fails_its_test() {
     let said = panic.downcast_ref::<String>().unwrap();
     assert_eq!(*said, format!("a secret is in {}: a password", path.display()));
 }
+
+/// One after the other, a publication takes as many round trips as it has files.
+#[test]
+fn several_files_are_written_at_once() {
+    let server = Server::start();
+    let world = publishing_to(&server);
+    server.wait_for_writes_at_once(4);
+    let what = "linux/amd64=deploy linux/arm64=deploy darwin/arm64=deploy";
+    let line = format!(
+        "publish deploy 1.4.0 {what} --description x --to {} --signer file:alice --token-file PLACE/token",
+        server.url()
+    );
+    world.run(&line).says_nothing();
+    assert!(server.were_at_once());
+}

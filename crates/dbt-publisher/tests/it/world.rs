@@ -1,7 +1,7 @@
 //! A home directory with keys, a repository, and the program.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -128,19 +128,10 @@ impl World {
         self.run_until(&env.map(OsString::from), line, |child| doomed.is(child))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a test hands on where `gpg` is")]
     fn run_until(&self, program: &[OsString], line: &str, tell: impl FnOnce(&Child)) -> Run {
-        let words = line.split_whitespace().map(|word| {
-            let word = word.replace("REPO", self.path("repo").to_str().unwrap());
-            word.replace("PLACE", self.place.path().to_str().unwrap()).replace("%20", " ")
-        });
         let (program, before) = program.split_first().unwrap();
-        let mut command = Command::new(program);
-        command.args(before).args(words).env_clear().current_dir(self.place.path());
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.path("home")).env("TMPDIR", self.place.path());
-        command.env("DBT_SIGNING_PASSPHRASE", PASSPHRASE);
-        command.envs(self.environment.iter().cloned());
+        let mut command = self.command(program);
+        command.args(before).args(self.words(line));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         tell(&child);
@@ -149,6 +140,32 @@ impl World {
         self.secrets.are_not_in("what the publisher prints", &output.stdout);
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Run { code: output.status.code(), data: text(output.stdout), talk: text(output.stderr) }
+    }
+
+    /// The words of a line, as [`Self::run`] takes them.
+    pub(crate) fn words(&self, line: &str) -> Vec<String> {
+        let words = line.split_whitespace().map(|word| {
+            let word = word.replace("REPO", self.path("repo").to_str().unwrap());
+            word.replace("PLACE", self.place.path().to_str().unwrap()).replace("%20", " ")
+        });
+        words.collect()
+    }
+
+    /// Prepares to run a program in this world.
+    #[expect(clippy::disallowed_methods, reason = "a test hands on where `gpg` is")]
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().current_dir(self.place.path());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.path("home")).env("TMPDIR", self.place.path());
+        command.env("DBT_SIGNING_PASSPHRASE", PASSPHRASE);
+        command.envs(self.environment.iter().cloned());
+        command
+    }
+
+    /// Checks that nothing planted is in what a program has shown.
+    pub(crate) fn no_secret_is_in(&self, what: &str, bytes: &[u8]) {
+        self.secrets.are_not_in(what, bytes);
     }
 
     /// Every file of the repository but the pages that name them, in order.
