@@ -36,6 +36,12 @@ impl UsageError {
         }
     }
 
+    /// Says whose help explains it: that of another program of ours.
+    #[must_use]
+    pub(crate) fn in_program(self, program: &'static str) -> Self {
+        Self { program, ..self }
+    }
+
     /// Flags and no tool, or `--` and nothing.
     pub(crate) fn no_tool() -> Self {
         Self::new("no tool is named")

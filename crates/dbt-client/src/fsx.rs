@@ -181,6 +181,31 @@ pub fn open_nofollow(path: &Path) -> Result<File, FsxError> {
     Ok(file)
 }
 
+/// Takes the rights of everybody else from a file, following links. Returns whether there were any;
+/// a file that is not there has none.
+#[cfg(unix)]
+pub fn hide_from_others(path: &Path) -> Result<bool, FsxError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let failed = |source| FsxError::new("restrict", path, source);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    };
+    let mode = file.metadata().map_err(failed)?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(false);
+    }
+    give_mode(&file, mode & 0o700).map_err(failed)?;
+    Ok(true)
+}
+
+/// The same where what lies in a person's profile is that person's alone.
+#[cfg(not(unix))]
+pub fn hide_from_others(_path: &Path) -> Result<bool, FsxError> {
+    Ok(false)
+}
+
 /// Writes a whole file so that at any moment, power loss included, either the old content or the
 /// new one is there. The file gets exactly `mode`.
 ///

@@ -37,7 +37,7 @@ use candidate::{Aside, Candidate, candidate_prefix, keep};
 pub use error::SelfUpdateError;
 pub use fresh::{Installed, fetch_newest, install, version_of};
 pub use identity::{Identity, Rejected};
-pub use trial::SelfReport;
+pub use trial::{SelfReport, TRUST_OF_OLDER};
 
 /// dbt has replaced itself.
 #[derive(Debug, Clone)]
@@ -350,7 +350,11 @@ impl Update<'_> {
         let mut content = verified.into_content();
 
         let candidate = self.stage(&mut content, sha256)?;
-        trial::passes(candidate.path(), built_as.as_ref().unwrap_or(&version), sha256)?;
+        let built_as = built_as.unwrap_or_else(|| version.clone());
+        trial::passes(candidate.path(), &built_as, sha256)?;
+        if let Some(home) = &self.session.settings.places.home {
+            trial::make_room_for(&built_as, home);
+        }
         let replaced = Replaced { path: self.executable.to_owned(), sha256, version };
         let version = &replaced.version;
 

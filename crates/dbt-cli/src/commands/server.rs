@@ -107,7 +107,8 @@ fn rows(process: &Process) -> Result<Vec<Row>, Report> {
     Ok(file.config.servers.iter().map(row).collect())
 }
 
-fn is_default(config: &ConfigFile, name: &ServerName) -> bool {
+/// Says whether a server is the one that is asked where nobody names another.
+pub(crate) fn is_default(config: &ConfigFile, name: &ServerName) -> bool {
     match &config.default_server {
         Some(default) => default == name.as_str(),
         None => config.servers.first().is_some_and(|first| first.name == *name),

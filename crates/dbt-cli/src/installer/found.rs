@@ -61,6 +61,7 @@ fn look(process: &Process, asked: &Install) -> Result<Found, Report> {
     }
     let (installer, file) = (brand::INSTALLER, brand::INSTALLER_FILE);
     Err(UsageError::new("nothing says which server this is for")
+        .in_program(installer)
         .hint(format!("`{installer} --from https://…` names the server of your organisation"))
         .hint(format!(
             "`{file}` beside this program says it, too, and so does a name like `{installer}-HOST`"
@@ -77,12 +78,12 @@ fn named(process: &Process, from: &str, name: Option<&ServerName>) -> Result<Fou
         let here = process.host.directory.clone().unwrap_or_default();
         return of_file(&here.join(from));
     }
+    let wrong = |error: UsageError| error.in_program(brand::INSTALLER).report();
     let url: RepositoryUrl = from
         .parse()
-        .map_err(|error: dbt_client::url::InvalidUrl| UsageError::caused_by(error).report())?;
-    let (directory, file) = url
-        .split_last()
-        .ok_or_else(|| UsageError::new(format!("`{url}` names no file")).report())?;
+        .map_err(|error: dbt_client::url::InvalidUrl| wrong(UsageError::caused_by(error)))?;
+    let (directory, file) =
+        url.split_last().ok_or_else(|| wrong(UsageError::new(format!("`{url}` names no file"))))?;
     let answer = server::read(process, &directory, &file, OFFER_LIMIT)?;
     match answer.map_err(failure::fetching)? {
         Answer::Document { bytes, .. } => settings(&bytes, format!("`{url}`")),

@@ -15,10 +15,13 @@ mod target;
 mod uninstall;
 mod user_path;
 
+use dbt_client::anchor::in_one_line;
 use dbt_client::config::{Document, LoadedFile};
+use dbt_client::fsx;
 use dbt_client::self_update::{self, Installed};
 use dbt_client::settings::{Places, Settings};
 use dbt_core::brand;
+use dbt_core::name::ServerName;
 use dbt_core::trust::Endorsement;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printable::Printable;
@@ -77,9 +80,12 @@ fn install(process: &mut Process, asked: &Install) -> Result<(), Report> {
     sign_in::sign_in(process, asked)?;
     let (installed, endorsement) = obtain(process, &introduced, &plan, &target, &mut receipt)?;
     configure(process, &document, &plan, &mut receipt)?;
+    make_room_for_older(process, &mut receipt)?;
     say_what_was_done(process, &installed, &endorsement, &document, &plan);
     let is_on_path = profile::offer(process, asked, &target, comes_from_older, &mut receipt)?;
-    say_what_to_try(process, &target, is_on_path);
+    let config = document.config().map_err(failure::configuring)?;
+    let is_default = server::is_default(&config, &plan.name);
+    say_what_to_try(process, &target, is_on_path, (!is_default).then_some(&plan.name));
     Ok(())
 }
 
@@ -193,7 +199,7 @@ fn forgotten(settings: &Settings, scratch: &std::path::Path) -> Places {
     }
 }
 
-/// Writes the configuration, where it changes.
+/// Writes the configuration, where it changes, and lets nobody else read it in any case.
 fn configure(
     process: &Process,
     document: &Document,
@@ -201,6 +207,15 @@ fn configure(
     receipt: &mut Receipt,
 ) -> Result<(), Report> {
     if plan.keeps() {
+        let path = document.path().display();
+        match document.hide_from_others() {
+            Ok(true) => process.printer.note(format!("`{path}` is readable by you alone now")),
+            Ok(false) => {}
+            Err(error) => {
+                let why = in_one_line(&error);
+                process.printer.warning(format!("`{path}` can be read by others: {why}"));
+            }
+        }
         return Ok(());
     }
     receipt.will_write_config(document.path(), plan.is_new().then_some(&plan.name));
@@ -209,6 +224,19 @@ fn configure(
         let hint = format!("`{} uninstall` takes back what was done", brand::INSTALLER);
         failure::configuring(error).hint(hint)
     })
+}
+
+/// Makes the directory that the Go implementation expects, for machines that go back to it.
+fn make_room_for_older(process: &Process, receipt: &mut Receipt) -> Result<(), Report> {
+    let Some(home) = &process.found.places.home else { return Ok(()) };
+    let directory = home.join(self_update::TRUST_OF_OLDER);
+    if directory.exists() {
+        return Ok(());
+    }
+    receipt.will_make_directories(&directory);
+    fsx::create_dir_all(&directory, 0o700)
+        .map_err(|error| Report::new(ExitCode::CONFIGURATION, error))?;
+    receipt.save(process)
 }
 
 fn say_what_was_done(
@@ -229,13 +257,20 @@ fn say_what_was_done(
     process.printer.note(plan.words(document.path()));
 }
 
-fn say_what_to_try(process: &Process, target: &Target, is_on_path: profile::OnPath) {
+/// Says how the program is tried: at the server that was installed, whichever is the default.
+fn say_what_to_try(
+    process: &Process,
+    target: &Target,
+    is_on_path: profile::OnPath,
+    to_name: Option<&ServerName>,
+) {
     let name = target.name();
     let printer = &process.printer;
+    let words = to_name.map_or_else(String::new, |server| format!("-s {server} ")) + "catalog list";
     let command = match is_on_path {
-        profile::OnPath::Now => format!("`{name} catalog list`"),
-        profile::OnPath::InANewShell => format!("in a new shell, `{name} catalog list`"),
-        profile::OnPath::No => format!("`{} catalog list`", target.path.display()),
+        profile::OnPath::Now => format!("`{name} {words}`"),
+        profile::OnPath::InANewShell => format!("in a new shell, `{name} {words}`"),
+        profile::OnPath::No => format!("`{} {words}`", target.path.display()),
     };
     if let Some(first) = target.hidden_by(process) {
         printer.warning(format!(

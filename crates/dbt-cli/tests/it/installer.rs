@@ -258,7 +258,8 @@ fn an_installer_that_is_told_nothing_says_what_it_wants() {
     install(&world, &["--yes"])
         .exits_with(exits::USAGE)
         .mentions("nothing says which server this is for")
-        .mentions("`dbt-installer --from https://…` names the server of your organisation");
+        .mentions("`dbt-installer --from https://…` names the server of your organisation")
+        .mentions("`dbt-installer --help` shows how it is used");
     nothing_is_there(&world);
 }
 

@@ -214,6 +214,8 @@ fn a_dbt_of_3_x_that_is_put_back_is_asked_for_its_version_and_runs_the_tool() {
     put_back(&world, "4.0.1", old("3.7.5").as_bytes(), "3.7.5");
     world.dbt(["deploy", "a"]).prints("the older program runs deploy a\n").says_nothing();
     assert_eq!(fs::read(world.program()).unwrap(), old("3.7.5").as_bytes());
+    // It needs this one, and never makes it.
+    assert!(world.dbt_home().join("trust").is_dir());
 }
 
 #[test]

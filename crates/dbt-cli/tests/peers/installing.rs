@@ -82,6 +82,11 @@ fn what_the_page_about_installing_types_installs_and_takes_back() {
     desk.types("./dbt-installer uninstall --yes");
     assert!(!installed.exists() && !desk.path("home/.profile").exists());
 
+    // What variables become is tried in `build_installer`.
+    for _ in 0..2 {
+        page.next("make build-installer SERVER_URL=");
+    }
+
     // The line of handbooks.
     desk.types(&page.next("curl -fsSL"));
     assert_eq!(desk.types("$HOME/.local/bin/dbt hello world"), "hello, world\n");

@@ -116,6 +116,12 @@ impl Document {
         fsx::write_atomic(&target, &text, 0o600).map_err(ConfigError::Write)
     }
 
+    /// Lets nobody but its owner read the file, as [`Self::save`] does, without writing it. Returns
+    /// whether that changed anything.
+    pub fn hide_from_others(&self) -> Result<bool, ConfigError> {
+        fsx::hide_from_others(&self.path).map_err(ConfigError::Write)
+    }
+
     /// Returns where the file is.
     pub fn path(&self) -> &Path {
         &self.path

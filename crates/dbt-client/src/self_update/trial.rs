@@ -11,6 +11,7 @@ use dbt_core::version::Version;
 use dbt_sys::cause::Cause;
 
 use super::SelfUpdateError;
+use crate::fsx;
 
 /// What a candidate must answer when it is asked for `--self-test`, as one line of JSON.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -33,6 +34,9 @@ const BUSY_TRIES: u32 = 20;
 /// The first major version that can be asked for `--self-test`; those before are of the Go
 /// implementation.
 const FIRST_WITH_SELF_TEST: u64 = 4;
+
+/// Where the Go implementation keeps its truststore, below `~/.dbt`.
+pub const TRUST_OF_OLDER: &str = "trust";
 
 /// Asks a candidate who it is. One that exits with a failure, hangs, or names another version or
 /// brand than it was built as is not switched to.
@@ -71,6 +75,15 @@ fn says_its_version(candidate: &Path, built_as: &Version) -> Result<(), SelfUpda
     let reported = output.trim().strip_prefix(&before).ok_or_else(mute)?;
     let is_right = reported.parse::<Version>().is_ok_and(|it| it.same_number(built_as));
     if is_right { Ok(()) } else { Err(other_version(reported)) }
+}
+
+/// Makes what a program of the Go implementation expects to be there, and never makes: without it
+/// its runs end before they begin. (Wire formats, 5.2.)
+pub(super) fn make_room_for(built_as: &Version, home: &Path) {
+    if built_as.major() < FIRST_WITH_SELF_TEST {
+        // It says so itself where that cannot be.
+        let _best_effort = fsx::create_dir_all(&home.join(TRUST_OF_OLDER), 0o700);
+    }
 }
 
 fn mute() -> SelfUpdateError {

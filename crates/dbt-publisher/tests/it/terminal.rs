@@ -175,7 +175,7 @@ fn how_far_an_upload_is_is_drawn_on_a_terminal_and_nowhere_else() {
     let server = Server::start();
     let world = publishing_to(&server);
     world.write_secret("passphrase", &format!("{PASSPHRASE}\n"));
-    world.write("deploy", &[SCRIPT, &[b'#'; 3 << 20]].concat());
+    world.write("deploy", &[SCRIPT, &vec![b'#'; 3 << 20]].concat());
     server.hold_writes();
     let line = |version: &str| {
         LINE.replace("REPO", server.url()).replace("1.4.0", version)

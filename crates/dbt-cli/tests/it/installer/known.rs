@@ -43,12 +43,21 @@ fn of_the_reference_before(url: &str) -> Value {
     })
 }
 
+fn readable_by_all(world: &World) {
+    fs::set_permissions(world.config_file(), fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+fn mode_of_config(world: &World) -> u32 {
+    fs::metadata(world.config_file()).unwrap().permissions().mode() & 0o777
+}
+
 #[test]
 fn both_formats_of_the_reference_lose_nothing() {
     for before in [of_the_reference(&ready()), of_the_reference_before("https://dbt.example.org")] {
         let world = ready();
         world.write_config(&before);
-        install(&world, &["--yes", "--name", "new"]).exits_with(0);
+        let done = install(&world, &["--yes", "--name", "new"]);
+        done.exits_with(0).mentions("dbt -s new catalog list`");
         let mut after = config(&world);
         let added = after["servers"].as_object_mut().unwrap().remove("new").unwrap();
         assert_eq!(added["repository"], json!(format!("{}/dbt", world.server().url())));
@@ -59,7 +68,7 @@ fn both_formats_of_the_reference_lose_nothing() {
             expected["defaultServer"] = json!("default");
         }
         assert_eq!(after, expected);
-        assert_eq!(fs::metadata(world.config_file()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(mode_of_config(&world), 0o600);
         run(&world, &["-s", "new", "deploy"]).prints("deploy 1.4.0\n");
 
         install(&world, &["uninstall", "--yes"]).exits_with(0);
@@ -72,10 +81,14 @@ fn the_same_server_of_the_reference_stays_as_it_is_until_somebody_says_otherwise
     let world = ready();
     let before = of_the_reference(&world);
     world.write_config(&before);
-    install(&world, &["--yes"]).exits_with(0).mentions(
+    readable_by_all(&world);
+    let run = install(&world, &["--yes"]);
+    run.exits_with(0).mentions(
         "the server `here` in `[WORLD]/h/.dbt/conf/dbt.json` stays as it is, without an anchor",
     );
-    assert_eq!(config(&world), before);
+    run.mentions("`[WORLD]/h/.dbt/conf/dbt.json` is readable by you alone now");
+    run.mentions("dbt -s here catalog list`");
+    assert_eq!((config(&world), mode_of_config(&world)), (before.clone(), 0o600));
 
     install(&world, &["--yes", "--replace-trust", "none"]).exits_with(0).mentions("is replaced");
     let mut expected = before;
@@ -90,8 +103,10 @@ fn the_same_server_in_the_older_format_stays_as_it_is() {
     let mut before = of_the_reference_before(&world.server().url());
     before.as_object_mut().unwrap().remove("pubkeypath");
     world.write_config(&before);
-    install(&world, &["--yes"]).exits_with(0).mentions("the server `default` in");
-    assert_eq!(config(&world), before);
+    readable_by_all(&world);
+    let run = install(&world, &["--yes"]);
+    run.exits_with(0).mentions("the server `default` in").mentions("dbt catalog list`");
+    assert_eq!((config(&world), mode_of_config(&world)), (before.clone(), 0o600));
     // The keys of the installer counted all the same.
     fs::remove_file(installed(&world)).unwrap();
     let program = fs::read(&crate::programs::programs().now).unwrap();

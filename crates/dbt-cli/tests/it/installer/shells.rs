@@ -157,7 +157,7 @@ fn who_comes_from_the_reference_is_told_of_flags_that_go_to_tools_now() {
         let path = format!("{}:/usr/bin:/bin", world.home().join(".local/bin").display());
         for words in [&["--yes", "--modify-profile"][..], &["--yes", "--modify-profile"]] {
             let run = invoke(&world, words).env("SHELL", shell).env("PATH", &path).run();
-            run.exits_with(0).mentions("to try it: `dbt catalog list`\n");
+            run.exits_with(0).mentions("to try it: `dbt -s here catalog list`\n");
         }
         let text = fs::read_to_string(world.home().join(profile)).unwrap();
         assert_eq!(text.matches(line).count(), 1, "{text}");
