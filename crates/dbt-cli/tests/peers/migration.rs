@@ -59,7 +59,7 @@ impl Fleet {
     /// A machine on which 3.7.5 is installed.
     fn machine(&self, name: &str) -> Machine<'_> {
         let machine = Machine { fleet: self, place: self.desk.path(name) };
-        fs::create_dir_all(machine.place.join("older-home")).unwrap();
+        fs::create_dir_all(machine.place.join("older-home/.dbt/trust")).unwrap();
         let published = format!("dbt/3.7.5/{}/dbt", Platform::CURRENT);
         fs::copy(self.server.served().join(published), machine.program()).unwrap();
         fs::set_permissions(machine.program(), Permissions::from_mode(0o755)).unwrap();

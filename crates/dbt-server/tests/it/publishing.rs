@@ -513,3 +513,36 @@ fn a_kill_after_a_platform_was_exchanged_does_not_bring_the_old_one_back() {
     assert_eq!(server.get(X).text(), "newest");
     assert!(server.tree().iter().all(|path| !path.contains(".reposerver-")), "{:?}", server.tree());
 }
+
+#[test]
+fn whoever_uploads_finds_what_was_taken_at_every_moment_until_all_is_published() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    const LAST: u32 = 80;
+    let server = Server::start();
+    let artifact = |number: u32| format!("/dbt-tools/x/1.0.{number}/linux/amd64/x");
+    // The newest version whose artifact was taken; the server is told the rest meanwhile.
+    let taken = AtomicU32::new(0);
+    put(&server, &artifact(0), b"binary");
+    let looked = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut looked = 0;
+            while taken.load(Ordering::Relaxed) < LAST {
+                let there = artifact(taken.load(Ordering::Relaxed));
+                let reply = server.get_as_writer(&there);
+                assert_eq!(reply.status, 200, "{there} is away for a moment");
+                looked += 1;
+            }
+            looked
+        });
+        for number in 0..LAST {
+            let there = artifact(number);
+            put(&server, &format!("{there}.asc"), b"signature");
+            let last = put(&server, &format!("{there}.sha256"), sha256(b"binary").as_bytes());
+            assert_eq!(last["published"], true, "{last}");
+            put(&server, &artifact(number + 1), b"binary");
+            taken.store(number + 1, Ordering::Relaxed);
+        }
+        reader.join().unwrap()
+    });
+    assert!(looked > 0, "nobody looked");
+}
