@@ -193,10 +193,11 @@ pub fn hide_from_others(path: &Path) -> Result<bool, FsxError> {
         Err(error) => return Err(failed(error)),
     };
     let mode = file.metadata().map_err(failed)?.permissions().mode();
-    if mode & 0o077 == 0 {
+    let own = mode & 0o700;
+    if own == mode & 0o777 {
         return Ok(false);
     }
-    give_mode(&file, mode & 0o700).map_err(failed)?;
+    give_mode(&file, own).map_err(failed)?;
     Ok(true)
 }
 

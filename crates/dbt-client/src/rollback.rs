@@ -87,7 +87,7 @@ impl RollbackError {
                 Some(format!("`{program} fetch {tool}@{version}` installs it"))
             }
             Self::NoEarlier(tool) => Some(format!(
-                "`{program} catalog list --versions {tool}` shows what is published; `{program} rollback {tool} VERSION` goes there"
+                "`{program} catalog show {tool}` shows what is published; `{program} rollback {tool} VERSION` goes there"
             )),
             Self::NothingHere(_) | Self::State(_) => None,
         }

@@ -95,7 +95,7 @@ fn an_unknown_version_is_named_in_the_error() {
     run.exits_with(exits::NOT_FOUND).says(
         "\
 error: version `9.9.9` of `deploy` is not published for this platform
-hint: `dbt catalog list --versions deploy` shows what is published
+hint: `dbt catalog show deploy` shows what is published
 ",
     );
     world.nothing_happened();

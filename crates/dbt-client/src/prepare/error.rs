@@ -217,8 +217,7 @@ impl PrepareError {
                 })
                 .or_else(|| Some(format!("`{program} catalog list` shows what there is"))),
             Self::NoVersion { tool, wanted, cached, .. } => {
-                let list =
-                    format!("`{program} catalog list --versions {tool}` shows what is published");
+                let list = format!("`{program} catalog show {tool}` shows what is published");
                 Some(if *cached { format!("{}; {list}", runs_copy(tool, wanted)) } else { list })
             }
             Self::Withdrawn { tool, .. } => {

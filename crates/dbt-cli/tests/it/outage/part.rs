@@ -83,14 +83,14 @@ macro_rules! not_taken {
 const NO_VERSION: Expected = Stops(
     exits::NOT_FOUND,
     "error: no version of `deploy` is completely published for this platform\n\
-     hint: `dbt catalog list --versions deploy` shows what is published\n",
+     hint: `dbt catalog show deploy` shows what is published\n",
 );
 
 const NO_VERSION_BUT_THE_COPY: Expected = Stops(
     exits::NOT_FOUND,
     "error: no version of `deploy` is completely published for this platform\n\
      hint: `dbt -o deploy` runs the cached copy; \
-     `dbt catalog list --versions deploy` shows what is published\n",
+     `dbt catalog show deploy` shows what is published\n",
 );
 
 const OLDER: Expected = Runs("1.4.0", "");
