@@ -33,7 +33,7 @@ use super::{
 use crate::action::{
     Action as _, CreateSomewhere, Delete, ListTrash, Read, Release, Restore, TakeOver, Write,
 };
-use crate::authn::{Caller, Scope};
+use crate::authn::Caller;
 use crate::authz::Grant;
 use crate::conditions::Conditions;
 use crate::content::BoxFuture;
@@ -57,6 +57,7 @@ mod host;
 mod index;
 mod judge;
 mod list;
+mod look;
 mod on_disk;
 mod private;
 mod publish;
@@ -273,22 +274,7 @@ impl Storage for Local {
             {
                 return Ok(Found::File(opened.stored(false)));
             }
-            let found = match drafted {
-                None => look(tree, path, None, detail).await,
-                Some((version, drafted)) => {
-                    let (again, same) = (Arc::clone(&tree), path.clone());
-                    match look(tree, path, Some(drafted.clone()), detail).await {
-                        // On its way from the draft to the tree it is in neither. Whoever is uploading
-                        // it waits for that: it was taken, and is there.
-                        Err(StorageError::NotFound) => {
-                            drop(again.drafts.turn(&version).await);
-                            look(again, same, Some(drafted), detail).await
-                        }
-                        found => found,
-                    }
-                }
-            };
-            let (place, is_draft, found) = found?;
+            let (place, is_draft, found) = look::find(tree, path, drafted, detail).await?;
             let opened = match found {
                 Looked::Directory(directory) => return Ok(Found::Directory(directory)),
                 Looked::File(opened) => opened,
@@ -516,38 +502,6 @@ impl Storage for Local {
     fn sweep(&self, now: SystemTime) -> BoxFuture<'_, ()> {
         Box::pin(Self::sweep(self, now))
     }
-}
-
-impl Local {
-    /// Returns where the draft of a path lies and of which version it is, if the caller is the one who
-    /// is uploading it.
-    fn drafted_for(&self, grant: &Grant<Read>) -> Option<(RepoPath, RepoPath)> {
-        let path = grant.action().path();
-        let (version, draft) = self.0.drafts.around(path)?;
-        let caller = grant.caller();
-        let is_owner = caller.is_proven_for(Scope::Writes) && owner(caller) == draft.owner;
-        let place = draft.place_of(&version, path);
-        is_owner.then_some((version, place))
-    }
-}
-
-/// Looks at a path, in a draft before the tree, and returns where it was and whether in a draft.
-async fn look(
-    tree: Arc<Tree>,
-    path: RepoPath,
-    drafted: Option<RepoPath>,
-    detail: Detail,
-) -> Result<(RepoPath, bool, Looked), StorageError> {
-    on_disk(move || {
-        if let Some(drafted) = drafted {
-            match tree.look_with_draft(&path, &drafted, detail) {
-                Err(StorageError::NotFound) => {}
-                other => return other.map(|found| (drafted, true, found)),
-            }
-        }
-        tree.look(&path, detail).map(|found| (path, false, found))
-    })
-    .await
 }
 
 /// Returns whose an upload is, as it is written down.
