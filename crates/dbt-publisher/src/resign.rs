@@ -293,7 +293,8 @@ impl Work<'_> {
                 "refusing to sign `{}`: no key of the truststore has signed it",
                 spot.url()
             ))
-            .hint("compare it with what you built, and publish that; whoever can write to the server may have put it there"));
+            .hint("whoever can write to the server may have put it there: compare it with what you built, and publish that")
+            .hint("`--sign-unverified` signs it as it is, once you have compared it"));
         }
         Ok(Some(Thing { platform, at, binding, content, sha256, kept }))
     }

@@ -262,13 +262,7 @@ fn set_in(text: &str, key: &str) -> Vec<(String, String)> {
 
 /// A release of somebody else in a directory, and its certificate.
 fn upstream(desk: &Desk) {
-    let platform = Platform::CURRENT;
-    for name in ["dbt", "catalog", "publisher", "reposerver"] {
-        desk.write(
-            &format!("upstream-dist/{platform}/{name}"),
-            format!("#!/bin/sh\necho {name}\n"),
-        );
-    }
+    desk.small_release("upstream-dist");
     fs::create_dir(desk.path("upstream")).unwrap();
     desk.types("publisher key generate maker --email maker@example.org");
     desk.types("publisher release upstream-dist -v 4.0.0 --to upstream --signer file:maker --yes");
@@ -313,6 +307,9 @@ fn the_template_of_an_organisation_publishes_what_others_have_released() {
             let file = format!("dbt-tools/{name}/4.0.0/{}/{name}.asc", Platform::CURRENT);
             assert!(served.join(file).is_file(), "{name}");
         }
+        let tools = served.join("dbt-tools");
+        assert!(tools.join("catalog/4.0.0/windows/amd64/catalog.exe.asc").is_file());
+        assert!(!tools.join("reposerver/4.0.0/windows").exists());
         assert!(!served.join("dbt/4.0.0").exists() && !served.join("dbt/latest").exists());
 
         // The person.
@@ -326,6 +323,7 @@ fn the_template_of_an_organisation_publishes_what_others_have_released() {
         let published = desk.agrees_to(&inside(page.next("make publish")));
         assert!(published.status.success(), "{published:?}");
         assert_eq!(fs::read(served.join("dbt/latest")).unwrap(), b"4.0.0");
+        assert!(served.join("dbt/4.0.0/darwin/arm64/dbt.asc").is_file());
         desk.types(&inside(page.next("make verify")));
         let help = desk.types(&inside("make help".to_owned()));
         assert!(help.contains("companions"), "{help}");

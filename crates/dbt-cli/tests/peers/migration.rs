@@ -16,6 +16,9 @@ use crate::reposerver::{PASSPHRASE, Reposerver, TOKEN};
 
 const PAGE: &str = include_str!("../../../../docs/migration.md");
 
+/// Where `make dist` leaves a release.
+const RELEASE: &str = "target/releases/4.0.0";
+
 /// What stands for the older program where ours starts it.
 const OLDER: &str = "[ \"$1\" != --version ] || exec echo dbt version 3.7.5\n\
                      [ \"$1\" != --self-test ] || exit 1\n\
@@ -34,11 +37,11 @@ impl Fleet {
         server.publish("hello", "1.0.0", "echo \"hello, $*\"");
         desk.set("DBT_PUBLISH_TOKEN", TOKEN);
         desk.set("DBT_SIGNING_PASSPHRASE", PASSPHRASE);
-        let release = format!("dist/{}", Platform::CURRENT);
+        let release = format!("{RELEASE}/{}", Platform::CURRENT);
         for name in ["catalog", "publisher", "reposerver"] {
             desk.write(&format!("{release}/{name}"), "#!/bin/sh\n");
         }
-        desk.write("dist/VERSION", "4.0.0\n");
+        desk.write(&format!("{RELEASE}/VERSION"), "4.0.0\n");
         desk.release(&release);
         Self { server, desk }
     }
@@ -53,7 +56,7 @@ impl Fleet {
 
     /// The release that moves the fleet.
     fn release(&self) -> Vec<u8> {
-        fs::read(self.desk.path(&format!("dist/{}/dbt", Platform::CURRENT))).unwrap()
+        fs::read(self.desk.path(&format!("{RELEASE}/{}/dbt", Platform::CURRENT))).unwrap()
     }
 
     /// A machine on which 3.7.5 is installed.
@@ -153,11 +156,11 @@ fn a_fleet_of_3_x_moves_first_a_few_then_everybody_and_comes_back() {
     assert!(said.contains("basic-htpasswd"), "{said}");
 
     // A few.
-    let would = desk.types(&page.next("publisher release dist"));
+    let would = desk.types(&page.next("publisher release target/releases/4.0.0"));
     assert!(would.contains("/dbt/4.0.0/"), "{would}");
     let config = page.block("json", "canary");
     desk.write("home/.dbt/conf/dbt.json", &config);
-    desk.types(&page.next("publisher publish dbt 4.0.0 dist -s canary"));
+    desk.types(&page.next("publisher publish dbt 4.0.0 target/releases/4.0.0 -s canary"));
     few.runs_as_older("dbt/canary");
     assert!(few.installed() == fleet.release(), "it has not replaced itself");
     few.configure(&config);
@@ -166,7 +169,7 @@ fn a_fleet_of_3_x_moves_first_a_few_then_everybody_and_comes_back() {
     assert!(many.installed() == older, "it has taken what is for the few");
 
     // Everybody. What 3.x has cached is not fetched again: there is nothing to fetch.
-    desk.types(&page.next("publisher release dist"));
+    desk.types(&page.next("publisher release target/releases/4.0.0"));
     many.runs_as_older("dbt");
     assert!(many.installed() == fleet.release(), "it has not replaced itself");
     let config = config.replace("/dbt/canary", "/dbt").replace("canary", "work");
@@ -210,8 +213,8 @@ fn a_new_machine(fleet: &Fleet, page: &mut Page) {
     let settings =
         serde_json::json!({"url": root, "name": "work", "trust": {"dbt": keys, "tools": keys}});
     desk.write("dbt-installer.json", settings.to_string());
-    desk.types(&page.next("publisher installer dist"));
-    desk.types(&page.next("publisher release dist --include installer"));
+    desk.types(&page.next("publisher installer target/releases/4.0.0"));
+    desk.types(&page.next("publisher release target/releases/4.0.0 --include installer"));
     let home = desk.path("new");
     fs::create_dir(&home).unwrap();
     let line = format!("export HOME={}; {}", home.display(), page.next("curl -fsSL"));

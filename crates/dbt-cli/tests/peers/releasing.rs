@@ -43,10 +43,7 @@ fn what_the_page_about_releases_types_publishes_and_verifies_one() {
     let mut page = Page::of(PAGE, &instead);
 
     // A release, and the repository of it that whoever made it has signed.
-    let built = format!("target/releases/4.0.0/{}", Platform::CURRENT);
-    for name in ["dbt", "catalog", "publisher", "reposerver"] {
-        desk.write(&format!("{built}/{name}"), format!("#!/bin/sh\necho {name}\n"));
-    }
+    desk.small_release("target/releases/4.0.0");
     desk.write("target/releases/4.0.0/VERSION", "4.0.0\n");
     fs::create_dir(desk.path("target/releases/4.0.0-repository")).unwrap();
     let maker = [
@@ -92,5 +89,8 @@ fn what_the_page_about_releases_types_publishes_and_verifies_one() {
         typed += 1;
     }
     assert_eq!(typed, 5, "two that publish, and three that verify");
-    assert_eq!(fs::read(server.served().join("dbt/latest")).unwrap(), b"4.0.0");
+    let served = server.served();
+    assert_eq!(fs::read(served.join("dbt/latest")).unwrap(), b"4.0.0");
+    assert!(served.join("dbt/4.0.0/windows/amd64/dbt.exe.asc").is_file());
+    assert!(!served.join("dbt-tools/reposerver/4.0.0/windows").exists());
 }

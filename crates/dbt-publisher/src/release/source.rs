@@ -25,6 +25,9 @@ pub(super) const TOOLS: [(&str, &str); 3] = [
     ("reposerver", "Serves a repository of tools, and administers it"),
 ];
 
+/// What is made for Linux alone, because it needs what only Linux has: scripts/released says the same.
+const LINUX_ALONE: &str = "reposerver";
+
 /// The files that say which version it is.
 const VERSION_FILES: [&str; 2] = ["VERSION", "latest"];
 
@@ -80,6 +83,11 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     [brand::PROGRAM].into_iter().chain(TOOLS.map(|(name, _text)| name))
 }
 
+/// Says whether a release is half of one when it has other programs for a platform, and not this one.
+pub(super) fn is_due(name: &str, platform: Platform) -> bool {
+    platform.os == Os::Linux || name != LINUX_ALONE
+}
+
 /// Says what is missing.
 pub(super) fn missing(name: &str, platform: Platform, place: &str) -> Stop {
     let (name, place) = (name.to_owned(), place.to_owned());
@@ -107,6 +115,9 @@ pub(super) fn find(
             let found = candidate(directory, name, platform);
             let source = found.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
             if !choice.wants(&format!("{} {source}", words_of(name, &version, platform))) {
+                continue;
+            }
+            if found.is_none() && !is_due(name, platform) {
                 continue;
             }
             let path =

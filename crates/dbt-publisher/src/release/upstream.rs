@@ -22,8 +22,8 @@ use dbt_ui::printer::Printer;
 use dbt_ui::report::Report;
 
 use super::source::{
-    Choice, Extra, Found, INSTALLER_LIMIT, TOOLS, binding_of, installer_path, missing, names,
-    words_of,
+    Choice, Extra, Found, INSTALLER_LIMIT, TOOLS, binding_of, installer_path, is_due, missing,
+    names, words_of,
 };
 use crate::args::Release;
 use crate::env::Environment;
@@ -82,10 +82,10 @@ fn is_whole(
     let platforms: BTreeSet<Platform> = all.map(|artifact| artifact.id.platform).collect();
     for plan in plans {
         let name = plan.subject.name();
-        for platform in &platforms {
-            let is_there = plan.artifacts.iter().any(|it| it.id.platform == *platform);
-            if !is_there && choice.wants(&words_of(name, version, *platform)) {
-                return Err(missing(name, *platform, from));
+        for platform in platforms.iter().copied().filter(|platform| is_due(name, *platform)) {
+            let is_there = plan.artifacts.iter().any(|it| it.id.platform == platform);
+            if !is_there && choice.wants(&words_of(name, version, platform)) {
+                return Err(missing(name, platform, from));
             }
         }
     }

@@ -95,7 +95,9 @@ fn what_nobody_known_has_signed_is_not_put_back_unless_that_is_said() {
     let digest = Digest::of(program("4.0.0").as_bytes()).to_string();
     world.write("repo/dbt/4.0.0/linux/amd64/dbt.sha256", digest.as_bytes());
     std::fs::remove_file(world.path("repo/dbt/4.0.0/linux/amd64/dbt.asc")).unwrap();
-    world.run(BACK).fails(86, "no key of the truststore has signed it");
+    let run = world.run(BACK).fails(86, "no key of the truststore has signed it");
+    assert!(run.talk.contains("hint: `--sign-unverified` signs it as it is"), "{}", run.talk);
+    assert_eq!(world.read("repo/dbt/latest"), b"4.1.0");
     world.run(&format!("{BACK} --sign-unverified")).succeeds();
     assert!(world.client_accepts(&artifact("dbt", "4.1.1", "linux/amd64")).unwrap());
 }

@@ -10,13 +10,17 @@ const PROGRAMS: [&str; 4] = ["dbt", "catalog", "publisher", "reposerver"];
 
 const RELEASE: &str = "release dist --to REPO --signer file:alice --yes";
 
-/// A directory with everything, in the layouts that builds have.
+/// A directory with everything, in the layouts that builds have. A server is for Linux alone.
 fn built() -> World {
     let world = World::with_alice();
     for name in PROGRAMS {
         world.write(&format!("dist/linux-amd64/{name}"), SCRIPT);
-        world.write(&format!("dist/darwin/arm64/{name}"), SCRIPT);
         world.write(&format!("dist/{name}_linux_arm64"), SCRIPT);
+    }
+    let for_windows = [&b"MZ"[..], &[0; 0x3a], &[0x40, 0, 0, 0], b"PE\0\0\x64\x86"].concat();
+    for name in PROGRAMS.into_iter().filter(|name| *name != "reposerver") {
+        world.write(&format!("dist/darwin/arm64/{name}"), SCRIPT);
+        world.write(&format!("dist/windows-amd64/{name}.exe"), &for_windows);
     }
     world.write("dist/VERSION", b"v4.1.0\n");
     world.write("dist/install_dbt.sh", b"#!/bin/sh\necho installing\n");
@@ -30,7 +34,12 @@ fn a_release_is_published_whole_with_every_file_where_clients_look() {
     let run = world.run(RELEASE).succeeds();
     assert!(run.talk.contains("release 4.1.0"), "{}", run.talk);
     for name in PROGRAMS {
-        for platform in ["linux/amd64", "linux/arm64", "darwin/arm64"] {
+        for platform in ["linux/amd64", "linux/arm64", "darwin/arm64", "windows/amd64"] {
+            if name == "reposerver" && !platform.starts_with("linux") {
+                let there = world.path(&format!("repo/dbt-tools/{name}/4.1.0/{platform}"));
+                assert!(!there.exists(), "{platform}");
+                continue;
+            }
             assert!(world.client_accepts(&artifact(name, "4.1.0", platform)).unwrap(), "{name}");
         }
     }
@@ -81,12 +90,16 @@ fn installers_with_settings_count_before_those_that_a_build_has_left() {
 fn half_a_release_is_not_published_unless_the_rest_is_left_out_by_name() {
     let world = built();
     let before = world.published();
-    std::fs::remove_file(world.path("dist/darwin/arm64/reposerver")).unwrap();
-    let run = world.run(RELEASE).fails(80, "has no `reposerver` for darwin/arm64");
+    std::fs::remove_file(world.path("dist/reposerver_linux_arm64")).unwrap();
+    let run = world.run(RELEASE).fails(80, "has no `reposerver` for linux/arm64");
     assert!(run.talk.contains("`--exclude reposerver`"), "{}", run.talk);
     world.run(&RELEASE.replace(" --yes", "")).fails(80, "has no `reposerver`");
+    world.write("dist/reposerver_linux_arm64", SCRIPT);
+    std::fs::remove_file(world.path("dist/darwin/arm64/catalog")).unwrap();
+    world.run(RELEASE).fails(80, "has no `catalog` for darwin/arm64");
     assert_eq!(world.published(), before);
 
+    world.write("dist/darwin/arm64/catalog", SCRIPT);
     let some = RELEASE.replace(" --to", " --exclude reposerver --exclude installer --to");
     world.run(&some.replace(" --yes", " --dry-run")).succeeds();
     world.run(&some.replace(" --yes", "")).fails(80, "there is no terminal");
@@ -174,6 +187,11 @@ fn a_release_of_others_is_signed_again_when_their_key_has_signed_it() {
     std::fs::remove_file(world.path(tampered)).unwrap();
     world.run(again).fails(80, "has no `reposerver` for linux/arm64");
     world.write(tampered, &good);
+    let companion = "repo/dbt-tools/catalog/4.1.0/windows/amd64/catalog.exe";
+    let good = world.read(companion);
+    std::fs::remove_file(world.path(companion)).unwrap();
+    world.run(again).fails(80, "has no `catalog` for windows/amd64");
+    world.write(companion, &good);
     let installer = "repo/dbt/installer/linux/amd64/dbt-installer";
     world.write(installer, b"#!/bin/sh\necho evil\n");
     world.run(again).fails(86, "has not signed it");
@@ -187,6 +205,8 @@ fn a_release_of_others_is_signed_again_when_their_key_has_signed_it() {
         ["repo", "mine"].map(|tree| world.read(&format!("{tree}/dbt/4.1.0/linux/amd64/dbt.asc")));
     assert_ne!(theirs, ours);
     assert!(world.path("mine/dbt-tools/reposerver/4.1.0/linux/arm64/reposerver.asc").exists());
+    assert!(world.path("mine/dbt-tools/catalog/4.1.0/windows/amd64/catalog.exe.asc").exists());
+    assert!(!world.path("mine/dbt-tools/reposerver/4.1.0/windows").exists());
     assert!(world.path("mine/dbt/installer/linux/amd64/dbt-installer.asc").exists());
 }
 

@@ -358,6 +358,7 @@ fn what_the_reference_took_and_is_refused_here_is_said_to_be_so() {
     assert!(tool == "old" && words.contains("SHA-1") && words.ends_with(taken), "{words}");
     let (tool, words) = found("signature-missing");
     assert!(tool == "dbt" && words.ends_with(taken), "{words}");
+    assert_eq!(found("version-empty").0, "dbt");
     let (_, words) = found("certificate-skipped");
     assert!(words.ends_with("; clients of the reference accept what it has signed"), "{words}");
 
