@@ -89,8 +89,8 @@ fn what_the_page_about_releases_types_publishes_and_verifies_one() {
         typed += 1;
     }
     assert_eq!(typed, 5, "two that publish, and three that verify");
-    let served = server.served();
-    assert_eq!(fs::read(served.join("dbt/latest")).unwrap(), b"4.0.0");
-    assert!(served.join("dbt/4.0.0/windows/amd64/dbt.exe.asc").is_file());
-    assert!(!served.join("dbt-tools/reposerver/4.0.0/windows").exists());
+    let tree = server.served();
+    assert_eq!(fs::read(tree.join("dbt/latest")).unwrap(), b"4.0.0");
+    assert!(tree.join("dbt/4.0.0/windows/amd64/dbt.exe.asc").is_file());
+    assert!(!tree.join("dbt-tools/reposerver/4.0.0/windows").exists());
 }
