@@ -21,6 +21,7 @@ mod disks;
 mod gitlab;
 mod installer;
 mod keychain;
+mod moto;
 mod multicall;
 mod network;
 mod nginx;
