@@ -74,6 +74,12 @@ impl Anchor<'_> {
         patience: &Patience,
     ) -> Result<Anchored, AnchorError> {
         self.refuse_blind_first_use()?;
+        // Where the signed index counts it says which truststore does, whatever lies where it usually is.
+        if self.state.server()?.trust.demands_listing()
+            && let Some(listed) = self.state.truststore()?
+        {
+            return self.confirm_listed(&listed);
+        }
         for _attempt in 0..TRIES {
             let known = self.state.truststore()?;
             let (bytes, etag) = match (&answer, &known) {
@@ -94,6 +100,32 @@ impl Anchor<'_> {
             }
         }
         self.refuse(AnchorError::Contended, &[])
+    }
+
+    /// Takes over the truststore that the server's signed index lists: every certificate in it counts.
+    pub(crate) fn confirm_listed(&self, bytes: &[u8]) -> Result<Anchored, AnchorError> {
+        for _attempt in 0..TRIES {
+            let known = self.state.truststore()?;
+            let record = self.state.server()?;
+            let keyring = self.read(bytes).map_err(AnchorError::Unreadable)?;
+            let previous = known.as_deref().and_then(|bytes| self.read(bytes).ok());
+            let mut memory = record.trust.clone();
+            if let Some(index) = &mut memory.signed_index {
+                let certs = keyring.certificates.iter();
+                index.certs = certs.map(|one| one.fingerprint().clone()).collect();
+            }
+            let confirmation = Confirmation::Confirmed;
+            let assembly = self.assemble(&memory, keyring, previous.as_ref(), confirmation)?;
+            let (was_accepted, etag) =
+                (self.state.is_truststore_accepted()?, record.truststore_etag.clone());
+            let known = known.as_deref();
+            let offer = Offer { bytes, etag, known, was_accepted, manifest_listed: false };
+            if self.keep(&offer, &record, &assembly)? {
+                let notices = self.words(&record, assembly.changes);
+                return Ok(Anchored { store: assembly.store, notices });
+            }
+        }
+        Err(AnchorError::Contended)
     }
 
     /// Plain http to another machine is trusted on first use by nobody: anyone on the way could

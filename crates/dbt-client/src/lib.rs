@@ -30,6 +30,7 @@ mod round;
 pub mod self_update;
 pub mod session;
 pub mod settings;
+pub mod signed_index;
 pub mod source;
 pub mod state;
 pub mod store;

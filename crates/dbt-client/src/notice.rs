@@ -198,6 +198,35 @@ pub enum Notice {
         /// The version.
         version: Version,
     },
+    /// The signed index has ended and was not renewed.
+    IndexEnded {
+        /// The server's name.
+        server: String,
+        /// What of it.
+        role: String,
+        /// How long ago.
+        age: Duration,
+        /// Nothing new is installed any more.
+        is_too_old: bool,
+    },
+    /// The signed index, on trial, would have decided otherwise.
+    IndexDisagrees {
+        /// The server's name.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// The publisher advises against a version. Text from outside.
+    Deprecated {
+        /// The tool.
+        tool: ToolName,
+        /// The version.
+        version: Version,
+        /// Why.
+        reason: String,
+        /// What takes its place, if anything.
+        replaced_by: Option<String>,
+    },
     /// Something about our own files; the run goes on.
     Housekeeping(String),
     /// What only `-V` shows.
@@ -268,6 +297,13 @@ impl Notice {
             Self::TrustChanged { change: TrustChange::Skipped(what), .. } => {
                 Repeat::Every(DAY, format!("certificate skipped {what}"))
             }
+            Self::IndexEnded { .. } => Repeat::EveryUnwatched(HOUR, "index ended".to_owned()),
+            Self::IndexDisagrees { reason, .. } => {
+                Repeat::Every(DAY, format!("index disagrees: {reason}"))
+            }
+            Self::Deprecated { tool, version, .. } => {
+                Repeat::Every(DAY, format!("deprecated {tool} {version}"))
+            }
             Self::Housekeeping(what) => Repeat::EveryUnwatched(DAY, format!("housekeeping {what}")),
             Self::FirstUse { .. }
             | Self::TrustChanged { .. }
@@ -301,11 +337,7 @@ impl fmt::Display for Notice {
                 "the truststore of `{server}` cannot be read ({reason}); tools run under the last good one, and nothing new is installed"
             ),
             Self::Outage { server, reason, tool, version, age } => {
-                write!(f, "`{server}` cannot be used ({reason}); running `{tool}` {version}")?;
-                match age {
-                    Some(age) => write!(f, ", confirmed {} ago", timestamp::in_words(*age)),
-                    None => Ok(()),
-                }
+                outage(f, (server, reason), (tool, version), *age)
             }
             Self::SignInNeeded { server, tool, version } => write!(
                 f,
@@ -358,13 +390,73 @@ impl fmt::Display for Notice {
                 "version {version} of {} was offered and refused: {reason}",
                 dbt_core::brand::PROGRAM
             ),
-            Self::SelfUpdateAvailable { version } => write!(
-                f,
-                "version {version} of {program} is available; `{program} self update` installs it",
-                program = dbt_core::brand::PROGRAM
-            ),
+            Self::SelfUpdateAvailable { version } => self_update_available(f, version),
+            Self::IndexEnded { server, role, age, is_too_old } => {
+                index_ended(f, (server, role), *age, *is_too_old)
+            }
+            Self::IndexDisagrees { server, reason } => index_disagrees(f, server, reason),
+            Self::Deprecated { tool, version, reason, replaced_by } => {
+                deprecated(f, (tool, version), reason, replaced_by.as_deref())
+            }
             Self::Housekeeping(what) | Self::Detail(what) => f.write_str(what),
         }
+    }
+}
+
+fn outage(
+    f: &mut fmt::Formatter<'_>,
+    (server, reason): (&str, &str),
+    (tool, version): (&ToolName, &Version),
+    age: Option<Duration>,
+) -> fmt::Result {
+    write!(f, "`{server}` cannot be used ({reason}); running `{tool}` {version}")?;
+    match age {
+        Some(age) => write!(f, ", confirmed {} ago", timestamp::in_words(age)),
+        None => Ok(()),
+    }
+}
+
+fn self_update_available(f: &mut fmt::Formatter<'_>, version: &Version) -> fmt::Result {
+    let program = dbt_core::brand::PROGRAM;
+    write!(f, "version {version} of {program} is available; `{program} self update` installs it")
+}
+
+fn index_disagrees(f: &mut fmt::Formatter<'_>, server: &str, reason: &str) -> fmt::Result {
+    let reason = one_line(reason);
+    write!(
+        f,
+        "the signed index of server `{server}`, which is on trial, would not have allowed this: {reason}"
+    )
+}
+
+fn deprecated(
+    f: &mut fmt::Formatter<'_>,
+    (tool, version): (&ToolName, &Version),
+    reason: &str,
+    replaced_by: Option<&str>,
+) -> fmt::Result {
+    write!(f, "`{tool}` {version} is deprecated")?;
+    if !reason.is_empty() {
+        write!(f, ": {}", one_line(reason))?;
+    }
+    match replaced_by {
+        Some(other) => write!(f, "; `{}` takes its place", one_line(other)),
+        None => Ok(()),
+    }
+}
+
+fn index_ended(
+    f: &mut fmt::Formatter<'_>,
+    (server, role): (&str, &str),
+    age: Duration,
+    is_too_old: bool,
+) -> fmt::Result {
+    let age = timestamp::in_words(age);
+    write!(f, "the signed index of server `{server}` was not renewed: its {role} ended {age} ago")?;
+    if is_too_old {
+        f.write_str("; tools that were verified run, and nothing new is installed")
+    } else {
+        f.write_str("; the job that renews it may have failed")
     }
 }
 

@@ -7,6 +7,7 @@ use dbt_core::layout::Location;
 use dbt_core::name::ToolName;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::trust::history::Deviation;
+use dbt_core::trust::metadata::ListedArtifact;
 use dbt_core::trust::{
     ARTIFACT_LIMIT, Companions, Confirmation, Endorsement, Expectation, Fetched, TrustStore,
     VerifyError,
@@ -18,6 +19,7 @@ use crate::download::{self, DownloadError};
 use crate::notice::Notice;
 use crate::repository::bytes_of;
 use crate::session::Session;
+use crate::signed_index::IndexError;
 use crate::source::{Class, FetchError, Patience};
 use crate::state::{InstalledVersion, ToolRecord};
 use crate::store::{Installed, Reservation, Store, StoreError, StoreFile, WritablePlace};
@@ -34,6 +36,8 @@ const LONGER_WITH_COPY: Duration = Duration::from_secs(8);
 /// What is needed to obtain an artifact.
 pub(crate) struct Job<'a> {
     pub(crate) session: &'a Session<'a>,
+    /// What the signed index says of it, where that counts.
+    pub(crate) listed: Option<ListedArtifact>,
     pub(crate) record: &'a ToolRecord,
     pub(crate) trust: &'a TrustStore,
     pub(crate) patience: &'a Patience,
@@ -65,7 +69,10 @@ impl Job<'_> {
         id: &ArtifactId,
         checksum: Option<Result<Vec<u8>, FetchError>>,
     ) -> Result<Option<Obtained>, ObtainError> {
-        let checksum = match checksum.transpose() {
+        // Where the index counts, it says what the bytes are, and the server is not asked.
+        let listed = self.listed.as_ref();
+        let named = listed.map(|listed| Ok(listed.sha256().to_string().into_bytes()));
+        let checksum = match named.or(checksum).transpose() {
             Ok(checksum) => checksum,
             Err(error) if error.class() == Class::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -212,14 +219,16 @@ impl Job<'_> {
         if self.has_copy {
             patience = patience.with_copy_at_hand(scale);
         }
-        download::fetch(source, &at.path, ARTIFACT_LIMIT, staged.file_mut(), progress, &patience)
+        let limit = self.listed.as_ref().map_or(ARTIFACT_LIMIT, ListedArtifact::length);
+        download::fetch(source, &at.path, limit, staged.file_mut(), progress, &patience)
             .map_err(|error| error.at(staged.path()))?;
         Ok(staged)
     }
 
     fn verify_and_install(&self, fetched: Fetched<StoreFile>) -> Result<Obtained, ObtainError> {
-        let expectation =
-            Expectation { must_be_bound: self.record.history.must_be_bound(), signed_since: None };
+        let must_be_bound = self.record.history.must_be_bound();
+        let listed = self.listed.clone();
+        let expectation = Expectation { must_be_bound, signed_since: None, listed };
         let verified = self.trust.verify(fetched, &expectation, self.now)?;
         let id = verified.id().clone();
         let (digest, length) = (verified.digest(), verified.length());
@@ -266,6 +275,9 @@ enum Whose {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObtainError {
+    /// What the signed index says of it cannot be read.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// The server did not give a companion.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -312,6 +324,7 @@ impl ObtainError {
             // Trying again is the better answer to that.
             Self::Store(error) => !error.may_pass(),
             Self::Fetch(_)
+            | Self::Index(_)
             | Self::Unconfirmed(_)
             | Self::Reserved { .. }
             | Self::Changed { .. } => false,
@@ -335,7 +348,7 @@ impl ObtainError {
             Self::Verify(error) => {
                 Some(error.hint().map_or_else(offline, |hint| format!("{hint}; {}", offline())))
             }
-            Self::Changed { .. } => Some(offline()),
+            Self::Changed { .. } | Self::Index(_) => Some(offline()),
             Self::Store(error) => error.hint(),
             Self::Download(
                 error @ (DownloadError::NoSpace { .. } | DownloadError::Limited { .. }),

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::time::{Instant, SystemTime};
 
-use dbt_core::layout::{Location, WITHDRAWN_FILE};
+use dbt_core::layout::Location;
 use dbt_core::listing::Listing;
 use dbt_core::name::ToolName;
 use dbt_core::release::{ArtifactId, Subject};
@@ -15,8 +15,7 @@ use dbt_core::select;
 use dbt_core::timestamp::Timestamp;
 use dbt_core::trust::history::Deviation;
 use dbt_core::trust::keys::KeyringError;
-use dbt_core::trust::withdrawn::{WITHDRAWN_LIMIT, Withdrawn};
-use dbt_core::trust::{Confirmation, Document, Endorsement, TrustStore};
+use dbt_core::trust::{Confirmation, Endorsement, TrustStore};
 use dbt_core::version::{Version, Wanted};
 
 use crate::anchor::{self, AnchorError};
@@ -32,9 +31,11 @@ use crate::source::{Answer, Class, FetchError, Patience};
 use crate::state::{Hold, InstalledVersion, ToolRecord};
 use crate::store::Installed;
 
+mod by_index;
 mod cached;
 mod error;
 mod failure;
+mod withdrawn;
 
 pub use error::PrepareError;
 
@@ -113,6 +114,9 @@ fn attempt(session: &Session<'_>, request: &Request) -> Result<Outcome, PrepareE
         Some(Rest::LeftAlone(reason)) => return run.go_without(&reason),
         None => {}
     }
+    if run.is_by_index()? {
+        return run.by_index();
+    }
     session.anchor().refuse_blind_first_use().map_err(PrepareError::Trust)?;
     let Survey { truststore, repository, tool, checksum, withdrawn } = run.survey()?;
     let repository = repository.and_then(Result::ok);
@@ -120,6 +124,9 @@ fn attempt(session: &Session<'_>, request: &Request) -> Result<Outcome, PrepareE
         Ok(trust) => trust,
         Err(failure) => return run.after_failure(failure),
     };
+    if run.look_at_index(repository.as_ref(), &trust)? {
+        return run.by_index();
+    }
     let began = Instant::now();
     if let Some(replaced) = run.update_program(repository.as_ref(), &trust) {
         return Ok(Outcome::Replaced(replaced));
@@ -314,18 +321,25 @@ impl<'a> Run<'a> {
             Err(error) if error.class() == Class::NotFound => return Err(self.no_such_tool(error)),
             Err(error) => return Err(error.into()),
         };
-        if let Some(withdrawn) =
-            withdrawn.or_else(|| self.first_withdrawn(listing.contains(WITHDRAWN_FILE)))
-        {
+        if let Some(withdrawn) = withdrawn.or_else(|| self.first_withdrawn(&listing)) {
             self.take_withdrawn(withdrawn, trust)?;
         }
+        self.choose(listing.versions(), self.guess().zip(checksum), trust)
+    }
+
+    /// Obtains the first of these versions that is complete.
+    fn choose(
+        &self,
+        published: Vec<Version>,
+        mut guessed: Option<(ArtifactId, Result<Answer, FetchError>)>,
+        trust: &TrustStore,
+    ) -> Result<Prepared, Failure> {
         let record = self.session.record(&self.subject).map_err(PrepareError::from)?;
-        let published = listing.versions();
-        let mut guessed = self.guess().zip(checksum);
         let mut newer_elsewhere = None;
         for version in candidates(self.held.as_ref(), &self.wanted, &published) {
             let wanted = self.wanted_of(&version);
-            if let Some(reason) = withdrawn_reason(&record, &version) {
+            let reason = withdrawn_reason(&record, &version);
+            if let Some(reason) = reason.or(self.withdrawn_by_index(&version)?) {
                 if matches!(wanted, Wanted::Exactly(_)) {
                     return Err(PrepareError::Withdrawn {
                         tool: self.request.tool.clone(),
@@ -339,8 +353,13 @@ impl<'a> Run<'a> {
             let is_newest = *wanted == Wanted::Newest;
             for id in self.builds_of(&version) {
                 let checksum = guessed.take_if(|(guess, _)| *guess == id).map(|(_, answer)| answer);
+                let listed = self.session.listed(&id).map_err(|error| self.unusable(error))?;
+                if listed.is_none() && self.is_by_index()? {
+                    continue;
+                }
                 let job = Job {
                     session: self.session,
+                    listed,
                     record: &record,
                     trust,
                     patience: &self.patience,
@@ -461,6 +480,7 @@ impl<'a> Run<'a> {
                 .say(Notice::NewerElsewhere { tool: tool.clone(), version: version.clone() });
         }
         self.say_key_expiry(&obtained.endorsement);
+        self.compare_with_index(&obtained);
         let fresh = self.remember(&obtained, is_newest, newer_elsewhere)?;
         let Obtained { installed, id, endorsement, .. } = obtained;
         Ok(Prepared { installed, id, endorsement, fresh, unconfirmed: None })
@@ -507,61 +527,6 @@ impl<'a> Run<'a> {
         }
         let signer = endorsement.signer.to_string();
         self.session.say(Notice::KeyExpiry { signer, expires: end, expired: end <= self.now });
-    }
-
-    /// Fetches a list of withdrawn versions that the listing shows for the first time.
-    fn first_withdrawn(&self, listed: bool) -> Option<Result<Answer, FetchError>> {
-        let known = self.record.withdrawn_etag.is_some();
-        (listed && !known).then(|| {
-            let at = Location::withdrawn(&self.request.tool);
-            self.session.repository().get(&at, WITHDRAWN_LIMIT, None, &self.patience)
-        })
-    }
-
-    /// Takes in the tool's withdrawn versions. One that does not verify is refused: it may hide
-    /// a withdrawal.
-    fn take_withdrawn(
-        &self,
-        answer: Result<Answer, FetchError>,
-        trust: &TrustStore,
-    ) -> Result<(), Failure> {
-        let tool = &self.request.tool;
-        let (bytes, etag) = match answer {
-            Ok(Answer::Document { bytes, etag }) => (bytes, etag),
-            Ok(Answer::NotModified) => return Ok(()),
-            // What was withdrawn stays withdrawn without the file.
-            Err(error) if error.class() == Class::NotFound => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let at = Location::withdrawn(tool).with_ending(dbt_core::layout::SIGNATURE_ENDING);
-        let limit = dbt_core::trust::openpgp::SIGNATURE_LIMIT;
-        let signature = self.session.repository().get(&at, limit, None, &self.patience);
-        let signature = match bytes_of(signature) {
-            Ok(signature) => signature,
-            // It is being published; without it the list would be as good as not there either.
-            Err(error) if error.class() == Class::NotFound => {
-                self.session.detail(|| anchor::in_one_line(&error));
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        trust
-            .verify_document(&Document::Withdrawn(tool.clone()), &bytes, &signature, self.now)
-            .map_err(|source| PrepareError::Verify { tool: tool.clone(), source })?;
-        let refused = |source| PrepareError::WithdrawnList { tool: tool.clone(), source };
-        let list = Withdrawn::parse(&bytes, tool).map_err(refused)?;
-        let mut outcome = Ok(());
-        self.session
-            .state
-            .change_tool(&self.subject, |record| {
-                outcome = record.history.withdraw(list.clone());
-                if outcome.is_ok() {
-                    record.withdrawn_etag = Some(etag.clone().unwrap_or_default());
-                }
-            })
-            .map_err(PrepareError::from)?;
-        outcome.map_err(refused)?;
-        Ok(())
     }
 
     /// Tells a tool that does not exist from a repository that does not.

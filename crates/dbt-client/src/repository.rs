@@ -12,6 +12,7 @@ use dbt_core::repo_path::RepoPath;
 use dbt_core::trust::Companions;
 use dbt_core::trust::keys::TRUSTSTORE_LIMIT;
 use dbt_core::trust::manifest::MANIFEST_LIMIT;
+use dbt_core::trust::metadata::TIMESTAMP_LIMIT;
 use dbt_core::trust::openpgp::SIGNATURE_LIMIT;
 use dbt_core::trust::withdrawn::WITHDRAWN_LIMIT;
 
@@ -19,6 +20,7 @@ use crate::beside;
 use crate::round::{self, Task, Work};
 use crate::settings::Server;
 use crate::source::{self, Answer, Ask, Class, Connector, FetchError, Patience, Source};
+use crate::tuf;
 
 /// A server's two trees and its truststore, ready to be asked.
 #[derive(Debug)]
@@ -125,6 +127,26 @@ impl Repository {
             checksum: checksum.map(Task::outcome),
             withdrawn: withdrawn.map(Task::outcome),
         }
+    }
+
+    /// Asks for the timestamp of the signed index, which is all that a warm run asks where that counts. Does something
+    /// else `meanwhile`.
+    pub fn timestamp(
+        &self,
+        etag: Option<&str>,
+        patience: &Patience,
+        meanwhile: impl FnOnce(&dyn Fn()),
+    ) -> Result<Answer, FetchError> {
+        let path = tuf::timestamp_path();
+        let ask = document(TIMESTAMP_LIMIT, etag, patience);
+        let task = Task::new(|| self.own.get(&path, &ask));
+        round::run(&[&task], self.moment, meanwhile);
+        task.outcome()
+    }
+
+    /// Says whether the listing of the repository shows that there is a signed index.
+    pub fn shows_index(&self, listing: &Listing) -> bool {
+        listing.names().any(|name| name == tuf::DIRECTORY)
     }
 
     /// Lists the published versions of dbt itself, and what else is in its repository.

@@ -31,6 +31,7 @@ use crate::store::{Reservation, Store, StoreFile};
 mod error;
 mod fresh;
 mod identity;
+mod listed;
 
 pub use error::SelfUpdateError;
 pub use fresh::{Installed, fetch_newest, install, version_of};
@@ -138,6 +139,9 @@ fn look(
     session: &Session<'_>,
     patience: &Patience,
 ) -> Result<(Vec<Version>, TrustStore), SelfUpdateError> {
+    if session.state.server()?.trust.demands_listing() {
+        return listed::look(session, patience);
+    }
     let repository = session.repository();
     let listing = repository.program_versions(patience).map_err(SelfUpdateError::Fetch)?;
     let etag = session.state.truststore_etag()?;
@@ -356,6 +360,7 @@ impl Update<'_> {
         let expectation = Expectation {
             must_be_bound: record.history.must_be_bound(),
             signed_since: self.identity.signed(),
+            listed: self.session.listed(id).map_err(SelfUpdateError::Index)?,
         };
         fetch_verified(self.session, id, (self.patience, &artifact), trust, &expectation)
     }

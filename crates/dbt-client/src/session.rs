@@ -6,15 +6,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use dbt_core::digest::Digest;
-use dbt_core::release::Subject;
+use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::timestamp::Timestamp;
 use dbt_core::trust::keys::KnownGood;
+use dbt_core::trust::metadata::ListedArtifact;
 
 use crate::anchor::Anchor;
 use crate::notice::{Listener, Notice, Repeat};
 use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::settings::Settings;
+use crate::signed_index::{Freshness, IndexError, SignedIndex};
 use crate::source::{self, CertificateRoots, Connector, Destination, FetchError, Patience, Source};
 use crate::state::{KnownSignatures, ServerState, StateError, ToolRecord};
 use crate::store::Store;
@@ -33,6 +35,7 @@ pub struct Session<'a> {
     connector: Arc<Connector>,
     repository: OnceLock<Repository>,
     known: OnceLock<KnownGood>,
+    index: OnceLock<SignedIndex>,
 }
 
 impl<'a> Session<'a> {
@@ -53,6 +56,7 @@ impl<'a> Session<'a> {
             connector,
             repository: OnceLock::new(),
             known: OnceLock::new(),
+            index: OnceLock::new(),
         }
     }
 
@@ -84,6 +88,41 @@ impl<'a> Session<'a> {
             self.state.server().map(|record| record.known_good.known()).unwrap_or_default()
         });
         Anchor { server: &self.settings.server, state: &self.state, known, now: self.now() }
+    }
+
+    /// Lets this run decide by a signed index.
+    pub(crate) fn keep_index(&self, index: SignedIndex) {
+        // Another try of the same run has the same, or an older one of a moment ago.
+        let _kept = self.index.set(index);
+    }
+
+    /// Returns the signed index that this run has looked at, if it has.
+    pub(crate) fn index(&self) -> Option<&SignedIndex> {
+        self.index.get()
+    }
+
+    /// Returns what the signed index says of an artifact; nothing where none counts, or it does not list it. Then the verifier
+    /// refuses it.
+    pub fn listed(&self, id: &ArtifactId) -> Result<Option<ListedArtifact>, IndexError> {
+        if !self.state.server()?.trust.demands_listing() {
+            return Ok(None);
+        }
+        if let Some(index) = self.index.get() {
+            return index.artifact(id);
+        }
+        let index = SignedIndex::kept(self, &[&id.subject])?;
+        self.say_age(&index);
+        self.index.get_or_init(|| index).artifact(id)
+    }
+
+    /// Says that a signed index has ended, if it has.
+    pub(crate) fn say_age(&self, index: &SignedIndex) {
+        if let Freshness::Ended { role, age } = index.freshness() {
+            let server = self.settings.server.name.to_string();
+            let (role, age) = (role.clone(), *age);
+            let is_too_old = index.freshness().is_too_old();
+            self.say(Notice::IndexEnded { server, role, age, is_too_old });
+        }
     }
 
     /// Keeps what was found out about the server's keys, so that no run finds it out again.

@@ -92,6 +92,12 @@ pub struct ServerRecord {
     pub(crate) no_catalog: Option<Timestamp>,
     /// The repository's `trust` metadata or manifest was last refused then.
     pub manifest_refused: Option<Timestamp>,
+    /// The entity tag of the timestamp of the signed index.
+    pub(crate) timestamp_etag: Option<String>,
+    /// When the server was last asked for a newer root.
+    pub(crate) root_probed: Option<Timestamp>,
+    /// When a signed index was last not adopted.
+    pub(crate) index_refused: Option<Timestamp>,
     /// Signatures between keys that need not be verified again.
     pub(crate) known_good: KnownSignatures,
 }
@@ -442,7 +448,11 @@ impl ServerState {
         *self.in_memory() = InMemory::default();
         let _lock = lock(directory);
         write_json(&directory.join("state.json"), &record)?.map_err(StateError::Write)?;
-        for name in [TRUSTSTORE, PREVIOUS_TRUSTSTORE] {
+        // What was seen of a signed index goes with the keys by which it was adopted.
+        let index = ["root.json", "timestamp.json", "snapshot.json"]
+            .map(|name| format!("{}/{name}", crate::tuf::DIRECTORY));
+        let index = index.iter().map(String::as_str);
+        for name in index.chain([TRUSTSTORE, PREVIOUS_TRUSTSTORE]) {
             fsx::remove(&directory.join(name)).map_err(StateError::Write)?;
         }
         Ok(())

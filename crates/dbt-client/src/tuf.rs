@@ -5,6 +5,7 @@
 //! are kept. In reading order: [`Remote`] has the files, [`Kept`] keeps what was accepted, and
 //! [`refresh`] and [`find`] are the two halves of the specification's section 5.
 
+mod beside;
 mod kept;
 
 use std::time::SystemTime;
@@ -18,6 +19,8 @@ use crate::fsx::FsxError;
 use crate::source::{Ask, FetchError, Files, Patience};
 use crate::url::escaped;
 
+pub use beside::{Beside, DIRECTORY};
+pub(crate) use beside::{path_of, timestamp_path};
 pub use kept::Kept;
 
 /// Where the files of a repository are.
@@ -78,6 +81,14 @@ pub fn refresh(kept: &Kept, remote: &dyn Remote, now: SystemTime) -> Result<Trus
     let timed = take_timestamp(rooted, kept, remote)?;
     let listed = take_snapshot(timed, kept, remote)?;
     take_targets(listed, kept, remote)
+}
+
+/// Reads what is kept, where nobody can be asked. Its age is for the caller to judge.
+pub fn recall(kept: &Kept, now: SystemTime) -> Result<Trusted, UpdateError> {
+    let root = kept.read("root.json")?.ok_or(UpdateError::NoRoot)?;
+    let missing = || UpdateError::Missing { file: "targets.json".to_owned() };
+    let targets = kept.read("targets.json")?.ok_or_else(missing)?;
+    Ok(Roots::pinned(&root, now)?.recall(&targets)?)
 }
 
 /// Updates the root: 5.3.
@@ -161,13 +172,12 @@ fn take_delegated(
     kept: &Kept,
     remote: &dyn Remote,
 ) -> Result<(), UpdateError> {
-    let file = trusted.file_of(wanted)?;
     if let Some(stored) = kept.read(&format!("{}.json", wanted.role().escaped()))?
         && trusted.admit(wanted, &stored).is_ok()
     {
         return Ok(());
     }
-    let bytes = fetched(remote, &file)?;
+    let bytes = fetched(remote, &trusted.file_of(wanted)?)?;
     let accepted = trusted.admit(wanted, &bytes)?;
     kept.write(&accepted)?;
     Ok(())

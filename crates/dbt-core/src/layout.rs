@@ -2,6 +2,7 @@
 //!
 //! (Contract: wire formats, sections 5.5 and 7.1; trust design, 2.3.)
 
+use crate::brand;
 use crate::name::ToolName;
 use crate::release::{ArtifactId, Subject};
 use crate::repo_path::RepoPath;
@@ -88,6 +89,15 @@ impl Location {
     /// Returns a tool's file of withdrawn versions.
     pub fn withdrawn(tool: &ToolName) -> Self {
         Self::in_tools(&[tool.as_str(), WITHDRAWN_FILE])
+    }
+
+    /// Returns the path that signed metadata lists it by: both trees are in one.
+    pub fn target_path(&self) -> String {
+        let root = match self.tree {
+            Tree::Repository => brand::REPOSITORY_PATH,
+            Tree::Tools => brand::TOOLS_PATH,
+        };
+        format!("{root}/{}", self.path)
     }
 
     /// Returns the same place with something added to the last name.

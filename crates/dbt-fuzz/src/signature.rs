@@ -84,7 +84,7 @@ fn is_endorsed(signature: &[u8], content: &[u8], id: &ArtifactId, must_be_bound:
     let checksum = Digest::of(content).to_string().into_bytes();
     let companions = Companions { checksum, signature: signature.to_vec() };
     let fetched = Fetched::from_network(id.clone(), Cursor::new(content), companions);
-    let expectation = Expectation { must_be_bound, signed_since: None };
+    let expectation = Expectation { must_be_bound, ..Expectation::default() };
     fixtures::store().verify(fetched, &expectation, fixtures::now()).is_ok()
 }
 

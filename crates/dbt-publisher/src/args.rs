@@ -12,6 +12,7 @@ use dbt_ui::report::Report;
 use crate::delete::Delete;
 use crate::env;
 use crate::stop::Stop;
+use crate::trust::args::Trust;
 use crate::verify::Verify;
 
 /// The name of this program.
@@ -58,6 +59,9 @@ pub(crate) enum Command {
     /// Decide whose signatures count, for everybody who uses a repository
     #[command(subcommand, arg_required_else_help = true, subcommand_required = true)]
     Truststore(Truststore),
+    /// Sign what a repository is said to have, so that its server can do nothing but be slow
+    #[command(subcommand, arg_required_else_help = true, subcommand_required = true)]
+    Trust(Trust),
 }
 
 /// Where to publish to. Exactly one of the ways.

@@ -24,6 +24,7 @@ mod signer;
 mod stage;
 mod staged;
 pub mod stop;
+mod trust;
 mod truststore;
 mod verify;
 mod withdraw;
@@ -71,6 +72,7 @@ fn dispatch(command: Command, environment: &Environment, printer: &Printer) -> R
         Command::Installer(typed) => installer::run(typed, printer),
         Command::Init(typed) => init::run(typed, environment, printer),
         Command::Key(command) => key::commands::run(command, environment, printer),
+        Command::Trust(command) => trust::run(command, environment, printer),
         Command::Truststore(command) => truststore::run(command, environment, printer),
         Command::Stage(typed) => stage::run(typed, environment, printer),
         Command::Sign(typed) => resign::run(typed, environment, printer),

@@ -33,6 +33,7 @@ pub mod relay;
 pub mod repository;
 pub mod server;
 pub mod short_writes;
+pub mod signed_index;
 pub mod snapshot;
 pub mod ssh_agent;
 pub mod stranger;

@@ -10,6 +10,7 @@ use dbt_client::prepare::PrepareError;
 use dbt_client::prune::PruneError;
 use dbt_client::rollback::RollbackError;
 use dbt_client::self_update::SelfUpdateError;
+use dbt_client::signed_index::IndexError;
 use dbt_client::source::{Class, Failure, FetchError};
 use dbt_client::state::StateError;
 use dbt_client::store::StoreError;
@@ -60,7 +61,10 @@ fn code_of_preparing(error: &PrepareError) -> ExitCode {
         PrepareError::Obtain { tool: _, source } | PrepareError::CachedCopy { tool: _, source } => {
             code_of_obtaining(source)
         }
-        PrepareError::Withdrawn { .. }
+        PrepareError::SignedIndex { source: IndexError::Keep(_), .. } => ExitCode::INTERNAL,
+        PrepareError::IndexTooOld { .. } => ExitCode::METADATA_TOO_OLD,
+        PrepareError::SignedIndex { .. }
+        | PrepareError::Withdrawn { .. }
         | PrepareError::Rollback { .. }
         | PrepareError::Trust(_)
         | PrepareError::Verify { .. }
@@ -77,7 +81,9 @@ fn code_of_obtaining(error: &ObtainError) -> ExitCode {
         ObtainError::Store(_) => ExitCode::CANNOT_EXECUTE,
         // The disk failed, and nothing was refused.
         ObtainError::Verify(VerifyError::Read { .. }) => ExitCode::INTERNAL,
-        ObtainError::Verify(_) | ObtainError::Changed { .. } => ExitCode::VERIFICATION_REFUSED,
+        ObtainError::Index(_) | ObtainError::Verify(_) | ObtainError::Changed { .. } => {
+            ExitCode::VERIFICATION_REFUSED
+        }
         _ => ExitCode::INTERNAL,
     }
 }

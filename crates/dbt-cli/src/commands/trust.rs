@@ -10,8 +10,9 @@ use dbt_ui::report::Report;
 use serde_json::json;
 
 use crate::cli::{Anchor, ToolRequest, Trust, Which};
+use crate::commands::failure;
+use crate::commands::which::{self, SIGNED_INDEX};
 use crate::commands::world::{Configured, World, every_server};
-use crate::commands::{failure, which};
 use crate::process::Process;
 
 /// Shows, explains, approves or resets.
@@ -59,6 +60,9 @@ impl View {
     /// Says in words what whoever writes to the repository, without a key, could do.
     fn sentences(&self) -> Vec<String> {
         let program = brand::PROGRAM;
+        if self.level == SIGNED_INDEX {
+            return sentences_of_an_index();
+        }
         let mut said = vec![format!(
             "nobody without one of these keys can make this machine run other bytes, or another {program}"
         )];
@@ -129,6 +133,18 @@ impl View {
     }
 }
 
+/// Says what whoever has the server can do where its signed index counts.
+fn sentences_of_an_index() -> Vec<String> {
+    [
+        "nothing runs that its signed index does not list and one of these keys has not signed",
+        "whoever has the server and its online key can withhold what is new, until the index ends",
+        "whoever has them can list versions of tools that have no key of their own; it takes one of these keys to run them",
+        "it cannot bring older versions back, and this machine does not go back to a server without an index",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
 fn show(world: &World<'_>, servers: Vec<Configured>, as_json: bool) -> Result<(), Report> {
     let mut views = Vec::new();
     for Configured { name, settings } in servers {
@@ -175,7 +191,7 @@ fn approve(world: &World<'_>, fingerprint: &Fingerprint) -> Result<(), Report> {
 /// server shows next.
 fn reset(world: &World<'_>, anchor: &Anchor) -> Result<(), Report> {
     let Anchor::Key(fingerprint) = anchor else {
-        let message = "this version does not read signed metadata, so no root can be its anchor";
+        let message = "this version takes no root of signed metadata as an anchor";
         return Err(Report::new(ExitCode::CONFIGURATION, message.to_owned())
             .hint("name a signing key's fingerprint"));
     };

@@ -38,10 +38,19 @@ pub(crate) fn which(world: &World<'_>, asked: Which) -> Result<(), Report> {
     world.printer.data(table)
 }
 
+/// The level at which nothing runs that signed metadata does not list.
+pub(crate) const SIGNED_INDEX: &str = "signed index";
+
 /// Returns the name of the level that the server has reached on this machine.
 pub(crate) fn level(session: &Session<'_>) -> Result<&'static str, Report> {
     let record = session.state.server().map_err(failure::remembering)?;
-    Ok(if record.trust.manifest.is_some() { "pinned" } else { "unsigned index" })
+    Ok(if record.trust.demands_listing() {
+        SIGNED_INDEX
+    } else if record.trust.manifest.is_some() {
+        "pinned"
+    } else {
+        "unsigned index"
+    })
 }
 
 fn facts(

@@ -41,6 +41,7 @@ mod requests;
 mod run;
 mod self_update;
 mod servers;
+mod signed_index;
 mod signing_in_page;
 mod ssh_keys;
 mod status;

@@ -103,7 +103,7 @@ impl Run<'_> {
 
     /// Verifies the copies that are here, best first, until one is good. What is wrong with a better
     /// one is said, and is the error where none is good, or where the server is `strict`.
-    fn best_cached(&self, reason: &str) -> Result<Option<Prepared>, PrepareError> {
+    pub(super) fn best_cached(&self, reason: &str) -> Result<Option<Prepared>, PrepareError> {
         let Some(trust) = self.session.anchor().last_good(reason).map_err(PrepareError::Trust)?
         else {
             return Ok(None);
@@ -152,8 +152,9 @@ impl Run<'_> {
         trust: &TrustStore,
         record: &ToolRecord,
     ) -> Result<(Installed, ArtifactId, Endorsement), ObtainError> {
-        let expectation =
-            Expectation { must_be_bound: record.history.must_be_bound(), signed_since: None };
+        let must_be_bound = record.history.must_be_bound();
+        let listed = self.session.listed(fetched.id())?;
+        let expectation = Expectation { must_be_bound, signed_since: None, listed };
         let verified = trust.verify(fetched, &expectation, self.now)?;
         let (id, endorsement) = (verified.id().clone(), verified.endorsement().clone());
         Ok((self.session.store.install(verified)?, id, endorsement))

@@ -8,6 +8,7 @@ use dbt_core::version::{Version, Wanted};
 use crate::anchor::AnchorError;
 use crate::nearest;
 use crate::obtain::ObtainError;
+use crate::signed_index::IndexError;
 use crate::source::FetchError;
 use crate::state::StateError;
 
@@ -144,6 +145,22 @@ pub enum PrepareError {
         /// Why.
         source: WithdrawnError,
     },
+    /// The signed index of the server is not to be believed, or gone.
+    #[error("refusing to run `{tool}`")]
+    SignedIndex {
+        /// The tool.
+        tool: ToolName,
+        /// Why.
+        source: IndexError,
+    },
+    /// The signed index was not renewed for too long, and nothing is cached.
+    #[error("`{tool}` would be new here, and the signed index of server `{server}` is too old")]
+    IndexTooOld {
+        /// The tool.
+        tool: ToolName,
+        /// The server's name.
+        server: String,
+    },
     /// What this machine remembers could not be read or written.
     #[error(transparent)]
     State(#[from] StateError),
@@ -242,6 +259,13 @@ impl PrepareError {
             Self::Fetch(_) => Some(format!(
                 "tell the repository's administrator; with `-o`, `{program}` runs the newest cached copy, if there is one"
             )),
+            Self::SignedIndex { tool, .. } => Some(format!(
+                "do not work around this: tell the repository's administrator; {}",
+                runs_offline(tool)
+            )),
+            Self::IndexTooOld { .. } => {
+                Some("its administrator renews it with `publisher trust renew`".to_owned())
+            }
             Self::State(error) => Some(error.hint()),
         }
     }

@@ -11,6 +11,7 @@ use dbt_core::version::Version;
 use crate::anchor::AnchorError;
 use crate::download::DownloadError;
 use crate::fsx::FsxError;
+use crate::signed_index::IndexError;
 use crate::source::{Failure, FetchError};
 use crate::state::StateError;
 use crate::store::StoreError;
@@ -22,6 +23,9 @@ pub enum SelfUpdateError {
     /// The server did not give something.
     #[error(transparent)]
     Fetch(FetchError),
+    /// What the signed index says of it cannot be read.
+    #[error(transparent)]
+    Index(IndexError),
     /// The published checksum is none.
     #[error("failed to read its checksum")]
     Checksum(#[source] InvalidDigest),

@@ -19,7 +19,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Kept {
     directory: PathBuf,
-    _lock: Lock,
+    _lock: Option<Lock>,
 }
 
 impl Kept {
@@ -27,11 +27,17 @@ impl Kept {
     pub fn open(directory: &Path) -> Result<Self, FsxError> {
         fsx::create_dir_all(directory, 0o700)?;
         let lock = fsx::lock_file(&directory.join("lock"), LOCK_PATIENCE)?;
-        Ok(Self { directory: directory.to_owned(), _lock: lock })
+        Ok(Self { directory: directory.to_owned(), _lock: Some(lock) })
     }
 
-    /// Reads a file; nothing if it is not there.
-    pub(super) fn read(&self, file: &str) -> Result<Option<Vec<u8>>, FsxError> {
+    /// Names a directory that is read, and may be missing. What is accepted beside what is there already is nothing: nothing
+    /// is written.
+    pub fn unlocked(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), _lock: None }
+    }
+
+    /// Reads a file, as nobody knows by now whether it may be believed; nothing if it is not there.
+    pub fn read(&self, file: &str) -> Result<Option<Vec<u8>>, FsxError> {
         let limit = match file {
             "root.json" => ROOT_LIMIT,
             "timestamp.json" => TIMESTAMP_LIMIT,

@@ -9,6 +9,7 @@ mod exec_fidelity;
 #[cfg(target_os = "linux")]
 mod exec_swap;
 #[cfg(target_os = "linux")]
+mod freshness;
 mod model;
 mod oidc;
 mod server;

@@ -1,7 +1,7 @@
 //! What this machine remembers of one server's certificates, and how a truststore as served
 //! becomes a [`TrustStore`]. (Trust design, 2.7: first use, vouching, removal.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use super::fingerprint::Fingerprint;
@@ -18,6 +18,21 @@ pub struct TrustMemory {
     certificates: BTreeMap<Fingerprint, Remembered>,
     /// The manifest this machine holds on to: level 1 when there is one.
     pub manifest: Option<PinnedManifest>,
+    /// What signed metadata says of the truststore: level 2 when it is enforced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_index: Option<SignedIndex>,
+}
+
+/// A server whose metadata this machine has adopted. It never goes back from there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SignedIndex {
+    /// Names the repository for ever, whatever its URL.
+    pub repository_id: String,
+    /// Nothing runs that it does not list.
+    pub enforced: bool,
+    /// The certificates of the truststore that it lists.
+    #[serde(default)]
+    pub certs: BTreeSet<Fingerprint>,
 }
 
 /// What is remembered of one certificate.
@@ -115,6 +130,11 @@ impl TrustMemory {
         self.certificates.is_empty()
     }
 
+    /// Says whether nothing runs that signed metadata does not list.
+    pub fn demands_listing(&self) -> bool {
+        self.signed_index.as_ref().is_some_and(|index| index.enforced)
+    }
+
     /// Remembers that a person approved a certificate; it is established from now on.
     pub fn approve(&mut self, fingerprint: &Fingerprint) {
         let remembered = self.certificates.entry(fingerprint.clone()).or_insert(Remembered {
@@ -203,8 +223,11 @@ impl TrustMemory {
         let memory = self.updated(&signers);
         let mut changes = self.changes(&signers, demands);
         changes.extend(skipped_words(&skipped).into_iter().map(TrustChange::Skipped));
-        let store =
+        let mut store =
             TrustStore::assembled(signers, demands.rules.clone(), demands.strict, confirmation);
+        if self.demands_listing() {
+            store.demand_listing();
+        }
         Ok(Assembly { store, memory, changes })
     }
 
@@ -231,9 +254,10 @@ impl TrustMemory {
     ) -> Vec<Signer> {
         let trust_on_first_use = self.is_first_contact() && !demands.rules.names_signers();
         let in_manifest = |certificate: &Certificate| {
-            self.manifest
-                .as_ref()
-                .is_some_and(|pinned| pinned.manifest.certs.contains(certificate.fingerprint()))
+            let fingerprint = certificate.fingerprint();
+            let enforced = self.signed_index.as_ref().filter(|index| index.enforced);
+            self.manifest.as_ref().is_some_and(|it| it.manifest.certs.contains(fingerprint))
+                || enforced.is_some_and(|index| index.certs.contains(fingerprint))
         };
         let standing = |certificate: &Certificate| {
             let fingerprint = certificate.fingerprint();
@@ -337,7 +361,8 @@ impl TrustMemory {
             );
         }
         forget_strangers(&mut certificates);
-        Self { certificates, manifest: self.manifest.clone() }
+        let (manifest, signed_index) = (self.manifest.clone(), self.signed_index.clone());
+        Self { certificates, manifest, signed_index }
     }
 
     fn changes(&self, signers: &[Signer], demands: Demands<'_>) -> Vec<TrustChange> {

@@ -11,6 +11,7 @@ use crate::version::Version;
 
 use super::fingerprint::Fingerprint;
 use super::keys::Certificate;
+use super::metadata::{ListedArtifact, Status};
 use super::openpgp::{
     ContentDigests, GoodSignature, SignatureBlock, SignatureFormatError, SignatureRefusal,
 };
@@ -50,6 +51,8 @@ pub struct TrustStore {
     rules: TrustRules,
     strict: bool,
     confirmation: Confirmation,
+    /// Nothing is verified that signed metadata does not list.
+    demands_listing: bool,
 }
 
 /// What the caller already knows, and what the artifact must agree with.
@@ -59,6 +62,8 @@ pub struct Expectation {
     pub must_be_bound: bool,
     /// The signature must not be older than this.
     pub signed_since: Option<SystemTime>,
+    /// What signed metadata says of it, where there is some.
+    pub listed: Option<ListedArtifact>,
 }
 
 /// An artifact for a platform that this program does not know. It can be judged and never run.
@@ -79,12 +84,17 @@ pub enum Document {
     Withdrawn(ToolName),
     /// The description of a version of a tool.
     Description(ToolName, Version),
+    /// The root of signed metadata, by its version: whoever may sign the program itself may bring it to machines that
+    /// know no root yet.
+    Root(u64),
 }
 
 impl Document {
-    fn binding(&self) -> String {
+    /// Returns what its signature says it is for.
+    pub fn binding(&self) -> String {
         match self {
             Self::Withdrawn(tool) => format!("withdrawn/{tool}"),
+            Self::Root(version) => format!("root/{version}"),
             Self::Description(tool, version) => format!("description/{tool}/{version}"),
         }
     }
@@ -92,6 +102,7 @@ impl Document {
     fn subject(&self) -> Subject {
         match self {
             Self::Withdrawn(tool) | Self::Description(tool, _) => Subject::Tool(tool.clone()),
+            Self::Root(_) => Subject::Program,
         }
     }
 }
@@ -103,7 +114,11 @@ impl TrustStore {
         strict: bool,
         confirmation: Confirmation,
     ) -> Self {
-        Self { signers, rules, strict, confirmation }
+        Self { signers, rules, strict, confirmation, demands_listing: false }
+    }
+
+    pub(super) const fn demand_listing(&mut self) {
+        self.demands_listing = true;
     }
 
     /// Returns the certificates, with their standing.
@@ -138,8 +153,14 @@ impl TrustStore {
             return Err(VerifyError::Unconfirmed { artifact, reason: reason.clone() });
         }
         let claim = Claim::artifact(&id, expectation);
+        if self.demands_listing && expectation.listed.is_none() {
+            return Err(VerifyError::NotListed { artifact });
+        }
         let (digests, endorsement) =
             self.check(&claim, &mut content, &companions, remembered, now)?;
+        if let Some(listed) = &expectation.listed {
+            agrees(listed, &artifact, digests.sha256(), &endorsement.signer)?;
+        }
         if expectation.signed_since.is_some_and(|since| endorsement.made < since) {
             return Err(VerifyError::SignedEarlier { artifact });
         }
@@ -205,7 +226,7 @@ impl TrustStore {
             binding: document.binding(),
             subject: document.subject(),
             must_be_bound: true,
-            counts_for_ever: matches!(document, Document::Withdrawn(_)),
+            counts_for_ever: matches!(document, Document::Withdrawn(_) | Document::Root(_)),
         };
         let signatures = SignatureBlock::parse(signature).map_err(|source| {
             VerifyError::SignatureFile { artifact: claim.shown.clone(), source }
@@ -262,8 +283,7 @@ impl TrustStore {
         }
         if claim.counts_for_ever && signer.standing == Standing::Newcomer {
             let signer = good.signer.clone();
-            let reason =
-                "no known key stands behind it, and what it withdrew would stay withdrawn for ever";
+            let reason = "no known key stands behind it, and what it says would count for ever";
             return Err(VerifyError::NotAllowed { artifact, signer, reason });
         }
         if self.strict && good.certificate_expires.is_some_and(|expires| expires <= now) {
@@ -380,6 +400,28 @@ impl Claim {
     }
 }
 
+/// Checks that signed metadata lists these bytes and names this signer for them: an attacker needs a key of both.
+fn agrees(
+    listed: &ListedArtifact,
+    artifact: &str,
+    found: Digest,
+    signer: &Fingerprint,
+) -> Result<(), VerifyError> {
+    let artifact = artifact.to_owned();
+    if let Status::Withdrawn { reason } = listed.status() {
+        return Err(VerifyError::Withdrawn { artifact, reason: reason.clone() });
+    }
+    if listed.sha256() != found {
+        let expected = listed.sha256();
+        return Err(VerifyError::OtherThanListed { artifact, expected, actual: found });
+    }
+    if !listed.signers().contains(signer) {
+        let reason = "signed metadata names other signers for it";
+        return Err(VerifyError::NotAllowed { artifact, signer: signer.clone(), reason });
+    }
+    Ok(())
+}
+
 fn hash<C: Read + Seek>(
     signatures: &SignatureBlock,
     content: &mut C,
@@ -479,6 +521,30 @@ pub enum VerifyError {
         /// What was asked for.
         artifact: String,
     },
+    /// Signed metadata does not list it, and nothing else counts on this server.
+    #[error("`{artifact}` is not in the signed index of its server")]
+    NotListed {
+        /// What was asked for.
+        artifact: String,
+    },
+    /// Signed metadata lists other bytes.
+    #[error("`{artifact}` is not what the signed index lists: expected {expected}, got {actual}")]
+    OtherThanListed {
+        /// What was asked for.
+        artifact: String,
+        /// The digest that is listed.
+        expected: Digest,
+        /// The digest of what is here.
+        actual: Digest,
+    },
+    /// Signed metadata says that it must not run.
+    #[error("`{artifact}` was withdrawn: {}", reason.escape_debug())]
+    Withdrawn {
+        /// What was asked for.
+        artifact: String,
+        /// Why.
+        reason: String,
+    },
     /// The signature is older than the one it would replace.
     #[error("the signature of `{artifact}` is older than that of the running version")]
     SignedEarlier {
@@ -499,7 +565,14 @@ impl VerifyError {
     /// Returns what the user can do about it, if anything.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unconfirmed { .. } | Self::Read { .. } | Self::SignedEarlier { .. } => None,
+            Self::Unconfirmed { .. }
+            | Self::Read { .. }
+            | Self::SignedEarlier { .. }
+            | Self::Withdrawn { .. } => None,
+            Self::NotListed { .. } | Self::OtherThanListed { .. } => Some(
+                "the repository may be damaged, or somebody is at it; tell its administrator"
+                    .to_owned(),
+            ),
             Self::ChecksumFile { .. } | Self::Checksum { .. } | Self::SignatureFile { .. } => {
                 Some("the repository may be damaged; tell its administrator".to_owned())
             }

@@ -460,7 +460,7 @@ fn a_signature_without_a_name_counts_until_one_with_a_name_was_seen() {
     let verified = verify(&store, &id, companions("alice", None), &Expectation::default()).unwrap();
     assert!(!verified.endorsement().bound);
 
-    let seen = Expectation { must_be_bound: true, signed_since: None };
+    let seen = Expectation { must_be_bound: true, ..Expectation::default() };
     let error = verify(&store, &id, companions("alice", None), &seen).unwrap_err();
     assert!(matches!(error, VerifyError::Unbound { .. }), "{error}");
     assert!(error.hint().unwrap().contains("publisher sign"));
@@ -469,7 +469,7 @@ fn a_signature_without_a_name_counts_until_one_with_a_name_was_seen() {
 #[test]
 fn a_dbt_that_was_signed_before_the_running_one_is_refused() {
     let store = assemble(&TrustMemory::default(), &[&people().alice]).store;
-    let later = Expectation { must_be_bound: false, signed_since: Some(at(TODAY)) };
+    let later = Expectation { signed_since: Some(at(TODAY)), ..Expectation::default() };
     let id = program("4.0.1");
     let signed = companions("alice", Some(&id.binding()));
     says(verify(&store, &id, signed, &later), "older than");
@@ -518,16 +518,14 @@ fn a_document_counts_only_with_a_signature_that_names_it() {
 fn a_newcomer_withdraws_nothing_because_that_would_be_for_ever() {
     let store = assemble(&knows_alice(), &[&people().alice, &people().mallory]).store;
     let check = |document: Document| {
-        let binding = match &document {
-            Document::Withdrawn(tool) => format!("withdrawn/{tool}"),
-            Document::Description(tool, version) => format!("description/{tool}/{version}"),
-        };
+        let binding = document.binding();
         let signature = companions("mallory", Some(&binding)).signature;
         store.verify_document(&document, CONTENT, &signature, at(TODAY))
     };
     let deploy = || "deploy".parse().unwrap();
     check(Document::Description(deploy(), "1.0.0".parse().unwrap())).unwrap();
     says(check(Document::Withdrawn(deploy())), "may not sign it");
+    says(check(Document::Root(1)), "may not sign it");
 }
 
 /// Writes and signs a manifest.

@@ -13,14 +13,15 @@ use pgp::composed::{
     ArmorOptions, Deserializable as _, DetachedSignature, KeyType, SignedKeyDetails,
     SignedPublicKey, SignedSecretKey,
 };
+use pgp::crypto::eddsa_legacy::SecretKey as EddsaSecretKey;
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{
     KeyFlags, Notation, PubKeyInner, PublicKey, SecretKey as PrimaryKey, SignatureConfig,
     SignatureType, Subpacket, SubpacketData, UserId,
 };
 use pgp::types::{
-    KeyDetails as _, KeyVersion, PacketHeaderVersion, Password, SecretParams, SigningKey, Tag,
-    Timestamp,
+    EddsaLegacyPublicParams, KeyDetails as _, KeyVersion, PacketHeaderVersion, Password,
+    PlainSecretParams, PublicParams, SecretParams, SigningKey, Tag, Timestamp,
 };
 use rand_core::OsRng;
 
@@ -104,6 +105,16 @@ impl KeyFile {
         Ok(certificate::read_back(&self.key.to_public_key())?)
     }
 
+    /// Returns the public point of the primary key, if that is an ed25519 key.
+    pub(crate) fn ed25519(&self) -> Option<[u8; 32]> {
+        let PublicParams::EdDSALegacy(EddsaLegacyPublicParams::Ed25519 { key }) =
+            self.key.primary_key.public_params()
+        else {
+            return None;
+        };
+        Some(key.to_bytes())
+    }
+
     /// Says whether a passphrase is needed.
     pub(crate) fn is_locked(&self) -> bool {
         let locked = |params: &SecretParams| matches!(params, SecretParams::Encrypted(_));
@@ -151,6 +162,16 @@ impl SecretKey {
     /// Returns the public half.
     pub(crate) const fn certificate(&self) -> &Certificate {
         &self.certificate
+    }
+
+    /// Returns what the primary key is made from, if that is an ed25519 key.
+    pub(crate) fn ed25519_seed(&self) -> Option<Secret<[u8; 32]>> {
+        let SecretParams::Plain(PlainSecretParams::EdDSALegacy(EddsaSecretKey::Ed25519(key))) =
+            self.key.primary_key.secret_params()
+        else {
+            return None;
+        };
+        Some(Secret::new(*key.as_bytes()))
     }
 
     /// Makes a detached signature with SHA-256 that says what it is for.

@@ -34,6 +34,7 @@ use crate::exchange::{Body, Exchange, Presence, Spot, content_of};
 use crate::place::Place;
 use crate::signer::{self, Signer};
 use crate::stop::Stop;
+use crate::trust::Following;
 
 /// The file that names the newest version of the program itself, for installers.
 pub(crate) const LATEST_FILE: &str = "latest";
@@ -61,6 +62,10 @@ pub(crate) fn run(
 
     let untrusted = Untrusted::refused_unless(typed.what.force);
     untrusted.judge(signer.as_ref(), &place, &exchange, printer)?;
+    let passphrase_file = typed.delivery.signing.passphrase_file.clone();
+    let subjects = if typed.dry_run { &[][..] } else { &[&subject][..] };
+    let following =
+        Following::of((&place, &exchange), passphrase_file, subjects, environment, printer)?;
     let uploader = Uploader {
         exchange: &exchange,
         place: &place,
@@ -75,6 +80,7 @@ pub(crate) fn run(
         if may_go_well(&stop) { stop.hint(AGAIN) } else { stop }
     };
     let mut files = uploader.upload(&mut items, &subject, &version).map_err(failed)?;
+    following.list(&[(&subject, &version)]).map_err(failed)?;
     if subject == Subject::Program && !version.is_pre_release() {
         files.extend(mark_latest(&place, &exchange, &version, typed.dry_run).map_err(failed)?);
     }

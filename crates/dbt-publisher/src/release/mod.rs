@@ -32,6 +32,7 @@ use crate::publish::upload::{Item, Role, Uploaded, Uploader};
 use crate::publish::{Untrusted, files_json, items, mark_latest, show_dry_run};
 use crate::signer::{self, Signer};
 use crate::stop::Stop;
+use crate::trust::Following;
 
 /// Publishes a release.
 pub(crate) fn run(
@@ -67,6 +68,13 @@ pub(crate) fn run(
     // Installers have one place, whatever version they are of.
     parts.push((None, items_of(extras, signer.as_ref(), clock)?));
 
+    let subjects: Vec<&Subject> =
+        parts.iter().filter_map(|(subject, _items)| subject.as_ref()).collect();
+    let subjects = if typed.dry_run { &[][..] } else { &subjects };
+    let passphrase_file = typed.delivery.signing.passphrase_file.clone();
+    let following =
+        Following::of((&place, &exchange), passphrase_file, subjects, &environment, printer)?;
+
     let publish = |dry_run: bool, parts: &mut [(Option<Subject>, Vec<Item>)]| {
         let mut files = Vec::new();
         for (subject, items) in parts {
@@ -94,6 +102,9 @@ pub(crate) fn run(
             stop.while_doing(doing()).hint("`latest` is as it was; the same command goes on")
         })?;
     }
+    let published: Vec<(&Subject, &Version)> =
+        parts.iter().filter_map(|(subject, _items)| Some((subject.as_ref()?, &version))).collect();
+    following.list(&published).map_err(|stop| stop.while_doing(doing()))?;
     if has_program && !version.is_pre_release() {
         let marked = mark_latest(&place, &exchange, &version, typed.dry_run);
         files.extend(marked.map_err(|stop| stop.while_doing(doing()))?);

@@ -138,7 +138,7 @@ impl Next<'_> {
 }
 
 /// Returns a random UUID (version 4).
-fn random_uuid() -> Result<String, Stop> {
+pub(crate) fn random_uuid() -> Result<String, Stop> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(Report::internal)?;
     let number =

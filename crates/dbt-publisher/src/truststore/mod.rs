@@ -18,6 +18,7 @@ use dbt_client::source::Replace;
 use dbt_client::url::RepositoryUrl;
 use dbt_core::clock::Clock;
 use dbt_core::layout::{MANIFEST_ENDING, SIGNATURE_ENDING};
+use dbt_core::release::Subject;
 use dbt_core::trust::fingerprint::Fingerprint;
 use dbt_core::trust::keys::{Certificate, TRUSTSTORE_LIMIT};
 use dbt_core::trust::manifest::PinnedManifest;
@@ -39,6 +40,7 @@ use crate::key::passphrase::PassphraseSource;
 use crate::place::Place;
 use crate::signer::{self, Beside, Signer};
 use crate::stop::Stop;
+use crate::trust::Following;
 use crate::verify;
 
 /// Does what a `truststore` command says.
@@ -81,7 +83,8 @@ fn signers(change: &Change, environment: &Environment) -> Result<Vec<Box<dyn Sig
 }
 
 /// A truststore as it is published.
-struct Opened {
+struct Opened<'a> {
+    environment: &'a Environment,
     place: Place,
     exchange: Exchange,
     url: RepositoryUrl,
@@ -91,11 +94,11 @@ struct Opened {
     clock: Clock,
 }
 
-impl Opened {
+impl<'a> Opened<'a> {
     fn of(
         place: &Where,
         sign_in: &SignIn,
-        environment: &Environment,
+        environment: &'a Environment,
         printer: &Printer,
     ) -> Result<Self, Stop> {
         let place = Place::resolve(place, sign_in, environment, printer)?;
@@ -110,7 +113,7 @@ impl Opened {
             Report::because(ExitCode::VERIFICATION_REFUSED, message, error)
         })?;
         let certificates = file.certificates();
-        Ok(Self { place, exchange, url, file, certificates, clock: Clock::System })
+        Ok(Self { environment, place, exchange, url, file, certificates, clock: Clock::System })
     }
 
     fn add(
@@ -259,6 +262,15 @@ impl Opened {
         if !change.dry_run && !change.yes && !review.is_confirmed(&self.url, printer)? {
             return Ok(());
         }
+        let subjects = if change.dry_run { &[][..] } else { &[&Subject::Program][..] };
+        let passphrase_file = change.passphrase_file.clone();
+        let following = Following::of(
+            (&self.place, &self.exchange),
+            passphrase_file,
+            subjects,
+            self.environment,
+            printer,
+        )?;
         let next =
             Next { before, truststore: &bytes, certificates: &certificates, admins, threshold };
         let signed = next.sign(signers, self.clock)?;
@@ -267,6 +279,7 @@ impl Opened {
                 stop.while_doing("failed to publish the truststore")
                     .hint("the same command again completes it; until then the old one counts")
             })?;
+            following.list_truststore()?;
         }
         show(&signed, &certificates, &changes, (change, &review.stopped), printer)
     }

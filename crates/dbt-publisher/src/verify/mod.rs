@@ -9,7 +9,7 @@ mod artifact;
 mod findings;
 mod kind;
 mod marks;
-mod reader;
+pub(crate) mod reader;
 mod tools;
 mod trust;
 mod version;

@@ -20,6 +20,7 @@ mod publish;
 mod release;
 mod signing_in_ci_page;
 mod staging;
+mod trust;
 mod truststore;
 mod upload;
 mod verify;

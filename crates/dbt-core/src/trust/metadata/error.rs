@@ -93,6 +93,15 @@ pub enum MetadataError {
         limit: usize,
     },
 
+    /// A target does not say of itself that it is what its path says, or not what can be understood.
+    #[error("what metadata says of `{path}` cannot be used: {reason}")]
+    NotThisArtifact {
+        /// The target.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+
     /// A target is not the one that is listed.
     #[error("`{path}` is not what is listed: {reason}")]
     TargetMismatch {

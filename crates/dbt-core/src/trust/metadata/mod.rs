@@ -15,14 +15,17 @@
 //! the world than this crate does. What it leaves open is refused by `form.rs`, and what earlier runs
 //! saw of a snapshot is kept here: see docs/design/0017.
 
+mod artifact;
 mod crypto;
 mod error;
 mod form;
+mod recalled;
 mod role;
 mod search;
 mod target;
 mod update;
 
+pub use artifact::{CUSTOM, ListedArtifact, Status, directory_of};
 pub use error::MetadataError;
 pub use role::{InvalidRoleName, RoleName};
 pub use search::{Search, Step, Wanted};

@@ -86,6 +86,18 @@ impl Search {
 }
 
 impl Trusted {
+    /// Returns the paths beneath `prefix` that are listed by the roles that a search has looked into. What a path
+    /// there means, only a search for that path itself says.
+    pub fn listed<'a>(
+        &'a self,
+        search: &'a Search,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = &'a str> {
+        let roles = search.visited.iter().filter_map(|role| self.set_role(role));
+        let paths = roles.flat_map(|targets| targets.targets.keys());
+        paths.map(String::as_str).filter(move |path| path.starts_with(prefix))
+    }
+
     /// Goes on with a search until it ends or needs the metadata of another role.
     pub fn step(&self, search: &mut Search) -> Result<Step, MetadataError> {
         while let Some(visit) = search.next.pop_front() {

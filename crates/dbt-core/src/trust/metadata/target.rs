@@ -54,6 +54,11 @@ impl Target {
         self.length
     }
 
+    /// Returns its SHA-256 digest, if it is listed with one.
+    pub fn sha256(&self) -> Option<Digest> {
+        self.hashes.get("sha256")?.parse().ok()
+    }
+
     /// Returns what else is said about it.
     pub const fn custom(&self) -> Option<&Value> {
         self.custom.as_ref()

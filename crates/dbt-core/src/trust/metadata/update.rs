@@ -7,6 +7,7 @@ use jiff::Timestamp as Instant;
 use sigstore_tuf::{Error, MetaFile, Metadata, Root, Snapshot, Targets, TrustedMetadataSet};
 
 use super::error::MetadataError;
+use super::recalled::Recalled;
 use super::search::Wanted;
 use super::{ROOT_LIMIT, SNAPSHOT_LIMIT, TARGETS_LIMIT, TIMESTAMP_LIMIT, crypto, form};
 
@@ -50,6 +51,12 @@ pub struct RemoteFile {
 }
 
 impl RemoteFile {
+    /// Returns its name as it stands in a directory: not escaped. Of the characters that tools' names may have, one
+    /// is escaped.
+    pub fn plain_name(&self) -> String {
+        self.name.replace("%2B", "+")
+    }
+
     fn listed(role: &str, listed: &MetaFile, is_versioned: bool, limit: u64) -> Self {
         let name = if is_versioned {
             format!("{}.{role}.json", listed.version)
@@ -119,6 +126,13 @@ impl Roots {
     /// their versions out of reach (5.3.11).
     pub fn is_rotated(&self) -> bool {
         !self.online.is_subset(&online_keys(self.set.root()))
+    }
+
+    /// Reads what earlier updates have accepted of this root's targets, where nobody can be asked: signatures count, and
+    /// neither versions nor ends. Its age is for the caller to judge.
+    pub fn recall(self, targets: &[u8]) -> Result<Trusted, MetadataError> {
+        let recalled = Recalled::of(self.set.root(), targets)?;
+        Ok(Trusted { set: self.set, now: self.now, recalled: Some(recalled) })
     }
 
     /// Ends the chain: the last root must not have expired (5.3.10).
@@ -286,7 +300,11 @@ impl Listed {
     pub fn reuse(mut self, stored: &[u8]) -> Result<Trusted, Self> {
         let is_current = form::check(stored, "targets", "targets").is_ok()
             && self.set.update_targets(stored, self.now).is_ok();
-        if is_current { Ok(Trusted { set: self.set, now: self.now }) } else { Err(self) }
+        if is_current {
+            Ok(Trusted { set: self.set, now: self.now, recalled: None })
+        } else {
+            Err(self)
+        }
     }
 
     /// Takes the repository's top-level targets (5.6).
@@ -294,7 +312,10 @@ impl Listed {
         form::check(bytes, "targets", "targets")?;
         let of = |error| MetadataError::of("targets", error);
         self.set.update_targets(bytes, self.now).map_err(of)?;
-        Ok((Trusted { set: self.set, now: self.now }, Accepted::of("targets", bytes)))
+        Ok((
+            Trusted { set: self.set, now: self.now, recalled: None },
+            Accepted::of("targets", bytes),
+        ))
     }
 }
 
@@ -304,12 +325,14 @@ impl Listed {
 ///
 /// ```compile_fail
 /// use dbt_core::trust::metadata::Trusted;
-/// let forged = Trusted { set: todo!(), now: todo!() };
+/// let forged = Trusted { set: todo!(), now: todo!(), recalled: None };
 /// ```
 #[derive(Debug)]
 pub struct Trusted {
     set: Box<TrustedMetadataSet>,
     now: Instant,
+    /// In the place of the set's lists, where nobody was asked.
+    recalled: Option<Recalled>,
 }
 
 impl Trusted {
@@ -331,20 +354,35 @@ impl Trusted {
         bytes: &'a [u8],
     ) -> Result<Accepted<'a>, MetadataError> {
         let role = wanted.role.as_str();
+        if let Some(recalled) = &mut self.recalled {
+            recalled.admit(role, &wanted.delegator, bytes)?;
+            return Ok(Accepted::of(&wanted.role.escaped(), bytes));
+        }
         form::check(bytes, "targets", role)?;
         let admitted = self.set.update_delegated_targets(bytes, role, &wanted.delegator, self.now);
         admitted.map_err(|error| MetadataError::of(role, error))?;
         Ok(Accepted::of(&wanted.role.escaped(), bytes))
     }
 
+    /// Returns the metadata of a role that a search has looked into.
+    pub(super) fn set_role(&self, role: &str) -> Option<&Targets> {
+        match &self.recalled {
+            Some(recalled) => recalled.role(role),
+            None => self.set.targets_role(role),
+        }
+    }
+
     pub(super) fn targets(&self) -> Result<&Targets, MetadataError> {
-        self.set.targets_role("targets").ok_or_else(|| not_listed("targets.json"))
+        self.set_role("targets").ok_or_else(|| not_listed("targets.json"))
     }
 
     /// Returns a delegated role's metadata if it is there, checked against this delegator: another
     /// one may trust other keys with the same name.
     pub(super) fn delegated(&self, wanted: &Wanted) -> Result<Option<&Targets>, MetadataError> {
         let role = wanted.role.as_str();
+        if let Some(recalled) = &self.recalled {
+            return recalled.delegated(role, &wanted.delegator);
+        }
         if self.set.targets_role(role).is_none() {
             return Ok(None);
         }
