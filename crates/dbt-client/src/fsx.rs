@@ -181,17 +181,19 @@ pub fn open_nofollow(path: &Path) -> Result<File, FsxError> {
     Ok(file)
 }
 
-/// Takes the rights of everybody else from a file, following links. Returns whether there were any;
-/// a file that is not there has none.
+/// Takes the rights of everybody else from a file. Returns whether there were any; a file that is not
+/// there has none. What a link leads to is left alone: it may be there for others.
 #[cfg(unix)]
 pub fn hide_from_others(path: &Path) -> Result<bool, FsxError> {
     use std::os::unix::fs::PermissionsExt as _;
     let failed = |source| FsxError::new("restrict", path, source);
-    let file = match File::open(path) {
-        Ok(file) => file,
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Ok(_link) => return Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(failed(error)),
-    };
+    }
+    let file = open_nofollow(path)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode();
     let own = mode & 0o700;
     if own == mode & 0o777 {

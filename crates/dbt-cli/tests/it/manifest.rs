@@ -184,3 +184,17 @@ fn a_manifest_that_follows_from_one_of_the_anchor_goes_on_speaking() {
     world.repository().publish("deploy", "1.5.0").signed_by(&CAROL).now();
     world.dbt(["deploy"]).prints("deploy 1.5.0\n");
 }
+
+#[test]
+fn a_manifest_goes_on_speaking_where_keys_are_named_for_some_tools_alone() {
+    let world = adopted();
+    world.set(
+        "trust",
+        serde_json::json!({ "tool:payments-*": [MALLORY.fingerprint().to_string()] }),
+    );
+    world.repository().trust(&[&ALICE, &BOB]);
+    world.repository().manifest(2).publish(&[&ALICE, &BOB]);
+    world.repository().publish("deploy", "1.5.0").signed_by(&BOB).now();
+    let run = world.dbt(["deploy"]);
+    run.prints("deploy 1.5.0\n").mentions("new signing key, vouched: [FINGERPRINT] (Bob");
+}

@@ -122,12 +122,12 @@ impl PinnedManifest {
         Ok(Self { sha256: Digest::of(bytes), manifest: next, earlier_admins })
     }
 
-    /// Says whether the configuration stands behind it still: it names nobody, or an admin of this
-    /// manifest or of one that it follows from. What was accepted under an anchor that has been
-    /// replaced since speaks for nobody.
+    /// Says whether the configuration stands behind it still: it names nobody but for some tools, or an
+    /// admin of this manifest or of one that it follows from. What was accepted under an anchor that
+    /// has been replaced since speaks for nobody.
     #[must_use]
     pub fn is_anchored_in(&self, rules: &TrustRules) -> bool {
-        !rules.names_signers() || self.lineage().any(|admin| rules.names(admin))
+        !rules.names_general_signers() || self.lineage().any(|admin| rules.names(admin))
     }
 
     fn lineage(&self) -> impl Iterator<Item = &Fingerprint> {

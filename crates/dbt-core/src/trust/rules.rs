@@ -78,6 +78,11 @@ impl TrustRules {
         self.dbt.is_some() || self.tools.is_some() || !self.patterns.is_empty()
     }
 
+    /// Says whether signers are named for dbt, or for tools in general.
+    pub fn names_general_signers(&self) -> bool {
+        self.dbt.is_some() || self.tools.is_some()
+    }
+
     /// Says whether this fingerprint is named anywhere.
     pub fn names(&self, fingerprint: &Fingerprint) -> bool {
         self.dbt

@@ -98,6 +98,19 @@ fn the_same_server_of_the_reference_stays_as_it_is_until_somebody_says_otherwise
 }
 
 #[test]
+fn what_a_configuration_links_to_is_left_as_readable_as_it_is() {
+    let world = ready();
+    world.write_config(&of_the_reference(&world));
+    let shared = world.directory().join("shared.json");
+    fs::copy(world.config_file(), &shared).unwrap();
+    fs::remove_file(world.config_file()).unwrap();
+    std::os::unix::fs::symlink(&shared, world.config_file()).unwrap();
+    readable_by_all(&world);
+    install(&world, &["--yes"]).exits_with(0).does_not_mention("readable by you alone");
+    assert_eq!(mode_of_config(&world), 0o644);
+}
+
+#[test]
 fn the_same_server_in_the_older_format_stays_as_it_is() {
     let world = ready();
     let mut before = of_the_reference_before(&world.server().url());
