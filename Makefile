@@ -58,7 +58,7 @@ test-peers: ## tests against real servers and tools; scripts/install-peers first
 	$(CARGO) build $(SUITES) --bins --example dbt_next
 	scripts/test $(CARGO) test $(SUITES) --test peers
 
-test-long: ## faults at every step, races, 10 GiB through the server; minutes, and 25 GB of disk
+test-long: ## faults at every step, races, 10 GiB through the server; minutes, and 15 GB of disk
 	@scripts/prerequisites long
 	$(CARGO) build $(SUITES) --bins --example dbt_next
 	scripts/test $(CARGO) test $(SUITES) --test long
