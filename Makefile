@@ -40,10 +40,10 @@ dist-quick: ## the same for this processor alone, with less optimisation, and wh
 	PROFILE=dist-quick scripts/dist linux/amd64
 	PROFILE=dist-quick PROGRAMS="dbt publisher" scripts/reproduce linux/amd64
 
-reproduce: ## dbt for Linux on amd64, with less optimisation, built in two places and compared; scripts/install-cross first
+reproduce: ## dbt for Linux on amd64, as it is released, built in two places and compared; scripts/install-cross first
 	@scripts/prerequisites cross
-	PROFILE=dist-quick scripts/static linux/amd64
-	PROFILE=dist-quick scripts/reproduce linux/amd64
+	scripts/static linux/amd64
+	scripts/reproduce linux/amd64
 
 demo: ## a repository, a publisher, an installer and a client here, in about a minute and a build
 	@scripts/prerequisites build
