@@ -434,7 +434,7 @@ impl<'a> Run<'a> {
     ) -> Result<Prepared, PrepareError> {
         let tool = &self.request.tool;
         if let Some(reason) = withdrawn_bytes(record, &obtained) {
-            return Err(PrepareError::Withdrawn {
+            return Err(PrepareError::WithdrawnBytes {
                 tool: tool.clone(),
                 version: obtained.id.version,
                 reason,

@@ -61,6 +61,7 @@ fn code_of_preparing(error: &PrepareError) -> ExitCode {
             code_of_obtaining(source)
         }
         PrepareError::Withdrawn { .. }
+        | PrepareError::WithdrawnBytes { .. }
         | PrepareError::Rollback { .. }
         | PrepareError::Trust(_)
         | PrepareError::Verify { .. }

@@ -2,6 +2,7 @@
 
 use dbt_testkit::exits;
 use dbt_testkit::people::{ALICE, MALLORY};
+use dbt_testkit::repository::artifact;
 use dbt_testkit::world::World;
 
 use crate::pinned;
@@ -104,6 +105,27 @@ hint: `dbt deploy` runs the newest version that is not withdrawn
         );
         assert_eq!(world.tools_started(), ["deploy 1.5.0"]);
     }
+}
+
+#[test]
+fn withdrawn_bytes_do_not_run_under_a_newer_number_and_the_hint_names_what_does() {
+    let world = seen();
+    let repository = world.repository();
+    let bytes = repository.read(&artifact("deploy", "1.5.0"));
+    repository.publish("deploy", "1.6.0").content(bytes).now();
+    repository.withdraw_with_bytes("deploy", 1, "1.5.0", &ALICE);
+    for words in ["deploy", "deploy@1.6.0"] {
+        world.dbt([words]).exits_with(exits::VERIFICATION_REFUSED).says(
+            "\
+error: `deploy` 1.6.0 has bytes that were withdrawn: deletes the database
+hint: ask its publisher; `dbt catalog show deploy` names other versions, and `dbt deploy@VERSION` runs one of them
+",
+        );
+    }
+    assert_eq!(world.tools_started(), ["deploy 1.5.0"], "before they were withdrawn");
+    let shown = world.dbt(["catalog", "show", "deploy"]).exits_with(0).stdout();
+    assert!(shown.contains("\n1.4.0 "), "{shown}");
+    world.dbt(["deploy@1.4.0"]).prints("deploy 1.4.0\n");
 }
 
 #[test]

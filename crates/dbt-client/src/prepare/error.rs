@@ -97,6 +97,16 @@ pub enum PrepareError {
         /// Why.
         reason: String,
     },
+    /// The version has the bytes of one that was withdrawn by its publisher.
+    #[error("`{tool}` {version} has bytes that were withdrawn: {}", .reason.escape_debug())]
+    WithdrawnBytes {
+        /// The tool.
+        tool: ToolName,
+        /// The version.
+        version: Version,
+        /// Why they were withdrawn.
+        reason: String,
+    },
     /// Under `strict`: the newest version is older than one seen before.
     #[error(
         "the newest published `{tool}` is {now}, older than {seen} which was seen before, and this server is `strict`"
@@ -223,6 +233,10 @@ impl PrepareError {
             Self::Withdrawn { tool, .. } => {
                 Some(format!("`{program} {tool}` runs the newest version that is not withdrawn"))
             }
+            // Without a version the same one is chosen again.
+            Self::WithdrawnBytes { tool, .. } => Some(format!(
+                "ask its publisher; `{program} catalog show {tool}` names other versions, and `{program} {tool}@VERSION` runs one of them"
+            )),
             Self::Rollback { tool, .. } => Some(format!(
                 "ask its publisher; `{program} -o {tool}` runs the newest cached copy"
             )),
