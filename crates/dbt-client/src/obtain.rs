@@ -128,6 +128,8 @@ impl Job<'_> {
     fn install(&self, id: &ArtifactId, companions: &Companions) -> Result<Obtained, ObtainError> {
         let digest = Digest::from_checksum_file(&companions.checksum)
             .map_err(|source| VerifyError::ChecksumFile { artifact: id.to_string(), source })?;
+        // Nobody needs to download what will not run.
+        self.refuse_withdrawn(id, digest)?;
         self.refuse_change(id, digest)?;
         if let Confirmation::Unconfirmed(reason) = self.trust.confirmation() {
             return Err(ObtainError::Unconfirmed(format!(
@@ -223,6 +225,7 @@ impl Job<'_> {
         let verified = self.trust.verify(fetched, &expectation, self.now)?;
         let id = verified.id().clone();
         let (digest, length) = (verified.digest(), verified.length());
+        self.refuse_withdrawn(&id, digest)?;
         let endorsement = verified.endorsement().clone();
         let companions = verified.companions().clone();
         let digests = verified.content_digests().clone();
@@ -230,6 +233,15 @@ impl Job<'_> {
         let installed = self.session.store.install(verified)?;
         self.session.store.remember(&installed, &digests, self.now);
         Ok(Obtained { installed, id, endorsement, changed, companions, digest, length })
+    }
+
+    /// Refuses bytes that were withdrawn, whatever number they have now.
+    fn refuse_withdrawn(&self, id: &ArtifactId, digest: Digest) -> Result<(), ObtainError> {
+        let list = self.record.history.withdrawn();
+        match list.and_then(|list| list.reason_against(&id.version, Some(digest))) {
+            Some(reason) => Err(ObtainError::Withdrawn { reason: reason.to_owned() }),
+            None => Ok(()),
+        }
     }
 
     /// Under `strict`, a version that has other bytes than before is refused before it is fetched.
@@ -289,6 +301,12 @@ pub enum ObtainError {
     /// It could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It has bytes that were withdrawn by their publisher.
+    #[error("its bytes were withdrawn: {}", .reason.escape_debug())]
+    Withdrawn {
+        /// Why.
+        reason: String,
+    },
     /// Under `strict`: the version has other bytes than before.
     #[error(
         "version {version} was {before} before and is {after} now, and this server is `strict`"
@@ -314,6 +332,7 @@ impl ObtainError {
             Self::Fetch(_)
             | Self::Unconfirmed(_)
             | Self::Reserved { .. }
+            | Self::Withdrawn { .. }
             | Self::Changed { .. } => false,
         }
     }
@@ -341,7 +360,10 @@ impl ObtainError {
                 error @ (DownloadError::NoSpace { .. } | DownloadError::Limited { .. }),
             ) => Some(error.hint().map_or_else(offline, |hint| format!("{hint}; {}", offline()))),
             Self::Download(error) => error.hint(),
-            Self::Fetch(_) | Self::Unconfirmed(_) | Self::Reserved { .. } => None,
+            Self::Fetch(_)
+            | Self::Unconfirmed(_)
+            | Self::Reserved { .. }
+            | Self::Withdrawn { .. } => None,
         }
     }
 }

@@ -62,6 +62,7 @@ fn code_of_preparing(error: &PrepareError) -> ExitCode {
         }
         PrepareError::Withdrawn { .. }
         | PrepareError::WithdrawnBytes { .. }
+        | PrepareError::AllWithdrawn { .. }
         | PrepareError::Rollback { .. }
         | PrepareError::Trust(_)
         | PrepareError::Verify { .. }
@@ -78,7 +79,9 @@ fn code_of_obtaining(error: &ObtainError) -> ExitCode {
         ObtainError::Store(_) => ExitCode::CANNOT_EXECUTE,
         // The disk failed, and nothing was refused.
         ObtainError::Verify(VerifyError::Read { .. }) => ExitCode::INTERNAL,
-        ObtainError::Verify(_) | ObtainError::Changed { .. } => ExitCode::VERIFICATION_REFUSED,
+        ObtainError::Verify(_) | ObtainError::Changed { .. } | ObtainError::Withdrawn { .. } => {
+            ExitCode::VERIFICATION_REFUSED
+        }
         _ => ExitCode::INTERNAL,
     }
 }

@@ -114,6 +114,7 @@ fn what_is_refused(page: &mut Page) {
     let bytes = withdrawn.repository().read(&artifact("deploy", "1.4.0"));
     withdrawn.repository().withdraw_with_bytes("deploy", 2, "1.4.0", &ALICE);
     withdrawn.repository().publish("deploy", "1.5.0").content(bytes).now();
+    page.has(&withdrawn, &["deploy@1.5.0"]);
     page.has(&withdrawn, &["deploy"]);
     let damaged = acquainted();
     for file in damaged.executables() {
