@@ -7,7 +7,7 @@
 
 mod deb;
 mod macho;
-mod package;
+pub(crate) mod package;
 mod pe;
 mod room;
 mod rpm;
@@ -22,7 +22,6 @@ use dbt_client::fsx;
 use dbt_core::brand;
 use dbt_core::digest::Digest;
 use dbt_core::platform::{Os, Platform};
-use dbt_core::version::Version;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 use dbt_ui::report::Report;
@@ -34,7 +33,7 @@ use crate::env::Environment;
 use crate::release::{INSTALLER_LIMIT, candidate};
 use crate::stop::Stop;
 
-use package::Contents;
+use package::{Contents, PackageVersion};
 use room::Room;
 
 /// Bakes the settings into every installer that there is.
@@ -255,7 +254,7 @@ fn packages(
     settings: &Settings,
     typed: &Installer,
 ) -> Result<Vec<PathBuf>, Stop> {
-    let version: Version = typed.package_version.parse()?;
+    let version: PackageVersion = typed.package_version.parse()?;
     let program = fsx::read_limited(file, INSTALLER_LIMIT)?;
     let contents = Contents {
         name: brand::INSTALLER,
