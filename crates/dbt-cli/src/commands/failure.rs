@@ -183,18 +183,22 @@ pub(crate) fn updating_itself(error: SelfUpdateError) -> Report {
 /// Reports that this program was not installed.
 pub(crate) fn installing(error: SelfUpdateError) -> Report {
     let (code, hint) = (code_of_updating_itself(&error), hint_of_installing(&error));
-    let message = || format!("{} was not installed", brand::PROGRAM);
-    let report = match error {
-        SelfUpdateError::NotInstalled { .. } => Report::new(code, error),
-        // The configuration of somebody who installs says nothing yet of this server.
-        SelfUpdateError::Trust(AnchorError::PinnedMissing) => {
-            let cause =
-                "none of the keys that the settings of this installer trust is in the truststore";
-            Report::because(code, message(), cause)
-        }
-        error => Report::because(code, message(), error),
+    let report = if matches!(error, SelfUpdateError::NotInstalled { .. }) {
+        Report::new(code, error)
+    } else {
+        Report::because(code, format!("{} was not installed", brand::PROGRAM), cause_of(error))
     };
     report.hints(hint)
+}
+
+/// Says why in the words of an installer: the configuration of somebody who installs says nothing yet
+/// of this server, the settings do.
+fn cause_of(error: SelfUpdateError) -> Box<dyn std::error::Error + Send + Sync> {
+    if matches!(error, SelfUpdateError::Trust(AnchorError::PinnedMissing)) {
+        return "none of the keys that the settings of this installer trust is in the truststore"
+            .into();
+    }
+    error.into()
 }
 
 fn hint_of_installing(error: &SelfUpdateError) -> Option<String> {
