@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dbt_core::digest::CHECKSUM_FILE_LIMIT;
-use dbt_core::layout::{Location, WITHDRAWN_FILE};
+use dbt_core::layout::{CHECKSUM_ENDING, Location, WITHDRAWN_FILE};
 use dbt_core::name::ToolName;
 use dbt_core::platform::Platform;
 use dbt_core::release::{ArtifactId, Subject};
@@ -336,11 +336,9 @@ fn newest_for(
         for platform in [Some(here), here.fallback()].into_iter().flatten() {
             let subject = Subject::Tool(entry.tool.clone());
             let id = ArtifactId { subject, version: version.clone(), platform };
-            let ask = Ask::document(CHECKSUM_FILE_LIMIT, patience);
-            match source.get(&Location::checksum(&id).path, &ask) {
-                Ok(_answer) => return Ok(BTreeMap::from([(platform, version)])),
-                Err(error) if error.class() == Class::NotFound => {}
-                Err(error) => return Err(error),
+            let limit = CHECKSUM_FILE_LIMIT;
+            if published::companion(source, &id, CHECKSUM_ENDING, limit, patience)?.is_some() {
+                return Ok(BTreeMap::from([(platform, version)]));
             }
         }
     }

@@ -301,6 +301,9 @@ impl Notice {
     }
 }
 
+/// What is said of a version that has no build for this platform.
+const ELSEWHERE: &str = "exists, but not for this platform";
+
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -355,9 +358,7 @@ impl fmt::Display for Notice {
             Self::WithdrawnBytes { tool, version, reason } => {
                 write!(f, "`{tool}` {version} has bytes that were withdrawn: {}", one_line(reason))
             }
-            Self::NewerElsewhere { tool, version } => {
-                write!(f, "`{tool}` {version} exists, but not for this platform")
-            }
+            Self::NewerElsewhere { tool, version } => write!(f, "`{tool}` {version} {ELSEWHERE}"),
             Self::Translated { tool, platform } => {
                 write!(f, "`{tool}` has no build for this platform; running the one for {platform}")
             }

@@ -59,9 +59,24 @@ pub(crate) struct Obtained {
 impl Job<'_> {
     /// Obtains an artifact; nothing when it is not, or not completely, published.
     ///
-    /// `checksum` is the server's current `.sha256`, when it has been asked for already.
+    /// `checksum` is the server's current `.sha256`, when it has been asked for already, at the first
+    /// of the places where the artifact may be.
     pub(crate) fn obtain(
         &self,
+        id: &ArtifactId,
+        mut checksum: Option<Result<Vec<u8>, FetchError>>,
+    ) -> Result<Option<Obtained>, ObtainError> {
+        for at in Location::artifacts(id) {
+            if let Some(obtained) = self.obtain_at(&at, id, checksum.take())? {
+                return Ok(Some(obtained));
+            }
+        }
+        Ok(None)
+    }
+
+    fn obtain_at(
+        &self,
+        at: &Location,
         id: &ArtifactId,
         checksum: Option<Result<Vec<u8>, FetchError>>,
     ) -> Result<Option<Obtained>, ObtainError> {
@@ -73,10 +88,10 @@ impl Job<'_> {
         if let Some(obtained) = self.unchanged(id, checksum.as_deref()) {
             return Ok(Some(obtained));
         }
-        let Some(companions) = self.companions(id, checksum)? else {
+        let Some(companions) = self.companions(at, checksum)? else {
             return Ok(None);
         };
-        match self.install(id, &companions) {
+        match self.install(at, id, &companions) {
             // Whatever lies beside it, what is not there is not published.
             Err(ObtainError::Download(DownloadError::Fetch(error)))
                 if error.class() == Class::NotFound =>
@@ -110,14 +125,14 @@ impl Job<'_> {
     /// Fetches what lies beside the artifact, as far as it is not known yet.
     fn companions(
         &self,
-        id: &ArtifactId,
+        at: &Location,
         checksum: Option<Vec<u8>>,
     ) -> Result<Option<Companions>, ObtainError> {
         let repository = self.session.repository();
         let Some(checksum) = checksum else {
-            return Ok(repository.companions(id, self.patience)?);
+            return Ok(repository.companions(at, self.patience)?);
         };
-        match bytes_of(repository.signature(id, self.patience)) {
+        match bytes_of(repository.signature(at, self.patience)) {
             Ok(signature) => Ok(Some(Companions { checksum, signature })),
             Err(error) if error.class() == Class::NotFound => Ok(None),
             Err(error) => Err(error.into()),
@@ -125,7 +140,12 @@ impl Job<'_> {
     }
 
     /// Finds or downloads the content that the companions name, verifies and installs it.
-    fn install(&self, id: &ArtifactId, companions: &Companions) -> Result<Obtained, ObtainError> {
+    fn install(
+        &self,
+        at: &Location,
+        id: &ArtifactId,
+        companions: &Companions,
+    ) -> Result<Obtained, ObtainError> {
         let digest = Digest::from_checksum_file(&companions.checksum)
             .map_err(|source| VerifyError::ChecksumFile { artifact: id.to_string(), source })?;
         // Nobody needs to download what will not run.
@@ -153,7 +173,7 @@ impl Job<'_> {
                 outcome => return outcome,
             }
         }
-        let content = self.download(store, id)?;
+        let content = self.download(store, at, id)?;
         self.verify_and_install(fetched(content))
     }
 
@@ -194,8 +214,12 @@ impl Job<'_> {
         })
     }
 
-    fn download(&self, store: &Store, id: &ArtifactId) -> Result<StoreFile, ObtainError> {
-        let at = Location::artifact(id);
+    fn download(
+        &self,
+        store: &Store,
+        at: &Location,
+        id: &ArtifactId,
+    ) -> Result<StoreFile, ObtainError> {
         let source = self.session.repository().tree(at.tree);
         let mut staged = store.staging()?;
         if let Some(concern) = store.why_elsewhere() {
