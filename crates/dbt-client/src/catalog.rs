@@ -8,17 +8,20 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dbt_core::digest::CHECKSUM_FILE_LIMIT;
-use dbt_core::layout::Location;
+use dbt_core::layout::{CHECKSUM_ENDING, Location, WITHDRAWN_FILE};
 use dbt_core::name::ToolName;
 use dbt_core::platform::Platform;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::select;
 use dbt_core::version::{Version, Wanted};
 
+use crate::anchor::in_one_line;
 use crate::beside;
 use crate::repository::bytes_of;
 use crate::session::Session;
 use crate::source::{Ask, Class, FetchError, Patience, Source};
+
+use self::withdrawals::Withdrawals;
 
 pub mod description;
 pub mod index;
@@ -39,8 +42,14 @@ const GIVE_UP_AFTER: usize = AT_ONCE;
 pub struct CatalogEntry {
     /// Its name.
     pub tool: ToolName,
-    /// Its published versions, newest first; pre-releases included.
+    /// Its published versions, newest first; pre-releases and withdrawn ones included.
     pub versions: Vec<Version>,
+    /// Those of them that its publisher has withdrawn: they run nowhere any more.
+    pub withdrawn: Vec<Version>,
+    /// Why its list of withdrawn versions does not count, if there is one that does not.
+    pub refused_list: Option<String>,
+    /// Whether its listing shows such a list.
+    has_list: bool,
     /// The newest release for each platform that was looked at and has one.
     pub platforms: BTreeMap<Platform, Version>,
     /// Its description, of the newest release. Unverified.
@@ -83,6 +92,9 @@ impl CatalogEntry {
         Self {
             tool: tool.clone(),
             versions: Vec::new(),
+            withdrawn: Vec::new(),
+            refused_list: None,
+            has_list: false,
             platforms: BTreeMap::new(),
             description: None,
             problem: None,
@@ -106,9 +118,29 @@ impl CatalogEntry {
         self.newest().or_else(|| self.versions.first().cloned())
     }
 
-    /// Returns the newest release, whatever it is for.
+    /// Returns the newest release that may run, whatever it is for.
     pub fn newest(&self) -> Option<Version> {
-        select::newest(&self.versions)
+        select::newest(&self.running())
+    }
+
+    /// Lists the versions that are not withdrawn, newest first.
+    fn running(&self) -> Vec<Version> {
+        let is_withdrawn = |it: &Version| self.withdrawn.iter().any(|other| other.same_number(it));
+        self.versions.iter().filter(|version| !is_withdrawn(version)).cloned().collect()
+    }
+
+    /// Takes what came of asking for its list of withdrawn versions.
+    fn take_list(&mut self, answer: Result<Option<Withdrawals>, Problem>) {
+        match answer {
+            Ok(Some(Withdrawals::Verified(list) | Withdrawals::NotVerified(list))) => {
+                let versions = self.versions.iter();
+                let withdrawn = versions.filter(|it| list.reason_against(it, None).is_some());
+                self.withdrawn = withdrawn.cloned().collect();
+            }
+            Ok(Some(Withdrawals::Refused(why))) => self.refused_list = Some(why),
+            Ok(None) => {}
+            Err(problem) => self.problem = Some(problem),
+        }
     }
 
     /// Returns the newest release that runs on a platform.
@@ -151,6 +183,7 @@ fn look_at_each(session: &Session<'_>, tools: &[ToolName], breadth: Breadth) -> 
     let source = session.repository().tree(Location::tools().tree);
     let look = Look { session, source, breadth, failed: AtomicUsize::new(0) };
     let mut entries = beside::each(tools, AT_ONCE, |tool| look.versions(tool));
+    look.leave_out_withdrawn(&mut entries);
     // What it runs on and what it is for do not wait for one another: most often the newest release
     // is the one that is described.
     let both = [Half::Platforms, Half::Description];
@@ -214,11 +247,43 @@ impl Look<'_> {
         let mut entry = CatalogEntry::new(tool);
         let at = Location::versions_of(&Subject::Tool(tool.clone()));
         match self.ask(|patience| self.source.list(&at.path, patience)) {
-            Ok(listing) => entry.versions = listing.versions(),
+            Ok(listing) => {
+                entry.versions = listing.versions();
+                entry.has_list = listing.contains(WITHDRAWN_FILE);
+            }
             Err(problem) => entry.problem = Some(problem),
         }
         entry.versions.sort_by(|a, b| b.cmp(a));
         entry
+    }
+
+    /// Asks for the lists of withdrawn versions that there are; tools without one cost nothing.
+    fn leave_out_withdrawn(&self, entries: &mut [CatalogEntry]) {
+        let listed: Vec<&mut CatalogEntry> =
+            entries.iter_mut().filter(|entry| entry.has_list).collect();
+        if listed.is_empty() {
+            return;
+        }
+        // What this machine believes already: a look changes nothing about that.
+        let trust = self.session.anchor().last_good("not asked");
+        let trust = match &trust {
+            Ok(trust) => trust.as_ref(),
+            Err(error) => {
+                let why = in_one_line(error);
+                for entry in listed {
+                    entry.refused_list = Some(why.clone());
+                }
+                return;
+            }
+        };
+        let judge = (trust, self.session.now());
+        let tools: Vec<ToolName> = listed.iter().map(|entry| entry.tool.clone()).collect();
+        let answers = beside::each(&tools, AT_ONCE, |tool| {
+            self.ask(|patience| withdrawals::read(self.source, tool, judge, patience))
+        });
+        for (entry, answer) in listed.into_iter().zip(answers) {
+            entry.take_list(answer);
+        }
     }
 
     fn half(&self, entry: &CatalogEntry, half: Half) -> Result<Answer, Problem> {
@@ -256,7 +321,7 @@ impl Look<'_> {
 
 /// The releases that are looked at, newest first.
 fn releases(entry: &CatalogEntry) -> impl Iterator<Item = Version> {
-    select::candidates(&entry.versions, &Wanted::Newest).into_iter().take(LOOKED_AT)
+    select::candidates(&entry.running(), &Wanted::Newest).into_iter().take(LOOKED_AT)
 }
 
 /// Finds the newest release for one platform by its checksum, which costs one request where it is
@@ -271,11 +336,9 @@ fn newest_for(
         for platform in [Some(here), here.fallback()].into_iter().flatten() {
             let subject = Subject::Tool(entry.tool.clone());
             let id = ArtifactId { subject, version: version.clone(), platform };
-            let ask = Ask::document(CHECKSUM_FILE_LIMIT, patience);
-            match source.get(&Location::checksum(&id).path, &ask) {
-                Ok(_answer) => return Ok(BTreeMap::from([(platform, version)])),
-                Err(error) if error.class() == Class::NotFound => {}
-                Err(error) => return Err(error),
+            let limit = CHECKSUM_FILE_LIMIT;
+            if published::companion(source, &id, CHECKSUM_ENDING, limit, patience)?.is_some() {
+                return Ok(BTreeMap::from([(platform, version)]));
             }
         }
     }

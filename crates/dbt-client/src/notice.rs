@@ -147,6 +147,15 @@ pub enum Notice {
         /// The incomplete version.
         version: Version,
     },
+    /// A version has the bytes of a withdrawn one; an older one runs.
+    WithdrawnBytes {
+        /// The tool.
+        tool: ToolName,
+        /// That version.
+        version: Version,
+        /// Why they were withdrawn. Text from outside.
+        reason: String,
+    },
     /// A newer version exists, but only for other platforms.
     NewerElsewhere {
         /// The tool.
@@ -232,7 +241,13 @@ impl Notice {
 
     /// Says whether only `-V` shows it.
     pub const fn is_detail(&self) -> bool {
-        matches!(self, Self::Detail(_) | Self::NewerElsewhere { .. } | Self::Incomplete { .. })
+        matches!(
+            self,
+            Self::Detail(_)
+                | Self::NewerElsewhere { .. }
+                | Self::Incomplete { .. }
+                | Self::WithdrawnBytes { .. }
+        )
     }
 
     /// Returns what is said, line by line. Text from outside may hold line ends of its own: each
@@ -275,6 +290,7 @@ impl Notice {
             | Self::Withdrawn { .. }
             | Self::BytesChanged { .. }
             | Self::Incomplete { .. }
+            | Self::WithdrawnBytes { .. }
             | Self::NewerElsewhere { .. }
             | Self::Translated { .. }
             | Self::CachedCopyDamaged { .. }
@@ -284,6 +300,9 @@ impl Notice {
         }
     }
 }
+
+/// What is said of a version that has no build for this platform.
+const ELSEWHERE: &str = "exists, but not for this platform";
 
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -336,9 +355,10 @@ impl fmt::Display for Notice {
             Self::Incomplete { tool, version } => {
                 write!(f, "`{tool}` {version} is not completely published for this platform")
             }
-            Self::NewerElsewhere { tool, version } => {
-                write!(f, "`{tool}` {version} exists, but not for this platform")
+            Self::WithdrawnBytes { tool, version, reason } => {
+                write!(f, "`{tool}` {version} has bytes that were withdrawn: {}", one_line(reason))
             }
+            Self::NewerElsewhere { tool, version } => write!(f, "`{tool}` {version} {ELSEWHERE}"),
             Self::Translated { tool, platform } => {
                 write!(f, "`{tool}` has no build for this platform; running the one for {platform}")
             }

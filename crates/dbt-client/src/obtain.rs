@@ -59,9 +59,24 @@ pub(crate) struct Obtained {
 impl Job<'_> {
     /// Obtains an artifact; nothing when it is not, or not completely, published.
     ///
-    /// `checksum` is the server's current `.sha256`, when it has been asked for already.
+    /// `checksum` is the server's current `.sha256`, when it has been asked for already, at the first
+    /// of the places where the artifact may be.
     pub(crate) fn obtain(
         &self,
+        id: &ArtifactId,
+        mut checksum: Option<Result<Vec<u8>, FetchError>>,
+    ) -> Result<Option<Obtained>, ObtainError> {
+        for at in Location::artifacts(id) {
+            if let Some(obtained) = self.obtain_at(&at, id, checksum.take())? {
+                return Ok(Some(obtained));
+            }
+        }
+        Ok(None)
+    }
+
+    fn obtain_at(
+        &self,
+        at: &Location,
         id: &ArtifactId,
         checksum: Option<Result<Vec<u8>, FetchError>>,
     ) -> Result<Option<Obtained>, ObtainError> {
@@ -73,10 +88,10 @@ impl Job<'_> {
         if let Some(obtained) = self.unchanged(id, checksum.as_deref()) {
             return Ok(Some(obtained));
         }
-        let Some(companions) = self.companions(id, checksum)? else {
+        let Some(companions) = self.companions(at, checksum)? else {
             return Ok(None);
         };
-        match self.install(id, &companions) {
+        match self.install(at, id, &companions) {
             // Whatever lies beside it, what is not there is not published.
             Err(ObtainError::Download(DownloadError::Fetch(error)))
                 if error.class() == Class::NotFound =>
@@ -110,14 +125,14 @@ impl Job<'_> {
     /// Fetches what lies beside the artifact, as far as it is not known yet.
     fn companions(
         &self,
-        id: &ArtifactId,
+        at: &Location,
         checksum: Option<Vec<u8>>,
     ) -> Result<Option<Companions>, ObtainError> {
         let repository = self.session.repository();
         let Some(checksum) = checksum else {
-            return Ok(repository.companions(id, self.patience)?);
+            return Ok(repository.companions(at, self.patience)?);
         };
-        match bytes_of(repository.signature(id, self.patience)) {
+        match bytes_of(repository.signature(at, self.patience)) {
             Ok(signature) => Ok(Some(Companions { checksum, signature })),
             Err(error) if error.class() == Class::NotFound => Ok(None),
             Err(error) => Err(error.into()),
@@ -125,9 +140,16 @@ impl Job<'_> {
     }
 
     /// Finds or downloads the content that the companions name, verifies and installs it.
-    fn install(&self, id: &ArtifactId, companions: &Companions) -> Result<Obtained, ObtainError> {
+    fn install(
+        &self,
+        at: &Location,
+        id: &ArtifactId,
+        companions: &Companions,
+    ) -> Result<Obtained, ObtainError> {
         let digest = Digest::from_checksum_file(&companions.checksum)
             .map_err(|source| VerifyError::ChecksumFile { artifact: id.to_string(), source })?;
+        // Nobody needs to download what will not run.
+        self.refuse_withdrawn(id, digest)?;
         self.refuse_change(id, digest)?;
         if let Confirmation::Unconfirmed(reason) = self.trust.confirmation() {
             return Err(ObtainError::Unconfirmed(format!(
@@ -151,7 +173,7 @@ impl Job<'_> {
                 outcome => return outcome,
             }
         }
-        let content = self.download(store, id)?;
+        let content = self.download(store, at, id)?;
         self.verify_and_install(fetched(content))
     }
 
@@ -192,8 +214,12 @@ impl Job<'_> {
         })
     }
 
-    fn download(&self, store: &Store, id: &ArtifactId) -> Result<StoreFile, ObtainError> {
-        let at = Location::artifact(id);
+    fn download(
+        &self,
+        store: &Store,
+        at: &Location,
+        id: &ArtifactId,
+    ) -> Result<StoreFile, ObtainError> {
         let source = self.session.repository().tree(at.tree);
         let mut staged = store.staging()?;
         if let Some(concern) = store.why_elsewhere() {
@@ -223,6 +249,7 @@ impl Job<'_> {
         let verified = self.trust.verify(fetched, &expectation, self.now)?;
         let id = verified.id().clone();
         let (digest, length) = (verified.digest(), verified.length());
+        self.refuse_withdrawn(&id, digest)?;
         let endorsement = verified.endorsement().clone();
         let companions = verified.companions().clone();
         let digests = verified.content_digests().clone();
@@ -230,6 +257,15 @@ impl Job<'_> {
         let installed = self.session.store.install(verified)?;
         self.session.store.remember(&installed, &digests, self.now);
         Ok(Obtained { installed, id, endorsement, changed, companions, digest, length })
+    }
+
+    /// Refuses bytes that were withdrawn, whatever number they have now.
+    fn refuse_withdrawn(&self, id: &ArtifactId, digest: Digest) -> Result<(), ObtainError> {
+        let list = self.record.history.withdrawn();
+        match list.and_then(|list| list.reason_against(&id.version, Some(digest))) {
+            Some(reason) => Err(ObtainError::Withdrawn { reason: reason.to_owned() }),
+            None => Ok(()),
+        }
     }
 
     /// Under `strict`, a version that has other bytes than before is refused before it is fetched.
@@ -289,6 +325,12 @@ pub enum ObtainError {
     /// It could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It has bytes that were withdrawn by their publisher.
+    #[error("its bytes were withdrawn: {}", .reason.escape_debug())]
+    Withdrawn {
+        /// Why.
+        reason: String,
+    },
     /// Under `strict`: the version has other bytes than before.
     #[error(
         "version {version} was {before} before and is {after} now, and this server is `strict`"
@@ -314,6 +356,7 @@ impl ObtainError {
             Self::Fetch(_)
             | Self::Unconfirmed(_)
             | Self::Reserved { .. }
+            | Self::Withdrawn { .. }
             | Self::Changed { .. } => false,
         }
     }
@@ -341,7 +384,10 @@ impl ObtainError {
                 error @ (DownloadError::NoSpace { .. } | DownloadError::Limited { .. }),
             ) => Some(error.hint().map_or_else(offline, |hint| format!("{hint}; {}", offline()))),
             Self::Download(error) => error.hint(),
-            Self::Fetch(_) | Self::Unconfirmed(_) | Self::Reserved { .. } => None,
+            Self::Fetch(_)
+            | Self::Unconfirmed(_)
+            | Self::Reserved { .. }
+            | Self::Withdrawn { .. } => None,
         }
     }
 }

@@ -15,8 +15,7 @@ use dbt_core::select;
 use dbt_core::timestamp::Timestamp;
 use dbt_core::trust::history::Deviation;
 use dbt_core::trust::keys::KeyringError;
-use dbt_core::trust::withdrawn::{WITHDRAWN_LIMIT, Withdrawn};
-use dbt_core::trust::{Confirmation, Document, Endorsement, TrustStore};
+use dbt_core::trust::{Confirmation, Endorsement, TrustStore};
 use dbt_core::version::{Version, Wanted};
 
 use crate::anchor::{self, AnchorError};
@@ -35,10 +34,12 @@ use crate::store::Installed;
 mod cached;
 mod error;
 mod failure;
+mod withdrawn;
 
 pub use error::PrepareError;
 
 use failure::{Failure, reason_of};
+use withdrawn::withdrawn_reason;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -163,6 +164,16 @@ struct Answers {
     tool: Result<Listing, FetchError>,
     checksum: Option<Result<Answer, FetchError>>,
     withdrawn: Option<Result<Answer, FetchError>>,
+}
+
+/// What came of a version that may be what is wanted.
+enum Build {
+    /// It is here, verified.
+    Obtained(Box<Obtained>),
+    /// Its publisher has withdrawn it, for this reason.
+    Withdrawn(String),
+    /// It is not completely published for this platform.
+    Incomplete,
 }
 
 impl<'a> Run<'a> {
@@ -322,51 +333,80 @@ impl<'a> Run<'a> {
         let record = self.session.record(&self.subject).map_err(PrepareError::from)?;
         let published = listing.versions();
         let mut guessed = self.guess().zip(checksum);
-        let mut newer_elsewhere = None;
+        let job = Job {
+            session: self.session,
+            record: &record,
+            trust,
+            patience: &self.patience,
+            copies: &self.copies,
+            has_copy: self.goes_on(),
+            now: self.now,
+        };
+        let (mut newer_elsewhere, mut withdrawn) = (None, None);
         for version in candidates(self.held.as_ref(), &self.wanted, &published) {
             let wanted = self.wanted_of(&version);
-            if let Some(reason) = withdrawn_reason(&record, &version) {
-                if matches!(wanted, Wanted::Exactly(_)) {
-                    return Err(PrepareError::Withdrawn {
-                        tool: self.request.tool.clone(),
-                        version,
-                        reason,
-                    }
-                    .into());
-                }
-                continue;
-            }
-            let is_newest = *wanted == Wanted::Newest;
-            for id in self.builds_of(&version) {
-                let checksum = guessed.take_if(|(guess, _)| *guess == id).map(|(_, answer)| answer);
-                let job = Job {
-                    session: self.session,
-                    record: &record,
-                    trust,
-                    patience: &self.patience,
-                    copies: &self.copies,
-                    has_copy: self.goes_on(),
-                    now: self.now,
-                };
-                self.refuse_rollback(&record, &version, wanted)?;
-                let obtained =
-                    job.obtain(&id, checksum.map(bytes_of)).map_err(|error| self.failed(error))?;
-                if let Some(obtained) = obtained {
+            match self.build_of(&version, wanted, &job, &mut guessed)? {
+                Build::Obtained(obtained) => {
+                    let is_newest = *wanted == Wanted::Newest;
                     let mut prepared =
-                        self.accept(&record, obtained, is_newest, newer_elsewhere)?;
+                        self.accept(&record, *obtained, is_newest, newer_elsewhere)?;
                     prepared.unconfirmed = self.say_unconfirmed(trust);
                     return Ok(prepared);
                 }
+                Build::Withdrawn(reason) => {
+                    withdrawn.get_or_insert(reason);
+                }
+                Build::Incomplete => {
+                    let (tool, version) = (self.request.tool.clone(), version);
+                    self.session.say(Notice::Incomplete { tool, version: version.clone() });
+                    newer_elsewhere.get_or_insert(version);
+                }
             }
-            self.session.say(Notice::Incomplete {
-                tool: self.request.tool.clone(),
-                version: version.clone(),
-            });
-            newer_elsewhere.get_or_insert(version);
         }
         let (tool, wanted) = (self.request.tool.clone(), self.wanted.clone());
+        if let Some(reason) = withdrawn.filter(|_reason| newer_elsewhere.is_none()) {
+            return Err(PrepareError::AllWithdrawn { tool, wanted, reason }.into());
+        }
         let cached = self.has_cached_copy;
         Err(PrepareError::NoVersion { tool, wanted, published, cached }.into())
+    }
+
+    /// Obtains the best build of a version. What is withdrawn is passed over, unless it is what was
+    /// named.
+    fn build_of(
+        &self,
+        version: &Version,
+        wanted: &Wanted,
+        job: &Job<'_>,
+        guessed: &mut Option<(ArtifactId, Result<Answer, FetchError>)>,
+    ) -> Result<Build, Failure> {
+        let is_named = matches!(wanted, Wanted::Exactly(_));
+        let tool = || self.request.tool.clone();
+        if let Some(reason) = withdrawn_reason(job.record, version) {
+            if is_named {
+                let version = version.clone();
+                return Err(PrepareError::Withdrawn { tool: tool(), version, reason }.into());
+            }
+            return Ok(Build::Withdrawn(reason));
+        }
+        for id in self.builds_of(version) {
+            let checksum = guessed.take_if(|(guess, _)| *guess == id).map(|(_, answer)| answer);
+            self.refuse_rollback(job.record, version, wanted)?;
+            let reason = match job.obtain(&id, checksum.map(bytes_of)) {
+                Ok(Some(obtained)) => return Ok(Build::Obtained(Box::new(obtained))),
+                Ok(None) => continue,
+                Err(ObtainError::Withdrawn { reason }) => reason,
+                Err(error) => return Err(self.failed(error)),
+            };
+            let version = version.clone();
+            if is_named {
+                return Err(PrepareError::WithdrawnBytes { tool: tool(), version, reason }.into());
+            }
+            let said = reason.clone();
+            self.session.say(Notice::WithdrawnBytes { tool: tool(), version, reason: said });
+            return Ok(Build::Withdrawn(reason));
+        }
+        Ok(Build::Incomplete)
     }
 
     /// Says whether a version is newer than the one that was left behind.
@@ -433,13 +473,6 @@ impl<'a> Run<'a> {
         newer_elsewhere: Option<Version>,
     ) -> Result<Prepared, PrepareError> {
         let tool = &self.request.tool;
-        if let Some(reason) = withdrawn_bytes(record, &obtained) {
-            return Err(PrepareError::Withdrawn {
-                tool: tool.clone(),
-                version: obtained.id.version,
-                reason,
-            });
-        }
         if obtained.id.platform != self.session.settings.platform {
             let platform = obtained.id.platform;
             self.session.say(Notice::Translated { tool: tool.clone(), platform });
@@ -509,61 +542,6 @@ impl<'a> Run<'a> {
         self.session.say(Notice::KeyExpiry { signer, expires: end, expired: end <= self.now });
     }
 
-    /// Fetches a list of withdrawn versions that the listing shows for the first time.
-    fn first_withdrawn(&self, listed: bool) -> Option<Result<Answer, FetchError>> {
-        let known = self.record.withdrawn_etag.is_some();
-        (listed && !known).then(|| {
-            let at = Location::withdrawn(&self.request.tool);
-            self.session.repository().get(&at, WITHDRAWN_LIMIT, None, &self.patience)
-        })
-    }
-
-    /// Takes in the tool's withdrawn versions. One that does not verify is refused: it may hide
-    /// a withdrawal.
-    fn take_withdrawn(
-        &self,
-        answer: Result<Answer, FetchError>,
-        trust: &TrustStore,
-    ) -> Result<(), Failure> {
-        let tool = &self.request.tool;
-        let (bytes, etag) = match answer {
-            Ok(Answer::Document { bytes, etag }) => (bytes, etag),
-            Ok(Answer::NotModified) => return Ok(()),
-            // What was withdrawn stays withdrawn without the file.
-            Err(error) if error.class() == Class::NotFound => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let at = Location::withdrawn(tool).with_ending(dbt_core::layout::SIGNATURE_ENDING);
-        let limit = dbt_core::trust::openpgp::SIGNATURE_LIMIT;
-        let signature = self.session.repository().get(&at, limit, None, &self.patience);
-        let signature = match bytes_of(signature) {
-            Ok(signature) => signature,
-            // It is being published; without it the list would be as good as not there either.
-            Err(error) if error.class() == Class::NotFound => {
-                self.session.detail(|| anchor::in_one_line(&error));
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        trust
-            .verify_document(&Document::Withdrawn(tool.clone()), &bytes, &signature, self.now)
-            .map_err(|source| PrepareError::Verify { tool: tool.clone(), source })?;
-        let refused = |source| PrepareError::WithdrawnList { tool: tool.clone(), source };
-        let list = Withdrawn::parse(&bytes, tool).map_err(refused)?;
-        let mut outcome = Ok(());
-        self.session
-            .state
-            .change_tool(&self.subject, |record| {
-                outcome = record.history.withdraw(list.clone());
-                if outcome.is_ok() {
-                    record.withdrawn_etag = Some(etag.clone().unwrap_or_default());
-                }
-            })
-            .map_err(PrepareError::from)?;
-        outcome.map_err(refused)?;
-        Ok(())
-    }
-
     /// Tells a tool that does not exist from a repository that does not.
     fn no_such_tool(&self, error: FetchError) -> Failure {
         match self.session.repository().list(&Location::tools(), &self.patience) {
@@ -623,15 +601,6 @@ fn candidates(held: Option<&Hold>, wanted: &Wanted, published: &[Version]) -> Ve
 
 fn ends_hold(held: Option<&Hold>, version: &Version) -> bool {
     held.is_some_and(|hold| version.cmp_number(&hold.left).is_gt())
-}
-
-fn withdrawn_reason(record: &ToolRecord, version: &Version) -> Option<String> {
-    record.history.withdrawn()?.reason_against(version, None).map(str::to_owned)
-}
-
-fn withdrawn_bytes(record: &ToolRecord, obtained: &Obtained) -> Option<String> {
-    let withdrawn = record.history.withdrawn()?;
-    withdrawn.reason_against(&obtained.id.version, Some(obtained.digest)).map(str::to_owned)
 }
 
 impl ToolRecord {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use dbt_core::digest::CHECKSUM_FILE_LIMIT;
-use dbt_core::layout::{Location, MANIFEST_ENDING, SIGNATURE_ENDING, Tree};
+use dbt_core::layout::{CHECKSUM_ENDING, Location, MANIFEST_ENDING, SIGNATURE_ENDING, Tree};
 use dbt_core::listing::Listing;
 use dbt_core::release::{ArtifactId, Subject};
 use dbt_core::repo_path::RepoPath;
@@ -106,7 +106,8 @@ impl Repository {
 
         let truststore = Task::new(|| self.truststore(*truststore_etag, patience));
         let tool = Task::new(|| self.list(&versions, patience));
-        let checksum = guess.map(|id| Task::new(move || self.checksum(id, patience)));
+        let guess = guess.map(Location::artifact);
+        let checksum = guess.as_ref().map(|at| Task::new(move || self.checksum(at, patience)));
         let repository = with_program.then(|| Task::new(|| self.program_versions(&shorter)));
         let withdrawn = withdrawn_at.as_ref().map(|(at, etag)| {
             Task::new(move || self.get(at, WITHDRAWN_LIMIT, Some(etag), patience))
@@ -179,25 +180,25 @@ impl Repository {
         })
     }
 
-    /// Fetches an artifact's checksum and signature, together. Nothing when one of them is
-    /// missing: then the version is not, or not yet, published for that platform.
+    /// Fetches the checksum and the signature of the artifact at a place, together. Nothing when one
+    /// of them is missing: then the version is not, or not yet, published for that platform.
     pub fn companions(
         &self,
-        id: &ArtifactId,
+        at: &Location,
         patience: &Patience,
     ) -> Result<Option<Companions>, FetchError> {
         let (checksum, signature) = thread::scope(|scope| {
-            let signature = beside::begin(scope, || self.signature(id, patience));
-            (self.checksum(id, patience), signature.joined())
+            let signature = beside::begin(scope, || self.signature(at, patience));
+            (self.checksum(at, patience), signature.joined())
         });
         let checksum = present(bytes_of(checksum))?;
         let signature = present(bytes_of(signature))?;
         Ok(checksum.zip(signature).map(|(checksum, signature)| Companions { checksum, signature }))
     }
 
-    /// Fetches an artifact's signature.
-    pub fn signature(&self, id: &ArtifactId, patience: &Patience) -> Result<Answer, FetchError> {
-        let at = Location::signature(id);
+    /// Fetches the signature of the artifact at a place.
+    pub fn signature(&self, at: &Location, patience: &Patience) -> Result<Answer, FetchError> {
+        let at = at.with_ending(SIGNATURE_ENDING);
         let ask = document(SIGNATURE_LIMIT, None, patience).from_anywhere();
         self.tree(at.tree).get(&at.path, &ask)
     }
@@ -221,8 +222,8 @@ impl Repository {
         }
     }
 
-    fn checksum(&self, id: &ArtifactId, patience: &Patience) -> Result<Answer, FetchError> {
-        self.get(&Location::checksum(id), CHECKSUM_FILE_LIMIT, None, patience)
+    fn checksum(&self, at: &Location, patience: &Patience) -> Result<Answer, FetchError> {
+        self.get(&at.with_ending(CHECKSUM_ENDING), CHECKSUM_FILE_LIMIT, None, patience)
     }
 }
 

@@ -423,12 +423,12 @@ fn fetch_verified(
     expectation: &Expectation,
 ) -> Result<Verified<StoreFile>, SelfUpdateError> {
     let repository = session.repository();
+    let at = Location::artifact(id);
     let companions = repository
-        .companions(id, patience)
+        .companions(&at, patience)
         .map_err(SelfUpdateError::Fetch)?
         .ok_or(SelfUpdateError::Incomplete)?;
     let mut staged = session.store.staging()?;
-    let at = Location::artifact(id);
     let (source, progress) = (repository.tree(at.tree), session.progress());
     download::fetch(source, &at.path, ARTIFACT_LIMIT, staged.file_mut(), progress, for_artifact)
         .map_err(|error| error.at(staged.path()))?;

@@ -61,6 +61,14 @@ impl Location {
         Self::beside(id, "")
     }
 
+    /// Lists where an artifact may be, best first. What is beside it is beside that.
+    pub fn artifacts(id: &ArtifactId) -> impl Iterator<Item = Self> + use<> {
+        let usual = Self::artifact(id);
+        let other = id.other_file_name().and_then(|name| usual.path.parent()?.join(name).ok());
+        let other = other.map(|path| Self { tree: usual.tree, path });
+        std::iter::once(usual).chain(other)
+    }
+
     /// Returns the artifact's detached signature.
     pub fn signature(id: &ArtifactId) -> Self {
         Self::beside(id, SIGNATURE_ENDING)
@@ -145,6 +153,16 @@ mod tests {
         assert_eq!(text(Location::signature(&tool)), "catalog/3.7.16/linux/amd64/catalog.asc");
         assert_eq!(text(Location::checksum(&program)), "3.7.16/darwin/arm64/dbt.sha256");
         assert_eq!(text(Location::artifact(&windows)), "catalog/3.7.16/windows/amd64/catalog.exe");
+        let all = |id: &ArtifactId| Location::artifacts(id).map(text).collect::<Vec<_>>();
+        let beside = "catalog/3.7.16/windows/amd64/";
+        assert_eq!(all(&windows), [format!("{beside}catalog.exe"), format!("{beside}catalog")]);
+        assert_eq!(all(&tool), ["catalog/3.7.16/linux/amd64/catalog"]);
+        for name in ["clean.cmd", "clean.PS1"] {
+            let script = id(Subject::Tool(name.parse().unwrap()), "windows/amd64");
+            assert_eq!(all(&script), [format!("{name}/3.7.16/windows/amd64/{name}")]);
+        }
+        let own = id(Subject::Program, "windows/arm64");
+        assert_eq!(all(&own), ["3.7.16/windows/arm64/dbt.exe"]);
         assert_eq!(text(Location::versions_of(&tool.subject)), "catalog");
         assert_eq!(text(Location::versions_of(&program.subject)), "");
         let withdrawn = Location::withdrawn(&"catalog".parse().unwrap());

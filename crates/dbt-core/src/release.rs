@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::brand;
 use crate::name::ToolName;
-use crate::platform::Platform;
+use crate::platform::{Os, Platform};
 use crate::version::Version;
 
 /// What an artifact is: a tool, or one of dbt's own programs.
@@ -58,15 +58,30 @@ impl ArtifactId {
         format!("{}{PUT_BACK}{built_as}", self.binding())
     }
 
-    /// Returns the name of the artifact's file.
+    /// Returns the name of the artifact's file. On Windows a program's ends in `.exe`; a script is
+    /// what its tool is called.
     pub fn file_name(&self) -> String {
+        let name = self.subject.name();
         match self.platform.os {
-            crate::platform::Os::Windows => format!("{}.exe", self.subject.name()),
-            crate::platform::Os::Linux | crate::platform::Os::Darwin => {
-                self.subject.name().to_owned()
-            }
+            Os::Windows if !is_windows_script(name) => format!("{name}.exe"),
+            Os::Windows | Os::Linux | Os::Darwin => name.to_owned(),
         }
     }
+
+    /// Returns the name that a tool's file may have instead where it is published: the reference's
+    /// publishers leave `.exe` out.
+    pub fn other_file_name(&self) -> Option<&str> {
+        match &self.subject {
+            Subject::Tool(name) if self.file_name() != name.as_str() => Some(name.as_str()),
+            Subject::Tool(_) | Subject::Program => None,
+        }
+    }
+}
+
+/// Says whether a file on Windows is run by an interpreter, which goes by the end of its name.
+pub fn is_windows_script(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map_or("", |(_name, ending)| ending);
+    ["cmd", "ps1"].iter().any(|script| ending.eq_ignore_ascii_case(script))
 }
 
 /// What stands between an artifact's binding and the version that it was built as.

@@ -114,8 +114,13 @@ impl<'de> serde::Deserialize<'de> for Version {
 
 /// Some text is not a version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a version: expected `1.2.3`, `1.2.3-rc.1`, or its beginning (`1`, `1.2`)", .0.escape_debug())]
+#[error("`{}` is not a version: expected three numbers, as `1.2.3` or `1.2.3-rc.1`", .0.escape_debug())]
 pub struct InvalidVersion(String);
+
+/// Some text names no version and no beginning of one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not a version: expected `1.2.3`, `1.2.3-rc.1`, or its beginning (`1`, `1.2`)", .0.escape_debug())]
+pub struct InvalidWanted(String);
 
 /// Which version a person asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,13 +155,13 @@ impl Wanted {
 }
 
 impl FromStr for Wanted {
-    type Err = InvalidVersion;
+    type Err = InvalidWanted;
 
     /// Reads `1`, `1.4` or a whole version; a leading `v` is dropped.
-    fn from_str(text: &str) -> Result<Self, InvalidVersion> {
+    fn from_str(text: &str) -> Result<Self, InvalidWanted> {
         let bare = text.strip_prefix('v').unwrap_or(text);
-        let refuse = || InvalidVersion(text.chars().take(VERSION_LIMIT).collect());
-        let number = |part: &str| -> Result<u64, InvalidVersion> {
+        let refuse = || InvalidWanted(text.chars().take(VERSION_LIMIT).collect());
+        let number = |part: &str| -> Result<u64, InvalidWanted> {
             let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
             let leading_zero = part.len() > 1 && part.starts_with('0');
             if !digits || leading_zero {

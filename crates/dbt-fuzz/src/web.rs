@@ -257,6 +257,7 @@ fn app(description: &str, reason: &str) -> Arc<App> {
     let tool = Shelved {
         name: TOOL.parse().unwrap(),
         versions: vec!["1.0.0".to_owned(), "0.9.0".to_owned()],
+        withdrawn: vec!["0.9.0".to_owned()],
         platforms: BTreeMap::from([("linux/amd64".to_owned(), standing)]),
         description: Some(("1.0.0".to_owned(), description.to_owned())),
     };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use dbt_core::platform::{Arch, Os, Platform};
+use dbt_core::release::is_windows_script;
 
 /// What a file's header says it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +79,15 @@ impl Kind {
             }
         }
         Ok(Self::Unknown)
+    }
+
+    /// Says whether this can run on a platform under the name of a file: what Windows makes of a script
+    /// is decided by that, and its scripts begin with nothing that would tell them.
+    pub(crate) fn runs_as(&self, file_name: &str, platform: Platform) -> bool {
+        if platform.os == Os::Windows && is_windows_script(file_name) {
+            return matches!(self, Self::Script | Self::Unknown);
+        }
+        self.runs_on(platform)
     }
 
     /// Says whether this can run on a platform.

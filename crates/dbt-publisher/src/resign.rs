@@ -162,7 +162,7 @@ fn now(found: &mut [Thing], printer: &Printer) -> Result<Vec<Now>, Stop> {
         let Some(platform) = thing.platform else { continue };
         thing.content.rewind().map_err(failed)?;
         let kind = Kind::of(&mut thing.content).map_err(failed)?;
-        if !kind.runs_on(platform) {
+        if !kind.runs_as(thing.at.path.file_name().unwrap_or_default(), platform) {
             printer
                 .warning(format!("`{}` does not run on {platform}: it is {kind}", thing.at.path));
         }

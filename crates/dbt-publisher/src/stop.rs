@@ -117,6 +117,7 @@ macro_rules! usage_errors {
 usage_errors!(
     dbt_core::name::InvalidToolName,
     dbt_core::version::InvalidVersion,
+    crate::installer::package::InvalidPackageVersion,
     dbt_core::platform::InvalidPlatform,
     dbt_core::trust::fingerprint::InvalidFingerprint,
     crate::signer::UnknownSigner,

@@ -1,5 +1,31 @@
 //! The command line of a process on Windows, which is one text there, and is cut into words by each
-//! program for itself.
+//! program for itself; and what runs a file there that is no program.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// Returns what runs a script of PowerShell, and the words before the script's own; nothing for other
+/// files.
+///
+/// It is the one that is part of every Windows, at its own place: a program of that name further ahead in
+/// `PATH` decides nothing. What may run was decided when the script was verified, so profiles are not
+/// read, and the policy for scripts, which stops nobody from typing the same, is not asked.
+pub(crate) fn powershell(
+    path: &Path,
+    environment: &[(OsString, OsString)],
+) -> Option<(PathBuf, Vec<OsString>)> {
+    let ending = path.extension().and_then(OsStr::to_str)?;
+    if !ending.eq_ignore_ascii_case("ps1") {
+        return None;
+    }
+    let root = environment.iter().find(|(name, _root)| name.eq_ignore_ascii_case("SystemRoot"));
+    let root =
+        root.map_or_else(|| PathBuf::from(r"C:\Windows"), |(_name, root)| PathBuf::from(root));
+    let program = ["System32", "WindowsPowerShell", "v1.0", "powershell.exe"];
+    let program = program.iter().fold(root, |path, part| path.join(part));
+    let words = ["-NoProfile", "-ExecutionPolicy", "Bypass", "-File"].map(OsString::from);
+    Some((program, words.into_iter().chain([path.as_os_str().to_owned()]).collect()))
+}
 
 /// Returns what follows the first `words` words of a command line, as it was received.
 ///
@@ -59,7 +85,27 @@ fn length_of_word(line: &[u16]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::after;
+    use std::ffi::OsString;
+    use std::path::Path;
+
+    use super::{after, powershell};
+
+    #[test]
+    fn scripts_of_powershell_are_run_by_the_systems_own_and_other_files_by_nobody() {
+        let environment = [("Path", "elsewhere"), ("SYSTEMROOT", "root")];
+        let environment = environment.map(|(name, value)| (name.into(), OsString::from(value)));
+        for script in ["tools/clean.ps1", "CLEAN.PS1"] {
+            let (program, words) = powershell(Path::new(script), &environment).unwrap();
+            let expected = Path::new("root/System32/WindowsPowerShell/v1.0/powershell.exe");
+            assert_eq!(program, expected);
+            assert_eq!(words, ["-NoProfile", "-ExecutionPolicy", "Bypass", "-File", script]);
+        }
+        for other in ["clean.cmd", "clean.exe", "clean", "ps1", "a.ps1.exe"] {
+            assert_eq!(powershell(Path::new(other), &environment), None, "{other}");
+        }
+        let (program, _words) = powershell(Path::new("a.ps1"), &[]).unwrap();
+        assert!(program.starts_with(r"C:\Windows"), "{}", program.display());
+    }
 
     #[track_caller]
     fn check(line: &str, words: usize, expected: &str) {

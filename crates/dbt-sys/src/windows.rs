@@ -22,7 +22,14 @@ pub(crate) fn replace(
     arguments: &[OsString],
     environment: &[(OsString, OsString)],
 ) -> io::Error {
-    let mut command = Command::new(path);
+    let mut command = match command_line::powershell(path, environment) {
+        Some((program, words)) => {
+            let mut command = Command::new(program);
+            command.args(words);
+            command
+        }
+        None => Command::new(path),
+    };
     command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
     match as_received(arguments).filter(|_rest| !is_batch(path)) {
         Some(rest) => command.raw_arg(rest),

@@ -105,17 +105,29 @@ impl TestRepository {
         signer: &Person,
         binding: Option<&str>,
     ) {
+        let numbers = versions.iter().map(|version| withdrawn(version, Vec::new())).collect();
+        self.write_withdrawn(tool, serial, numbers, (signer, binding));
+    }
+
+    /// Withdraws a version with its bytes, as publishers do: under no number they run any more.
+    pub fn withdraw_with_bytes(&self, tool: &str, serial: u64, version: &str, signer: &Person) {
+        let bytes = Digest::of(&self.read(&artifact(tool, version)));
+        let versions = vec![withdrawn(version, vec![bytes])];
+        let binding = format!("withdrawn/{tool}");
+        self.write_withdrawn(tool, serial, versions, (signer, Some(&binding)));
+    }
+
+    fn write_withdrawn(
+        &self,
+        tool: &str,
+        serial: u64,
+        versions: Vec<WithdrawnVersion>,
+        (signer, binding): (&Person, Option<&str>),
+    ) {
         let withdrawn = Withdrawn {
             serial,
             issued: timestamp::format(just_now()),
-            versions: versions
-                .iter()
-                .map(|version| WithdrawnVersion {
-                    version: version.parse().expect("a version"),
-                    sha256: Vec::new(),
-                    reason: "deletes the database".to_owned(),
-                })
-                .collect(),
+            versions,
             ..Withdrawn::new(&tool.parse().expect("a tool's name"))
         };
         let bytes = serde_json::to_vec(&withdrawn).unwrap();
@@ -185,6 +197,11 @@ impl TestRepository {
         fs::remove_dir_all(&self.root).unwrap();
         copy_tree(backup, &self.root);
     }
+}
+
+fn withdrawn(version: &str, sha256: Vec<Digest>) -> WithdrawnVersion {
+    let version = version.parse().expect("a version");
+    WithdrawnVersion { version, sha256, reason: "deletes the database".to_owned() }
 }
 
 fn copy_tree(from: &Path, to: &Path) {

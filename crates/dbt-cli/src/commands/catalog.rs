@@ -19,6 +19,9 @@ use crate::process::Process;
 mod purge;
 mod show;
 
+/// What a list of withdrawn versions that does not count means.
+const REFUSED_LIST: &str = "clients run nothing of it until that is put right";
+
 /// Lists, searches, shows or purges.
 pub(crate) fn catalog(process: &Process, asked: &Catalog) -> Result<(), Report> {
     let world = &World::open(process)?;
@@ -55,6 +58,11 @@ fn entries(world: &World<'_>, breadth: Breadth) -> Result<Vec<CatalogEntry>, Rep
     let mut entries = catalog::list(&session, breadth).map_err(failure::fetching)?;
     let mut not_asked = 0_usize;
     for entry in &entries {
+        if let Some(error) = &entry.refused_list {
+            let (tool, why) = (&entry.tool, REFUSED_LIST);
+            let list = "list of withdrawn versions";
+            world.printer.warning(format!("the {list} of `{tool}` is refused: {error}; {why}"));
+        }
         match &entry.problem {
             Some(Problem::Fetch(error)) => {
                 world.printer.warning(format!("`{}` could not be looked at: {error}", entry.tool));
@@ -152,6 +160,7 @@ fn document(entry: &CatalogEntry, here: Platform) -> serde_json::Value {
         "version": entry.newest_for(here),
         "newest": entry.newest(),
         "versions": entry.versions,
+        "withdrawn": entry.withdrawn,
         "platforms": by_platform(&entry.platforms),
         "description": entry.description,
         "problem": entry.problem.as_ref().map(ToString::to_string),

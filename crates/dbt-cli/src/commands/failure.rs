@@ -61,6 +61,8 @@ fn code_of_preparing(error: &PrepareError) -> ExitCode {
             code_of_obtaining(source)
         }
         PrepareError::Withdrawn { .. }
+        | PrepareError::WithdrawnBytes { .. }
+        | PrepareError::AllWithdrawn { .. }
         | PrepareError::Rollback { .. }
         | PrepareError::Trust(_)
         | PrepareError::Verify { .. }
@@ -77,7 +79,9 @@ fn code_of_obtaining(error: &ObtainError) -> ExitCode {
         ObtainError::Store(_) => ExitCode::CANNOT_EXECUTE,
         // The disk failed, and nothing was refused.
         ObtainError::Verify(VerifyError::Read { .. }) => ExitCode::INTERNAL,
-        ObtainError::Verify(_) | ObtainError::Changed { .. } => ExitCode::VERIFICATION_REFUSED,
+        ObtainError::Verify(_) | ObtainError::Changed { .. } | ObtainError::Withdrawn { .. } => {
+            ExitCode::VERIFICATION_REFUSED
+        }
         _ => ExitCode::INTERNAL,
     }
 }
@@ -182,9 +186,19 @@ pub(crate) fn installing(error: SelfUpdateError) -> Report {
     let report = if matches!(error, SelfUpdateError::NotInstalled { .. }) {
         Report::new(code, error)
     } else {
-        Report::because(code, format!("{} was not installed", brand::PROGRAM), error)
+        Report::because(code, format!("{} was not installed", brand::PROGRAM), cause_of(error))
     };
     report.hints(hint)
+}
+
+/// Says why in the words of an installer: the configuration of somebody who installs says nothing yet
+/// of this server, the settings do.
+fn cause_of(error: SelfUpdateError) -> Box<dyn std::error::Error + Send + Sync> {
+    if matches!(error, SelfUpdateError::Trust(AnchorError::PinnedMissing)) {
+        return "none of the keys that the settings of this installer trust is in the truststore"
+            .into();
+    }
+    error.into()
 }
 
 fn hint_of_installing(error: &SelfUpdateError) -> Option<String> {

@@ -219,6 +219,10 @@ fn configure(
         return Ok(());
     }
     receipt.will_write_config(document.path(), plan.is_new().then_some(&plan.name));
+    if plan.sets_default() {
+        let config = document.config().map_err(failure::configuring)?;
+        receipt.default_server = config.default_server;
+    }
     receipt.save(process)?;
     document.save().map_err(|error| {
         let hint = format!("`{} uninstall` takes back what was done", brand::INSTALLER);

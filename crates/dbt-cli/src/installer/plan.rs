@@ -18,6 +18,8 @@ pub(super) struct Plan {
     /// What the configuration calls the server.
     pub(super) name: ServerName,
     change: Change,
+    /// The configuration says which server is the default.
+    has_default: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,7 @@ impl Plan {
         asked: &Install,
     ) -> Result<Self, Report> {
         let config = document.config().map_err(failure::configuring)?;
+        let has_default = config.default_server.is_some();
         let inputs = process.inputs()?;
         let is_there = |entry: &&ServerEntry| {
             inputs.urls(entry).is_ok_and(|urls| differences(&urls, server).is_empty())
@@ -51,7 +54,8 @@ impl Plan {
         let found = named.or_else(|| if asked.name.is_none() { same_place() } else { None });
         let Some(entry) = found else {
             let first = config.servers.is_empty();
-            return Ok(Self { name: server.name.clone(), change: Change::Add { first } });
+            let change = Change::Add { first };
+            return Ok(Self { name: server.name.clone(), change, has_default });
         };
 
         let name = entry.name.clone();
@@ -61,13 +65,13 @@ impl Plan {
         let trusts_same = server.trusts_as(entry);
         let is_told = asked.replace_trust.as_deref().is_some_and(|old| is_anchor(entry, old));
         if differences.is_empty() && trusts_same && !entry.legacy {
-            return Ok(Self { name, change: Change::SignIn });
+            return Ok(Self { name, change: Change::SignIn, has_default });
         }
         if is_told {
-            return Ok(Self { name, change: Change::Replace });
+            return Ok(Self { name, change: Change::Replace, has_default });
         }
         if differences.is_empty() && (is_open || trusts_same) {
-            return Ok(Self { name, change: Change::Keep });
+            return Ok(Self { name, change: Change::Keep, has_default });
         }
         if !trusts_same {
             differences.push(format!(
@@ -95,6 +99,11 @@ impl Plan {
     /// Says whether this machine does not know the server yet.
     pub(super) fn is_new(&self) -> bool {
         matches!(self.change, Change::Add { .. })
+    }
+
+    /// Says whether the configuration names a default server from now on, and did not before.
+    pub(super) fn sets_default(&self) -> bool {
+        self.is_new() && !self.has_default
     }
 
     /// Says whether the configuration stays as it is.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use dbt_client::fsx::{self, FsxError};
 use dbt_core::brand;
 use dbt_ui::exit_code::ExitCode;
+use dbt_ui::printable::Printable;
 use dbt_ui::prompt::{self, Answer};
 use dbt_ui::report::Report;
 
@@ -36,8 +37,20 @@ pub(super) enum OnPath {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Language {
     Posix,
+    Csh,
     Fish,
     PowerShell,
+}
+
+/// The profiles that a person's shell reads.
+#[derive(Debug)]
+enum Profiles {
+    /// These may be changed.
+    Known(Language, Vec<PathBuf>),
+    /// What is written there is known, and a person writes it.
+    LeftAlone(Language, PathBuf),
+    /// Nothing is known of this shell.
+    Unknown(String),
 }
 
 /// Puts the program's directory on the search path of shells, where a person wants that, and for who
@@ -57,18 +70,30 @@ pub(super) fn offer(
     if cfg!(windows) {
         return user_path::offer(process, asked, target, receipt);
     }
-    let (language, files) = profiles(process);
+    let mut words = vec![format!("`{}` to `PATH`", directory.display())];
+    words.extend(comes_from_older.then(|| format!("`{}=1`", Variable::CompatWarn.name())));
+    let words = words.join(" and ");
+    let without_it = if is_there { OnPath::Now } else { OnPath::No };
+    let (language, files, place) = match profiles(process) {
+        Profiles::Known(language, files) => (language, files, String::new()),
+        Profiles::LeftAlone(language, file) => {
+            let place = format!(" in `{}`, which is left to you,", file.display());
+            (language, Vec::new(), place)
+        }
+        Profiles::Unknown(shell) => {
+            let name = Printable::new(&shell);
+            process.printer.note(format!(
+                "the profile of `{name}` is none that is known here; where it has its settings, add {words}"
+            ));
+            return Ok(without_it);
+        }
+    };
     // Both, also where one would do: a profile has what was written last.
     let mut lines = vec![line(language, directory, process.host.home.as_deref())];
-    let mut words = vec![format!("`{}` to `PATH`", directory.display())];
-    if comes_from_older {
-        lines.push(warning_line(language));
-        words.push(format!("`{}=1`", Variable::CompatWarn.name()));
-    }
-    let words = words.join(" and ");
+    lines.extend(comes_from_older.then(|| warning_line(language)));
     if files.is_empty() || !is_wanted(asked, &words, &files) {
-        say_lines(process, directory, is_there, &lines);
-        return Ok(if is_there { OnPath::Now } else { OnPath::No });
+        say_lines(process, directory, is_there, (&lines, &place));
+        return Ok(without_it);
     }
     for file in files {
         let changed = add(&file, &lines.join("\n"), receipt)
@@ -89,17 +114,22 @@ fn is_wanted(asked: &Install, words: &str, files: &[PathBuf]) -> bool {
     prompt::ask(&format!("add {words} in {}?", files.join(" and "))) == Answer::Yes
 }
 
-/// Says what a person may add to a profile that was left alone.
-fn say_lines(process: &Process, directory: &Path, is_there: bool, lines: &[String]) {
+/// Says what a person may add to a profile that was left alone, and in which one if that is said.
+fn say_lines(
+    process: &Process,
+    directory: &Path,
+    is_there: bool,
+    (lines, place): (&[String], &str),
+) {
     let [path, further @ ..] = lines else { return };
     if !is_there {
         let directory = directory.display();
-        process.printer.note(format!("`{directory}` is not in `PATH`; this line adds it:"));
+        process.printer.note(format!("`{directory}` is not in `PATH`; this line{place} adds it:"));
         process.printer.further(format!("  {path}"));
     }
     for line in further {
         process.printer.note(format!(
-            "flags behind the name of a tool go to the tool now; this line has {} say where that matters:",
+            "flags behind the name of a tool go to the tool now; this line{place} has {} say where that matters:",
             brand::PROGRAM
         ));
         process.printer.further(format!("  {line}"));
@@ -107,13 +137,15 @@ fn say_lines(process: &Process, directory: &Path, is_there: bool, lines: &[Strin
 }
 
 /// Returns the profiles that the person's shell reads, and what they are written in.
-fn profiles(process: &Process) -> (Language, Vec<PathBuf>) {
-    let Some(home) = &process.host.home else { return (Language::Posix, Vec::new()) };
+fn profiles(process: &Process) -> Profiles {
+    let Some(home) = &process.host.home else {
+        return Profiles::Known(Language::Posix, Vec::new());
+    };
     let directory = |variable| process.env.path(variable).filter(|path| path.is_absolute());
     let settings = directory(Variable::ConfigDirectory).unwrap_or_else(|| home.join(".config"));
     let shell = process.env.path(Variable::Shell).unwrap_or_default();
     let shell = shell.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    match shell.as_str() {
+    let (language, files) = match shell.as_str() {
         "zsh" => {
             let home = directory(Variable::ZshDirectory).unwrap_or_else(|| home.clone());
             (Language::Posix, vec![home.join(".zshrc")])
@@ -126,8 +158,20 @@ fn profiles(process: &Process) -> (Language, Vec<PathBuf>) {
             (Language::PowerShell, vec![settings.join("powershell").join("profile.ps1")])
         }
         "bash" => (Language::Posix, vec![home.join(".bashrc"), login_profile(home)]),
-        _ => (Language::Posix, vec![home.join(".profile")]),
-    }
+        // Where nobody says, the one that every system has.
+        "" | "sh" | "ash" | "busybox" | "dash" | "ksh" | "ksh93" | "mksh" | "oksh" | "yash" => {
+            (Language::Posix, vec![home.join(".profile")])
+        }
+        "csh" | "tcsh" => return Profiles::LeftAlone(Language::Csh, csh_profile(home, &shell)),
+        _ => return Profiles::Unknown(shell),
+    };
+    Profiles::Known(language, files)
+}
+
+/// Returns the profile of these shells: tcsh reads that of csh only where it has none of its own.
+fn csh_profile(home: &Path, shell: &str) -> PathBuf {
+    let own = home.join(".tcshrc");
+    if shell == "tcsh" && own.exists() { own } else { home.join(".cshrc") }
 }
 
 /// Returns the profile that bash reads when somebody logs in: the first that is there.
@@ -151,6 +195,14 @@ fn line(language: Language, directory: &Path, home: Option<&Path>) -> String {
                 "case \":$PATH:\" in *:{written}:*) ;; *) export PATH={written}:\"$PATH\" ;; esac"
             )
         }
+        Language::Csh => {
+            let written = match below_home.filter(|it| is_plain(&it.to_string_lossy())) {
+                Some(below) => format!("\"$HOME/{}\"", below.display()),
+                // An exclamation mark recalls a line, quoted or not.
+                None => format!("'{}'", text.replace('\'', r"'\''").replace('!', r"\!")),
+            };
+            format!("set path = ({written} $path)")
+        }
         Language::Fish => {
             let written = format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"));
             format!("contains -- {written} $PATH; or set -gx PATH {written} $PATH")
@@ -167,6 +219,7 @@ fn warning_line(language: Language) -> String {
     let name = Variable::CompatWarn.name();
     match language {
         Language::Posix => format!("export {name}=1"),
+        Language::Csh => format!("setenv {name} 1"),
         Language::Fish => format!("set -gx {name} 1"),
         Language::PowerShell => format!("$env:{name} = '1'"),
     }
@@ -276,6 +329,9 @@ mod tests {
         assert!(posix("/home/alice/$(x)").contains("'/home/alice/$(x)'"));
         let fish = line(Language::Fish, Path::new(r"/a'b\"), None);
         assert!(fish.starts_with(r"contains -- '/a\'b\\' $PATH;"), "{fish}");
+        let csh = |directory: &str| line(Language::Csh, Path::new(directory), Some(home));
+        assert_eq!(csh("/home/alice/.local/bin"), r#"set path = ("$HOME/.local/bin" $path)"#);
+        assert_eq!(csh("/opt/it's!"), r"set path = ('/opt/it'\''s\!' $path)");
         let shell = line(Language::PowerShell, Path::new("/a'b"), None);
         assert!(shell.starts_with("$env:PATH = '/a''b' + "), "{shell}");
     }

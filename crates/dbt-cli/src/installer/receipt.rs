@@ -25,6 +25,9 @@ pub(super) struct Receipt {
     pub(super) programs: Vec<Program>,
     /// The servers that were added to the configuration.
     pub(super) servers: Vec<String>,
+    /// The server that the configuration names as its default since, and named none before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) default_server: Option<String>,
     /// Configuration files that were not there before.
     pub(super) configs: Vec<PathBuf>,
     /// Profiles of shells.
@@ -80,8 +83,17 @@ impl Receipt {
 
     /// Says whether there is nothing to take back.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { installer: _, programs, servers, configs, profiles, search_path, directories } =
-            self;
+        // A default alone is nothing that could be taken back: it is with the servers.
+        let Self {
+            installer: _,
+            programs,
+            servers,
+            default_server: _,
+            configs,
+            profiles,
+            search_path,
+            directories,
+        } = self;
         programs.is_empty()
             && servers.is_empty()
             && configs.is_empty()

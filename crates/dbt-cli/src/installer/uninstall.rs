@@ -105,6 +105,9 @@ fn forget_servers(process: &Process, receipt: &Receipt) -> Result<(), Report> {
     if !is_changed {
         return Ok(());
     }
+    if let Some(name) = &receipt.default_server {
+        document.forget_default(name).map_err(failure::configuring)?;
+    }
     let path = document.path().to_owned();
     if is_ours_alone(&document, receipt, &path) {
         remove(&path)

@@ -240,6 +240,7 @@ fn a_tool_that_is_shown_says_what_is_withdrawn_and_what_runs_in_its_place() {
     let world = published();
     let state = || {
         let shown = json_of(&world, &["catalog", "show", "deploy", "--json"]);
+        assert_eq!(shown["newest"], shown["version"]);
         (shown["withdrawn_state"].clone(), shown["withdrawn"].clone(), shown["version"].clone())
     };
     assert_eq!(state(), (json!("none"), json!([]), json!("1.10.0")));
@@ -257,6 +258,59 @@ fn a_tool_that_is_shown_says_what_is_withdrawn_and_what_runs_in_its_place() {
     assert_eq!(state(), (json!("refused"), json!([]), json!("1.10.0")));
     let run = world.dbt(["catalog", "show", "deploy"]);
     run.exits_with(0).mentions("the list of withdrawn versions is refused: no signature of");
+}
+
+#[test]
+fn what_is_withdrawn_is_listed_as_the_newest_nowhere_and_tools_without_a_list_cost_no_more() {
+    let world = published();
+    world.repository().withdraw("deploy", 1, &["1.10.0"], &ALICE);
+    // The keys of this server are not known yet, then they are.
+    for _round in 0..2 {
+        let _before = world.server().take_lines();
+        for words in [&["catalog", "list"][..], &["catalog", "search", "deploy"]] {
+            let said = world.dbt(words).exits_with(0).says_nothing().stdout();
+            let row = said.lines().find(|line| line.starts_with("deploy")).unwrap();
+            let words: Vec<&str> = row.split_whitespace().take(2).collect();
+            assert_eq!(words, ["deploy", "1.4.0"], "{said}");
+        }
+        let requests = world.server().take_lines();
+        let asked = |end: &str| requests.iter().filter(|line| line.ends_with(end)).count();
+        assert_eq!(asked("deploy/withdrawn.json"), 2, "{requests:?}");
+        assert_eq!(asked("deploy/withdrawn.json.asc"), 2, "{requests:?}");
+        assert_eq!(asked("other/withdrawn.json"), 0, "{requests:?}");
+        for words in
+            [&["catalog", "list", "--json"][..], &["catalog", "list", "--all-platforms", "--json"]]
+        {
+            let entry = json_of(&world, words)[0].clone();
+            assert_eq!((&entry["version"], &entry["newest"]), (&json!("1.4.0"), &json!("1.4.0")));
+            assert_eq!(entry["platforms"], json!({ PLATFORM: "1.4.0" }));
+            assert_eq!(entry["versions"], json!(["1.10.0", "1.4.0"]));
+            assert_eq!(entry["withdrawn"], json!(["1.10.0"]));
+        }
+        world.dbt(["deploy"]).prints("deploy 1.4.0\n");
+    }
+    // Whoever writes to the server withdraws nothing, and what he writes hides no tool.
+    world.repository().withdraw("deploy", 2, &["1.4.0"], &MALLORY);
+    let run = world.dbt(["catalog", "list"]);
+    run.exits_with(0).mentions(
+        "warning: the list of withdrawn versions of `deploy` is refused: no signature of",
+    );
+    assert_eq!(run.stderr().lines().count(), 1, "{run:?}");
+    assert!(run.stdout().contains("deploy  1.10.0"), "{run:?}");
+    assert!(run.stdout().contains("other   0.1.0"), "{run:?}");
+}
+
+#[test]
+fn a_server_of_ours_says_what_is_withdrawn_in_its_document() {
+    let world = published();
+    let tool = json!({"name": "deploy", "description": null, "versions": ["2.0.0", "1.2.0"],
+        "withdrawn": ["2.0.0"], "platforms": { PLATFORM: {"version": "1.2.0"} }});
+    let document = json!({ "tools": [tool], "next": null }).to_string();
+    world.server().fault("/-/api/v1/catalog", Fault::Answer(Answer::text(200, &document)));
+    let entry = json_of(&world, &["catalog", "list", "--json"])[0].clone();
+    assert_eq!((&entry["version"], &entry["newest"]), (&json!("1.2.0"), &json!("1.2.0")));
+    assert_eq!(entry["withdrawn"], json!(["2.0.0"]));
+    assert_eq!(world.server().take_lines(), ["GET /-/api/v1/catalog"]);
 }
 
 #[test]

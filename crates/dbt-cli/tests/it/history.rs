@@ -2,6 +2,7 @@
 
 use dbt_testkit::exits;
 use dbt_testkit::people::{ALICE, MALLORY};
+use dbt_testkit::repository::artifact;
 use dbt_testkit::world::World;
 
 use crate::pinned;
@@ -104,6 +105,85 @@ hint: `dbt deploy` runs the newest version that is not withdrawn
         );
         assert_eq!(world.tools_started(), ["deploy 1.5.0"]);
     }
+}
+
+#[test]
+fn withdrawn_bytes_do_not_run_under_a_newer_number_and_the_one_before_does() {
+    for strict in [false, true] {
+        let world = seen();
+        world.set("strict", strict);
+        let repository = world.repository();
+        let bytes = repository.read(&artifact("deploy", "1.5.0"));
+        repository.publish("deploy", "1.6.0").content(bytes).now();
+        repository.withdraw_with_bytes("deploy", 1, "1.5.0", &ALICE);
+        world
+            .dbt(["deploy"])
+            .prints("deploy 1.4.0\n")
+            .says("warning: `deploy` 1.5.0 was withdrawn: deletes the database; running 1.4.0\n");
+        world
+            .dbt(["-V", "deploy"])
+            .prints("deploy 1.4.0\n")
+            .mentions("`deploy` 1.6.0 has bytes that were withdrawn: deletes the database\n");
+        world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+        world.dbt(["deploy@1.6.0"]).exits_with(exits::VERIFICATION_REFUSED).says(
+            "\
+error: `deploy` 1.6.0 has bytes that were withdrawn: deletes the database
+hint: `dbt deploy` runs the newest version that is not withdrawn
+",
+        );
+        let started = ["deploy 1.5.0", "deploy 1.4.0", "deploy 1.4.0", "deploy 1.4.0"];
+        assert_eq!(world.tools_started(), started, "once before they were withdrawn");
+    }
+}
+
+#[test]
+fn bytes_that_ran_under_two_numbers_are_withdrawn_under_both() {
+    for strict in [false, true] {
+        let world = seen();
+        world.set("strict", strict);
+        let repository = world.repository();
+        let bytes = repository.read(&artifact("deploy", "1.5.0"));
+        repository.publish("deploy", "1.6.0").content(bytes).now();
+        world.dbt(["deploy"]).prints("deploy 1.5.0\n");
+        repository.withdraw_with_bytes("deploy", 1, "1.5.0", &ALICE);
+        world
+            .dbt(["deploy"])
+            .prints("deploy 1.4.0\n")
+            .says("warning: `deploy` 1.6.0 was withdrawn: deletes the database; running 1.4.0\n");
+        world.dbt(["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+        world.dbt(["-o", "deploy"]).prints("deploy 1.4.0\n").says_nothing();
+    }
+}
+
+#[test]
+fn where_everything_is_withdrawn_that_is_said_and_nothing_runs() {
+    let world = seen();
+    world.repository().withdraw("deploy", 1, &["1.5.0", "1.4.0"], &ALICE);
+    for (words, named) in [("deploy", "`deploy`"), ("deploy@1", "`deploy` 1")] {
+        world.dbt([words]).exits_with(exits::VERIFICATION_REFUSED).says(&format!(
+            "\
+error: every release of {named} is withdrawn: deletes the database
+hint: ask its publisher for a new one; `dbt catalog show deploy` shows what is published
+"
+        ));
+    }
+    // By its bytes alone.
+    let world = pinned();
+    let repository = world.repository();
+    repository.publish("deploy", "1.5.0").now();
+    let bytes = repository.read(&artifact("deploy", "1.5.0"));
+    repository.withdraw_with_bytes("deploy", 1, "1.5.0", &ALICE);
+    repository.remove("deploy", "1.5.0");
+    repository.publish("deploy", "1.6.0").content(bytes).now();
+    let run = world.dbt(["deploy"]);
+    run.exits_with(exits::VERIFICATION_REFUSED).mentions("every release of `deploy` is withdrawn");
+    assert_eq!(world.executables().len(), 0, "nothing was downloaded");
+    // One that cannot run here is something else.
+    let world = seen();
+    world.repository().withdraw("deploy", 1, &["1.5.0"], &ALICE);
+    world.repository().delete(&format!("{}.asc", artifact("deploy", "1.4.0")));
+    let run = world.dbt(["deploy"]);
+    run.exits_with(exits::NOT_FOUND).mentions("is completely published for this platform");
 }
 
 #[test]

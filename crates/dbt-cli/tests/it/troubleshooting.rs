@@ -4,6 +4,7 @@ use std::fs;
 
 use dbt_testkit::errors_page::Section;
 use dbt_testkit::people::{ALICE, BOB, MALLORY};
+use dbt_testkit::repository::artifact;
 use dbt_testkit::server::Fault;
 use dbt_testkit::world::World;
 
@@ -110,6 +111,11 @@ fn what_is_refused(page: &mut Page) {
     let withdrawn = acquainted();
     withdrawn.repository().withdraw("deploy", 1, &["1.4.0"], &ALICE);
     page.has(&withdrawn, &["deploy@1.4.0"]);
+    let bytes = withdrawn.repository().read(&artifact("deploy", "1.4.0"));
+    withdrawn.repository().withdraw_with_bytes("deploy", 2, "1.4.0", &ALICE);
+    withdrawn.repository().publish("deploy", "1.5.0").content(bytes).now();
+    page.has(&withdrawn, &["deploy@1.5.0"]);
+    page.has(&withdrawn, &["deploy"]);
     let damaged = acquainted();
     for file in damaged.executables() {
         use std::os::unix::fs::PermissionsExt as _;

@@ -144,15 +144,18 @@ fn what_is_said_of_an_identity_provider_is_what_the_older_build_made_of_it() {
 fn packages_have_the_version_that_was_said() {
     let world = world();
     let key = alice();
-    let variables = [
-        ("TRUST_FINGERPRINTS", key.as_str()),
-        ("PACKAGE", "deb rpm"),
-        ("INSTALLER_VERSION", "7.1.0"),
-    ];
-    let run = building(&world, &variables).run();
-    run.exits_with(0);
-    for part in ["dbt-installer_7.1.0_", "dbt-installer-7.1.0-1."] {
-        assert!(run.stdout().contains(part), "{}", run.stdout());
+    // The older build had the day for it.
+    for version in ["7.1.0", "20261123"] {
+        let variables = [
+            ("TRUST_FINGERPRINTS", key.as_str()),
+            ("PACKAGE", "deb rpm"),
+            ("INSTALLER_VERSION", version),
+        ];
+        let run = building(&world, &variables).run();
+        run.exits_with(0);
+        for part in [format!("dbt-installer_{version}_"), format!("dbt-installer-{version}-1.")] {
+            assert!(run.stdout().contains(&part), "{}", run.stdout());
+        }
     }
 }
 

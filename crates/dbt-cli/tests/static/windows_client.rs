@@ -154,6 +154,33 @@ fn on_windows_a_tool_is_installed_and_gets_its_words_and_its_exit_code() {
 }
 
 #[test]
+fn on_windows_a_tool_without_exe_runs_and_so_does_a_batch_file_by_its_name() {
+    let client = Client::new();
+    let repository = client.world.repository();
+    let tool = fs::read(client.place.path("told.exe")).unwrap();
+    repository.publish("plain", "1.0.0").platform(PLATFORM).content(tool).now();
+    for ending in ["", ".asc", ".sha256"] {
+        let at = |name: &str| {
+            repository.file(&format!("/dbt-tools/plain/1.0.0/{PLATFORM}/{name}{ending}"))
+        };
+        dbt_client::fsx::rename(&at("plain.exe"), &at("plain")).unwrap();
+    }
+    let (printed, _) = exits_with(&client.dbt(&["plain", "x"]), 7);
+    assert!(printed.contains("[x]"), "{printed}");
+    let (printed, _) = exits_with(&client.dbt(&["-o", "plain", "y"]), 7);
+    assert!(printed.contains("[y]"), "{printed}");
+
+    let script = "@echo ran %1\r\n@exit /b 5\r\n";
+    repository.publish("clean.cmd", "1.0.0").platform(PLATFORM).content(script).now();
+    let (printed, _) = exits_with(&client.dbt(&["clean.cmd", "a b"]), 5);
+    assert_eq!(printed, "ran \"a b\"\n");
+    let mut names: Vec<_> =
+        client.store().iter().map(|it| it.file_name().unwrap().to_owned()).collect();
+    names.sort();
+    assert_eq!(names, ["clean.cmd", "plain.exe"]);
+}
+
+#[test]
 fn on_windows_what_there_is_none_of_is_refused_with_words() {
     let client = Client::new();
     exits_with(&client.dbt(&["fetch", "told"]), 0);

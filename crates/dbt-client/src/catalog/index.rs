@@ -48,6 +48,9 @@ struct Tool {
     description: Option<String>,
     #[serde(default)]
     versions: Vec<String>,
+    /// Those of them that run nowhere any more. Older servers do not say it.
+    #[serde(default)]
+    withdrawn: Vec<String>,
     #[serde(default)]
     platforms: BTreeMap<String, Newest>,
 }
@@ -61,7 +64,7 @@ struct Newest {
 impl Tool {
     /// Counts what of it takes memory of its own.
     fn names(&self) -> usize {
-        1 + self.versions.len() + self.platforms.len()
+        1 + self.versions.len() + self.withdrawn.len() + self.platforms.len()
     }
 
     /// Takes what can be a tool's; nothing if the name cannot.
@@ -70,6 +73,7 @@ impl Tool {
         entry.versions = self.versions.iter().filter_map(|text| text.parse().ok()).collect();
         entry.versions.sort_by(|a, b| b.cmp(a));
         entry.versions.dedup();
+        entry.withdrawn = self.withdrawn.iter().filter_map(|text| text.parse().ok()).collect();
         let newest = self.platforms.iter().filter_map(|(platform, newest)| {
             Some((platform.parse::<Platform>().ok()?, newest.version.parse::<Version>().ok()?))
         });

@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use dbt_core::digest::{CHECKSUM_FILE_LIMIT, Digest};
-use dbt_core::layout::Location;
+use dbt_core::layout::{CHECKSUM_ENDING, Location, SIGNATURE_ENDING};
 use dbt_core::name::ToolName;
 use dbt_core::platform::Platform;
 use dbt_core::release::{ArtifactId, Subject};
@@ -66,8 +66,8 @@ pub fn checksums_of(
     patience: &(impl Fn() -> Patience + Sync),
 ) -> Result<Vec<(ArtifactId, Option<Digest>)>, FetchError> {
     let ids = artifacts(source, subject, versions, patience)?;
-    let read =
-        |id: &ArtifactId| file(source, &Location::checksum(id), CHECKSUM_FILE_LIMIT, &patience());
+    let limit = CHECKSUM_FILE_LIMIT;
+    let read = |id: &ArtifactId| companion(source, id, CHECKSUM_ENDING, limit, &patience());
     let files = beside::each(&ids, AT_ONCE, read);
     let digest = |bytes: Vec<u8>| Digest::from_checksum_file(&bytes).ok();
     ids.into_iter().zip(files).map(|(id, bytes)| Ok((id, bytes?.and_then(digest)))).collect()
@@ -99,10 +99,22 @@ fn look_at(
     patience: &Patience,
 ) -> PublishedArtifact {
     let (mut length, mut claims, mut problem) = (None, Vec::new(), None);
-    // Only the head of the answer is read.
-    match source.open(&Location::artifact(id).path, 0, None, patience) {
-        Ok(opened) => length = opened.length,
-        Err(error) => problem = Some(error),
+    for at in Location::artifacts(id) {
+        // Only the head of the answer is read.
+        match source.open(&at.path, 0, None, patience) {
+            Ok(opened) => {
+                (length, problem) = (opened.length, None);
+                break;
+            }
+            // What is missed is what it is called first.
+            Err(error) if error.class() == Class::NotFound => {
+                problem.get_or_insert(error);
+            }
+            Err(error) => {
+                problem = Some(error);
+                break;
+            }
+        }
     }
     match signatures(source, id, patience) {
         Ok(block) => {
@@ -136,8 +148,25 @@ fn signatures(
     id: &ArtifactId,
     patience: &Patience,
 ) -> Result<Option<SignatureBlock>, FetchError> {
-    let bytes = file(source, &Location::signature(id), SIGNATURE_LIMIT, patience)?;
+    let bytes = companion(source, id, SIGNATURE_ENDING, SIGNATURE_LIMIT, patience)?;
     Ok(bytes.and_then(|bytes| SignatureBlock::parse(&bytes).ok()))
+}
+
+/// Reads what is beside an artifact, wherever that is; nothing where it is not there.
+pub(super) fn companion(
+    source: &dyn Source,
+    id: &ArtifactId,
+    ending: &str,
+    limit: u64,
+    patience: &Patience,
+) -> Result<Option<Vec<u8>>, FetchError> {
+    for at in Location::artifacts(id) {
+        let bytes = file(source, &at.with_ending(ending), limit, patience)?;
+        if bytes.is_some() {
+            return Ok(bytes);
+        }
+    }
+    Ok(None)
 }
 
 /// Lists the platforms of a version, in the order of their names.

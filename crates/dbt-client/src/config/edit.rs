@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use dbt_core::name::ServerName;
 
 use super::json::Value;
-use super::{ConfigError, ConfigFile, Urls, load};
+use super::{ConfigError, ConfigFile, LEGACY_SERVER, Urls, load};
 use crate::fsx;
 use crate::url::RepositoryUrl;
 
@@ -60,19 +60,23 @@ impl Document {
 
     /// Adds a server. The first one becomes the default; a second one does not take the place of
     /// the first, nor its credentials.
+    ///
+    /// The server of the older format is written as one of several then, too: 3.x does not look for it
+    /// any more where there are others, and would go to the new one.
     pub fn add(&mut self, server: &NewServer) -> Result<(), ConfigError> {
         self.may_add(&server.name)?;
         let config = self.config()?;
-        let default = match config.servers.first() {
-            Some(first) => first.name.as_str(),
-            None => server.name.as_str(),
-        };
+        let first = config.servers.first();
+        let default = first.map_or(server.name.as_str(), |first| first.name.as_str());
         if config.default_server.is_none() {
             self.set_default(default);
         }
+        let was_alone = first.is_some_and(|first| first.legacy);
+        let older = if was_alone { self.older_as_one_of_several() } else { None };
+        let older = older.map(|entry| (LEGACY_SERVER.to_owned(), entry));
         let entry = (server.name.to_string(), server.to_json());
         if let Some(servers) = self.servers() {
-            servers.push(entry);
+            servers.extend(older.into_iter().chain([entry]));
         }
         Ok(())
     }
@@ -84,22 +88,34 @@ impl Document {
         Ok(())
     }
 
-    /// Removes a server. Was it the default, there is none any more, and the first one counts.
+    /// Removes a server. Was it the default, there is none any more, and the first one counts. What
+    /// [`Self::add`] has written of the older format's server goes with the last one beside it.
     pub fn remove(&mut self, name: &ServerName) -> Result<(), ConfigError> {
         self.must_exist(name)?;
-        let config = self.config()?;
-        if config.server(name.as_str()).is_some_and(|server| server.legacy) {
+        if name.as_str() == LEGACY_SERVER {
             unset(&mut self.root, "dbt", |_value| true);
             unset(&mut self.root, "tools", |value| value.members().is_some());
-        } else if let Some(servers) = self.servers() {
+        }
+        if let Some(servers) = self.servers() {
             servers.retain(|(other, _value)| other != name.as_str());
         }
         for key in ["defaultServer", "selfUpdateFrom"] {
-            let names_it =
-                |value: &Value| matches!(value, Value::String(text) if text == name.as_str());
-            unset(&mut self.root, key, names_it);
+            unset(&mut self.root, key, |value| is_text(value, name.as_str()));
         }
+        self.leave_older_alone();
+        unset(&mut self.root, "servers", |value| value.members().is_none_or(<[_]>::is_empty));
         Ok(())
+    }
+
+    /// Takes back that a server is the default, where it is the only one: it counts as such all the
+    /// same. Says whether that changed anything.
+    pub fn forget_default(&mut self, name: &str) -> Result<bool, ConfigError> {
+        let config = self.config()?;
+        let is_plain = config.servers.len() <= 1 && config.default_server.as_deref() == Some(name);
+        if is_plain {
+            unset(&mut self.root, "defaultServer", |_value| true);
+        }
+        Ok(is_plain)
     }
 
     /// Writes the file: whole or not at all, readable by its owner alone.
@@ -139,6 +155,37 @@ impl Document {
             return Err(ConfigError::NoSuchServer { name: name.clone(), names });
         }
         Ok(())
+    }
+
+    /// Returns the older format's server as it is written where there are several.
+    fn older_as_one_of_several(&self) -> Option<Value> {
+        let tools = member(&self.root, "tools").filter(|value| value.members().is_some());
+        let dbt = member(&self.root, "dbt");
+        if dbt.is_none() && tools.is_none() {
+            return None;
+        }
+        let texts = [
+            ("repository", dbt, "repository"),
+            ("truststore", dbt, "truststore"),
+            ("toolsRepository", tools, "repository"),
+        ];
+        let members = texts.into_iter().filter_map(|(key, object, older_key)| {
+            Some((key.to_owned(), member(object?, older_key)?.clone()))
+        });
+        Some(Value::Object(members.collect()))
+    }
+
+    /// Takes the older format's server out of the several ones, where it is all that is left there and
+    /// says nothing more than the older format does.
+    fn leave_older_alone(&mut self) {
+        let Some(older) = self.older_as_one_of_several() else { return };
+        let is_older = |(name, value): &(String, Value)| name == LEGACY_SERVER && *value == older;
+        let servers = member(&self.root, "servers").and_then(Value::members);
+        if !servers.is_some_and(|servers| servers.iter().all(is_older)) {
+            return;
+        }
+        unset(&mut self.root, "servers", |_value| true);
+        unset(&mut self.root, "defaultServer", |value| is_text(value, LEGACY_SERVER));
     }
 
     fn set_default(&mut self, name: &str) {
@@ -213,6 +260,15 @@ pub(super) fn unset(object: &mut Value, key: &str, when: impl Fn(&Value) -> bool
     if let Value::Object(members) = object {
         members.retain(|(name, value)| !(same_key(name, key) && when(value)));
     }
+}
+
+fn member<'a>(object: &'a Value, key: &str) -> Option<&'a Value> {
+    let found = object.members()?.iter().find(|(name, _value)| same_key(name, key));
+    found.map(|(_name, value)| value)
+}
+
+fn is_text(value: &Value, expected: &str) -> bool {
+    matches!(value, Value::String(text) if text == expected)
 }
 
 fn position(object: &Value, key: &str) -> Option<usize> {

@@ -173,7 +173,9 @@ impl ConfigFile {
     }
 
     /// Adds the server of the legacy format, whose options stand at the top level. Where the
-    /// other format has a server of its name, that one counts, as it does for the reference.
+    /// other format has a server of its name, that one counts, as it does for the reference, and the
+    /// options at the top level are still its own: nobody stops being `strict` because another server
+    /// was added.
     fn add_legacy(
         &mut self,
         top: &mut Object<'_>,
@@ -192,8 +194,10 @@ impl ConfigFile {
             entry.tools_repository = object.text("repository")?;
             self.unknown.extend(object.unknown());
         }
-        if self.server(LEGACY_SERVER).is_none() {
-            self.servers.push(entry);
+        let same = self.servers.iter_mut().find(|server| server.name == entry.name);
+        match same {
+            Some(same) => same.options.complete(entry.options),
+            None => self.servers.push(entry),
         }
         Ok(())
     }
@@ -307,6 +311,30 @@ impl ServerOptions {
             timeout: scale(object, "timeout")?,
             pins,
         })
+    }
+}
+
+impl ServerOptions {
+    /// Takes from others what is not said here.
+    fn complete(&mut self, others: Self) {
+        let Self { trust, strict, ca_file, updates, self_update, timeout, pins } = others;
+        if self.trust.is_empty() {
+            self.trust = trust;
+        }
+        if self.pins.is_empty() {
+            self.pins = pins;
+        }
+        self.strict = self.strict.or(strict);
+        self.timeout = self.timeout.or(timeout);
+        for (own, other) in [
+            (&mut self.ca_file, ca_file),
+            (&mut self.updates, updates),
+            (&mut self.self_update, self_update),
+        ] {
+            if own.is_none() {
+                *own = other;
+            }
+        }
     }
 }
 

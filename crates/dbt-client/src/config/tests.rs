@@ -446,6 +446,68 @@ mod on_disk {
         assert_eq!(fs::read_to_string(&path).unwrap().matches("Prod").count(), 1);
     }
 
+    /// Which server 3.x takes when nobody names one. (Wire formats, section 5.3: with several, never
+    /// the legacy one; without a default that is among them, any.)
+    fn chosen_by_the_reference(text: &str) -> Vec<String> {
+        let written: serde_json::Value = serde_json::from_str(text).unwrap();
+        let servers = written["servers"].as_object().filter(|servers| !servers.is_empty());
+        let Some(servers) = servers else {
+            return vec![written["dbt"]["repository"].as_str().unwrap().to_owned()];
+        };
+        let default = written["defaultServer"].as_str().and_then(|name| servers.get(name));
+        let chosen = default.map_or_else(|| servers.values().collect(), |default| vec![default]);
+        chosen.iter().map(|it| it["repository"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_reference_stays_on_its_legacy_server_when_another_is_added() {
+        let before = r#"{"pins": {"deploy": "1.4"}, "strict": true, "DBT": {"Repository": "https://old.example.com/dbt",
+            "truststore": "https://old.example.com/t", "theirs": 1},
+            "tools": {"repository": "https://old.example.com/tools"}, "username": "carol"}"#;
+        let (_directory, path) = directory(before);
+        let mut document = Document::open(&path).unwrap();
+        document.add(&new_server("new")).unwrap();
+        document.add(&new_server("further")).unwrap();
+        document.save().unwrap();
+        let written = fs::read_to_string(&path).unwrap();
+        assert_eq!(chosen_by_the_reference(&written), ["https://old.example.com/dbt"]);
+        let config = document.config().unwrap();
+        assert_eq!(config.names(), "`default`, `new`, `further`");
+        let server = config.server("default").unwrap();
+        assert_eq!(shown(server.repository.as_ref()), "https://old.example.com/dbt");
+        assert_eq!(shown(server.truststore.as_ref()), "https://old.example.com/t");
+        assert_eq!(shown(server.tools_repository.as_ref()), "https://old.example.com/tools");
+        // What stands at the top for it still counts for it, and for nobody else.
+        assert_eq!((server.options.strict, server.options.pins.len()), (Some(true), 1));
+        assert_eq!(config.server("new").unwrap().options.strict, None);
+        let unknown: Vec<&str> = config.unknown.iter().map(|key| key.path.as_str()).collect();
+        assert_eq!(unknown, ["dbt.theirs"]);
+
+        document.remove(&"new".parse().unwrap()).unwrap();
+        document.remove(&"further".parse().unwrap()).unwrap();
+        document.save().unwrap();
+        let after = fs::read_to_string(&path).unwrap();
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(json(&after), json(before));
+    }
+
+    #[test]
+    fn what_was_added_beside_the_legacy_server_by_hand_stays() {
+        let (_directory, path) = directory(
+            r#"{"dbt": {"repository": "https://old"}, "servers": {"default": {"repository": "https://old", "strict": true}}}"#,
+        );
+        let mut document = Document::open(&path).unwrap();
+        document.add(&new_server("new")).unwrap();
+        document.remove(&"new".parse().unwrap()).unwrap();
+        let server = document.config().unwrap();
+        assert_eq!(server.server("default").unwrap().options.strict, Some(true));
+        assert!(!document.forget_default("another").unwrap());
+        assert!(document.forget_default("default").unwrap());
+        assert_eq!(document.config().unwrap().default_server, None);
+        document.remove(&"default".parse().unwrap()).unwrap();
+        assert_eq!(document.config().unwrap().names(), "");
+    }
+
     #[test]
     fn the_legacy_server_is_removed_without_its_neighbours() {
         let (_directory, path) = directory(LEGACY);

@@ -97,6 +97,26 @@ pub enum PrepareError {
         /// Why.
         reason: String,
     },
+    /// The version has the bytes of one that was withdrawn by its publisher.
+    #[error("`{tool}` {version} has bytes that were withdrawn: {}", .reason.escape_debug())]
+    WithdrawnBytes {
+        /// The tool.
+        tool: ToolName,
+        /// The version.
+        version: Version,
+        /// Why they were withdrawn.
+        reason: String,
+    },
+    /// All that could be meant was withdrawn by its publisher.
+    #[error("every release of {} is withdrawn: {}", named(tool, wanted), .reason.escape_debug())]
+    AllWithdrawn {
+        /// The tool.
+        tool: ToolName,
+        /// The version wanted.
+        wanted: Wanted,
+        /// Why the newest of them was.
+        reason: String,
+    },
     /// Under `strict`: the newest version is older than one seen before.
     #[error(
         "the newest published `{tool}` is {now}, older than {seen} which was seen before, and this server is `strict`"
@@ -220,9 +240,12 @@ impl PrepareError {
                 let list = format!("`{program} catalog show {tool}` shows what is published");
                 Some(if *cached { format!("{}; {list}", runs_copy(tool, wanted)) } else { list })
             }
-            Self::Withdrawn { tool, .. } => {
+            Self::Withdrawn { tool, .. } | Self::WithdrawnBytes { tool, .. } => {
                 Some(format!("`{program} {tool}` runs the newest version that is not withdrawn"))
             }
+            Self::AllWithdrawn { tool, .. } => Some(format!(
+                "ask its publisher for a new one; `{program} catalog show {tool}` shows what is published"
+            )),
             Self::Rollback { tool, .. } => Some(format!(
                 "ask its publisher; `{program} -o {tool}` runs the newest cached copy"
             )),

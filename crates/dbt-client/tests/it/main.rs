@@ -25,3 +25,5 @@ mod store_processes;
 #[cfg(target_os = "linux")]
 mod store_world;
 mod tuf;
+#[cfg(target_os = "linux")]
+mod windows_names;

@@ -104,8 +104,15 @@ impl History {
         }
     }
 
+    /// Returns why a version was withdrawn: by its number, or by bytes that it had here.
     fn withdrawal_of(&self, version: &Version) -> Option<&str> {
-        self.withdrawn.as_ref()?.reason_against(version, None)
+        let list = self.withdrawn.as_ref()?;
+        let had = self.artifacts.iter().filter(|(key, _digest)| {
+            version_of(key).is_some_and(|other| other.same_number(version))
+        });
+        let mut had = had.map(|(_key, digest)| Some(*digest));
+        list.reason_against(version, None)
+            .or_else(|| had.find_map(|digest| list.reason_against(version, digest)))
     }
 
     /// Returns the newest release below a version that was verified here and is not withdrawn.
@@ -163,11 +170,16 @@ impl History {
 
     /// Lists the releases that were verified here and are not withdrawn.
     fn verified(&self) -> impl Iterator<Item = Version> {
+        let list = self.withdrawn.as_ref();
+        let is_withdrawn = move |version: &Version, digest| {
+            list.is_some_and(|list| list.reason_against(version, Some(digest)).is_some())
+        };
         self.artifacts
-            .keys()
-            .filter_map(|key| key.split('/').next()?.parse().ok())
-            .filter(|version: &Version| !version.is_pre_release())
-            .filter(|version| self.withdrawal_of(version).is_none())
+            .iter()
+            .filter_map(|(key, digest)| Some((version_of(key)?, *digest)))
+            .filter(|(version, _digest)| !version.is_pre_release())
+            .filter(move |(version, digest)| !is_withdrawn(version, *digest))
+            .map(|(version, _digest)| version)
     }
 
     /// Remembers that the removal of the newest version has been said.
@@ -204,6 +216,11 @@ impl History {
         self.withdrawn = Some(list);
         Ok(())
     }
+}
+
+/// Returns the version in the key of an artifact.
+fn version_of(key: &str) -> Option<Version> {
+    key.split('/').next()?.parse().ok()
 }
 
 fn artifact_key(id: &ArtifactId) -> String {

@@ -7,7 +7,7 @@
 
 mod deb;
 mod macho;
-mod package;
+pub(crate) mod package;
 mod pe;
 mod room;
 mod rpm;
@@ -22,7 +22,6 @@ use dbt_client::fsx;
 use dbt_core::brand;
 use dbt_core::digest::Digest;
 use dbt_core::platform::{Os, Platform};
-use dbt_core::version::Version;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 use dbt_ui::report::Report;
@@ -34,7 +33,7 @@ use crate::env::Environment;
 use crate::release::{INSTALLER_LIMIT, candidate};
 use crate::stop::Stop;
 
-use package::Contents;
+use package::{Contents, PackageVersion};
 use room::Room;
 
 /// Bakes the settings into every installer that there is.
@@ -43,6 +42,8 @@ pub(crate) fn run(
     environment: &Environment,
     printer: &Printer,
 ) -> Result<(), Stop> {
+    // Before anything is shown, asked or made.
+    let version: PackageVersion = typed.package_version.parse()?;
     let prebuilt = prebuilt(&typed.prebuilt)?;
     let Some(settings) = Settings::decided(&typed, environment, printer)? else {
         printer.note("nothing was made");
@@ -66,7 +67,13 @@ pub(crate) fn run(
         }
         made.push(path);
         if installer.platform.os == Os::Linux {
-            made.extend(packages(&staged, &file, installer.platform, &settings, &typed)?);
+            made.extend(packages(
+                &staged,
+                &file,
+                installer.platform,
+                &settings,
+                (&typed.package, &version),
+            )?);
         }
     }
     settings.show(printer);
@@ -253,20 +260,19 @@ fn packages(
     file: &Path,
     platform: Platform,
     settings: &Settings,
-    typed: &Installer,
+    (kinds, version): (&[Package], &PackageVersion),
 ) -> Result<Vec<PathBuf>, Stop> {
-    let version: Version = typed.package_version.parse()?;
     let program = fsx::read_limited(file, INSTALLER_LIMIT)?;
     let contents = Contents {
         name: brand::INSTALLER,
-        version: &version,
+        version,
         arch: platform.arch,
         organisation: settings.offer.organisation.as_deref(),
         repository: settings.offer.server.repository.to_string(),
         program: &program,
     };
     let mut made = Vec::new();
-    for kind in &typed.package {
+    for kind in kinds {
         let (name, package) = match kind {
             Package::Deb => (deb::file_name(&contents), deb::made(&contents)),
             Package::Rpm => (rpm::file_name(&contents), rpm::made(&contents)),

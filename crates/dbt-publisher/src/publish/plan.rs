@@ -163,7 +163,7 @@ impl Artifact {
             return Err(Stop::usage(format!("`{}` is not a file with content", path.display())));
         }
         let kind = Kind::of(&mut file).map_err(failed)?;
-        if !kind.runs_on(id.platform) {
+        if !kind.runs_as(&id.file_name(), id.platform) {
             let path = path.display().to_string();
             let mismatch = PlanError::Platform { path, platform: id.platform, kind };
             if !force {

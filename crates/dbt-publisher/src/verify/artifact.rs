@@ -177,7 +177,7 @@ impl Check<'_> {
     fn look_at_header(&self, id: &ArtifactId, head: Vec<u8>) {
         // A file in memory is always read.
         let Ok(kind) = FileKind::of(&mut Cursor::new(head)) else { return };
-        if kind.runs_on(id.platform) {
+        if kind.runs_as(&id.file_name(), id.platform) {
             return;
         }
         let found = format!("it does not run on {}: it is {kind}", id.platform);

@@ -30,22 +30,10 @@ const LOOKED_AT: usize = 200;
 pub(super) struct Review {
     /// Versions that run so far, and would not.
     stops: BTreeMap<Version, Stopped>,
-    /// What each platform gets afterwards.
-    left: BTreeMap<Platform, Left>,
+    /// The newest release that each platform runs afterwards, if one is left.
+    left: BTreeMap<Platform, Option<Version>>,
     /// Older versions, which nobody has looked at.
     unseen: usize,
-}
-
-/// What clients of a platform choose after a withdrawal.
-#[derive(Debug, Default)]
-enum Left {
-    /// No release is left.
-    #[default]
-    Nothing,
-    /// The newest release whose number is not withdrawn.
-    Runs(Version),
-    /// The same, and its bytes are withdrawn: they refuse it, and do not go on to an older one.
-    Refused(Version),
 }
 
 /// A version that does not run any more.
@@ -90,9 +78,8 @@ impl Review {
         let runs = |list: &Withdrawn| list.reason_against(&version, Some(digest)).is_none();
         let is_named = after.reason_against(&version, None).is_some();
         let left = self.left.entry(platform).or_default();
-        if matches!(left, Left::Nothing) && !is_named && !version.is_pre_release() {
-            let choice = if runs(after) { Left::Runs } else { Left::Refused };
-            *left = choice(version.clone());
+        if left.is_none() && runs(after) && !version.is_pre_release() {
+            *left = Some(version.clone());
         }
         if runs(before) && !runs(after) {
             let stopped = self.stops.entry(version.clone()).or_default();
@@ -114,12 +101,8 @@ impl Review {
         // Writing to a string cannot fail.
         for (platform, left) in &self.left {
             let _infallible = match left {
-                Left::Runs(version) => writeln!(text, "{platform} runs {version}"),
-                Left::Refused(version) => writeln!(
-                    text,
-                    "{platform} runs nothing until something newer than {version} is published"
-                ),
-                Left::Nothing => writeln!(text, "{platform} has nothing left to run"),
+                Some(version) => writeln!(text, "{platform} runs {version}"),
+                None => writeln!(text, "{platform} has nothing left to run"),
             };
         }
         if self.unseen > 0 {
@@ -149,13 +132,7 @@ impl Review {
                 stopped.platforms.iter().map(Platform::to_string).collect();
             json!({ "version": version, "platforms": platforms, "named": !stopped.by_bytes })
         });
-        let left = self.left.iter().map(|(platform, left)| {
-            let runs = match left {
-                Left::Runs(version) => Some(version),
-                Left::Refused(_) | Left::Nothing => None,
-            };
-            (platform.to_string(), json!(runs))
-        });
+        let left = self.left.iter().map(|(platform, left)| (platform.to_string(), json!(left)));
         json!({ "stops": stops.collect::<Value>(), "runs": left.collect::<Value>() })
     }
 }

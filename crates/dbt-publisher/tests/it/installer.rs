@@ -193,6 +193,23 @@ fn a_package_for_debian_holds_the_installer_and_says_what_it_is() {
     assert!(fs::read(&path).unwrap() == before, "two packages of the same differ");
 }
 
+#[test]
+fn the_version_of_a_package_may_be_a_number_alone_and_what_is_none_is_refused_in_words() {
+    let world = built();
+    let run =
+        world.run(&format!("{INSTALLER} --package deb --package rpm --package-version 20261123"));
+    run.succeeds();
+    assert!(world.path("made/linux/amd64/dbt-installer_20261123_amd64.deb").exists());
+    assert!(world.path("made/linux/amd64/dbt-installer-20261123-1.x86_64.rpm").exists());
+    let world = built();
+    let run = world.run(&format!("{INSTALLER} --package deb --package-version 2026-11-23"));
+    run.fails(
+        80,
+        "`2026-11-23` is no version of a package: expected numbers with dots between them",
+    );
+    assert!(!world.path("made").exists(), "nothing was made");
+}
+
 /// What a header of an `.rpm` says: where it ends, and its texts and numbers by tag.
 fn header(package: &[u8], at: usize) -> (usize, Vec<(u32, u32, Vec<u8>)>) {
     let number = |at: usize| u32::from_be_bytes(package[at..at + 4].try_into().unwrap());

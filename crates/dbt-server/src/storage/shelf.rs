@@ -21,7 +21,9 @@ pub struct Shelved {
     pub name: ToolName,
     /// Its versions, as their directories are spelt, the newest first.
     pub versions: Vec<String>,
-    /// The newest release of each platform, as `os/arch`.
+    /// Those of them that its publisher has withdrawn: no client runs them any more.
+    pub withdrawn: Vec<String>,
+    /// The newest release of each platform that is not withdrawn, as `os/arch`.
     pub platforms: BTreeMap<String, Standing>,
     /// The version whose description it is, and the beginning of that.
     pub description: Option<(String, String)>,

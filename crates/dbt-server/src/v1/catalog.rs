@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dbt_core::layout::DESCRIPTION_FILE;
+use dbt_core::layout::{DESCRIPTION_FILE, WITHDRAWN_FILE};
 use dbt_core::name::ToolName;
 use dbt_core::repo_path::RepoPath;
 use hyper::Response;
@@ -69,7 +69,9 @@ pub(crate) struct Tool<'a> {
     pub(crate) description: Option<&'a str>,
     /// Its versions, the newest first.
     pub(crate) versions: &'a [String],
-    /// The newest release of each platform.
+    /// Those of them that are withdrawn.
+    pub(crate) withdrawn: &'a [String],
+    /// The newest release of each platform that is not withdrawn.
     pub(crate) platforms: BTreeMap<&'a str, Newest<'a>>,
 }
 
@@ -161,8 +163,11 @@ impl Seen<'_> {
             let file = at.join(version).and_then(|at| at.join(DESCRIPTION_FILE));
             file.ok().and_then(Read::of).is_some_and(|action| self.may(action))
         });
+        let list = at.join(WITHDRAWN_FILE).ok().and_then(Read::of);
+        let reads_list = !tool.withdrawn.is_empty() && list.is_some_and(|action| self.may(action));
         Some(Tool {
             name: tool.name.as_str(),
+            withdrawn: if reads_list { &tool.withdrawn } else { &[] },
             description: description.map(|(_version, text)| text.as_str()),
             versions: &tool.versions,
             platforms: platforms.map(|(key, it)| (key.as_str(), newest(it))).collect(),

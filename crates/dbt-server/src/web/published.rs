@@ -128,8 +128,8 @@ fn listed(tool: &catalog::Tool<'_>) -> ListedTool {
         Some((end, _letter)) => format!("{}…", text.get(..end).unwrap_or_default().trim_end()),
         None => text,
     });
-    let versions: Vec<Version> =
-        tool.versions.iter().filter_map(|version| version.parse().ok()).collect();
+    let running = tool.versions.iter().filter(|version| !tool.withdrawn.contains(version));
+    let versions: Vec<Version> = running.filter_map(|version| version.parse().ok()).collect();
     ListedTool {
         name: tool.name.to_owned(),
         newest: select::newest(&versions).map(|version| version.to_string()),

@@ -41,6 +41,7 @@ fn each_tool_has_its_versions_and_the_newest_complete_release_of_each_platform()
     assert_eq!(tool["name"], "deploy");
     assert_eq!(tool["description"], "Ships it.");
     assert_eq!(tool["versions"], json!(["2.0.0-rc.1", "1.11.0", "1.10.0", "1.9.0"]));
+    assert_eq!(tool["withdrawn"], json!([]), "what cannot be read withdraws nothing");
     let platforms = tool["platforms"].as_object().unwrap();
     assert_eq!(platforms.len(), 2, "{tool}");
     assert_eq!(platforms["darwin/arm64"]["version"], "1.9.0");
@@ -48,6 +49,24 @@ fn each_tool_has_its_versions_and_the_newest_complete_release_of_each_platform()
     assert_eq!(platforms["linux/amd64"]["size"], 6);
     assert!(platforms["linux/amd64"]["modifiedAt"].is_string());
     assert_eq!(catalog["next"], json!(null));
+}
+
+#[test]
+fn what_is_withdrawn_is_the_newest_of_nothing() {
+    let server = Server::start();
+    for version in ["1.9.0", "1.10.0"] {
+        put_on_disk(&server, "deploy", version, "linux/amd64");
+        let at = format!("dbt-tools/deploy/{version}/description.txt");
+        server.put_on_disk(&at, format!("What {version} does.").as_bytes());
+    }
+    let list = json!({"schema": "dbt.withdrawn/1", "tool": "deploy", "serial": 1, "issued": "2026-01-01T00:00:00Z",
+        "versions": [{"version": "1.10.0", "sha256": [], "reason": "bad"}]});
+    server.put_on_disk("dbt-tools/deploy/withdrawn.json", list.to_string().as_bytes());
+    let tool = server.get(CATALOG).json()["tools"][0].clone();
+    assert_eq!(tool["versions"], json!(["1.10.0", "1.9.0"]));
+    assert_eq!(tool["withdrawn"], json!(["1.10.0"]));
+    assert_eq!(tool["platforms"]["linux/amd64"]["version"], "1.9.0");
+    assert_eq!(tool["description"], "What 1.9.0 does.");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use dbt_ui::report::Report;
 use dbt_ui::table::Table;
 use serde_json::json;
 
-use super::{by_platform, refuse_offline};
+use super::{REFUSED_LIST, by_platform, refuse_offline};
 use crate::commands::cache::size;
 use crate::commands::failure;
 use crate::commands::world::World;
@@ -56,7 +56,7 @@ pub(super) fn show(world: &World<'_>, tool: &ToolName, as_json: bool) -> Result<
         world.printer.warning(format!("the description is not shown: {error}"));
     }
     if let Some(Withdrawals::Refused(error)) = &view.withdrawals {
-        let why = "clients run nothing of it until that is put right";
+        let why = REFUSED_LIST;
         world.printer.warning(format!("the list of withdrawn versions is refused: {error}; {why}"));
     }
     if as_json { world.printer.json(view.document()) } else { view.print(world) }
@@ -113,6 +113,12 @@ impl View {
         newest.filter_map(|(platform, them)| Some((platform, select::newest(&them)?))).collect()
     }
 
+    /// Returns the newest release that may run, whatever it is for.
+    fn newest(&self) -> Option<Version> {
+        let may_run = self.versions.iter().filter(|version| self.withdrawn(version).is_none());
+        select::newest(&may_run.cloned().collect::<Vec<_>>())
+    }
+
     fn newest_for(&self, platform: Platform) -> Option<Version> {
         let newest = self.platforms();
         let of = |platform| newest.get(&platform).cloned();
@@ -161,9 +167,7 @@ impl View {
             ),
             Some(Description::Refused(_)) | None => String::new(),
         };
-        let may_run = self.versions.iter().filter(|version| self.withdrawn(version).is_none());
-        let may_run: Vec<Version> = may_run.cloned().collect();
-        let (here, newest) = (self.here, select::newest(&may_run));
+        let (here, newest) = (self.here, self.newest());
         let runs = match (self.newest_for(here), newest) {
             (Some(ours), Some(newest)) if !ours.same_number(&newest) => {
                 format!("newest for {here}: {ours} ({newest} is not published for it)\n")
@@ -214,7 +218,7 @@ impl View {
         json!({
             "tool": self.tool,
             "version": self.newest_for(self.here),
-            "newest": select::newest(&self.versions),
+            "newest": self.newest(),
             "versions": self.versions,
             "platforms": by_platform(&self.platforms()),
             "description": description,

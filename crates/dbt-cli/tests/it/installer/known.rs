@@ -64,7 +64,12 @@ fn both_formats_of_the_reference_lose_nothing() {
         // What is new in it: the server, and for the older format who is the default as before.
         let mut expected = before.clone();
         if before.get("servers").is_none() {
-            expected["servers"] = json!({});
+            // 3.x, after a way back, takes the default of several, and the older one of none else.
+            expected["servers"] = json!({"default": {
+                "repository": "https://dbt.example.org/dbt",
+                "truststore": "https://dbt.example.org/dbt/truststore",
+                "toolsRepository": "https://dbt.example.org/dbt-tools",
+            }});
             expected["defaultServer"] = json!("default");
         }
         assert_eq!(after, expected);
@@ -72,8 +77,33 @@ fn both_formats_of_the_reference_lose_nothing() {
         run(&world, &["-s", "new", "deploy"]).prints("deploy 1.4.0\n");
 
         install(&world, &["uninstall", "--yes"]).exits_with(0);
-        assert_eq!(config(&world), expected);
+        assert_eq!(config(&world), before);
     }
+}
+
+#[test]
+fn what_is_taken_back_leaves_a_configuration_as_it_was() {
+    let world = ready();
+    let mut several = of_the_reference(&world);
+    several["servers"].as_object_mut().unwrap().remove("here");
+    several.as_object_mut().unwrap().remove("defaultServer");
+    for before in [several, json!({"theirs": 1})] {
+        world.write_config(&before);
+        install(&world, &["--yes"]).exits_with(0);
+        assert!(config(&world)["defaultServer"].is_string());
+        install(&world, &["uninstall", "--yes"]).exits_with(0);
+        assert_eq!(config(&world), before);
+    }
+    // Where a person has made a choice since, that stays.
+    let before = json!({"servers": {"prod": world.server_entry()}});
+    world.write_config(&before);
+    install(&world, &["--yes", "--name", "new"]).exits_with(0);
+    let mut chosen = config(&world);
+    chosen["servers"]["further"] = world.server_entry();
+    world.write_config(&chosen);
+    install(&world, &["uninstall", "--yes"]).exits_with(0);
+    chosen["servers"].as_object_mut().unwrap().remove("new");
+    assert_eq!(config(&world), chosen);
 }
 
 #[test]

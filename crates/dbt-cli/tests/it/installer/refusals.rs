@@ -91,7 +91,7 @@ fn a_truststore_without_the_key_that_the_installer_was_given_is_refused() {
         &world,
         exits::VERIFICATION_REFUSED,
         &[
-            "error: dbt was not installed\n  caused by: none of the keys that the configuration's `trust` names is in the truststore",
+            "error: dbt was not installed\n  caused by: none of the keys that the settings of this installer trust is in the truststore",
             "hint: ask an administrator for the fingerprints that count now",
         ],
     );

@@ -112,6 +112,46 @@ fn no_profile_is_touched_unless_somebody_says_so() {
 }
 
 #[test]
+fn a_shell_whose_profile_is_not_changed_is_told_what_to_do() {
+    for words in [["--yes", "--modify-profile"].as_slice(), ["--yes"].as_slice()] {
+        for (shell, own, said) in [
+            (
+                "/bin/csh",
+                ".tcshrc",
+                "`[WORLD]/h/.local/bin` is not in `PATH`; this line in `[WORLD]/h/.cshrc`, which is left to you, adds it:\n  set path = (\"$HOME/.local/bin\" $path)\n",
+            ),
+            (
+                "/usr/bin/tcsh",
+                ".tcshrc",
+                "this line in `[WORLD]/h/.tcshrc`, which is left to you, adds it:\n  set path = (",
+            ),
+            (
+                "/usr/bin/nu",
+                ".theirs",
+                "the profile of `nu` is none that is known here; where it has its settings, add `[WORLD]/h/.local/bin` to `PATH`\n",
+            ),
+        ] {
+            let world = ready();
+            fs::write(world.home().join(own), "theirs\n").unwrap();
+            let run = invoke(&world, words).env("SHELL", shell).run();
+            run.exits_with(0).mentions(said);
+            run.mentions("to try it: `[WORLD]/h/.local/bin/dbt catalog list`\n");
+            assert_eq!(fs::read_to_string(world.home().join(own)).unwrap(), "theirs\n");
+            for profile in [".profile", ".cshrc", ".bashrc"] {
+                assert!(!world.home().join(profile).exists(), "{shell}: {profile}");
+            }
+        }
+    }
+    // Who comes from the reference is told the other line, too.
+    let world = ready();
+    world.write_config(&super::known::of_the_reference(&world));
+    let run = invoke(&world, &["--yes"]).env("SHELL", "/bin/tcsh").run();
+    run.exits_with(0).mentions(
+        "this line in `[WORLD]/h/.cshrc`, which is left to you, has dbt say where that matters:\n  setenv DBT_COMPAT_WARN 1\n",
+    );
+}
+
+#[test]
 fn nothing_is_added_where_the_directory_is_on_the_search_path() {
     let world = ready();
     let path = format!("{}:/usr/bin:/bin", world.home().join(".local/bin").display());

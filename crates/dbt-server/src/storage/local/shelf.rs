@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
-use dbt_core::layout::{CHECKSUM_ENDING, DESCRIPTION_FILE, SIGNATURE_ENDING};
+use dbt_core::layout::{CHECKSUM_ENDING, DESCRIPTION_FILE, SIGNATURE_ENDING, WITHDRAWN_FILE};
 use dbt_core::name::ToolName;
 use dbt_core::platform::{Os, Platform};
 use dbt_core::repo_path::RepoPath;
 use dbt_core::select;
+use dbt_core::trust::withdrawn::{WITHDRAWN_LIMIT, Withdrawn};
 use dbt_core::version::{Version, Wanted};
 
 use super::on_disk::on_disk;
@@ -52,12 +53,19 @@ impl Tree {
 
     fn shelved(&self, tools: &RepoPath, name: ToolName) -> Result<Shelved, StorageError> {
         let at = below(tools, name.as_str());
-        let found = self.directories(&at)?;
+        let found = self.entries(&at, Detail::Names)?;
+        let directories = found.iter().filter(|entry| entry.kind == EntryKind::Directory);
         let mut versions: Vec<Version> =
-            found.iter().filter_map(|entry| entry.name.parse().ok()).collect();
+            directories.filter_map(|entry| entry.name.parse().ok()).collect();
         versions.sort_by(|a, b| b.cmp(a));
+        let list = found.iter().find(|entry| entry.name == WITHDRAWN_FILE);
+        let list = list.and_then(|_listed| self.withdrawn(&at, &name));
+        let (running, withdrawn): (Vec<Version>, Vec<Version>) =
+            versions.iter().cloned().partition(|version| {
+                list.as_ref().is_none_or(|list| list.reason_against(version, None).is_none())
+            });
         let mut platforms = BTreeMap::new();
-        let releases = select::candidates(&versions, &Wanted::Newest);
+        let releases = select::candidates(&running, &Wanted::Newest);
         for version in releases.iter().take(limits::SHELF_RELEASES) {
             if platforms.len() == Platform::ALL.len() {
                 break;
@@ -69,8 +77,17 @@ impl Tree {
             let text = self.beginning(&below(&below(&at, version.spelling()), DESCRIPTION_FILE))?;
             Some((version.spelling().to_owned(), text))
         });
-        let versions = versions.iter().map(|version| version.spelling().to_owned()).collect();
-        Ok(Shelved { name, versions, platforms, description })
+        let spelt = |versions: &[Version]| {
+            versions.iter().map(|version| version.spelling().to_owned()).collect()
+        };
+        let (versions, withdrawn) = (spelt(&versions), spelt(&withdrawn));
+        Ok(Shelved { name, versions, withdrawn, platforms, description })
+    }
+
+    /// Reads a tool's list of withdrawn versions. Whether somebody has signed it is for clients to say.
+    fn withdrawn(&self, tool: &RepoPath, name: &ToolName) -> Option<Withdrawn> {
+        let bytes = self.first_bytes(&below(tool, WITHDRAWN_FILE), WITHDRAWN_LIMIT)?;
+        Withdrawn::parse(&bytes, name).ok()
     }
 
     /// Notes what a version has for platforms that no newer one has.
@@ -124,14 +141,19 @@ impl Tree {
 
     /// Reads the beginning of a text.
     fn beginning(&self, at: &RepoPath) -> Option<String> {
+        let bytes = self.first_bytes(at, limits::SHELF_DESCRIPTION)?;
+        let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+        Some(text).filter(|text| !text.is_empty())
+    }
+
+    fn first_bytes(&self, at: &RepoPath, limit: u64) -> Option<Vec<u8>> {
         let file = self.root.open(at).ok()?;
         if !file.metadata().ok()?.is_file() {
             return None;
         }
         let mut bytes = Vec::new();
-        file.take(limits::SHELF_DESCRIPTION).read_to_end(&mut bytes).ok()?;
-        let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-        Some(text).filter(|text| !text.is_empty())
+        file.take(limit).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
     }
 }
 
