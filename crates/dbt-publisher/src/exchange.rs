@@ -7,9 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use dbt_client::auth::Credentials;
-use dbt_client::settings::Network;
+use dbt_client::settings::{KEPT_CREDENTIALS, Network};
 use dbt_client::source::{
-    self, Answer, Ask, Cancel, Class, Connector, Content, Failure, FetchError, PART, Patience,
+    self, Answer, Ask, BucketProblem, Cancel, Class, Connector, Content, Failure, FetchError, PART, Patience,
     Releases, Replace, open_destination, root_above,
 };
 use dbt_client::url::RepositoryUrl;
@@ -116,7 +116,10 @@ impl Exchange {
         connector: impl FnOnce(&Network, Option<&Path>, &str) -> Arc<Connector>,
     ) -> Result<Self, Stop> {
         let agent = format!("{}/{}", crate::args::PROGRAM, env!("CARGO_PKG_VERSION"));
-        let network = Network::of(environment).map_err(NotText::from)?;
+        let mut network = Network::of(environment).map_err(NotText::from)?;
+        network.aws.home = environment.path(Variable::UserHome);
+        let state = environment.our_home().map(|home| home.join("state"));
+        network.aws.kept = state.map(|state| state.join(KEPT_CREDENTIALS));
         let connector = connector(&network, place.ca_file.as_deref(), &agent);
         let dumb = environment.text(Variable::Term)?.is_some_and(|term| term == "dumb");
         let visible = !dumb && io::IsTerminal::is_terminal(&io::stderr());
@@ -369,6 +372,7 @@ fn may_pass(error: &FetchError) -> bool {
             | Failure::Truncated { .. }
             | Failure::Garbled
             | Failure::Interrupted
+            | Failure::Bucket(BucketProblem::Moved { .. } | BucketProblem::Conflict { .. })
     )
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dbt_client::anchor::in_one_line;
 use dbt_client::auth::CredentialsError;
 use dbt_client::session::Session;
-use dbt_client::source::{Answer, Failure, FetchError, TlsProblem};
+use dbt_client::source::{Answer, BucketProblem, Failure, FetchError, TlsProblem};
 use dbt_core::brand;
 use dbt_core::layout::Location;
 use dbt_core::timestamp;
@@ -167,6 +167,7 @@ fn kind_of(failure: &Failure, asked: Asked) -> Kind {
         (Failure::Unauthorized, _) => Kind::SERVER_SIGN_IN,
         (Failure::Credentials(CredentialsError::PlainHttp { .. }), _) => Kind::CREDENTIALS_HTTP,
         (Failure::Credentials(_), _) => Kind::CREDENTIALS_UNUSABLE,
+        (Failure::Bucket(problem), _) => kind_of_bucket(problem),
         (Failure::Html { .. }, _) => Kind::SERVER_PAGE,
         (Failure::NotFound | Failure::RootMissing, Asked::Truststore) => Kind::TRUSTSTORE_MISSING,
         // Servers that are not to list directories forbid them.
@@ -175,6 +176,17 @@ fn kind_of(failure: &Failure, asked: Asked) -> Kind {
             Asked::Listing,
         ) => Kind::SERVER_NO_LISTING,
         (Failure::Forbidden, Asked::Truststore) => Kind::SERVER_FORBIDDEN,
+        _ => Kind::SERVER_BROKEN,
+    }
+}
+
+fn kind_of_bucket(problem: &BucketProblem) -> Kind {
+    match problem {
+        BucketProblem::NoCredentials { .. } | BucketProblem::BadCredentials { .. } => {
+            Kind::SERVER_SIGN_IN
+        }
+        BucketProblem::Denied { .. } => Kind::SERVER_FORBIDDEN,
+        BucketProblem::Clock { .. } => Kind::CLOCK_DIFFERS,
         _ => Kind::SERVER_BROKEN,
     }
 }
@@ -188,6 +200,11 @@ fn fix_of(session: &Session<'_>, error: &FetchError, kind: Kind) -> String {
     let is = |problem| matches!(error.failure(), Failure::Tls(found) if *found == problem);
     if let Failure::Credentials(credentials) = error.failure() {
         return fix_of_credentials(credentials);
+    }
+    if let Failure::Bucket(_) = error.failure()
+        && let Some(hint) = error.hint()
+    {
+        return hint;
     }
     match kind {
         Kind::SERVER_UNREACHABLE => {
