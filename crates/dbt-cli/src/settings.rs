@@ -13,7 +13,9 @@ use dbt_client::config::duration::Interval;
 use dbt_client::config::{
     ConfigError, ConfigFile, LoadedFile, ServerEntry, Surroundings, Text, Urls, WayIn,
 };
-use dbt_client::settings::{KEPT_CREDENTIALS, Network, Places, Program, SelfUpdate, Server, Settings, Updates};
+use dbt_client::settings::{
+    KEPT_CREDENTIALS, Network, Places, Program, SelfUpdate, Server, Settings, Updates,
+};
 use dbt_client::token_cache::TokenCache;
 use dbt_client::url::RepositoryUrl;
 use dbt_core::brand;
@@ -346,11 +348,7 @@ fn not_a_choice(text: &str) -> Box<dyn std::error::Error + Send + Sync> {
 }
 
 /// Reads how connections leave this machine.
-pub fn network(
-    env: &Environment,
-    places: &Places,
-    host: &Host,
-) -> Result<Network, SettingsError> {
+pub fn network(env: &Environment, places: &Places, host: &Host) -> Result<Network, SettingsError> {
     let mut network = Network::of(env).map_err(EnvironmentError::from)?;
     let kept = |name| places.home.as_ref().map(|home| home.join("state").join(name));
     network.remembered_roots = kept("authorities.pem");

@@ -49,8 +49,7 @@ impl Store {
         let names = files.chain(directories).filter_map(|(key, is_directory)| {
             Some((key.strip_prefix(prefix.as_str())?, is_directory))
         });
-        let names: Vec<(&str, bool)> =
-            names.filter(|(name, _)| is_entry(name)).collect();
+        let names: Vec<(&str, bool)> = names.filter(|(name, _)| is_entry(name)).collect();
         if names.is_empty() {
             let missing =
                 if directory.is_root() { Failure::RootMissing } else { Failure::NotFound };
