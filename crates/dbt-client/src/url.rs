@@ -525,9 +525,14 @@ fn path_from(bytes: Vec<u8>) -> Option<PathBuf> {
 
 /// Escapes what means something in a URL, by the one rule of [`RepoPath::url_encoded`].
 pub(crate) fn escaped(bytes: &[u8]) -> String {
+    escaped_but(bytes, b"-._~/!$&'()*+,;=:@")
+}
+
+/// Escapes everything but letters, digits and what is `kept`.
+pub(crate) fn escaped_but(bytes: &[u8], kept: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=:@".contains(byte) {
+        if byte.is_ascii_alphanumeric() || kept.contains(byte) {
             text.push(char::from(*byte));
         } else {
             text.push('%');

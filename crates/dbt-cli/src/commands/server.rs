@@ -1,5 +1,6 @@
 //! `server`: the servers of the configuration.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use dbt_client::auth::Credentials;
@@ -274,13 +275,11 @@ pub(crate) fn root_and_name(
     let name = match (name, root.origin(), root.directory()) {
         (Some(name), _, _) => name.to_owned(),
         (None, Some(origin), _) => origin.host().to_owned(),
-        (None, None, directory) => match root.bucket() {
-            Some((bucket, _key)) => bucket.name().to_owned(),
-            None => {
-                let last = directory.and_then(Path::file_name);
-                last.unwrap_or_default().to_string_lossy().into_owned()
-            }
-        },
+        (None, None, directory) => {
+            let last = directory.and_then(Path::file_name).map(OsStr::to_string_lossy);
+            let bucket = root.bucket().map(|(bucket, _key)| bucket.name().to_owned());
+            bucket.unwrap_or_else(|| last.unwrap_or_default().into_owned())
+        }
     };
     let name =
         name.parse().map_err(|error: InvalidServerName| UsageError::caused_by(error).report())?;

@@ -522,10 +522,12 @@ impl CredentialsError {
     /// Returns the row of the outage table that this is: a provider that cannot be reached is as a
     /// server that cannot be; whatever else is missing is for a person to provide.
     pub fn class(&self) -> Class {
-        let is_outage = match self {
-            Self::Provider(error) => error.class() == Class::Outage,
-            Self::Aws(error) => error.class() == Class::Outage,
-            _ => matches!(self, Self::Busy { .. }),
+        let is_outage = if let Self::Provider(error) = self {
+            error.class() == Class::Outage
+        } else if let Self::Aws(error) = self {
+            error.class() == Class::Outage
+        } else {
+            matches!(self, Self::Busy { .. })
         };
         if is_outage { Class::Outage } else { Class::SignIn }
     }

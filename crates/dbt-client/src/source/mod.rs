@@ -203,13 +203,5 @@ pub fn open(
 
 /// Escapes everything that means something anywhere in a URL, slashes included.
 fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    crate::url::escaped_but(text.as_bytes(), b"-._~")
 }

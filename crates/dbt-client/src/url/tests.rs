@@ -231,6 +231,42 @@ fn what_is_printed_reads_back_as_the_same_place() {
 
 proptest! {
     #[test]
+    fn a_bucket_is_one_however_it_is_shown(
+        name in "[a-z0-9]([a-z0-9-]{1,8})(\\.[a-z0-9]{1,4})?",
+        region in prop::option::of("[a-z]{2}-[a-z]{4,9}-[1-9]"),
+        endpoint in prop::option::of("https?://[a-z]{1,6}\\.[a-z]{2,4}(:[1-9][0-9]{3})?"),
+        style in prop::option::of("path|host"),
+        profile in prop::option::of("[a-zA-Z0-9 &%+=#?/_-]{1,12}"),
+        path in "(/[A-Za-z0-9._~+-]{1,6}){0,3}",
+    ) {
+        let encoded = |text: &String| {
+            text.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"))
+        };
+        let options = [
+            ("region", region.clone()),
+            ("endpoint", endpoint),
+            ("style", style),
+            ("profile", profile.as_ref().map(encoded)),
+        ];
+        let options: Vec<String> = options
+            .into_iter()
+            .filter_map(|(key, value)| Some(format!("{key}={}", value?)))
+            .collect();
+        let written = format!("s3://{name}{path}?{}", options.join("&"));
+        if let Ok(read) = written.parse::<RepositoryUrl>() {
+            prop_assert_eq!(&url(&read.to_string()), &read);
+            let (bucket, _key) = read.bucket().unwrap();
+            prop_assert_eq!(bucket.name(), name.as_str());
+            prop_assert_eq!(bucket.profile(), profile.as_deref());
+            prop_assert_eq!(bucket.region().map(bucket::Region::as_str), region.as_deref());
+        } else {
+            prop_assert!(path.contains("/."), "{}", written);
+        }
+    }
+}
+
+proptest! {
+    #[test]
     fn an_origin_is_one_however_it_is_spelt(
         scheme in "https?",
         host in "[a-z]([a-z0-9-]{0,6}[a-z0-9])?(\\.[a-z]{2,4}){0,2}",

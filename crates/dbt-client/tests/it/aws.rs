@@ -357,13 +357,14 @@ fn a_service_that_cannot_be_reached_is_an_outage() {
     let set = [
         ("AWS_PROFILE", "p"),
         ("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1"),
-        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/x"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/v2/aws-token-of-the-path"),
     ];
     // Without keys in the environment the role has no source.
     let error = world.read(&set).unwrap_err();
     assert_eq!(error.class(), Class::SignIn);
     let error = world.read(&set[1..]).unwrap_err();
     assert_eq!(error.class(), Class::Outage, "{error:?}");
+    assert!(!format!("{error:?} {}", said(&error)).contains("aws-token-of-the-path"), "{error:?}");
     assert!(
         said(&error).contains("the container's host did not give credentials"),
         "{}",

@@ -45,7 +45,9 @@ fn a_version_in_a_bucket_is_what_clients_and_the_reference_expect() {
     assert!(puts[4..].iter().all(|put| put.request.path.ends_with(".sha256")), "{puts:?}");
 
     // No mark of a directory, and no page: nobody has asked for them.
-    assert!(!world.served().iter().any(|path| path.ends_with(".mark") || path.ends_with(".html")));
+    assert!(
+        !world.served().iter().any(|path| path.ends_with("/.mark") || path.ends_with("index.html"))
+    );
 }
 
 #[test]

@@ -153,7 +153,7 @@ impl BucketServer {
 
     /// Is in another region from now on.
     pub fn be_in(&self, region: &str) {
-        self.state().region = region.to_owned();
+        region.clone_into(&mut self.state().region);
     }
 
     /// Answers everybody from now on, signed or not.

@@ -1,6 +1,7 @@
 //! Checks signatures, by the specification and by nobody's library ("Authenticating Requests: AWS
 //! Signature Version 4" of the S3 API reference).
 
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use dbt_core::digest::Digest;
@@ -98,10 +99,11 @@ fn text_to_sign(
         .collect();
     pairs.sort();
     let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let headers: String = signed
-        .iter()
-        .map(|name| format!("{name}:{}\n", request.header(name).unwrap_or_default().trim()))
-        .collect();
+    let mut headers = String::new();
+    for name in signed {
+        let value = request.header(name).unwrap_or_default().trim();
+        writeln!(headers, "{name}:{value}").expect("a string takes it");
+    }
     let canonical = format!(
         "{}\n{}\n{}\n{headers}\n{}\n{body}",
         request.method,
@@ -119,7 +121,7 @@ fn encoded_again(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            write!(out, "%{byte:02X}").expect("a string takes it");
         }
     }
     out
@@ -131,7 +133,11 @@ fn signature(secret: &str, scope: &[&str], text: &str) -> String {
     };
     let first = format!("AWS4{secret}").into_bytes();
     let key = scope.iter().fold(first, |key, word| sign(&key, word));
-    sign(&key, text).iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = String::new();
+    for byte in sign(&key, text) {
+        write!(digits, "{byte:02x}").expect("a string takes it");
+    }
+    digits
 }
 
 #[cfg(test)]

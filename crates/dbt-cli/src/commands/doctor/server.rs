@@ -181,13 +181,15 @@ fn kind_of(failure: &Failure, asked: Asked) -> Kind {
 }
 
 fn kind_of_bucket(problem: &BucketProblem) -> Kind {
-    match problem {
-        BucketProblem::NoCredentials { .. } | BucketProblem::BadCredentials { .. } => {
-            Kind::SERVER_SIGN_IN
-        }
-        BucketProblem::Denied { .. } => Kind::SERVER_FORBIDDEN,
-        BucketProblem::Clock { .. } => Kind::CLOCK_DIFFERS,
-        _ => Kind::SERVER_BROKEN,
+    use BucketProblem::{BadCredentials, Clock, Denied, NoCredentials};
+    if matches!(problem, NoCredentials { .. } | BadCredentials { .. }) {
+        Kind::SERVER_SIGN_IN
+    } else if matches!(problem, Denied { .. }) {
+        Kind::SERVER_FORBIDDEN
+    } else if matches!(problem, Clock { .. }) {
+        Kind::CLOCK_DIFFERS
+    } else {
+        Kind::SERVER_BROKEN
     }
 }
 

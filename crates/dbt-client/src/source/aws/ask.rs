@@ -72,8 +72,10 @@ impl Question<'_> {
     }
 
     fn failed(&self, failure: Failure) -> AwsError {
-        // A query may hold what nobody should see.
-        let shown = self.url.split('?').next().unwrap_or_default().to_owned();
+        // The path and the query may hold what nobody should see: hosts of containers know one
+        // from another by them.
+        let target = Target::of_endpoint(self.url);
+        let shown = target.map_or_else(|_no_url| self.who.to_owned(), |it| it.origin().to_string());
         let source = Arc::new(FetchError::new("ask", shown, failure));
         AwsError::Asked { who: self.who.to_owned(), source }
     }

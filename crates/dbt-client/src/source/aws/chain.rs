@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use dbt_core::brand;
 use dbt_core::secret::Secret;
 
 use super::profile::{Section, SharedFiles, value};
@@ -46,12 +47,12 @@ pub(super) struct Account {
     pub(super) region: Region,
     /// What the file of the sign-in is named after.
     pub(super) session: String,
-    pub(super) account: String,
+    pub(super) number: String,
     pub(super) role: String,
 }
 
 /// What a session is called where nobody says.
-const SESSION: &str = "dbt";
+const SESSION: &str = brand::PROGRAM;
 
 /// Where the host of a task of ECS answers.
 const TASKS: &str = "http://169.254.170.2";
@@ -234,7 +235,7 @@ impl Profiles<'_> {
             start: start_url.to_owned(),
             region,
             session: session.unwrap_or(start_url).to_owned(),
-            account: account.to_owned(),
+            number: account.to_owned(),
             role: role.to_owned(),
         }))
     }

@@ -107,10 +107,12 @@ fn said(message: &str) -> String {
 impl AwsError {
     /// Returns the row of the outage table that this is.
     pub(crate) fn class(&self) -> Class {
-        match self {
-            Self::Asked { source, .. } if source.class() == Class::Outage => Class::Outage,
-            _ => Class::SignIn,
-        }
+        let is_outage = if let Self::Asked { source, .. } = self {
+            source.class() == Class::Outage
+        } else {
+            false
+        };
+        if is_outage { Class::Outage } else { Class::SignIn }
     }
 
     /// Returns what the user can do about it, if anything.

@@ -52,16 +52,23 @@ impl serde::Serialize for InFile {
     }
 }
 
-/// Returns what is kept of a place, and still good: credentials, or that it has none.
-pub(super) fn find(file: &Path, from: &str, now: SystemTime) -> Option<Option<Keys>> {
+/// What is kept of a place.
+pub(super) enum Kept {
+    Keys(Keys),
+    /// It has none.
+    Nothing,
+}
+
+/// Returns what is kept of a place, if that is still good.
+pub(super) fn find(file: &Path, from: &str, now: SystemTime) -> Option<Kept> {
     let entry = read(file)?.credentials.remove(from)?;
     let Timestamp(expires) = entry.expires;
     let Some(Written { id, secret, token }) = entry.keys else {
-        return (now < expires && expires <= now + NONE_FOR).then_some(None);
+        return (now < expires && expires <= now + NONE_FOR).then_some(Kept::Nothing);
     };
     let is_good = now + BEFORE_THE_END < expires;
     let token = token.map(|InFile(token)| token);
-    is_good.then(|| Some(Keys { id, secret: secret.0, token, expires: Some(expires) }))
+    is_good.then(|| Kept::Keys(Keys { id, secret: secret.0, token, expires: Some(expires) }))
 }
 
 /// Keeps what a place gave, as long as it is good. That it cannot be kept costs time and nothing
@@ -108,7 +115,12 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_hours(1000);
         let end = now + Duration::from_hours(1);
         keep(&file, "a role", Some(&keys(Some(end))), now);
-        let found = |from: &str, at| find(&file, from, at).map(|keys| keys.map(|keys| keys.id));
+        let found = |from: &str, at| {
+            find(&file, from, at).map(|kept| match kept {
+                Kept::Keys(keys) => Some(keys.id),
+                Kept::Nothing => None,
+            })
+        };
         assert_eq!(found("a role", now), Some(Some("AKID".to_owned())));
         assert_eq!(found("another", now), None);
         assert_eq!(found("a role", end - Duration::from_mins(4)), None);

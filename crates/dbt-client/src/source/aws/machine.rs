@@ -2,7 +2,7 @@
 //! machine itself.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dbt_core::secret::Secret;
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use ureq::http::Method;
 use super::ask::Question;
 use super::{Asker, AwsError, Keys, time};
 use crate::auth::SecretValue;
+use crate::source::error::Failure;
 use crate::source::target::Target;
 use crate::url::{Origin, Scheme};
 
@@ -64,16 +65,13 @@ pub(super) fn of_container(url: &str, asker: &Asker<'_>) -> Result<Keys, AwsErro
     if !is_a_host_of_containers(target.origin()) {
         return Err(bad("without TLS only the host of this container is asked"));
     }
-    let token = match asker.settings.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
-        Some(file) => {
-            let key = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
-            let value = SecretValue::file(key, file.into());
-            Some(value.read(asker.patience.for_credentials())?.clone())
-        }
-        None => {
-            let token = asker.settings.get("AWS_CONTAINER_AUTHORIZATION_TOKEN");
-            token.map(|token| Secret::new(token.to_owned()))
-        }
+    let file = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+    let token = if let Some(path) = asker.settings.get(file) {
+        let value = SecretValue::file(file, path.into());
+        Some(value.read(asker.patience.for_credentials())?.clone())
+    } else {
+        let token = asker.settings.get("AWS_CONTAINER_AUTHORIZATION_TOKEN");
+        token.map(|token| Secret::new(token.to_owned()))
     };
     let headers = token.map(|token| ("authorization", token)).into_iter().collect();
     let question = Question { headers, ..Question::get(WHO, url) };
@@ -95,9 +93,18 @@ fn is_a_host_of_containers(origin: &Origin) -> bool {
 /// How long the machine's host is waited for: it is near, or not there.
 const NEAR: Duration = Duration::from_secs(1);
 
-/// Asks the host of the machine (EC2, IMDSv2). Nothing where nobody answers, or the machine has no
-/// role.
-pub(super) fn of_machine(endpoint: &str, asker: &Asker<'_>) -> Result<Option<Keys>, AwsError> {
+/// What the machine's host has.
+pub(super) enum Host {
+    /// Credentials of the machine's role.
+    Keys(Keys),
+    /// None, or nobody is there: that will be so for a while.
+    Nothing,
+    /// There was no time to find out.
+    Unknown,
+}
+
+/// Asks the host of the machine (EC2, `IMDSv2`).
+pub(super) fn of_machine(endpoint: &str, asker: &Asker<'_>) -> Result<Host, AwsError> {
     const WHO: &str = "the machine's host";
     let mut patience = asker.patience.clone();
     patience.connect = patience.connect.min(NEAR);
@@ -109,12 +116,19 @@ pub(super) fn of_machine(endpoint: &str, asker: &Asker<'_>) -> Result<Option<Key
         headers: vec![("x-aws-ec2-metadata-token-ttl-seconds", seconds)],
         ..Question::get(WHO, &url)
     };
+    let began = Instant::now();
     let token = match question.ask(asker.connector, &patience) {
         Ok(said) if said.status == 200 => text(said.body),
-        Ok(_) | Err(AwsError::Asked { .. }) => return Ok(None),
+        Ok(_) => None,
+        Err(AwsError::Asked { source, .. }) => {
+            let is_waited_for = began.elapsed() >= NEAR * 9 / 10;
+            let is_refused = matches!(source.failure(), Failure::Connect { .. });
+            let is_known = is_waited_for || is_refused;
+            return Ok(if is_known { Host::Nothing } else { Host::Unknown });
+        }
         Err(other) => return Err(other),
     };
-    let Some(token) = token else { return Ok(None) };
+    let Some(token) = token else { return Ok(Host::Nothing) };
     let get = |path: &str| {
         let url = format!("{endpoint}/latest/meta-data/iam/security-credentials/{path}");
         let headers = vec![("x-aws-ec2-metadata-token", token.clone())];
@@ -122,7 +136,7 @@ pub(super) fn of_machine(endpoint: &str, asker: &Asker<'_>) -> Result<Option<Key
     };
     let roles = get("")?;
     if roles.status == 404 {
-        return Ok(None);
+        return Ok(Host::Nothing);
     }
     let roles = text(roles.body);
     let role = roles.as_ref().and_then(|roles| roles.expose().lines().next()).unwrap_or_default();
@@ -131,7 +145,7 @@ pub(super) fn of_machine(endpoint: &str, asker: &Asker<'_>) -> Result<Option<Key
         return Err(AwsError::NoCredentials { who: WHO.to_owned() });
     }
     let answer: Answer = get(role)?.json(WHO)?;
-    Ok(Some(answer.into()))
+    Ok(Host::Keys(answer.into()))
 }
 
 fn text(bytes: Secret<Vec<u8>>) -> Option<Secret<String>> {

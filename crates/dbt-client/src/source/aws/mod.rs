@@ -16,13 +16,15 @@ mod sts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use dbt_core::digest::Digest;
 use dbt_core::secret::Secret;
 
 use self::chain::Way;
+use self::kept::Kept;
+use self::machine::Host;
 use self::profile::SharedFiles;
 use super::connector::Connector;
 use super::patience::Patience;
@@ -53,8 +55,10 @@ impl fmt::Debug for Keys {
 /// The account of a process at AWS, shared by its threads: everything is found out at most once.
 pub(super) struct Aws {
     settings: Settings,
-    found: Mutex<BTreeMap<Option<String>, Arc<Mutex<Option<Found>>>>>,
+    found: Mutex<BTreeMap<Option<String>, Place>>,
     regions: Mutex<BTreeMap<(Option<Origin>, String), Region>>,
+    /// What the shared files say besides credentials.
+    files: OnceLock<SharedFiles>,
     /// The buckets whose store does not know the condition of a write.
     unconditional: Mutex<BTreeSet<String>>,
 }
@@ -62,12 +66,16 @@ pub(super) struct Aws {
 /// What was found out about one profile.
 type Found = Result<Option<Keys>, AwsError>;
 
+/// Where it is kept once it was found out; locked while somebody finds it out.
+type Place = Arc<Mutex<Option<Found>>>;
+
 impl Aws {
     pub(super) fn of(settings: &Settings) -> Self {
         Self {
             settings: settings.clone(),
             found: Mutex::default(),
             regions: Mutex::default(),
+            files: OnceLock::new(),
             unconditional: Mutex::default(),
         }
     }
@@ -165,14 +173,16 @@ impl Aws {
         })
     }
 
-    /// Says whether any of the settings is there without which no profile has to be read.
+    /// Returns what the profile says of something else than credentials.
     fn said_by_profile(&self, profile: Option<&str>, key: &str) -> Option<String> {
         // Where the keys are in the environment no file is read for the rest, unless it is named.
         let is_named = profile.is_some() || self.settings.get("AWS_PROFILE").is_some();
         if self.settings.get("AWS_ACCESS_KEY_ID").is_some() && !is_named {
             return None;
         }
-        let files = SharedFiles::read(&self.settings).ok()?;
+        // What is wrong with them is said where credentials are looked for.
+        let read = || SharedFiles::read(&self.settings).unwrap_or_default();
+        let files = self.files.get_or_init(read);
         let section = files.profile(&self.profile_name(profile))?;
         profile::value(section, key).map(str::to_owned)
     }
@@ -197,7 +207,7 @@ impl Aws {
         Ok(None)
     }
 
-    fn place_of(&self, profile: Option<&str>) -> Arc<Mutex<Option<Found>>> {
+    fn place_of(&self, profile: Option<&str>) -> Place {
         Arc::clone(locked(&self.found).entry(profile.map(str::to_owned)).or_default())
     }
 }
@@ -243,35 +253,39 @@ impl Asker<'_> {
             && let Some(file) = file
             && let Some(kept) = kept::find(file, &from, self.now())
         {
-            return Ok(kept);
+            return Ok(match kept {
+                Kept::Keys(keys) => Some(keys),
+                Kept::Nothing => None,
+            });
         }
-        let keys = self.ask(way)?;
-        // Elsewhere than on the machine itself, that nobody answers may change at any moment.
-        if let Some(file) = file
-            && (keys.is_some() || matches!(way, Way::Machine { .. }))
-        {
+        let host = self.ask(way)?;
+        let keys = match host {
+            Host::Keys(keys) => Some(keys),
+            Host::Nothing => None,
+            Host::Unknown => return Ok(None),
+        };
+        if let Some(file) = file {
             kept::keep(file, &from, keys.as_ref(), self.now());
         }
         Ok(keys)
     }
 
-    fn ask(&self, way: &Way) -> Result<Option<Keys>, AwsError> {
-        match way {
-            Way::Written(keys) => Ok(Some(keys.clone())),
-            Way::Program { profile, line } => machine::of_program(profile, line, self).map(Some),
+    fn ask(&self, way: &Way) -> Result<Host, AwsError> {
+        let keys = match way {
+            Way::Written(keys) => Ok(keys.clone()),
+            Way::Program { profile, line } => machine::of_program(profile, line, self),
             Way::Role { role, source } => {
                 let Some(keys) = self.keys(source, Freshness::MayBeKept)? else {
                     return Err(AwsError::NoCredentials { who: source.who() });
                 };
-                sts::assume(role, &keys, self).map(Some)
+                sts::assume(role, &keys, self)
             }
-            Way::WebIdentity { role, token_file } => {
-                sts::exchange(role, token_file, self).map(Some)
-            }
-            Way::SignIn(account) => sso::credentials(account, self).map(Some),
-            Way::Container { url } => machine::of_container(url, self).map(Some),
-            Way::Machine { endpoint } => machine::of_machine(endpoint, self),
-        }
+            Way::WebIdentity { role, token_file } => sts::exchange(role, token_file, self),
+            Way::SignIn(account) => sso::credentials(account, self),
+            Way::Container { url } => machine::of_container(url, self),
+            Way::Machine { endpoint } => return machine::of_machine(endpoint, self),
+        };
+        keys.map(Host::Keys)
     }
 }
 

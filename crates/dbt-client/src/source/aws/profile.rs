@@ -139,6 +139,8 @@ pub(super) fn value<'a>(section: &'a Section, key: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -172,5 +174,14 @@ mod tests {
         let mut files = SharedFiles::default();
         assert_eq!(files.add(Kind::Config, "[default]\nregion"), Err(2));
         assert_eq!(files.add(Kind::Config, "[default"), Err(1));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[\\[\\]=#;a-z\" \t\n]{0,200}|\\PC{0,200}") {
+            for kind in [Kind::Config, Kind::Credentials] {
+                let _never_panics = SharedFiles::default().add(kind, &text);
+            }
+        }
     }
 }

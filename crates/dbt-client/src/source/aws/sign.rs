@@ -8,6 +8,7 @@ use aws_sigv4::http_request::{
     UriPathNormalizationMode, sign as signed,
 };
 use aws_sigv4::sign::v4::SigningParams;
+use dbt_core::brand;
 use dbt_core::digest::Digest;
 use ureq::http::header::HeaderName;
 use ureq::http::{HeaderMap, Method};
@@ -43,7 +44,7 @@ pub(in crate::source) fn sign(
         keys.secret.expose().clone(),
         keys.token.as_ref().map(|token| token.expose().clone()),
         None,
-        "dbt",
+        brand::PROGRAM,
     )
     .into();
     let mut settings = SigningSettings::default();
@@ -88,9 +89,8 @@ fn is_signed(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use dbt_core::secret::Secret;
+    use dbt_core::timestamp;
 
     use super::*;
 
@@ -115,7 +115,7 @@ mod tests {
             headers.insert(*name, value.parse().unwrap());
         }
         let target = Target::of_endpoint(url).unwrap();
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600);
+        let now = timestamp::parse("2013-05-24T00:00:00Z").unwrap();
         let region = Region::usual();
         let scope = Scope { service: "s3", region: &region, now };
         sign(&keys, scope, &method, &target, &mut headers, &Digest::of(body)).unwrap();

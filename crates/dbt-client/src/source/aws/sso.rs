@@ -3,6 +3,7 @@
 //! What one signs in with lies in a file of the AWS command line; it is renewed there, as the
 //! command line does it, so that either can go on.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -65,7 +66,7 @@ pub(super) fn credentials(account: &Account, asker: &Asker<'_>) -> Result<Keys, 
     let base = endpoint("AWS_ENDPOINT_URL_SSO", "portal.sso", account, asker);
     let url = format!(
         "{base}/federation/credentials?account_id={}&role_name={}",
-        encoded(&account.account),
+        encoded(&account.number),
         encoded(&account.role)
     );
     let token = sign_in.text("accessToken").unwrap_or_default();
@@ -79,7 +80,7 @@ pub(super) fn credentials(account: &Account, asker: &Asker<'_>) -> Result<Keys, 
         return Err(AwsError::Refused {
             who: WHO.to_owned(),
             code: "ForbiddenException".to_owned(),
-            message: format!("the role `{}` of account {}", account.role, account.account),
+            message: format!("the role `{}` of account {}", account.role, account.number),
         });
     }
     let Answer { role_credentials: given } = said.json(WHO)?;
@@ -98,13 +99,17 @@ fn not_signed_in(account: &Account) -> AwsError {
 fn file_of(account: &Account, asker: &Asker<'_>) -> Result<PathBuf, AwsError> {
     let home = asker.settings.home.as_ref().ok_or_else(|| not_signed_in(account))?;
     let digest = Sha1::digest(account.session.as_bytes());
-    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(home.join(".aws/sso/cache").join(format!("{name}.json")))
+    let mut name = String::new();
+    for byte in digest {
+        // Writing to a string cannot fail.
+        let _infallible = write!(name, "{byte:02x}");
+    }
+    Ok(home.join(".aws/sso/cache").join(name + ".json"))
 }
 
 fn endpoint(variable: &str, service: &str, account: &Account, asker: &Asker<'_>) -> String {
-    let said = [variable, "AWS_ENDPOINT_URL"].into_iter();
-    let said = said.filter_map(|name| asker.settings.get(name)).next();
+    let said = [variable, "AWS_ENDPOINT_URL"];
+    let said = said.into_iter().find_map(|name| asker.settings.get(name));
     let region = &account.region;
     let usual = || format!("https://{service}.{region}.{}", region.domain());
     said.map_or_else(usual, |said| said.trim_end_matches('/').to_owned())
@@ -168,9 +173,9 @@ impl SignIn {
         if let Some(next) = renewed.refresh_token {
             self.0.insert("refreshToken".to_owned(), next.expose().clone().into());
         }
-        let bytes = serde_json::to_vec(&self.0).map(Secret::new).unwrap_or(Secret::new(Vec::new()));
+        let text = Secret::new(Value::Object(self.0.clone()).to_string());
         // Not written, the sign-in would be lost: the old one counts no more.
-        fsx::write_atomic(file, bytes.expose(), 0o600).map_err(|error| AwsError::File {
+        fsx::write_atomic(file, text.expose().as_bytes(), 0o600).map_err(|error| AwsError::File {
             path: file.to_owned(),
             source: Arc::new(error.into_cause()),
         })

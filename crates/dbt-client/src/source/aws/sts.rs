@@ -29,7 +29,7 @@ const TOKEN_LIMIT: u64 = 64 * 1024;
 pub(super) fn assume(role: &Role, keys: &Keys, asker: &Asker<'_>) -> Result<Keys, AwsError> {
     let mut form = form("AssumeRole", role);
     if let Some(id) = &role.external_id {
-        form.push_str(&format!("&ExternalId={}", encoded(id)));
+        form = format!("{form}&ExternalId={}", encoded(id));
     }
     let region = role.region.clone().unwrap_or_else(Region::usual);
     let scope = Scope { service: "sts", region: &region, now: asker.now() };
@@ -66,7 +66,7 @@ fn form(action: &str, role: &Role) -> String {
         encoded(&role.session)
     );
     if let Some(seconds) = role.seconds {
-        form.push_str(&format!("&DurationSeconds={seconds}"));
+        form = format!("{form}&DurationSeconds={seconds}");
     }
     form
 }
@@ -82,8 +82,8 @@ fn send(
         Some(region) => format!("https://sts.{region}.{}", region.domain()),
         None => "https://sts.amazonaws.com".to_owned(),
     };
-    let said = ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"].into_iter();
-    let said = said.filter_map(|name| asker.settings.get(name)).next();
+    let said = ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"];
+    let said = said.into_iter().find_map(|name| asker.settings.get(name));
     let url = said.map_or_else(of_region, str::to_owned);
     let url = format!("{}/", url.trim_end_matches('/'));
     let question = Question {

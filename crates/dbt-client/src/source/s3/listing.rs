@@ -100,12 +100,13 @@ impl Store {
     ) -> Result<Page, Failed> {
         let mut query = String::new();
         if let Some(from) = from {
-            query.push_str(&format!("continuation-token={}&", encoded(from)));
+            query = format!("continuation-token={}&", encoded(from));
         }
         if depth == Depth::Directory {
             query.push_str("delimiter=%2F&");
         }
-        query.push_str(&format!("encoding-type=url&list-type=2&prefix={}", encoded(prefix)));
+        query.push_str("encoding-type=url&list-type=2&prefix=");
+        query.push_str(&encoded(prefix));
         let wanted = Wanted {
             method: Method::GET,
             key: "",
@@ -164,6 +165,8 @@ fn decoded(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -189,6 +192,16 @@ mod tests {
             "<ListBucketResult><Contents><Key>%zz</Key></Contents></ListBucketResult>",
         ] {
             assert_eq!(Page::read(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_page_or_none(text in "[<>/a-zA-Z&;% ]{0,200}|\\PC{0,200}") {
+            let whole = format!("<ListBucketResult><Contents><Key>{text}</Key></Contents></ListBucketResult>");
+            for bytes in [text.as_bytes(), whole.as_bytes()] {
+                let _never_panics = Page::read(bytes);
+            }
         }
     }
 }
