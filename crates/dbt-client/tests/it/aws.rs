@@ -77,7 +77,7 @@ impl World {
 }
 
 fn in_an_hour() -> String {
-    timestamp::format(SystemTime::now() + Duration::from_hours(1))
+    timestamp::format(Clock::System.now() + Duration::from_hours(1))
 }
 
 /// What hosts of containers and machines, and programs, answer.
@@ -237,7 +237,7 @@ fn somebody_who_has_signed_in_gets_credentials_and_the_sign_in_is_renewed_in_its
         }
         assert_eq!(request.path, "/federation/credentials?account_id=123&role_name=Reader");
         assert_eq!(request.header("x-amz-sso_bearer_token"), Some("aws-token-of-now"));
-        let end = SystemTime::now() + Duration::from_hours(1);
+        let end = Clock::System.now() + Duration::from_hours(1);
         let end = end.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
         ok(format!(
             r#"{{"roleCredentials": {{"accessKeyId": "{ID}", "secretAccessKey": "{SECRET}", "sessionToken": "{SESSION}", "expiration": {end}}}}}"#
