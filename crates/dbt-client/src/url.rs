@@ -6,6 +6,7 @@
 pub mod bucket;
 mod invalid;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Component, Path, PathBuf};
@@ -70,6 +71,16 @@ impl RepositoryUrl {
         let Place::S3 { bucket, path } = &self.0 else { return None };
         let key = unescaped(path.strip_prefix('/').unwrap_or(path)).unwrap_or_default();
         Some((bucket, String::from_utf8_lossy(&key).into_owned()))
+    }
+
+    /// Returns what a server at this place is called if nobody says otherwise: its host, bucket or
+    /// directory. Nothing for a directory without a name.
+    pub fn usual_name(&self) -> Option<Cow<'_, str>> {
+        match &self.0 {
+            Place::Http { origin, .. } => Some(origin.host().into()),
+            Place::S3 { bucket, .. } => Some(bucket.name().into()),
+            Place::Directory(path) => Some(path.file_name()?.to_string_lossy()),
+        }
     }
 
     /// Returns the escaped path of an `http` or `https` URL: empty, or with a leading slash and

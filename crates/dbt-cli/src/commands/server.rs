@@ -1,6 +1,6 @@
 //! `server`: the servers of the configuration.
 
-use std::ffi::OsStr;
+use std::borrow::Cow;
 use std::path::Path;
 
 use dbt_client::auth::Credentials;
@@ -272,15 +272,7 @@ pub(crate) fn root_and_name(
     let here = process.host.directory.clone().unwrap_or_default();
     let root = RepositoryUrl::parse_relative_to(url, &here)
         .map_err(|error| UsageError::caused_by(error).report())?;
-    let name = match (name, root.origin(), root.directory()) {
-        (Some(name), _, _) => name.to_owned(),
-        (None, Some(origin), _) => origin.host().to_owned(),
-        (None, None, directory) => {
-            let last = directory.and_then(Path::file_name).map(OsStr::to_string_lossy);
-            let bucket = root.bucket().map(|(bucket, _key)| bucket.name().to_owned());
-            bucket.unwrap_or_else(|| last.unwrap_or_default().into_owned())
-        }
-    };
+    let name = name.map(Cow::from).or_else(|| root.usual_name()).unwrap_or_default();
     let name =
         name.parse().map_err(|error: InvalidServerName| UsageError::caused_by(error).report())?;
     Ok((root, name))
