@@ -408,7 +408,11 @@ fn may_pass(error: &FetchError) -> bool {
             | Failure::Truncated { .. }
             | Failure::Garbled
             | Failure::Interrupted
-            | Failure::Bucket(BucketProblem::Moved { .. } | BucketProblem::Conflict { .. })
+            | Failure::Bucket(
+                BucketProblem::Moved { .. }
+                    | BucketProblem::Conflict { .. }
+                    | BucketProblem::Renewed { .. }
+            )
     )
 }
 

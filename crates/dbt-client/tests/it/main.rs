@@ -27,3 +27,4 @@ mod store_processes;
 #[cfg(target_os = "linux")]
 mod store_world;
 mod tuf;
+mod writing_s3;

@@ -110,6 +110,7 @@ fn whoever_may_not_write_is_told_what_is_missing_and_nothing_is_there() {
 fn a_bucket_is_verified_withdrawn_from_and_deleted_from() {
     let (world, server) = world();
     world.run(LINE).says_nothing();
+    world.write("deploy", b"#!/bin/sh\necho other\n");
     world.run(&LINE.replace("1.4.0", "1.5.0")).says_nothing();
     world.run("verify --to STORE").succeeds();
     world.run("withdraw deploy 1.5.0 --reason broken --to STORE --signer file:alice").succeeds();

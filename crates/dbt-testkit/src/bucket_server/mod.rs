@@ -2,6 +2,7 @@
 //! objects. It checks every signature, pages its listings, and refuses in S3's words.
 
 mod listing;
+mod parts;
 mod signature;
 
 use std::collections::BTreeSet;
@@ -53,6 +54,7 @@ struct State {
     /// How many names a page of a listing has.
     page: usize,
     has_conditions: bool,
+    parts: parts::Uploads,
     /// What the next requests are answered with.
     next: Vec<Answer>,
     /// After how many bytes the next answer ends.
@@ -115,6 +117,7 @@ impl BucketServer {
             denied: BTreeSet::new(),
             page: 1000,
             has_conditions: true,
+            parts: parts::Uploads::default(),
             next: Vec::new(),
             cut: None,
             log: Vec::new(),
@@ -188,6 +191,26 @@ impl BucketServer {
     /// Knows no conditions of writes from now on, as some stores do.
     pub fn know_no_conditions(&self) {
         self.state().has_conditions = false;
+    }
+
+    /// Takes no objects in parts from now on, as some stores do.
+    pub fn know_no_parts(&self) {
+        self.state().parts.are_unknown = true;
+    }
+
+    /// Does not take the next part of an object.
+    pub fn fail_next_part(&self) {
+        self.state().parts.fails_next = true;
+    }
+
+    /// Begins to answer well when the next upload in parts is to be finished, and ends with a refusal.
+    pub fn fail_next_completion(&self, code: &str) {
+        self.state().parts.bad_end = Some(code.to_owned());
+    }
+
+    /// Says how many uploads in parts were begun, and neither finished nor given up.
+    pub fn unfinished_uploads(&self) -> usize {
+        self.state().parts.begun.len()
     }
 
     /// Answers the next requests with these, in order.
@@ -276,10 +299,10 @@ impl Shared {
         if key.is_none() && !state.is_public {
             return (refusal(403, "AccessDenied"), None);
         }
-        (self.answer(request, body, &state), key)
+        (self.answer(request, body, &mut state), key)
     }
 
-    fn answer(&self, request: &Request, body: &[u8], state: &State) -> Answer {
+    fn answer(&self, request: &Request, body: &[u8], state: &mut State) -> Answer {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let Some(path) = path.strip_prefix('/') else { return refusal(400, "InvalidURI") };
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
@@ -291,13 +314,16 @@ impl Shared {
         let action = match method {
             "GET" | "HEAD" if key.is_empty() => "ListBucket",
             "GET" | "HEAD" => "GetObject",
-            "PUT" => "PutObject",
+            "PUT" | "POST" => "PutObject",
             _ => "DeleteObject",
         };
         if state.denied.contains(action) {
             return refusal(403, "AccessDenied");
         }
         let file = self.root.join(&key);
+        if let Some(answer) = parts::answer(request, &file, body, state) {
+            return answer;
+        }
         match method {
             "GET" if key.is_empty() => listing::answer(&self.root, query, state.page),
             "GET" | "HEAD" => object(request, &file),

@@ -20,7 +20,7 @@ pub enum AwsError {
         source: Arc<io::Error>,
     },
     /// A file is not what it should be.
-    #[error("`{}`: {problem}", path.display())]
+    #[error("the shared file `{}` cannot be used: {problem}", path.display())]
     BadFile {
         /// The file.
         path: PathBuf,

@@ -94,7 +94,12 @@ impl Aws {
     ) -> Result<Option<Keys>, AwsError> {
         let place = self.place_of(profile);
         let mut found = locked(&place);
-        if let Some(found) = found.as_ref() {
+        // A publisher may work for longer than a session lasts.
+        let has_ended = |found: &Found| {
+            let keys = found.as_ref().ok().and_then(Option::as_ref);
+            keys.and_then(|keys| keys.expires).is_some_and(|end| end <= self.now())
+        };
+        if let Some(found) = found.as_ref().filter(|found| !has_ended(found)) {
             return found.clone();
         }
         let outcome = self.find(profile, connector, patience, Freshness::MayBeKept);

@@ -2,7 +2,6 @@
 
 use dbt_core::listing::{LISTING_LIMIT, Listing, ListingError, page};
 use dbt_core::repo_path::RepoPath;
-use ureq::http::Method;
 
 use super::{Store, Wanted, plain};
 use crate::source::error::{Failure, FetchError};
@@ -108,13 +107,10 @@ impl Store {
         query.push_str("encoding-type=url&list-type=2&prefix=");
         query.push_str(&encoded(prefix));
         let wanted = Wanted {
-            method: Method::GET,
-            key: "",
             query: &query,
-            headers: plain(),
             permission: "s3:ListBucket",
-            answers: &[200],
             root,
+            ..Self::reading("", plain(), &[200])
         };
         let mut reply = self.send(&wanted, patience)?;
         let bytes = reply.body.read_all(LISTING_LIMIT);

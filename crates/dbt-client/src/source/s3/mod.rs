@@ -4,9 +4,11 @@
 //! are signed for the region that the URL says, or else the one that the store says.
 
 mod listing;
+mod parts;
 mod problem;
 mod write;
 
+use std::io::Read;
 use std::sync::Arc;
 
 use dbt_core::digest::Digest;
@@ -49,6 +51,8 @@ struct Wanted<'a> {
     /// Without its question mark; escaped.
     query: &'a str,
     headers: HeaderMap,
+    /// What is sent, where it can be sent again.
+    body: Option<&'a [u8]>,
     /// What whoever asks must be allowed.
     permission: &'static str,
     /// The statuses that are answers.
@@ -82,12 +86,17 @@ impl Store {
     }
 
     /// Asks, where the bucket is and with credentials that are good. What is asked can be asked
-    /// again: it has no body.
+    /// again.
     fn send(&self, wanted: &Wanted<'_>, patience: &Patience) -> Result<Reply, Failed> {
         let (mut has_moved, mut was_renewed) = (false, false);
+        let digest = wanted.body.map(Digest::of);
         loop {
             let keys = self.keys(patience)?;
-            let mut reply = self.send_once(wanted, None, keys.as_ref(), patience)?;
+            let mut bytes = wanted.body.unwrap_or_default();
+            let length = bytes.len() as u64;
+            let body = digest.as_ref();
+            let body = body.map(|digest| (&mut bytes as &mut dyn Read, length, digest));
+            let mut reply = self.send_once(wanted, body, keys.as_ref(), patience)?;
             if wanted.answers.contains(&reply.status) {
                 return Ok(reply);
             }
@@ -114,7 +123,7 @@ impl Store {
     fn send_once(
         &self,
         wanted: &Wanted<'_>,
-        body: Option<(&mut dyn std::io::Read, u64, &Digest)>,
+        body: Option<(&mut dyn Read, u64, &Digest)>,
         keys: Option<&Keys>,
         patience: &Patience,
     ) -> Result<Reply, Failure> {
@@ -205,8 +214,16 @@ impl Store {
     }
 
     fn reading<'a>(key: &'a str, headers: HeaderMap, answers: &'static [u16]) -> Wanted<'a> {
-        let permission = "s3:GetObject";
-        Wanted { method: Method::GET, key, query: "", headers, permission, answers, root: false }
+        Wanted {
+            method: Method::GET,
+            key,
+            query: "",
+            headers,
+            body: None,
+            permission: "s3:GetObject",
+            answers,
+            root: false,
+        }
     }
 }
 

@@ -26,6 +26,12 @@ pub enum BucketProblem {
         /// The store's word.
         code: String,
     },
+    /// Whoever asks is known under another key since then.
+    #[error("the AWS key `{key}` expired while it was used; there is another one")]
+    Renewed {
+        /// Which key it was; no secret.
+        key: String,
+    },
     /// Whoever asks may not.
     #[error(
         "the AWS key `{key}` has no permission `{permission}` in the bucket `{bucket}` ({code})"
@@ -100,7 +106,8 @@ impl BucketProblem {
                 Class::SignIn
             }
             Self::Denied { .. } => Class::Forbidden,
-            Self::Region { .. }
+            Self::Renewed { .. }
+            | Self::Region { .. }
             | Self::Moved { .. }
             | Self::NoBucket { .. }
             | Self::Conflict { .. }
@@ -133,7 +140,8 @@ impl BucketProblem {
             }
             Self::NoBucket { .. } => Some("is its name, or its endpoint, spelt right?".to_owned()),
             Self::Clock { .. } => Some("check this machine's clock".to_owned()),
-            Self::Moved { .. }
+            Self::Renewed { .. }
+            | Self::Moved { .. }
             | Self::Conflict { .. }
             | Self::Unknown { .. }
             | Self::Refused { .. } => None,

@@ -18,6 +18,7 @@ use crate::source::destination::{ASKED_FIRST, Content, Destination, Replace};
 use crate::source::error::{Failure, FetchError};
 use crate::source::http::{Failed, drain};
 use crate::source::patience::Patience;
+use crate::source::uploads::PART;
 use crate::url::RepositoryUrl;
 
 /// A bucket that is written.
@@ -43,26 +44,18 @@ impl Writer {
         patience: &Patience,
     ) -> Result<(), Failed> {
         let key = self.0.key(path);
+        let condition = self.condition(&key, replace, patience)?;
+        let is_conditional = condition.is_some();
         let mut headers = about(path, replace);
-        let has_conditions = self.0.connector.aws().has_conditions(self.0.bucket.name());
-        let is_conditional = replace == Replace::CreateOnly && has_conditions;
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.length));
-        if is_conditional {
-            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static("*"));
-        } else if replace == Replace::CreateOnly && self.is_there(&key, patience)? {
-            return Err(Failure::Exists.into());
-        }
+        headers.extend(condition.map(|value| (header::IF_NONE_MATCH, value)));
         if content.length >= ASKED_FIRST {
             headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
         }
         let wanted = Wanted {
             method: Method::PUT,
-            key: &key,
-            query: "",
-            headers,
             permission: "s3:PutObject",
-            answers: &[200, 201],
-            root: false,
+            ..Store::reading(&key, headers, &[200, 201])
         };
         let keys = self.0.keys(patience)?;
         let body = Some((body, content.length, &content.sha256));
@@ -79,13 +72,44 @@ impl Writer {
             // The next try goes there.
             return Err(Failed::after(&reply, BucketProblem::Moved { bucket, is }.into()));
         }
+        if let Some(keys) = keys.as_ref().filter(|_keys| said.is_expired())
+            && self.0.renew(keys, patience)?
+        {
+            let key = keys.id.clone();
+            return Err(Failed::after(&reply, BucketProblem::Renewed { key }.into()));
+        }
         if is_conditional && said.is_not_implemented() {
-            self.0.connector.aws().learn_no_conditions(self.0.bucket.name());
+            self.learn_no_conditions();
             let code = "NotImplemented".to_owned();
             return Err(Failed::after(&reply, BucketProblem::Conflict { code }.into()));
         }
         let failure = said.failure(self.0.asked(&wanted, keys.as_ref()));
         Err(Failed::after(&reply, failure))
+    }
+
+    /// Returns what has the store refuse to replace an object. One that knows no such condition is
+    /// asked before whether the object is there.
+    pub(super) fn condition(
+        &self,
+        key: &str,
+        replace: Replace,
+        patience: &Patience,
+    ) -> Result<Option<HeaderValue>, Failed> {
+        if replace == Replace::Allowed {
+            return Ok(None);
+        }
+        if self.0.connector.aws().has_conditions(self.0.bucket.name()) {
+            return Ok(Some(HeaderValue::from_static("*")));
+        }
+        if self.is_there(key, patience)? { Err(Failure::Exists.into()) } else { Ok(None) }
+    }
+
+    pub(super) fn learn_no_conditions(&self) {
+        self.0.connector.aws().learn_no_conditions(self.0.bucket.name());
+    }
+
+    pub(super) const fn store(&self) -> &Store {
+        &self.0
     }
 
     /// Says whether there is an object: for stores that do not know the condition of a write.
@@ -143,6 +167,9 @@ impl Destination for Writer {
         replace: Replace,
         patience: &Patience,
     ) -> Result<(), FetchError> {
+        if content.length > PART && self.write_in_parts(path, body, content, replace, patience)? {
+            return Ok(());
+        }
         let told = self.0.told("write", path);
         self.write(path, body, content, replace, patience).map_err(told)
     }
@@ -159,7 +186,7 @@ impl Destination for Writer {
 ///
 /// An artifact that was only to be created stays as it is, so caches need not ask for it again;
 /// everything else may change, and is asked for each time.
-fn about(path: &RepoPath, replace: Replace) -> HeaderMap {
+pub(super) fn about(path: &RepoPath, replace: Replace) -> HeaderMap {
     let name = path.file_name().unwrap_or_default();
     let kind = match name.rsplit_once('.').map(|(_name, ending)| ending) {
         Some("html") => "text/html; charset=utf-8",
