@@ -269,3 +269,30 @@ fn of_eight_who_publish_the_same_version_one_wins() {
         cloud.succeeds("publisher verify --to s3://acme-tools");
     }
 }
+
+#[test]
+fn a_large_file_goes_there_in_parts_and_comes_back_whole() {
+    let cloud = cloud();
+    let typed = commands(PAGE);
+    let of =
+        |beginning: &str| typed.iter().find(|line| line.starts_with(beginning)).unwrap().clone();
+    cloud.succeeds(&of("publisher truststore"));
+    // Three parts: a script that ends before what makes it large.
+    let padding = "# 0123456789abcdef\n".repeat(1_000_000);
+    cloud.build(&format!("large; exit\n{padding}#"));
+    cloud.succeeds(&of("publisher publish"));
+    let key = format!("dbt-tools/deploy/1.4.0/{}/deploy", Platform::CURRENT);
+    let head = cloud.succeeds(&format!("aws s3api head-object --bucket {BUCKET} --key {key}"));
+    let head: Value = serde_json::from_str(&head).unwrap();
+    assert!(head["ETag"].as_str().unwrap().ends_with("-3\""), "{head}");
+    assert_eq!(head["CacheControl"], "public, max-age=31536000, immutable");
+    let uploads = cloud
+        .succeeds(&format!("aws s3api list-multipart-uploads --bucket {BUCKET} --query Uploads"));
+    assert!(["", "null", "[]"].contains(&uploads.trim()), "{uploads}");
+
+    cloud.succeeds(&of("publisher verify"));
+    cloud.succeeds(&of("dbt server add"));
+    assert_eq!(cloud.succeeds("dbt deploy"), "large\n");
+    cloud.build("other");
+    cloud.fails(&of("publisher publish"), 86, "is published with other content");
+}
