@@ -5,7 +5,7 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use dbt_client::config::Variables;
+use dbt_client::config::{Variables, begins_with};
 use dbt_client::settings::{AWS_VARIABLES, NETWORK_VARIABLES, NotText};
 use dbt_core::brand;
 use dbt_core::secret::Secret;
@@ -409,6 +409,10 @@ impl Variables for Environment {
     /// `${NAME}` in the configuration means any variable, ours or not.
     fn variable(&self, name: &str) -> Option<&OsStr> {
         self.lookup(name)
+    }
+
+    fn has_any(&self, beginning: &str) -> bool {
+        self.inherited.iter().any(|(name, _value)| begins_with(name, beginning))
     }
 }
 

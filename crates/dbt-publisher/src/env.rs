@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use dbt_client::config::Variables;
+use dbt_client::config::{Variables, begins_with};
 use dbt_client::settings;
 use dbt_core::brand;
 use dbt_core::secret::{Secret, withheld_variables};
@@ -234,6 +234,10 @@ impl Variables for Environment {
         };
         let found = self.inherited.iter().find(|(other, _value)| same(other));
         found.map(|(_name, value)| value.as_os_str())
+    }
+
+    fn has_any(&self, beginning: &str) -> bool {
+        self.inherited.iter().any(|(name, _value)| begins_with(name, beginning))
     }
 }
 

@@ -65,6 +65,10 @@ impl Default for Aws {
 impl Aws {
     /// Takes what the environment has. What is set to nothing, or is no text, is not set.
     pub(super) fn of(variables: &dyn Variables) -> Self {
+        // Most runs are of people who have none, and each looks at all of them once and not for each.
+        if !variables.has_any("AWS_") {
+            return Self::default();
+        }
         let text = |name| variables.variable(name)?.to_str().filter(|value| !value.is_empty());
         let secret = |name| Some((name, Secret::new(text(name)?.to_owned())));
         let set = AWS_VARIABLES.iter().filter_map(|(name, _meaning)| secret(*name)).collect();
@@ -85,5 +89,28 @@ impl fmt::Debug for Aws {
             .field("home", &self.home)
             .field("kept", &self.kept)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(set: &[(&str, &str)], region: Option<&str>) {
+        let set = set.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value)));
+        let aws = Aws::of(&set.collect::<BTreeMap<_, _>>());
+        assert_eq!(aws.get("AWS_REGION"), region);
+    }
+
+    #[test]
+    fn what_is_set_is_found_among_whatever_else_is() {
+        check(&[], None);
+        check(&[("AWS", "x"), ("AWSOME", "x"), ("ZZZ", "x")], None);
+        check(&[("A", "x"), ("AWS_REGION", "eu-west-1"), ("ZZZ", "x")], Some("eu-west-1"));
+        check(&[("AWS_ZZZ", "x")], None);
+        check(&[("AWS_REGION", "")], None);
     }
 }
