@@ -5,8 +5,8 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use dbt_client::config::Variables;
-use dbt_client::settings::{NETWORK_VARIABLES, NotText};
+use dbt_client::config::{Variables, begins_with};
+use dbt_client::settings::{AWS_VARIABLES, NETWORK_VARIABLES, NotText};
 use dbt_core::brand;
 use dbt_core::secret::Secret;
 
@@ -365,7 +365,7 @@ impl Environment {
         ];
         let rows = TABLE.iter().filter(|row| !unremarkable.contains(&row.variable));
         let ours = rows.filter(|row| self.is_set(row.variable)).map(Row::full_name);
-        let shared = NETWORK_VARIABLES.iter().map(|(name, _meaning)| *name);
+        let shared = NETWORK_VARIABLES.iter().chain(&AWS_VARIABLES).map(|(name, _meaning)| *name);
         let shared = shared.filter(|name| self.lookup(name).is_some_and(|value| !value.is_empty()));
         ours.chain(shared.map(str::to_owned)).collect()
     }
@@ -409,6 +409,10 @@ impl Variables for Environment {
     /// `${NAME}` in the configuration means any variable, ours or not.
     fn variable(&self, name: &str) -> Option<&OsStr> {
         self.lookup(name)
+    }
+
+    fn has_any(&self, beginning: &str) -> bool {
+        self.inherited.iter().any(|(name, _value)| begins_with(name, beginning))
     }
 }
 
@@ -468,6 +472,9 @@ pub(crate) fn environment_md() -> String {
     for (name, meaning) in NETWORK_VARIABLES {
         let meaning = meaning.replace("`doctor`", &format!("`{program} doctor`"));
         // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "| `{name}` |  | {meaning} |");
+    }
+    for (name, meaning) in AWS_VARIABLES {
         let _infallible = writeln!(text, "| `{name}` |  | {meaning} |");
     }
     let given = crate::tool_environment::GIVEN.map(|name| format!("`{}{name}`", brand::ENV_PREFIX));

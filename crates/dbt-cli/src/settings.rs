@@ -13,7 +13,9 @@ use dbt_client::config::duration::Interval;
 use dbt_client::config::{
     ConfigError, ConfigFile, LoadedFile, ServerEntry, Surroundings, Text, Urls, WayIn,
 };
-use dbt_client::settings::{Network, Places, Program, SelfUpdate, Server, Settings, Updates};
+use dbt_client::settings::{
+    KEPT_CREDENTIALS, Network, Places, Program, SelfUpdate, Server, Settings, Updates,
+};
 use dbt_client::token_cache::TokenCache;
 use dbt_client::url::RepositoryUrl;
 use dbt_core::brand;
@@ -64,7 +66,7 @@ pub fn resolve(inputs: Inputs<'_>) -> Result<Settings, SettingsError> {
         offline: inputs.flags.offline || inputs.env.flag(Variable::Offline)?,
         platform: inputs.platform,
         clock: inputs.clock,
-        network: network(inputs.env, inputs.places)?,
+        network: network(inputs.env, inputs.places, inputs.host)?,
         sealed: inputs.flags.sealed,
         program: inputs.program.clone(),
     })
@@ -346,10 +348,13 @@ fn not_a_choice(text: &str) -> Box<dyn std::error::Error + Send + Sync> {
 }
 
 /// Reads how connections leave this machine.
-pub fn network(env: &Environment, places: &Places) -> Result<Network, SettingsError> {
-    let network = Network::of(env).map_err(EnvironmentError::from)?;
-    let remembered = places.home.as_ref().map(|home| home.join("state").join("authorities.pem"));
-    Ok(Network { remembered_roots: remembered, ..network })
+pub fn network(env: &Environment, places: &Places, host: &Host) -> Result<Network, SettingsError> {
+    let mut network = Network::of(env).map_err(EnvironmentError::from)?;
+    let kept = |name| places.home.as_ref().map(|home| home.join("state").join(name));
+    network.remembered_roots = kept("authorities.pem");
+    network.aws.home.clone_from(&host.home);
+    network.aws.kept = kept(KEPT_CREDENTIALS);
+    Ok(network)
 }
 
 /// Why there are no settings. Nothing was done.

@@ -1,5 +1,6 @@
 //! Everything a run needs to know, decided: below this nobody asks where a value came from.
 
+mod aws;
 mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use dbt_core::version::{Version, Wanted};
 use crate::auth::Credentials;
 use crate::url::RepositoryUrl;
 
+pub use aws::{AWS_VARIABLES, Aws, KEPT_CREDENTIALS};
 pub use network::{NETWORK_VARIABLES, Network, NotText};
 
 /// One run's settings.

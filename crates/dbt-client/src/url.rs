@@ -3,12 +3,20 @@
 //! A [`RepositoryUrl`] never holds a secret: user names, passwords and queries are refused when it
 //! is read, so it may be printed anywhere.
 
+pub mod bucket;
+mod invalid;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use dbt_core::repo_path::RepoPath;
+
+use bucket::Bucket;
+
+pub use invalid::{InvalidUrl, Reason};
 
 /// A repository, a directory of one, or a file in it.
 ///
@@ -22,6 +30,8 @@ pub struct RepositoryUrl(Place);
 enum Place {
     /// The path is escaped; it is empty, or begins with a slash and does not end with one.
     Http { origin: Origin, path: String },
+    /// The path as above.
+    S3 { bucket: Box<Bucket>, path: String },
     /// An absolute path.
     Directory(PathBuf),
 }
@@ -48,11 +58,28 @@ impl RepositoryUrl {
         Ok(Self(Place::Directory(lexically_normal(path))))
     }
 
-    /// Returns scheme, host and port, or nothing for a directory.
+    /// Returns scheme, host and port of a web server, or nothing for a bucket or a directory.
     pub fn origin(&self) -> Option<&Origin> {
         match &self.0 {
             Place::Http { origin, .. } => Some(origin),
-            Place::Directory(_) => None,
+            Place::S3 { .. } | Place::Directory(_) => None,
+        }
+    }
+
+    /// Returns the bucket that this is in, and the key of it there without a slash at either end.
+    pub fn bucket(&self) -> Option<(&Bucket, String)> {
+        let Place::S3 { bucket, path } = &self.0 else { return None };
+        let key = unescaped(path.strip_prefix('/').unwrap_or(path)).unwrap_or_default();
+        Some((bucket, String::from_utf8_lossy(&key).into_owned()))
+    }
+
+    /// Returns what a server at this place is called if nobody says otherwise: its host, bucket or
+    /// directory. Nothing for a directory without a name.
+    pub fn usual_name(&self) -> Option<Cow<'_, str>> {
+        match &self.0 {
+            Place::Http { origin, .. } => Some(origin.host().into()),
+            Place::S3 { bucket, .. } => Some(bucket.name().into()),
+            Place::Directory(path) => Some(path.file_name()?.to_string_lossy()),
         }
     }
 
@@ -61,26 +88,35 @@ impl RepositoryUrl {
     pub fn http_path(&self) -> Option<&str> {
         match &self.0 {
             Place::Http { path, .. } => Some(path),
-            Place::Directory(_) => None,
+            Place::S3 { .. } | Place::Directory(_) => None,
         }
     }
 
-    /// Returns the path of a directory, or nothing for a URL of a server.
+    /// Returns the path of a directory, or nothing for a server or a bucket.
     pub fn directory(&self) -> Option<&Path> {
         match &self.0 {
-            Place::Http { .. } => None,
+            Place::Http { .. } | Place::S3 { .. } => None,
             Place::Directory(path) => Some(path),
         }
     }
 
     /// Says whether a server on this very machine is meant.
     pub fn is_loopback(&self) -> bool {
-        self.origin().is_some_and(Origin::is_loopback)
+        self.asked().is_some_and(Origin::is_loopback)
     }
 
     /// Says whether what is read from there can be changed on the way.
     pub fn is_plain_http(&self) -> bool {
-        self.origin().is_some_and(|origin| origin.scheme == Scheme::Http)
+        self.asked().is_some_and(|origin| origin.scheme == Scheme::Http)
+    }
+
+    /// Returns whoever is asked, as far as the URL says it.
+    fn asked(&self) -> Option<&Origin> {
+        match &self.0 {
+            Place::Http { origin, .. } => Some(origin),
+            Place::S3 { bucket, .. } => bucket.endpoint(),
+            Place::Directory(_) => None,
+        }
     }
 
     /// Returns the place of a path below this one.
@@ -92,6 +128,10 @@ impl RepositoryUrl {
         Self(match &self.0 {
             Place::Http { origin, path: base } => Place::Http {
                 origin: origin.clone(),
+                path: format!("{base}/{}", escaped(path.as_str().as_bytes())),
+            },
+            Place::S3 { bucket, path: base } => Place::S3 {
+                bucket: bucket.clone(),
                 path: format!("{base}/{}", escaped(path.as_str().as_bytes())),
             },
             Place::Directory(base) => {
@@ -109,6 +149,10 @@ impl RepositoryUrl {
                 origin: origin.clone(),
                 path: format!("{path}{}", escaped(ending.as_bytes())),
             },
+            Place::S3 { bucket, path } => Place::S3 {
+                bucket: bucket.clone(),
+                path: format!("{path}{}", escaped(ending.as_bytes())),
+            },
             Place::Directory(path) => {
                 let mut named = path.clone().into_os_string();
                 named.push(ending);
@@ -124,6 +168,10 @@ impl RepositoryUrl {
                 let (above, _name) = path.rsplit_once('/')?;
                 Place::Http { origin: origin.clone(), path: above.to_owned() }
             }
+            Place::S3 { bucket, path } => {
+                let (above, _name) = path.rsplit_once('/')?;
+                Place::S3 { bucket: bucket.clone(), path: above.to_owned() }
+            }
             Place::Directory(path) => Place::Directory(path.parent()?.to_owned()),
         }))
     }
@@ -132,7 +180,7 @@ impl RepositoryUrl {
     /// file of a repository. Nothing at the top, and when the name could not be in a repository.
     pub fn split_last(&self) -> Option<(Self, RepoPath)> {
         let name = match &self.0 {
-            Place::Http { path, .. } => {
+            Place::Http { path, .. } | Place::S3 { path, .. } => {
                 let (_above, name) = path.rsplit_once('/')?;
                 String::from_utf8(unescaped(name)?).ok()?
             }
@@ -143,18 +191,20 @@ impl RepositoryUrl {
 
     /// Says whether this place is `other` or lies below it, by whole segments.
     pub fn is_within(&self, other: &Self) -> bool {
+        let is_below = |path: &str, other: &str| {
+            let rest = path.strip_prefix(other);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         match (&self.0, &other.0) {
             (
                 Place::Http { origin, path },
                 Place::Http { origin: other_origin, path: other_path },
-            ) => {
-                let rest = path.strip_prefix(other_path.as_str());
-                origin == other_origin
-                    && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            ) => origin == other_origin && is_below(path, other_path),
+            (Place::S3 { bucket, path }, Place::S3 { bucket: other_bucket, path: other_path }) => {
+                bucket == other_bucket && is_below(path, other_path)
             }
             (Place::Directory(path), Place::Directory(other_path)) => path.starts_with(other_path),
-            (Place::Http { .. }, Place::Directory(_))
-            | (Place::Directory(_), Place::Http { .. }) => false,
+            (Place::Http { .. } | Place::S3 { .. } | Place::Directory(_), _) => false,
         }
     }
 }
@@ -162,7 +212,8 @@ impl RepositoryUrl {
 impl FromStr for RepositoryUrl {
     type Err = InvalidUrl;
 
-    /// Reads `https://host[:port]/path`, `http://…`, `file:///path` or an absolute path.
+    /// Reads `https://host[:port]/path`, `http://…`, `s3://bucket/prefix`, `file:///path` or an
+    /// absolute path.
     fn from_str(text: &str) -> Result<Self, InvalidUrl> {
         let text = text.trim_ascii();
         let refuse = |reason| Err(InvalidUrl::new(text, reason));
@@ -187,7 +238,7 @@ impl FromStr for RepositoryUrl {
                 "https" => http_place(Scheme::Https, rest),
                 "http" => http_place(Scheme::Http, rest),
                 "file" => file_place(rest),
-                "s3" => Err(Reason::S3),
+                "s3" => Bucket::read(rest).and_then(in_bucket),
                 _ if rest.starts_with("//") => Err(Reason::UnknownScheme),
                 _ => Err(Reason::NoScheme),
             },
@@ -201,6 +252,7 @@ impl fmt::Display for RepositoryUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Place::Http { origin, path } => write!(f, "{origin}{path}"),
+            Place::S3 { bucket, path } => bucket.write(path, f),
             Place::Directory(path) => {
                 let text = escaped(&path_bytes(path));
                 let slash = if text.starts_with('/') { "" } else { "/" };
@@ -342,8 +394,8 @@ fn http_place(scheme: Scheme, rest: &str) -> Result<Place, Reason> {
         return Err(Reason::Fragment);
     }
     let origin = Origin::parse(scheme, authority)?;
-    if is_s3(&origin.host) {
-        return Err(Reason::S3);
+    if let Some(found) = Bucket::of_host(&origin.host, path) {
+        return found.and_then(in_bucket);
     }
     Ok(Place::Http { origin, path: normal_path(path)? })
 }
@@ -384,12 +436,12 @@ fn host_name(host: &str) -> Result<String, Reason> {
     Ok(host)
 }
 
-/// Says whether a host is an S3 endpoint (wire formats, 5.9), which has no listings to read.
-fn is_s3(host: &str) -> bool {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let host = host.strip_suffix(".cn").unwrap_or(host);
-    let Some(host) = host.strip_suffix(".amazonaws.com") else { return false };
-    host.split('.').any(|label| label == "s3")
+/// Returns the place of a path in a bucket.
+fn in_bucket((bucket, path): (Bucket, &str)) -> Result<Place, Reason> {
+    if path.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err(Reason::BadCharacter);
+    }
+    Ok(Place::S3 { bucket: Box::new(bucket), path: normal_path(path)? })
 }
 
 /// Brings an escaped path into its one form, without a trailing slash.
@@ -484,9 +536,14 @@ fn path_from(bytes: Vec<u8>) -> Option<PathBuf> {
 
 /// Escapes what means something in a URL, by the one rule of [`RepoPath::url_encoded`].
 pub(crate) fn escaped(bytes: &[u8]) -> String {
+    escaped_but(bytes, b"-._~/!$&'()*+,;=:@")
+}
+
+/// Escapes everything but letters, digits and what is `kept`.
+pub(crate) fn escaped_but(bytes: &[u8], kept: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=:@".contains(byte) {
+        if byte.is_ascii_alphanumeric() || kept.contains(byte) {
             text.push(char::from(*byte));
         } else {
             text.push('%');
@@ -500,7 +557,7 @@ pub(crate) fn escaped(bytes: &[u8]) -> String {
 }
 
 /// Resolves percent escapes, or returns nothing when one is malformed.
-fn unescaped(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -513,118 +570,6 @@ fn unescaped(text: &str) -> Option<Vec<u8>> {
         bytes.push(u8::try_from(value).ok()?);
     }
     Some(bytes)
-}
-
-/// Some text is not a place that repositories are read from.
-///
-/// User names, passwords and queries are not repeated.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{shown}` is not the URL of a repository: {reason}")]
-pub struct InvalidUrl {
-    shown: String,
-    reason: Reason,
-}
-
-impl InvalidUrl {
-    fn new(text: &str, reason: Reason) -> Self {
-        Self { shown: without_secrets(text), reason }
-    }
-
-    /// Returns what is wrong.
-    pub const fn reason(&self) -> Reason {
-        self.reason
-    }
-
-    /// Returns what the user can do about it, if anything.
-    pub const fn hint(&self) -> Option<&'static str> {
-        match self.reason {
-            Reason::UserInfo => Some(
-                "write user name and password as `username` and `password` of the server in the \
-                 configuration",
-            ),
-            Reason::ForeignHost => Some("write the host in punycode (`xn--…`)"),
-            Reason::S3 => Some("serve the bucket by HTTPS, or copy it to a directory"),
-            Reason::NoScheme => Some("write `https://host/path`, or a directory as `/path`"),
-            Reason::Empty
-            | Reason::TooLong
-            | Reason::RelativePath
-            | Reason::UnknownScheme
-            | Reason::NoHost
-            | Reason::BadHost
-            | Reason::BadPort
-            | Reason::PortZero
-            | Reason::Query
-            | Reason::Fragment
-            | Reason::Dots
-            | Reason::BadEscape
-            | Reason::BadCharacter
-            | Reason::FileHost
-            | Reason::RelativeFile => None,
-        }
-    }
-}
-
-/// What is wrong with a URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Reason {
-    /// Nothing was written.
-    #[error("it is empty")]
-    Empty,
-    /// It is longer than servers accept.
-    #[error("it is longer than {URL_LIMIT} bytes")]
-    TooLong,
-    /// A relative directory where none can be meant.
-    #[error("a relative directory cannot be used here")]
-    RelativePath,
-    /// No scheme, and not a directory either.
-    #[error("it begins neither with `https://`, `http://` or `file://` nor with a slash")]
-    NoScheme,
-    /// A scheme that is not read.
-    #[error("only `https`, `http` and `file` URLs and directories are read")]
-    UnknownScheme,
-    /// An S3 bucket.
-    #[error("S3 repositories are not read by this version")]
-    S3,
-    /// No host.
-    #[error("it names no host")]
-    NoHost,
-    /// The host is malformed.
-    #[error("its host is neither a name nor an address")]
-    BadHost,
-    /// The host has letters that look-alikes exist of.
-    #[error("its host is not ASCII")]
-    ForeignHost,
-    /// The port is not a number up to 65535.
-    #[error("its port is not a number from 1 to 65535")]
-    BadPort,
-    /// Port 0.
-    #[error("port 0 does not exist")]
-    PortZero,
-    /// A user name or password.
-    #[error("a user name or password must not stand in it")]
-    UserInfo,
-    /// A query.
-    #[error("a query (`?…`) must not stand in it")]
-    Query,
-    /// A fragment.
-    #[error("a fragment (`#…`) must not stand in it")]
-    Fragment,
-    /// Relative segments.
-    #[error("`.` and `..` must not stand in its path")]
-    Dots,
-    /// A malformed percent escape.
-    #[error("`%` must be followed by two hexadecimal digits")]
-    BadEscape,
-    /// Spaces, control characters, backslashes, escaped slashes.
-    #[error("spaces, control characters, backslashes and escaped slashes must not stand in it")]
-    BadCharacter,
-    /// A file of another machine.
-    #[error("a `file` URL has no host: write `file:///path`")]
-    FileHost,
-    /// A relative file URL.
-    #[error("the path of a `file` URL is absolute: write `file:///path`")]
-    RelativeFile,
 }
 
 /// Returns the text with user information, query and fragment masked, and made harmless.

@@ -48,12 +48,12 @@ impl Digest {
 
     /// Reads everything from `content` and returns its digest and its length in bytes.
     pub fn of_reader(content: &mut dyn Read) -> io::Result<(Self, u64)> {
-        let mut hasher = Sha256::new();
+        let mut hasher = Hasher::default();
         let mut buffer = vec![0_u8; READ_SIZE];
         let mut length = 0_u64;
         loop {
             let count = match content.read(&mut buffer) {
-                Ok(0) => return Ok((Self(hasher.finalize().into()), length)),
+                Ok(0) => return Ok((hasher.finish(), length)),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
@@ -61,6 +61,22 @@ impl Digest {
             hasher.update(buffer.get(..count).unwrap_or_default());
             length += count as u64;
         }
+    }
+}
+
+/// Computes the digest of content that comes piece by piece.
+#[derive(Debug, Clone, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Takes the next piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Returns the digest of all pieces.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
     }
 }
 

@@ -15,6 +15,7 @@ use dbt_core::version::Version;
 use dbt_ui::exit_code::ExitCode;
 use dbt_ui::printer::Printer;
 use dbt_ui::prompt::{self, Answer};
+use dbt_ui::report::Report;
 use serde_json::json;
 
 use crate::args::{SignIn, Where};
@@ -88,16 +89,19 @@ pub(crate) fn run(typed: Delete, environment: &Environment, printer: &Printer) -
         outcome.failed = deletion::carry_out(&outcome.plan, both, &patience, |version| {
             deleted.push(version.clone());
         });
-        follow(base, &subject)?;
+        follow(base, &subject, &exchange)?;
     }
     outcome.show(&typed, printer)?;
     outcome.end()
 }
 
-/// In a directory, brings the pages up to date that name what was deleted.
-fn follow(base: &RepositoryUrl, subject: &Subject) -> Result<(), Stop> {
-    let Some(root) = base.directory() else { return Ok(()) };
+/// In a directory or a bucket, brings the pages up to date that name what was deleted.
+fn follow(base: &RepositoryUrl, subject: &Subject, exchange: &Exchange) -> Result<(), Stop> {
     let versions = Location::versions_of(subject).path;
+    let Some(root) = base.directory() else {
+        let path = versions.join(page::FILE).map_err(Report::internal)?;
+        return index::bucket::follow(&[Spot { base: base.clone(), path }], exchange);
+    };
     let place = versions.segments().fold(root.to_owned(), |below, name| below.join(name));
     // With its last version a tool goes, too.
     let inside = versions.join(page::FILE).ok().filter(|_path| place.is_dir());

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use dbt_client::config::Variables;
+use dbt_client::config::{Variables, begins_with};
 use dbt_client::settings;
 use dbt_core::brand;
 use dbt_core::secret::{Secret, withheld_variables};
@@ -35,6 +35,12 @@ pub enum Variable {
     IdTokenFile,
     /// How `release` uploads, as for the older script; so are those that follow.
     UploadMethod,
+    /// The bucket of dbt itself, where `release` uploads to buckets.
+    DbtBucket,
+    /// The bucket of the tools.
+    ToolsBucket,
+    /// The region of both.
+    BucketRegion,
     /// Which key of gpg signs.
     GpgIdentity,
     /// The root of the server.
@@ -61,7 +67,7 @@ pub enum Variable {
 /// what it means.
 type Row = (Variable, &'static str, bool, &'static str);
 
-const TABLE: [Row; 19] = [
+const TABLE: [Row; 22] = [
     (Variable::Config, "CONFIG", true, "the configuration file that `-s` reads"),
     (Variable::Home, "HOME", true, "the directory of configuration and keys"),
     (Variable::Server, "SERVER", true, "the server to publish to, as `-s`"),
@@ -80,7 +86,20 @@ const TABLE: [Row; 19] = [
     ),
     (Variable::IdToken, "ID_TOKEN", true, "the identity of a CI job, which the server exchanges"),
     (Variable::IdTokenFile, "ID_TOKEN_FILE", true, "a file that holds such an identity"),
-    (Variable::UploadMethod, "UPLOAD_METHOD", false, "`release`: `http`, if it is said"),
+    (Variable::UploadMethod, "UPLOAD_METHOD", false, "`release`: `http` or `s3`, if it is said"),
+    (
+        Variable::DbtBucket,
+        "S3_BUCKET",
+        true,
+        "`release` with `s3`: the bucket that `--repository` names",
+    ),
+    (
+        Variable::ToolsBucket,
+        "TOOLS_S3_BUCKET",
+        false,
+        "`release` with `s3`: the bucket that `--tools-repository` names",
+    ),
+    (Variable::BucketRegion, "S3_REGION", false, "`release` with `s3`: the region of both"),
     (Variable::GpgIdentity, "GPG_IDENTITY", false, "`release`: what `--signer gpg:ID` says"),
     (Variable::ReposerverUrl, "REPOSERVER_URL", false, "`release`: what `--to URL` says"),
     (Variable::ReposerverAuth, "REPOSERVER_AUTH", false, "`release`: what `--auth` says"),
@@ -215,6 +234,10 @@ impl Variables for Environment {
         };
         let found = self.inherited.iter().find(|(other, _value)| same(other));
         found.map(|(_name, value)| value.as_os_str())
+    }
+
+    fn has_any(&self, beginning: &str) -> bool {
+        self.inherited.iter().any(|(name, _value)| begins_with(name, beginning))
     }
 }
 

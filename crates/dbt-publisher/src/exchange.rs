@@ -1,16 +1,16 @@
 //! Reading from and writing to repositories: every write is retried, and read back.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use dbt_client::auth::Credentials;
-use dbt_client::settings::Network;
+use dbt_client::settings::{KEPT_CREDENTIALS, Network};
 use dbt_client::source::{
-    self, Answer, Ask, Cancel, Class, Connector, Content, Failure, FetchError, PART, Patience,
-    Releases, Replace, open_destination, root_above,
+    self, Answer, Ask, BucketProblem, Cancel, Class, Connector, Content, Failure, FetchError, PART,
+    Patience, Releases, Replace, open_destination, root_above,
 };
 use dbt_client::url::RepositoryUrl;
 use dbt_core::digest::{Digest, READ_SIZE};
@@ -116,7 +116,10 @@ impl Exchange {
         connector: impl FnOnce(&Network, Option<&Path>, &str) -> Arc<Connector>,
     ) -> Result<Self, Stop> {
         let agent = format!("{}/{}", crate::args::PROGRAM, env!("CARGO_PKG_VERSION"));
-        let network = Network::of(environment).map_err(NotText::from)?;
+        let mut network = Network::of(environment).map_err(NotText::from)?;
+        network.aws.home = environment.path(Variable::UserHome);
+        let state = environment.our_home().map(|home| home.join("state"));
+        network.aws.kept = state.map(|state| state.join(KEPT_CREDENTIALS));
         let connector = connector(&network, place.ca_file.as_deref(), &agent);
         let dumb = environment.text(Variable::Term)?.is_some_and(|term| term == "dumb");
         let visible = !dumb && io::IsTerminal::is_terminal(&io::stderr());
@@ -142,6 +145,28 @@ impl Exchange {
             Answer::Document { bytes, etag: _ } => Some(bytes),
             Answer::NotModified => None,
         }))
+    }
+
+    /// Reads the page of a directory, or nothing if there is none.
+    pub(crate) fn get_page(&self, spot: &Spot, limit: u64) -> Result<Option<Vec<u8>>, Stop> {
+        let mut ask = Ask::document(limit, &Patience::without_cached_copy(1.0));
+        ask.accepts_html = true;
+        let answer = present(self.source(spot).get(&spot.path, &ask))?;
+        Ok(answer.and_then(|answer| match answer {
+            Answer::Document { bytes, etag: _ } => Some(bytes),
+            Answer::NotModified => None,
+        }))
+    }
+
+    /// Writes the page of a directory, which is not read back: nothing else may be a page.
+    pub(crate) fn put_page(&self, spot: &Spot, text: &str) -> Result<(), Stop> {
+        let content = content_of(text.as_bytes());
+        let destination = self.writing(&spot.base);
+        let put = || {
+            let (mut body, patience) = (Cursor::new(text), Patience::for_upload(1.0));
+            destination.put(&spot.path, &mut body, &content, Replace::Allowed, &patience)
+        };
+        asked_again(put).map_err(not_written)
     }
 
     /// Reads a small file as [`Exchange::get`] does, and says whether others see it.
@@ -241,7 +266,21 @@ impl Exchange {
         let written = self.write(spot, body, content, replace);
         self.bar.end();
         written?;
-        index::follow(spot)
+        self.follow(std::slice::from_ref(spot))
+    }
+
+    /// Brings the pages up to date that name these files, where there are pages.
+    pub(crate) fn follow(&self, spots: &[Spot]) -> Result<(), Stop> {
+        for spot in spots {
+            index::follow(spot)?;
+        }
+        index::bucket::follow(spots, self)
+    }
+
+    /// Deletes a file.
+    pub(crate) fn delete(&self, spot: &Spot) -> Result<(), Stop> {
+        let patience = Patience::for_upload(1.0);
+        Ok(self.writing(&spot.base).delete(&spot.path, &patience)?)
     }
 
     /// Writes a file as part of a work whose progress is shown, and reads it back; says whether it is a
@@ -369,6 +408,11 @@ fn may_pass(error: &FetchError) -> bool {
             | Failure::Truncated { .. }
             | Failure::Garbled
             | Failure::Interrupted
+            | Failure::Bucket(
+                BucketProblem::Moved { .. }
+                    | BucketProblem::Conflict { .. }
+                    | BucketProblem::Renewed { .. }
+            )
     )
 }
 

@@ -4,6 +4,8 @@
 //! Every directory of the two trees gets an `index.html` in the form of the reference's listings,
 //! written after what it names. So a version is on the page of its tool when all of it is there.
 
+pub(crate) mod bucket;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -36,16 +36,19 @@ pub struct Invocation<'a> {
 impl<'a> Invocation<'a> {
     pub(crate) fn new(world: &'a World, arguments: Vec<OsString>) -> Self {
         let home = OsString::from(world.home());
+        let of_the_world = world.variables().into_iter();
+        let of_the_world = of_the_world.map(|(name, value)| (name.into(), value.into()));
+        let usual = [
+            ("HOME".into(), home),
+            ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
+            ("TMPDIR".into(), world.temporary().into()),
+        ];
         Self {
             world,
             prefix: Vec::new(),
             program: world.program(),
             arguments,
-            environment: vec![
-                ("HOME".into(), home),
-                ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
-                ("TMPDIR".into(), world.temporary().into()),
-            ],
+            environment: usual.into_iter().chain(of_the_world).collect(),
             stdin: Vec::new(),
             pipe: None,
         }

@@ -10,6 +10,7 @@
 
 pub mod black_hole;
 pub mod browser;
+pub mod bucket_server;
 pub mod changes;
 pub mod dex;
 pub mod directory_service;

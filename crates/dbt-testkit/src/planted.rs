@@ -20,10 +20,13 @@ use self::forms::Forms;
 
 /// What each of them is, and how it begins; no other text of a test may have that in it. The first
 /// is shown where one is found, the second never.
-pub const PLANTED: [(&str, &str); 40] = [
+pub const PLANTED: [(&str, &str); 43] = [
     ("a token of a cluster", "a-secret-of-the-cluster"),
     ("a code that a browser brings back", "a-code-"),
     ("a code that a device waits with", "a-device-code-"),
+    ("the secret of a key of AWS", "aws-secret-of-"),
+    ("a token of a session at AWS", "aws-session-of-"),
+    ("a token that AWS exchanges", "aws-token-of-"),
     ("a token of one test", "a-token-for-this-test-alone"),
     ("a token of the publisher", "a-token-of-the-publisher"),
     ("a canary", "canary-"),

@@ -4,13 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dbt_core::brand;
 use dbt_core::digest::Digest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::bucket_server::{self, BucketServer};
 use crate::invocation::{Invocation, Run};
 use crate::people::{ALICE, Person};
 use crate::planted::{self, Secrets};
@@ -26,7 +27,42 @@ pub struct World {
     repository: TestRepository,
     server: FileServer,
     secrets: Arc<Secrets>,
+    /// The store that has everything as a bucket, once somebody wants it.
+    bucket: OnceLock<BucketServer>,
     directory: TempDir,
+}
+
+/// How the client of a world reads its repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// From the file server.
+    Http,
+    /// As a directory.
+    Directory,
+    /// From a bucket, with a key that is in the environment.
+    Bucket,
+}
+
+impl Reading {
+    /// The variable that says how the worlds of a process read: the same suite runs in every way.
+    pub const VARIABLE: &str = "DBT_TEST_READING";
+
+    /// Returns its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Directory => "directory",
+            Self::Bucket => "bucket",
+        }
+    }
+
+    /// Returns how the worlds of this process read.
+    #[expect(clippy::disallowed_methods, reason = "a suite is told so by whoever starts it")]
+    fn of_this_process() -> Self {
+        let said = std::env::var(Self::VARIABLE).unwrap_or_default();
+        let all = [Self::Directory, Self::Bucket];
+        all.into_iter().find(|reading| reading.name() == said).unwrap_or(Self::Http)
+    }
 }
 
 impl World {
@@ -47,7 +83,8 @@ impl World {
         let repository = TestRepository::create(&at("s"), &at("started"));
         repository.trust(&[&ALICE]);
         let server = FileServer::start(&at("s"));
-        let world = Self { repository, server, secrets: Arc::default(), directory };
+        let (secrets, bucket) = (Arc::default(), OnceLock::new());
+        let world = Self { repository, server, secrets, bucket, directory };
         // Where the user has written them, and the copy of that which a test keeps.
         let config = world.config_file();
         let copy =
@@ -58,6 +95,7 @@ impl World {
         world.write_config(
             &json!({ "servers": { SERVER: world.server_entry() }, "defaultServer": SERVER }),
         );
+        world.read_by(Reading::of_this_process());
         world
     }
 
@@ -163,6 +201,34 @@ impl World {
                 fs::rename(before, state(&format!("{url}{REPOSITORY}"))).unwrap();
             }
         });
+    }
+
+    /// Lets the client read the repository in this way.
+    pub fn read_by(&self, reading: Reading) {
+        let root = self.repository.file("");
+        let place = |path: &str| match reading {
+            Reading::Http => format!("{}{path}", self.server.url()),
+            Reading::Directory => {
+                format!("{}{path}", root.display().to_string().trim_end_matches('/'))
+            }
+            Reading::Bucket => self.bucket().url(path),
+        };
+        self.set("repository", place(REPOSITORY));
+        self.set("truststore", place(&format!("{REPOSITORY}/truststore")));
+        self.set("toolsRepository", place(TOOLS));
+    }
+
+    /// Returns the store that has the repository as a bucket. Whoever runs from now on has a key
+    /// for it.
+    pub fn bucket(&self) -> &BucketServer {
+        self.bucket.get_or_init(|| BucketServer::start(&self.repository.file("")))
+    }
+
+    /// Returns the variables that every run has because of where the repository is.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, &'static str)> {
+        let (id, secret) = bucket_server::KEY;
+        let key = [("AWS_ACCESS_KEY_ID", id), ("AWS_SECRET_ACCESS_KEY", secret)];
+        self.bucket.get().map(|_bucket| key.to_vec()).unwrap_or_default()
     }
 
     /// Names people in the configuration's `trust`, for dbt and for all tools.
@@ -282,11 +348,20 @@ impl World {
     pub(crate) fn hidden(&self) -> Vec<(String, &'static str)> {
         let url = self.server.url();
         let address = url.trim_start_matches("http://").to_owned();
-        vec![
+        // However it is read, the repository is called the same.
+        let store = self.bucket.get().map(|bucket| {
+            let (place, more) = bucket.url_parts();
+            [(more, ""), (place, "[SERVER]")]
+        });
+        let directory = format!("file://{}", self.repository.file("").display());
+        let directory = directory.trim_end_matches('/').to_owned();
+        let known = vec![
+            (directory, "[SERVER]"),
             (url, "[SERVER]"),
             (address, "[ADDRESS]"),
             (self.directory.path().display().to_string(), "[WORLD]"),
-        ]
+        ];
+        store.into_iter().flatten().chain(known).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! `server`: the servers of the configuration.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use dbt_client::auth::Credentials;
@@ -262,7 +263,7 @@ fn parse(process: &Process, words: &[String]) -> Result<(RepositoryUrl, ServerNa
     root_and_name(process, name, url)
 }
 
-/// Reads the root of a server, which is called like its host or directory if nobody says otherwise.
+/// Reads the root of a server, which is called like its host, bucket or directory if nobody says otherwise.
 pub(crate) fn root_and_name(
     process: &Process,
     name: Option<&str>,
@@ -271,14 +272,7 @@ pub(crate) fn root_and_name(
     let here = process.host.directory.clone().unwrap_or_default();
     let root = RepositoryUrl::parse_relative_to(url, &here)
         .map_err(|error| UsageError::caused_by(error).report())?;
-    let name = match (name, root.origin(), root.directory()) {
-        (Some(name), _, _) => name.to_owned(),
-        (None, Some(origin), _) => origin.host().to_owned(),
-        (None, None, directory) => {
-            let last = directory.and_then(Path::file_name);
-            last.unwrap_or_default().to_string_lossy().into_owned()
-        }
-    };
+    let name = name.map(Cow::from).or_else(|| root.usual_name()).unwrap_or_default();
     let name =
         name.parse().map_err(|error: InvalidServerName| UsageError::caused_by(error).report())?;
     Ok((root, name))
@@ -353,7 +347,8 @@ pub(crate) fn read(
         ));
     }
     let agent = format!("{}/{}", brand::PROGRAM, process.program.version);
-    let network = network(&process.env, process.inputs()?.places).map_err(Report::from)?;
+    let inputs = process.inputs()?;
+    let network = network(&process.env, inputs.places, inputs.host).map_err(Report::from)?;
     let connector = Connector::new(&network, None, &agent);
     let source = source::open(directory, &connector, &Credentials::none());
     Ok(source.get(path, &Ask::document(limit, &Patience::without_cached_copy(1.0))))
@@ -366,7 +361,7 @@ pub(crate) fn announced(
     root: &RepositoryUrl,
 ) -> Result<NewServer, Report> {
     let mut server = NewServer::at(name, Urls::below(root));
-    // A directory is where it is, whatever it says of where others find what is in it.
+    // A directory or a bucket is where it is, whatever it says of where others find what is in it.
     if root.origin().is_some() {
         match read(process, root, &announcement::path(), announcement::LIMIT)? {
             Ok(Answer::Document { bytes, .. }) => {

@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use dbt_testkit::bucket_server::KEY;
 use dbt_testkit::exits;
 use dbt_testkit::invocation::{Invocation, Run};
 use dbt_testkit::people::ALICE;
@@ -281,4 +282,45 @@ fn settings_in_the_installer_itself_count_before_a_file_beside_it() {
         .mentions("organisation: Acme Ltd\n")
         .mentions("settings:     in this installer\n");
     run(&world, &["deploy"]).prints("deploy 1.4.0\n").says_nothing();
+}
+
+#[test]
+fn a_bucket_is_a_server_like_any_other() {
+    let world = world();
+    let url = world.bucket().url("");
+    let mut settings = settings(&world);
+    settings["url"] = json!(url);
+    put_beside(&world, &settings);
+    install(&world, &["--yes", "--no-modify-profile"]).exits_with(0);
+    let (place, _more) = world.bucket().url_parts();
+    let config = config(&world);
+    let said = config["servers"]["acme"]["repository"].as_str().unwrap();
+    assert!(said.starts_with(&format!("{place}/dbt?region=")), "{said}");
+    run(&world, &["deploy", "x"]).exits_with(0).prints("deploy 1.4.0\n[x]\n");
+    let asked = world.bucket().take_requests();
+    assert!(asked.iter().all(|asked| asked.key.as_deref() == Some(KEY.0)), "{asked:?}");
+    assert!(world.server().take_lines().is_empty());
+    install(&world, &["uninstall", "--yes"]).exits_with(0);
+    assert!(!installed(&world).exists());
+}
+
+#[test]
+fn a_bucket_that_is_named_alone_shows_whose_keys_it_has() {
+    let world = world();
+    let url = world.bucket().url("");
+    let words = ["--from", &url, "--yes", "--no-modify-profile"];
+    install(&world, &words).exits_with(0).mentions("server:       acme-tools\n");
+    run(&world, &["deploy", "x"]).exits_with(0).prints("deploy 1.4.0\n[x]\n");
+}
+
+#[test]
+fn of_a_bucket_that_may_not_be_read_nothing_is_installed() {
+    let world = world();
+    world.bucket().deny("GetObject");
+    let mut settings = settings(&world);
+    settings["url"] = json!(world.bucket().url(""));
+    put_beside(&world, &settings);
+    let words = "has no permission `s3:GetObject` in the bucket `acme-tools` (AccessDenied)";
+    install(&world, &["--yes"]).exits_with(83).mentions(words);
+    nothing_is_there(&world);
 }

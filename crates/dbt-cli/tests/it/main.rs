@@ -16,6 +16,7 @@ mod credentials;
 mod doctor;
 mod documents;
 mod errors_page;
+mod everywhere;
 mod file_systems;
 mod full_disks;
 mod handmade;

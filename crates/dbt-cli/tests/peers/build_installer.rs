@@ -141,6 +141,63 @@ fn what_is_said_of_an_identity_provider_is_what_the_older_build_made_of_it() {
 }
 
 #[test]
+fn a_server_may_be_a_bucket_or_two_as_in_the_older_build() {
+    let world = world();
+    let key = alice();
+    let baked_of = |variables: &[(&str, &str)]| {
+        let key = [("TRUST_FINGERPRINTS", key.as_str())];
+        building(&world, &[&key[..], variables].concat()).run().exits_with(0);
+        let settings = baked(&world);
+        ["url", "repository", "toolsRepository"].map(|key| settings[key].clone())
+    };
+    let nothing = Value::Null;
+    let region = ("S3_REGION", "eu-west-1");
+    assert_eq!(
+        baked_of(&[("SERVER_URL", "s3://acme"), region]),
+        [json!("s3://acme?region=eu-west-1"), nothing.clone(), nothing.clone()]
+    );
+    let written = "https://acme.s3.eu-west-1.amazonaws.com";
+    assert_eq!(
+        baked_of(&[("SERVER_URL", written), region]),
+        [json!(written), nothing.clone(), nothing.clone()]
+    );
+    let tools = ("TOOLS_URL", "s3://acme-tools?endpoint=https://s3.acme.com");
+    assert_eq!(
+        baked_of(&[("SERVER_URL", "s3://acme-dbt"), tools, region]),
+        [
+            nothing,
+            json!("s3://acme-dbt?region=eu-west-1"),
+            json!(format!("{}&region=eu-west-1", tools.1))
+        ]
+    );
+}
+
+#[test]
+fn what_is_said_of_a_bucket_and_contradicts_itself_is_refused() {
+    let world = world();
+    let key = alice();
+    let other = "https://acme.s3.us-east-1.amazonaws.com";
+    for (variables, words) in [
+        ([("SERVER_URL", other), ("S3_REGION", "eu-west-1")], "SERVER_URL says another region"),
+        (
+            [("SERVER_URL", "s3://acme?region=us-east-1"), ("S3_REGION", "eu-west-1")],
+            "SERVER_URL says another region",
+        ),
+        ([("SERVER_URL", "s3://acme"), ("S3_REGION", "eu&x=y")], "expected the name of a region"),
+        (
+            [("SERVER_URL", "s3://acme"), ("ISSUER_URL", "https://id.example.com")],
+            "whoever reads it signs in to AWS",
+        ),
+    ] {
+        let key = [("TRUST_FINGERPRINTS", key.as_str())];
+        let run = building(&world, &[&key[..], &variables].concat()).run();
+        run.exits_with(2).mentions(words);
+        assert_eq!(run.stdout(), "");
+        nothing_was_made(&world);
+    }
+}
+
+#[test]
 fn packages_have_the_version_that_was_said() {
     let world = world();
     let key = alice();
@@ -166,9 +223,7 @@ fn variables_that_would_harm_or_do_nothing_are_refused() {
     for (name, value, words) in [
         ("SERVER_URL", "", "SERVER_URL is missing"),
         ("OIDC_CLIENT_SECRET", "hunter2", "register a public client"),
-        ("S3_REGION", "eu-west-1", "S3_REGION is set"),
-        ("SERVER_URL", "s3://acme-dbt", "`s3://` is nothing that an installer knows"),
-        ("TOOLS_URL", "s3://acme-tools", "`s3://` is nothing that an installer knows"),
+        ("S3_REGION", "eu-west-1", "neither SERVER_URL nor TOOLS_URL is a bucket"),
         (
             "CONNECTOR_ID",
             "ssh",

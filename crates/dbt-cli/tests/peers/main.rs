@@ -27,6 +27,7 @@ mod installer;
 mod installing;
 mod keychain;
 mod migration;
+mod moto;
 mod multicall;
 mod network;
 mod nginx;

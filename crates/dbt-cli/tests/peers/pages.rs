@@ -119,7 +119,7 @@ fn succeeds(output: &Output) -> String {
 }
 
 /// Returns the commands of a page, without prompts and remarks.
-fn commands(page: &str) -> Vec<String> {
+pub(crate) fn commands(page: &str) -> Vec<String> {
     let blocks = page.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let mut commands: Vec<String> = Vec::new();
     for line in blocks.flat_map(str::lines) {

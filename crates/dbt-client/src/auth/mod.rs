@@ -26,7 +26,7 @@ use dbt_core::clock::Clock;
 use dbt_core::secret::Secret;
 
 use crate::oidc::OidcError;
-use crate::source::{Class, Connector};
+use crate::source::{AwsError, Class, Connector};
 use crate::url::{Origin, Scheme};
 
 use self::agent::{Agent, AgentError};
@@ -494,6 +494,10 @@ pub enum CredentialsError {
     #[error(transparent)]
     Provider(Arc<OidcError>),
 
+    /// Credentials of AWS are configured and cannot be had.
+    #[error(transparent)]
+    Aws(Box<AwsError>),
+
     /// Another process is about to sign in, and has not in time.
     #[error("another process was still signing in after {}", said(*waited))]
     Busy {
@@ -508,11 +512,19 @@ impl From<OidcError> for CredentialsError {
     }
 }
 
+impl From<AwsError> for CredentialsError {
+    fn from(error: AwsError) -> Self {
+        Self::Aws(Box::new(error))
+    }
+}
+
 impl CredentialsError {
     /// Returns the row of the outage table that this is: a provider that cannot be reached is as a
     /// server that cannot be; whatever else is missing is for a person to provide.
     pub fn class(&self) -> Class {
         let is_outage = if let Self::Provider(error) = self {
+            error.class() == Class::Outage
+        } else if let Self::Aws(error) = self {
             error.class() == Class::Outage
         } else {
             matches!(self, Self::Busy { .. })
@@ -532,6 +544,7 @@ impl CredentialsError {
             Self::Ssh(error) => error.hint(),
             Self::Agent(error) => error.hint(),
             Self::Provider(error) => error.hint(),
+            Self::Aws(error) => error.hint(),
             Self::Busy { .. }
             | Self::File { .. }
             | Self::TooLong { .. }

@@ -111,7 +111,7 @@ pub(super) fn ask(session: &Session<'_>) -> Result<Option<Vec<CatalogEntry>>, Fe
 /// Returns the place above the tools, if they lie where servers of ours have them.
 fn root_of(session: &Session<'_>) -> Option<Box<dyn Source>> {
     let tools = &session.settings.server.tools;
-    let (root, path) = tools.split_last().filter(|_parts| tools.directory().is_none())?;
+    let (root, path) = tools.split_last().filter(|_parts| tools.origin().is_some())?;
     let is_ours = path.file_name() == Some(brand::TOOLS_PATH);
     is_ours.then(|| session.source_at(&root))
 }

@@ -13,6 +13,7 @@ use dbt_core::trust::rules::TrustRules;
 
 use super::object::Object;
 use super::{ConfigError, NewServer, Text, load};
+use crate::url::bucket::Bucket;
 use crate::url::{InvalidUrl, RepositoryUrl};
 
 /// The most that an announcement may have.
@@ -31,7 +32,8 @@ pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
     let mut top = Object::top(&document)?;
     // Where it is asked, and not where it says that it is.
     let host = server.repository.origin().map(|origin| origin.host().to_owned());
-    places_and_trust(&mut top, server)?;
+    let own = server.repository.clone();
+    places_and_trust(&mut top, server, |text, is_here| announced(text, is_here, &own))?;
     for key in SIGN_IN {
         if let Some(text) = top.text(key)? {
             let value = literal(&text)?;
@@ -44,10 +46,11 @@ pub fn read(bytes: &[u8], server: &mut NewServer) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Takes over where the parts of a server are, and who may sign what.
+/// Takes over where the parts of a server are, as `url` reads it, and who may sign what.
 pub(super) fn places_and_trust(
     top: &mut Object<'_>,
     server: &mut NewServer,
+    url: impl Fn(&Text, bool) -> Result<RepositoryUrl, ConfigError>,
 ) -> Result<(), ConfigError> {
     let is_here = server.repository.is_loopback();
     for (key, place) in [
@@ -65,12 +68,33 @@ pub(super) fn places_and_trust(
     Ok(())
 }
 
+/// Reads a URL that a server says of itself. In a bucket, whoever reads shows what proves who they
+/// are: to Amazon, or to the store that a person has named, and with the credentials that they have
+/// chosen. A store of the server's choice could use that elsewhere.
+fn announced(
+    text: &Text,
+    is_here: bool,
+    own: &RepositoryUrl,
+) -> Result<RepositoryUrl, ConfigError> {
+    let url = url(text, is_here)?;
+    let own = own.bucket().map(|(bucket, _key)| bucket);
+    if let Some((bucket, _key)) = url.bucket() {
+        if bucket.endpoint() != own.and_then(Bucket::endpoint) {
+            return Err(text.refuse("a server cannot announce which store has a bucket"));
+        }
+        if bucket.profile() != own.and_then(Bucket::profile) {
+            return Err(text.refuse("a server cannot announce whose credentials are for a bucket"));
+        }
+    }
+    Ok(url)
+}
+
 /// Reads a URL. A server does not say where files of this machine are, nor gives up protection; nor
 /// does one that is not here lead to something that is: that is a mistake, or a trap.
 pub(super) fn url(text: &Text, is_here: bool) -> Result<RepositoryUrl, ConfigError> {
     let url: RepositoryUrl =
         literal(text)?.parse().map_err(|error: InvalidUrl| text.refuse(error))?;
-    if url.origin().is_none() {
+    if url.directory().is_some() {
         return Err(text.refuse("a server cannot announce a directory"));
     }
     if url.is_plain_http() && !url.is_loopback() {
@@ -150,6 +174,35 @@ mod tests {
             let text = format!(r#"{{"oidcAudience": "{audience}"}}"#);
             let server = announced(&text).unwrap();
             assert_eq!(server.sign_in, [("oidcAudience".to_owned(), audience.to_owned())]);
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_announced_at_amazon_or_in_the_store_that_a_person_has_named() {
+        let tools = |root: &str, url: &str| {
+            let urls = Urls::below(&root.parse().unwrap());
+            let mut server = NewServer::at("h".parse().unwrap(), urls);
+            let text = format!(r#"{{"toolsRepository": "{url}"}}"#);
+            read(text.as_bytes(), &mut server).map(|()| server.tools.to_string())
+        };
+        let amazon = "https://tools.s3.eu-west-1.amazonaws.com/t";
+        assert_eq!(tools("https://h.example.com", amazon).unwrap(), amazon);
+        assert_eq!(tools("s3://acme", "s3://tools").unwrap(), "s3://tools");
+        let own = "s3://acme?endpoint=https%3A%2F%2Fs3.acme.com";
+        assert!(tools(own, "s3://tools?endpoint=https://s3.acme.com").is_ok());
+
+        for (root, url, words) in [
+            ("https://h.example.com", "s3://t?endpoint=https://evil.example.com", "which store"),
+            ("s3://acme", "s3://t?endpoint=https://evil.example.com", "which store"),
+            (own, "s3://t?endpoint=https://evil.example.com", "which store"),
+            ("https://h.example.com", "s3://t?profile=admin", "whose credentials"),
+            ("https://h.example.com", "s3://t?endpoint=http://127.0.0.1:9", "on this machine"),
+            ("https://h.example.com", "s3://t?endpoint=http://s3.acme.com", "without TLS"),
+        ] {
+            let error = tools(root, url).unwrap_err();
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let said = format!("{error} {}", cause.unwrap_or_default());
+            assert!(said.contains(words), "{root} {url}: {said}");
         }
     }
 

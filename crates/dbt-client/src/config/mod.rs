@@ -40,7 +40,7 @@ pub use offer::{OFFER_LIMIT, Offer};
 pub use revise::{anchor_of, is_anchor};
 pub use shared_client::SharedClient;
 pub use sign_in::Keys;
-pub use text::{Surroundings, Text, Variables};
+pub use text::{Surroundings, Text, Variables, begins_with};
 pub use urls::Urls;
 pub use way_in::{Asked, Kind, Means, WayIn};
 

@@ -48,7 +48,7 @@ impl Offer {
             None => name_of(&urls.repository)?,
         };
         let mut server = NewServer::at(name, urls);
-        places_and_trust(&mut top, &mut server)?;
+        places_and_trust(&mut top, &mut server, announcement::url)?;
         for key in SIGN_IN.into_iter().chain(["oidcUsername"]) {
             if let Some(text) = top.text(key)? {
                 server.sign_in.push((key.to_owned(), literal(&text)?));
@@ -95,10 +95,10 @@ impl NewServer {
     }
 }
 
-/// Returns the name that a server has when nobody gives it one: its host's.
+/// Returns the name that a server has when nobody gives it one: its host's, or its bucket's.
 fn name_of(repository: &RepositoryUrl) -> Result<ServerName, ConfigError> {
-    let host = repository.origin().map(|origin| origin.host().to_owned()).unwrap_or_default();
-    host.parse().map_err(|error: InvalidServerName| ConfigError::BadValue {
+    let name = repository.usual_name().unwrap_or_default();
+    name.parse().map_err(|error: InvalidServerName| ConfigError::BadValue {
         key: "name".to_owned(),
         reason: Box::new(error),
     })
@@ -151,6 +151,25 @@ mod tests {
     }
 
     #[test]
+    fn a_server_may_be_a_bucket_which_the_administrator_describes() {
+        let offer = |text: &str| Offer::parse(text.as_bytes()).unwrap().server;
+        let server = offer(
+            r#"{"url": "s3://acme?region=eu-west-1", "toolsRepository": "s3://tools?profile=acme&endpoint=https://s3.acme.com"}"#,
+        );
+        let amazon = "https://acme.s3.eu-west-1.amazonaws.com/dbt";
+        assert_eq!(server.repository.to_string(), amazon);
+        assert_eq!(server.truststore.to_string(), format!("{amazon}/truststore"));
+        let (tools, _key) = server.tools.bucket().unwrap();
+        assert_eq!((tools.name(), tools.profile()), ("tools", Some("acme")));
+        assert_eq!(server.name.as_str(), "acme");
+
+        let server =
+            offer(r#"{"repository": "s3://acme-dbt", "toolsRepository": "s3://acme-tools"}"#);
+        assert_eq!(server.truststore.to_string(), "s3://acme-dbt/truststore");
+        assert_eq!(server.name.as_str(), "acme-dbt");
+    }
+
+    #[test]
     fn what_is_misspelt_or_dangerous_is_refused() {
         for (text, words) in [
             (r"{}", "`url` is missing"),
@@ -159,6 +178,11 @@ mod tests {
             (r#"{"url": "https://a.example.com", "oidcClientSecret": "x"}"#, "`oidcClientSecret`"),
             (r#"{"url": "https://a.example.com", "trust": {"dbt": ["x"]}}"#, "`trust.dbt"),
             (r#"{"url": "/srv/dbt"}"#, "`url`"),
+            (r#"{"url": "s3://acme?endpoint=http://s3.acme.com"}"#, "`url`"),
+            (
+                r#"{"url": "s3://acme", "toolsRepository": "s3://t?endpoint=http://127.0.0.1:9"}"#,
+                "`toolsRepository`",
+            ),
         ] {
             let error = Offer::parse(text.as_bytes()).map(drop).unwrap_err();
             assert!(error.to_string().contains(words), "{text}: {error}");

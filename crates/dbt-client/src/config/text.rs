@@ -14,12 +14,33 @@ use crate::url::RepositoryUrl;
 pub trait Variables {
     /// Returns a variable's value. One that is set to nothing has the empty value.
     fn variable(&self, name: &str) -> Option<&OsStr>;
+
+    /// Says whether any variable's name begins with this.
+    fn has_any(&self, beginning: &str) -> bool;
 }
 
 impl Variables for BTreeMap<String, OsString> {
     fn variable(&self, name: &str) -> Option<&OsStr> {
         self.get(name).map(OsString::as_os_str)
     }
+
+    fn has_any(&self, beginning: &str) -> bool {
+        self.range(beginning.to_owned()..)
+            .next()
+            .is_some_and(|(name, _)| name.starts_with(beginning))
+    }
+}
+
+/// Says whether a variable's name begins with this, as systems compare such names.
+pub fn begins_with(name: &OsStr, beginning: &str) -> bool {
+    let first = name.as_encoded_bytes().get(..beginning.len());
+    first.is_some_and(|first| {
+        if cfg!(windows) {
+            first.eq_ignore_ascii_case(beginning.as_bytes())
+        } else {
+            first == beginning.as_bytes()
+        }
+    })
 }
 
 /// What texts of the file mean something with.

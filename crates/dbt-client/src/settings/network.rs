@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::Aws;
 use crate::config::Variables;
 
 /// A variable about connections: its name, and what it means.
@@ -51,6 +52,8 @@ pub struct Network {
     pub ssl_cert_dirs: Vec<PathBuf>,
     /// Where a macOS build without the system's framework keeps what `security` said.
     pub remembered_roots: Option<PathBuf>,
+    /// What repositories in S3 are asked with.
+    pub aws: Aws,
 }
 
 impl fmt::Debug for Network {
@@ -63,6 +66,7 @@ impl fmt::Debug for Network {
             .field("ssl_cert_file", &self.ssl_cert_file)
             .field("ssl_cert_dirs", &self.ssl_cert_dirs)
             .field("remembered_roots", &self.remembered_roots)
+            .field("aws", &self.aws)
             .finish()
     }
 }
@@ -91,6 +95,7 @@ impl Network {
             ssl_cert_file: path(SSL_CERT_FILE).map(PathBuf::from),
             ssl_cert_dirs: directories.filter(|path| !path.as_os_str().is_empty()).collect(),
             remembered_roots: None,
+            aws: Aws::of(variables),
         })
     }
 }

@@ -104,14 +104,15 @@ impl Problem {
 }
 
 impl Api {
-    /// Returns that of the server whose root this is, above its repositories; nothing for a directory.
+    /// Returns that of the server whose root this is, above its repositories; nothing for a bucket or a
+    /// directory.
     pub(super) fn at(
         root: &RepositoryUrl,
         connector: &Arc<Connector>,
         credentials: &Credentials,
     ) -> Option<Self> {
         let client = Client::new(connector, credentials);
-        root.directory().is_none().then(|| Self { root: root.clone(), client })
+        root.origin().is_some().then(|| Self { root: root.clone(), client })
     }
 
     /// Returns the root of the server.

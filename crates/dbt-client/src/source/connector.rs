@@ -15,6 +15,7 @@ use ureq::unversioned::transport::{
 use ureq::{Agent, SendBody, Timeout};
 
 use super::authorities::{CertificateRoots, Places};
+use super::aws::Aws;
 use super::body::Body;
 use super::error::{Failure, FetchError};
 use super::forward::ForwardConnector;
@@ -35,6 +36,7 @@ pub struct Connector {
     network: Network,
     tls: Arc<Tls>,
     turns: Arc<Turns>,
+    aws: Aws,
 }
 
 /// The longest head of an answer.
@@ -114,8 +116,13 @@ impl Connector {
                 .chain(ForwardConnector)
                 .chain(WholeConnector);
         let agent = Agent::with_parts(config, connections, <Names>::default());
-        let network = network.clone();
-        Arc::new(Self { agent, network, tls, turns: Turns::of(at_once) })
+        let (network, aws) = (network.clone(), Aws::of(&network.aws));
+        Arc::new(Self { agent, network, tls, turns: Turns::of(at_once), aws })
+    }
+
+    /// Returns the account that buckets are read and written with.
+    pub(super) const fn aws(&self) -> &Aws {
+        &self.aws
     }
 
     /// Returns which certificate authorities are used on this host, for `doctor`. Loads them.

@@ -1,4 +1,4 @@
-//! Writing to a repository, for the publisher: a server, or a directory.
+//! Writing to a repository, for the publisher: a server, a bucket, or a directory.
 
 use std::fmt::Debug;
 use std::fs::{self, File};
@@ -18,6 +18,7 @@ use super::error::{Failure, FetchError, RedirectProblem};
 use super::file::{inside, local, shown};
 use super::http::{Client, Failed, drain, failure_of_status, is_redirect, target_of};
 use super::patience::Patience;
+use super::s3::Writer;
 use super::target::Target;
 use super::uploads::{PART, Uploads};
 use crate::auth::Credentials;
@@ -66,8 +67,11 @@ pub fn open_destination(
     connector: &Arc<Connector>,
     credentials: &Credentials,
 ) -> Box<dyn Destination> {
-    match url.directory() {
-        Some(root) => Box::new(Directory { root: root.to_owned() }),
+    if let Some(root) = url.directory() {
+        return Box::new(Directory { root: root.to_owned() });
+    }
+    match Writer::at(url, connector) {
+        Some(writer) => Box::new(writer),
         None => Box::new(Server {
             url: url.clone(),
             client: Client::new(connector, credentials),
@@ -87,7 +91,7 @@ struct Server {
 
 /// From which length on a server is asked before it is sent everything: one that refuses then
 /// says so, instead of cutting the connection.
-const ASKED_FIRST: u64 = 64 * 1024;
+pub(super) const ASKED_FIRST: u64 = 64 * 1024;
 
 impl Server {
     fn call(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dbt_core::listing::ListingError;
 
+use super::BucketProblem;
 use crate::auth::CredentialsError;
 use crate::url::Origin;
 
@@ -234,6 +235,9 @@ pub enum Failure {
     /// Credentials are configured and cannot be sent.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// A bucket is not as it should be, or not for whoever asks.
+    #[error(transparent)]
+    Bucket(#[from] BucketProblem),
     /// The work was ended from elsewhere.
     #[error("it was cancelled")]
     Cancelled,
@@ -275,6 +279,7 @@ impl Failure {
             Self::Forbidden => Class::Forbidden,
             Self::NotFound => Class::NotFound,
             Self::Redirect(problem) => problem.class(),
+            Self::Bucket(problem) => problem.class(),
             Self::TooLarge { .. }
             | Self::Listing(ListingError::TooLarge | ListingError::TooMany)
             | Self::Cancelled
@@ -366,6 +371,7 @@ impl Failure {
                 Some("its administrator makes room, or raises the limit of this place".to_owned())
             }
             Self::Credentials(error) => error.hint(),
+            Self::Bucket(problem) => problem.hint(),
             _ => None,
         }
     }

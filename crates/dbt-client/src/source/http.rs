@@ -121,13 +121,13 @@ impl Source for Server {
 }
 
 /// The longest name of an answer that is kept.
-const ETAG_LIMIT: usize = 1024;
+pub(super) const ETAG_LIMIT: usize = 1024;
 
 /// The longest request id that is repeated.
 const REQUEST_ID_LIMIT: usize = 128;
 
 /// Takes an answer that continues an artifact, if it really does.
-fn resumed(reply: Reply, from: u64) -> Result<Opened, Failed> {
+pub(super) fn resumed(reply: Reply, from: u64) -> Result<Opened, Failed> {
     let range = reply.header("content-range").and_then(content_range);
     let Some((first, total)) = range.filter(|(first, _total)| *first == from) else {
         return Err(Failed::after(&reply, Failure::Status { status: 206 }));
@@ -137,7 +137,7 @@ fn resumed(reply: Reply, from: u64) -> Result<Opened, Failed> {
 }
 
 /// Takes a whole artifact, unless it is a page for people.
-fn from_the_beginning(mut reply: Reply, target: &Target) -> Result<Opened, Failed> {
+pub(super) fn from_the_beginning(mut reply: Reply, target: &Target) -> Result<Opened, Failed> {
     let mut beginning = Vec::new();
     let sniffed = Read::take(&mut reply.body, body::SNIFFED as u64).read_to_end(&mut beginning);
     if let Err(error) = sniffed {
@@ -264,7 +264,7 @@ struct Attempts<'a> {
 
 /// One attempt that failed.
 pub(super) struct Failed {
-    failure: Failure,
+    pub(super) failure: Failure,
     request_id: Option<String>,
 }
 
@@ -276,7 +276,8 @@ impl From<Failure> for Failed {
 
 impl Failed {
     pub(super) fn after(reply: &Reply, failure: Failure) -> Self {
-        let id = reply.header("x-request-id").filter(|id| {
+        let id = reply.header("x-request-id").or_else(|| reply.header("x-amz-request-id"));
+        let id = id.filter(|id| {
             !id.is_empty()
                 && id.len() <= REQUEST_ID_LIMIT
                 && id.bytes().all(|byte| byte.is_ascii_graphic())
@@ -289,7 +290,7 @@ impl Failed {
         matches!(self.failure, Failure::Unauthorized | Failure::Forbidden)
     }
 
-    fn html(reply: &Reply, target: &Target) -> Self {
+    pub(super) fn html(reply: &Reply, target: &Target) -> Self {
         let content_type = reply.header("content-type").unwrap_or("without a type");
         let content_type = content_type.chars().take(100).collect();
         let host = target.origin().host().to_owned();
@@ -303,6 +304,11 @@ impl Failed {
     /// Returns the error of a request to the API of the server whose root this is.
     pub(super) fn into_error_at(self, action: &'static str, root: &RepositoryUrl) -> FetchError {
         self.told(action, root.to_string())
+    }
+
+    /// Returns the error of an action on a place.
+    pub(super) fn into_error_of(self, action: &'static str, place: String) -> FetchError {
+        self.told(action, place)
     }
 
     fn told(self, action: &'static str, url: String) -> FetchError {

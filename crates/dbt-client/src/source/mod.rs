@@ -1,11 +1,12 @@
 //! Where repositories are read from, and written to.
 //!
-//! [`Source`] reads: a server, a directory, or memory in tests. [`Destination`] writes, for the
+//! [`Source`] reads: a server, a bucket, a directory, or memory in tests. [`Destination`] writes, for the
 //! publisher. Whatever comes out of a source is unverified; this module promises only that it is
 //! bounded, whole, from where it was asked for, and that credentials went nowhere else.
 
 mod api;
 mod authorities;
+mod aws;
 mod body;
 mod certificate;
 mod connector;
@@ -23,12 +24,14 @@ mod names;
 mod patience;
 mod proxy;
 mod releases;
+mod s3;
 mod system_store;
 mod target;
 mod tls;
 mod turns;
 mod uploads;
 mod whole;
+mod xml;
 
 use std::fmt::Debug;
 use std::io::Read;
@@ -42,6 +45,7 @@ use crate::auth::Credentials;
 use crate::url::RepositoryUrl;
 
 pub use authorities::CertificateRoots;
+pub use aws::AwsError;
 pub use connector::Connector;
 pub use destination::{Content, Destination, Replace, open_destination};
 pub(crate) use endpoint::{Call as EndpointCall, Reply as EndpointReply};
@@ -52,6 +56,7 @@ pub use memory::Memory;
 pub use patience::{Cancel, Patience};
 pub use proxy::shown_for as proxy_for;
 pub use releases::{Begin, Release, ReleaseError, Releases, Staged, root_above};
+pub use s3::BucketProblem;
 pub use uploads::PART;
 
 /// A repository that is read.
@@ -187,8 +192,16 @@ pub fn open(
     connector: &Arc<Connector>,
     credentials: &Credentials,
 ) -> Box<dyn Source> {
-    match url.directory() {
-        Some(directory) => Box::new(file::Directory::at(directory)),
+    if let Some(directory) = url.directory() {
+        return Box::new(file::Directory::at(directory));
+    }
+    match s3::Store::at(url, connector) {
+        Some(store) => Box::new(store),
         None => Box::new(http::Server::at(url, connector, credentials)),
     }
+}
+
+/// Escapes everything that means something anywhere in a URL, slashes included.
+fn encoded(text: &str) -> String {
+    crate::url::escaped_but(text.as_bytes(), b"-._~")
 }

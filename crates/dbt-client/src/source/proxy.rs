@@ -3,6 +3,8 @@
 //! The HTTP library's own choice is not used: it takes the same proxy whatever the scheme, does
 //! not read address ranges, and does not count subdomains.
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dbt_core::no_proxy;
@@ -29,7 +31,8 @@ pub(super) enum Route {
     WholeUrls(Proxy),
 }
 
-/// Returns the way to a server. Servers on this machine are always reached directly.
+/// Returns the way to a server. Servers on this machine, and what its host answers, are always
+/// reached directly.
 pub(super) fn for_origin(network: &Network, origin: &Origin) -> Result<Route, Failure> {
     let proxy = match origin.scheme() {
         Scheme::Https => network.https_proxy.as_deref(),
@@ -39,7 +42,7 @@ pub(super) fn for_origin(network: &Network, origin: &Origin) -> Result<Route, Fa
         return Ok(Route::Direct);
     };
     let excepts = |rule: &String| no_proxy::excepts(rule, origin.host(), origin.port());
-    if origin.is_loopback() || network.no_proxy.iter().any(excepts) {
+    if origin.is_loopback() || is_at_hand(origin) || network.no_proxy.iter().any(excepts) {
         return Ok(Route::Direct);
     }
     // The error is not repeated: it may hold the password.
@@ -52,6 +55,16 @@ pub(super) fn for_origin(network: &Network, origin: &Origin) -> Result<Route, Fa
         return forward::by_whole_urls(&proxy).map(Route::WholeUrls).map_err(unreadable);
     }
     Ok(Route::Tunnel(proxy))
+}
+
+/// Says whether an address is one of this very link, where no proxy leads: the host of a machine of
+/// a cloud has such.
+fn is_at_hand(origin: &Origin) -> bool {
+    match origin.host().parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.is_link_local(),
+        Ok(IpAddr::V6(address)) => address.segments().starts_with(&[0xfd00, 0xec2]),
+        Err(_name) => false,
+    }
 }
 
 /// Returns the proxy for a server, without its password, for `doctor`.

@@ -29,6 +29,11 @@ impl Target {
         Some(Self { origin: url.origin()?.clone(), path, query: String::new() })
     }
 
+    /// Returns the request for an escaped path, with a query that is empty or begins with `?`.
+    pub(super) fn at(origin: Origin, path: String, query: String) -> Self {
+        Self { origin, path, query }
+    }
+
     /// Reads a whole URL that may have a query, as endpoints of identity providers do.
     pub(super) fn of_endpoint(text: &str) -> Result<Self, RedirectProblem> {
         if text.contains('\\') || text.chars().any(char::is_control) {

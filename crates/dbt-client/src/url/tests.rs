@@ -85,15 +85,89 @@ fn addresses_that_resolvers_read_differently_are_refused() {
 }
 
 #[test]
-fn s3_buckets_are_refused_in_words() {
-    check("s3://bucket/dbt", Err(Reason::S3));
-    check("https://bucket.s3.us-east-1.amazonaws.com/dbt", Err(Reason::S3));
-    check("https://s3.us-east-1.amazonaws.com/bucket", Err(Reason::S3));
-    check("https://b.s3.cn-north-1.amazonaws.com.cn/", Err(Reason::S3));
-    check("https://s3.example.com/dbt", Ok("https://s3.example.com/dbt"));
-    let error = "s3://bucket/dbt".parse::<RepositoryUrl>().unwrap_err();
-    let words = "S3 repositories are not read by this version";
-    assert!(error.to_string().ends_with(words), "{error}");
+fn buckets_are_read_however_they_are_written_and_shown_in_one_way() {
+    let usual = "https://tools.s3.eu-west-1.amazonaws.com/dbt";
+    for written in [
+        usual,
+        "http://tools.s3.eu-west-1.amazonaws.com/dbt/",
+        "HTTPS://Tools.S3.EU-West-1.amazonaws.com/dbt",
+        "https://s3.eu-west-1.amazonaws.com/tools/dbt",
+        "https://tools.s3-eu-west-1.amazonaws.com/dbt",
+        "s3://tools/dbt?region=eu-west-1",
+        "S3://tools/dbt/?region=eu-west-1",
+    ] {
+        check(written, Ok(usual));
+    }
+    let china = "https://b.s3.cn-north-1.amazonaws.com.cn";
+    check(&format!("{china}/"), Ok(china));
+    check("s3://tools", Ok("s3://tools"));
+    check("s3://tools/a%20b", Ok("s3://tools/a%20b"));
+    check("https://tools.s3.amazonaws.com/dbt", Ok("s3://tools/dbt"));
+    // No certificate of Amazon's is for such a host.
+    check("https://a.b.s3.eu-west-1.amazonaws.com/", Ok("s3://a.b?region=eu-west-1"));
+    let here = "s3://tools/dbt?endpoint=http://127.0.0.1:9000";
+    check(here, Ok(here));
+    check("s3://tools/dbt?endpoint=http%3A%2F%2F127.0.0.1:9000/", Ok(here));
+    let all = "s3://t/d?region=garage&endpoint=https://s3.example.com&style=host&profile=a%20b";
+    check(all, Ok(all));
+    check(
+        "https://tools.s3.dualstack.eu-west-1.amazonaws.com/",
+        Ok(
+            "s3://tools?region=eu-west-1&endpoint=https://s3.dualstack.eu-west-1.amazonaws.com&style=host",
+        ),
+    );
+    // Servers of pages, and of others.
+    for page in [
+        "http://tools.s3-website-us-east-1.amazonaws.com/dbt",
+        "https://s3.example.com/dbt",
+        "https://x.execute-api.eu-west-1.amazonaws.com/dbt",
+    ] {
+        check(page, Ok(page));
+    }
+}
+
+#[test]
+fn what_is_no_bucket_is_refused_in_words() {
+    for (written, reason) in [
+        ("s3:bucket", Reason::NoBucket),
+        ("s3:///dbt", Reason::NoBucket),
+        ("s3://-x", Reason::NoBucket),
+        ("s3://a..b", Reason::NoBucket),
+        ("https://s3.us-east-1.amazonaws.com", Reason::NoBucket),
+        ("s3://key:hunter2@b", Reason::UserInfo),
+        ("s3://b/../c", Reason::Dots),
+        ("s3://b/a b", Reason::BadCharacter),
+        ("s3://b/a%2fb", Reason::BadCharacter),
+        ("s3://b?acl=public", Reason::BucketOption),
+        ("s3://b?region", Reason::BucketOption),
+        ("s3://b?style=odd", Reason::BucketOption),
+        ("s3://b?region=a/b", Reason::BucketRegion),
+        ("s3://b?region=evil.example.com", Reason::BucketRegion),
+        ("s3://b?endpoint=s3.example.com", Reason::BucketEndpoint),
+        ("s3://b?endpoint=https://h/path", Reason::BucketEndpoint),
+        ("s3://b?endpoint=https://hunter2@h", Reason::UserInfo),
+        ("s3://b#x", Reason::Fragment),
+        ("https://b.s3.vpce.us-east-1.odd.amazonaws.com/", Reason::BucketHost),
+    ] {
+        check(written, Err(reason));
+        let error = written.parse::<RepositoryUrl>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn places_in_buckets_are_joined_and_taken_apart() {
+    let place = url("s3://b/x?endpoint=http://127.0.0.1:1");
+    let file = place.join(&"tool/1.0.0+x/a".parse().unwrap());
+    assert_eq!(file.to_string(), "s3://b/x/tool/1.0.0+x/a?endpoint=http://127.0.0.1:1");
+    let (bucket, key) = file.bucket().unwrap();
+    assert_eq!((bucket.name(), key.as_str()), ("b", "x/tool/1.0.0+x/a"));
+    assert_eq!(file.split_last().unwrap().0, place.join(&"tool/1.0.0+x".parse().unwrap()));
+    assert!(file.is_within(&place) && !url("s3://b/xy").is_within(&url("s3://b/x")));
+    assert!(!file.is_within(&url("s3://b/x")), "another store");
+    assert!(file.is_plain_http() && file.is_loopback());
+    assert_eq!((file.origin(), file.directory()), (None, None));
+    assert_eq!(url("s3://b").parent(), None);
 }
 
 #[test]
@@ -152,6 +226,42 @@ fn what_is_printed_reads_back_as_the_same_place() {
     for text in ["https://h/%25/%C3%A9/a+b", "http://[2001:db8::1]:8080/x", "file:///a%20%25/%FF"] {
         let first = url(text);
         assert_eq!(url(&first.to_string()), first);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_bucket_is_one_however_it_is_shown(
+        name in "[a-z0-9]([a-z0-9-]{1,8})(\\.[a-z0-9]{1,4})?",
+        region in prop::option::of("[a-z]{2}-[a-z]{4,9}-[1-9]"),
+        endpoint in prop::option::of("https?://[a-z]{1,6}\\.[a-z]{2,4}(:[1-9][0-9]{3})?"),
+        style in prop::option::of("path|host"),
+        profile in prop::option::of("[a-zA-Z0-9 &%+=#?/_-]{1,12}"),
+        path in "(/[A-Za-z0-9._~+-]{1,6}){0,3}",
+    ) {
+        let encoded = |text: &String| {
+            text.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"))
+        };
+        let options = [
+            ("region", region.clone()),
+            ("endpoint", endpoint),
+            ("style", style),
+            ("profile", profile.as_ref().map(encoded)),
+        ];
+        let options: Vec<String> = options
+            .into_iter()
+            .filter_map(|(key, value)| Some(format!("{key}={}", value?)))
+            .collect();
+        let written = format!("s3://{name}{path}?{}", options.join("&"));
+        if let Ok(read) = written.parse::<RepositoryUrl>() {
+            prop_assert_eq!(&url(&read.to_string()), &read);
+            let (bucket, _key) = read.bucket().unwrap();
+            prop_assert_eq!(bucket.name(), name.as_str());
+            prop_assert_eq!(bucket.profile(), profile.as_deref());
+            prop_assert_eq!(bucket.region().map(bucket::Region::as_str), region.as_deref());
+        } else {
+            prop_assert!(path.contains("/."), "{}", written);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what is unexpected in a test fails it")]
 
+mod aws;
 mod download;
 mod errors_page;
 #[cfg(target_os = "linux")]
@@ -20,6 +21,7 @@ mod source_http;
 mod source_patience;
 mod source_proxy;
 mod source_redirects;
+mod source_s3;
 #[cfg(target_os = "linux")]
 mod store_processes;
 #[cfg(target_os = "linux")]
@@ -27,3 +29,4 @@ mod store_world;
 mod tuf;
 #[cfg(target_os = "linux")]
 mod windows_names;
+mod writing_s3;

@@ -240,6 +240,11 @@ impl Uploader<'_> {
         }
         bar.end();
         carried.sort_unstable_by_key(|one| one.index);
+        if !self.dry_run {
+            let spots: Result<Vec<Spot>, Stop> =
+                items.iter().map(|item| Spot::of(self.place, &item.at)).collect();
+            index::bucket::follow(&spots?, self.exchange)?;
+        }
         Ok(carried)
     }
 

@@ -15,14 +15,22 @@ pub(super) fn translated(
     environment: &Environment,
 ) -> Result<(Release, Environment), Stop> {
     let mut environment = environment.clone();
-    if let Some(method) = environment.text(Variable::UploadMethod)?.filter(|it| it != "http") {
-        return Err(Stop::usage(format!("`UPLOAD_METHOD` is `{method}`: only `http` is known"))
-            .hint("for a bucket, write a directory (`--to DIR`) and copy it there"));
-    }
     let place = &mut typed.delivery.place;
     let typed_places = [&place.server, &place.to, &place.repository, &place.tools_repository];
-    if typed_places.iter().all(|typed| typed.is_none()) {
-        place.to = environment.text(Variable::ReposerverUrl)?;
+    let is_open = typed_places.iter().all(|typed| typed.is_none());
+    match environment.text(Variable::UploadMethod)?.as_deref() {
+        None | Some("http") if is_open => {
+            place.to = environment.text(Variable::ReposerverUrl)?;
+        }
+        Some("s3") if is_open => {
+            place.repository = Some(bucket(&environment, Variable::DbtBucket)?);
+            place.tools_repository = Some(bucket(&environment, Variable::ToolsBucket)?);
+        }
+        None | Some("http" | "s3") => {}
+        Some(method) => {
+            let message = format!("`UPLOAD_METHOD` is `{method}`: only `http` and `s3` are known");
+            return Err(Stop::usage(message));
+        }
     }
     if typed.delivery.signing.signer.is_none() {
         let identity = environment.text(Variable::GpgIdentity)?;
@@ -79,4 +87,15 @@ pub(super) fn translated(
         }
     }
     Ok((typed, environment))
+}
+
+/// Returns the URL of a bucket that the script would write to.
+fn bucket(environment: &Environment, variable: Variable) -> Result<String, Stop> {
+    let name = environment.text(variable)?.ok_or_else(|| {
+        Stop::usage(format!("`UPLOAD_METHOD=s3` needs `{}`", variable.name()))
+            .hint("or name the places: `--repository s3://BUCKET --tools-repository s3://BUCKET`")
+    })?;
+    let region = environment.text(Variable::BucketRegion)?;
+    let region = region.map(|region| format!("?region={region}")).unwrap_or_default();
+    Ok(format!("s3://{name}{region}"))
 }

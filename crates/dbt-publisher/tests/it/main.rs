@@ -4,6 +4,7 @@
 
 mod announcement;
 mod bad_input;
+mod bucket;
 mod delete;
 mod exec;
 mod gpg;

@@ -1,6 +1,7 @@
 //! The files of the program itself, from a build's directory or from another repository.
 
 use dbt_core::digest::Digest;
+use dbt_testkit::bucket_server;
 use dbt_testkit::token_endpoint::TokenEndpoint;
 
 use super::http::{Fault, Server, TOKEN};
@@ -12,7 +13,10 @@ const RELEASE: &str = "release dist --to REPO --signer file:alice --yes";
 
 /// A directory with everything, in the layouts that builds have. A server is for Linux alone.
 fn built() -> World {
-    let world = World::with_alice();
+    built_in(World::with_alice())
+}
+
+fn built_in(world: World) -> World {
     for name in PROGRAMS {
         world.write(&format!("dist/linux-amd64/{name}"), SCRIPT);
         world.write(&format!("dist/{name}_linux_arm64"), SCRIPT);
@@ -145,8 +149,10 @@ fn a_pipeline_of_the_older_script_needs_no_other_variables() {
     world.run(release).fails(80, "`--auth basic` needs a user name");
     world.set("REPOSERVER_AUTH", "digest");
     world.run(release).fails(80, "`REPOSERVER_AUTH` is `digest`");
+    world.set("UPLOAD_METHOD", "ftp");
+    world.run(release).fails(80, "only `http` and `s3` are known");
     world.set("UPLOAD_METHOD", "s3");
-    world.run(release).fails(80, "only `http` is known");
+    world.run(release).fails(80, "`UPLOAD_METHOD=s3` needs `DBT_S3_BUCKET`");
     world.set("UPLOAD_METHOD", "http");
     world.set("REPOSERVER_AUTH", "oidc");
     world.run(release).fails(83, "knows nobody here");
@@ -162,6 +168,35 @@ fn a_pipeline_of_the_older_script_needs_no_other_variables() {
     // Where clients look, and not below `/dbt`, as the script had it.
     assert!(server.file("/dbt-tools/catalog/4.1.0/linux/amd64/catalog").is_some());
     assert!(!writes.iter().any(|path| path.starts_with("/dbt/dbt-tools")), "{writes:?}");
+}
+
+#[test]
+fn a_pipeline_of_the_older_script_writes_to_the_same_buckets() {
+    let mut world = World::new();
+    let store = world.open_store();
+    world.key("alice");
+    let mut world = built_in(world);
+    let (place, _) = store.url_parts();
+    let bucket = place.strip_prefix("s3://").unwrap().to_owned();
+    world.set("UPLOAD_METHOD", "s3");
+    world.set("DBT_S3_BUCKET", &bucket);
+    world.set("TOOLS_S3_BUCKET", &bucket);
+    world.set("S3_REGION", bucket_server::REGION);
+    world.set("AWS_ENDPOINT_URL_S3", store.endpoint());
+    world.run("truststore add alice --repository STORE --signer file:alice").succeeds();
+    store.take_requests();
+    world.run("release dist --signer file:alice --yes").succeeds();
+    assert_eq!(world.read("repo/latest"), b"4.1.0");
+    for file in ["4.1.0/linux/amd64/dbt", "catalog/4.1.0/linux/arm64/catalog", "install_dbt.sh"] {
+        for ending in ["", ".asc", ".sha256"] {
+            assert!(world.path(&format!("repo/{file}{ending}")).exists(), "{file}{ending}");
+        }
+    }
+    let asked = store.take_requests();
+    let writes: Vec<_> = asked.iter().filter(|asked| asked.request.method == "PUT").collect();
+    let last = writes.last().unwrap();
+    assert!(last.request.path.ends_with("/latest"), "it comes last: {}", last.request.path);
+    assert_eq!(last.request.header("cache-control"), Some("no-cache"));
 }
 
 #[test]

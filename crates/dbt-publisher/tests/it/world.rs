@@ -16,6 +16,7 @@ use dbt_core::trust::{
     Companions, Confirmation, Endorsement, Expectation, Fetched, TrustRules, TrustStore,
     VerifyError,
 };
+use dbt_testkit::bucket_server::{self, BucketServer};
 use dbt_testkit::planted::{self, Secrets};
 use dbt_testkit::relay::Doomed;
 use tempfile::TempDir;
@@ -34,6 +35,8 @@ pub(crate) struct World {
     place: TempDir,
     environment: Vec<(String, String)>,
     secrets: Secrets,
+    /// What `STORE` means, once there is a store.
+    store: String,
 }
 
 /// How the program ended.
@@ -51,7 +54,8 @@ impl World {
         for name in ["home", "repo"] {
             fs::create_dir(place.path().join(name)).unwrap();
         }
-        Self { place, environment: Vec::new(), secrets: Secrets::default() }
+        let (secrets, store) = (Secrets::default(), String::new());
+        Self { place, environment: Vec::new(), secrets, store }
     }
 
     /// A world with one key, which the truststore has.
@@ -68,6 +72,17 @@ impl World {
         planted::is_listed_in_variable(name, &value);
         self.environment.retain(|(known, _value)| known != name);
         self.environment.push((name.to_owned(), value));
+    }
+
+    /// Lets the directory of the repository be a bucket, too: `STORE` is its root, and the program has
+    /// its key.
+    pub(crate) fn open_store(&mut self) -> BucketServer {
+        let server = BucketServer::start(&self.path("repo"));
+        self.store = server.url("");
+        let (id, secret) = bucket_server::KEY;
+        self.set("AWS_ACCESS_KEY_ID", id);
+        self.set("AWS_SECRET_ACCESS_KEY", secret);
+        server
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -109,7 +124,7 @@ impl World {
     }
 
     /// Runs the program with nothing of our own environment but where programs are. `REPO` is the
-    /// directory of the repository, `PLACE` the one above.
+    /// directory of the repository, `PLACE` the one above, `STORE` the bucket.
     pub(crate) fn run(&self, line: &str) -> Run {
         let run = self.run_through(&[env!("CARGO_BIN_EXE_publisher").into()], line);
         assert!(run.code.is_some(), "it was ended: {}", run.talk);
@@ -146,6 +161,7 @@ impl World {
     pub(crate) fn words(&self, line: &str) -> Vec<String> {
         let words = line.split_whitespace().map(|word| {
             let word = word.replace("REPO", self.path("repo").to_str().unwrap());
+            let word = word.replace("STORE", &self.store);
             word.replace("PLACE", self.place.path().to_str().unwrap()).replace("%20", " ")
         });
         words.collect()

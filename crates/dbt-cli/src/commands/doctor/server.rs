@@ -7,7 +7,7 @@ use std::time::Duration;
 use dbt_client::anchor::in_one_line;
 use dbt_client::auth::CredentialsError;
 use dbt_client::session::Session;
-use dbt_client::source::{Answer, Failure, FetchError, TlsProblem};
+use dbt_client::source::{Answer, BucketProblem, Failure, FetchError, TlsProblem};
 use dbt_core::brand;
 use dbt_core::layout::Location;
 use dbt_core::timestamp;
@@ -167,6 +167,7 @@ fn kind_of(failure: &Failure, asked: Asked) -> Kind {
         (Failure::Unauthorized, _) => Kind::SERVER_SIGN_IN,
         (Failure::Credentials(CredentialsError::PlainHttp { .. }), _) => Kind::CREDENTIALS_HTTP,
         (Failure::Credentials(_), _) => Kind::CREDENTIALS_UNUSABLE,
+        (Failure::Bucket(problem), _) => kind_of_bucket(problem),
         (Failure::Html { .. }, _) => Kind::SERVER_PAGE,
         (Failure::NotFound | Failure::RootMissing, Asked::Truststore) => Kind::TRUSTSTORE_MISSING,
         // Servers that are not to list directories forbid them.
@@ -179,6 +180,19 @@ fn kind_of(failure: &Failure, asked: Asked) -> Kind {
     }
 }
 
+fn kind_of_bucket(problem: &BucketProblem) -> Kind {
+    use BucketProblem::{BadCredentials, Clock, Denied, NoCredentials};
+    if matches!(problem, NoCredentials { .. } | BadCredentials { .. }) {
+        Kind::SERVER_SIGN_IN
+    } else if matches!(problem, Denied { .. }) {
+        Kind::SERVER_FORBIDDEN
+    } else if matches!(problem, Clock { .. }) {
+        Kind::CLOCK_DIFFERS
+    } else {
+        Kind::SERVER_BROKEN
+    }
+}
+
 fn fix_of(session: &Session<'_>, error: &FetchError, kind: Kind) -> String {
     let (settings, url) = (session.settings, error.url());
     let (network, name) = (&settings.network, &settings.server.name);
@@ -188,6 +202,11 @@ fn fix_of(session: &Session<'_>, error: &FetchError, kind: Kind) -> String {
     let is = |problem| matches!(error.failure(), Failure::Tls(found) if *found == problem);
     if let Failure::Credentials(credentials) = error.failure() {
         return fix_of_credentials(credentials);
+    }
+    if let Failure::Bucket(_) = error.failure()
+        && let Some(hint) = error.hint()
+    {
+        return hint;
     }
     match kind {
         Kind::SERVER_UNREACHABLE => {
