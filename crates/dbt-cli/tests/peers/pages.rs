@@ -202,8 +202,9 @@ fn what_the_page_about_publishing_types_publishes() {
     assert!(said(&withdrawn).contains(&words), "{}", said(&withdrawn));
     // There is no other version, so that there is none that runs.
     let run = desk.types("dbt deploy");
-    assert_eq!(run.status.code(), Some(84), "{}", said(&run));
-    assert!(said(&run).contains("no version of `deploy`"), "{}", said(&run));
+    assert_eq!(run.status.code(), Some(86), "{}", said(&run));
+    let words = "every release of `deploy` is withdrawn: it deletes what it should keep";
+    assert!(said(&run).contains(words), "{}", said(&run));
 }
 
 #[test]
